@@ -1,0 +1,101 @@
+"""What a task is: rows as query and response text, and what may be trained on. Knows nothing of models."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from ia2.errors import InputError
+from ia2.randomness import generator
+
+POOL_ROWS = 2000
+EVALUATION_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the model meets it: `query + response` is a demonstration, `query` alone asks for a response."""
+
+    query: str
+    """Ends where the response begins, with no space: `Text:a fine film\\nLabel:`."""
+    response: str
+    """Follows the query directly: `1`, or ` positive` with the space that belongs to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Rows to learn from and rows to be measured on (PROTOCOL: at most 2,000 and 500, no text in both)."""
+
+    name: str
+    """What the command line and the records call it, such as `sst2`."""
+    description: str
+    """One line for people."""
+    source: str
+    """Where the rows came from, for the record: a hub dataset with its revision, a folder or a file with its hash."""
+    labels: tuple[str, ...] = ()
+    """The different responses there are, in the order of their ids; empty where responses are free text."""
+    pool: tuple[Example, ...] = ()
+    """Rows that training sets, dev sets and demonstrations are drawn from; empty where the task only evaluates."""
+    evaluation: tuple[Example, ...] = ()
+    """Rows that are measured; empty where a file is all there is, and what a set leaves over is measured."""
+    evaluation_only: bool = False
+    """The paper only evaluates on this task, so that it refuses to train."""
+    notes: tuple[str, ...] = ()
+    """Choices made for the user while the rows were read, one sentence each, to be said once and recorded."""
+
+    @property
+    def response_kind(self) -> Literal["label", "text"]:
+        """Whether a response is one of a few labels or a text of any length."""
+        return "label" if self.labels else "text"
+
+    def __post_init__(self) -> None:
+        queries = [example.query for example in self.evaluation]
+        shared = {example.query for example in self.pool}.intersection(queries)
+        if shared:
+            raise ValueError(f"{self.name}: {len(shared)} evaluation rows are also in the training pool")
+        stray = {example.response for example in self.pool + self.evaluation}.difference(self.labels)
+        if self.labels and stray:
+            raise ValueError(f"{self.name}: responses {sorted(stray)} are not among the labels {list(self.labels)}")
+
+    def limited(self, rows: int | None) -> Self:
+        """The same task with at most `rows` evaluation rows, the first ones (all of them for None)."""
+        return replace(self, evaluation=self.evaluation[:rows])
+
+    def trainable(self) -> Self:
+        """This task, if it may be trained on.
+
+        Raises:
+            InputError: the task only evaluates.
+        """
+        if self.evaluation_only:
+            raise InputError(f"{self.name}: this task only evaluates; train on another one and evaluate on it.")
+        return self
+
+
+def without_repeats(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """The examples in their order, each query once: the first row that asks it is kept."""
+    first: dict[str, Example] = {}
+    for example in examples:
+        first.setdefault(example.query, example)
+    return tuple(first.values())
+
+
+def shuffled_pools(
+    train: Iterable[Example], evaluation: Iterable[Example], name: str
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """A training pool of at most 2,000 shuffled rows and an evaluation set of at most 500 different ones.
+
+    The evaluation rows are chosen first; any row of the pool that asks the same query is left out, so that nothing
+    evaluated is ever trained on (PROTOCOL, Data). The order depends on the rows and the task's name alone.
+
+    Args:
+        train: rows that may be trained on.
+        evaluation: rows that may be measured.
+        name: the task's name, which seeds the shuffle.
+    """
+    kept = list(without_repeats(evaluation))
+    generator(0, f"evaluation rows of {name}").shuffle(kept)
+    kept = kept[:EVALUATION_ROWS]
+    evaluated = {example.query for example in kept}
+    pool = [example for example in without_repeats(train) if example.query not in evaluated]
+    generator(0, f"training pool of {name}").shuffle(pool)
+    return tuple(pool[:POOL_ROWS]), tuple(kept)
