@@ -1,0 +1,224 @@
+"""Sequences of different length in one forward pass, and only what is asked for at their response positions.
+
+Every token knows its sequence and its position in it, and the attention mask follows from those two alone. So it makes
+no difference to a sequence what else is in the batch, on which side padding stands, whether there is any (the packed
+layout has none), or whether a shared prefix was computed beforehand.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
+
+Layout = Literal["packed", "right", "left"]
+"""How sequences share a batch: end to end in one row, or a row each with padding on one side."""
+
+PADDING = -1
+SHARED = -2
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """A prompt and the response that follows it, in tokens."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """What the model reads to predict each response token: the last one is predicted, never read."""
+        return self.prompt + self.response[:-1]
+
+    def __post_init__(self) -> None:
+        if not self.prompt or not self.response:
+            raise ValueError("a sequence needs at least one prompt token and one response token")
+
+
+class Positions(NamedTuple):
+    """Where response tokens are predicted: one (row, column) of the batch for each of them."""
+
+    row: Int[Tensor, " n"]
+    column: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences laid out for one forward pass."""
+
+    input_ids: Int[Tensor, "rows width"]
+    position_ids: Int[Tensor, "rows width"]
+    """Each token's place in its own sequence, a shared prefix counted."""
+    owner: Int[Tensor, "rows width"]
+    """The index of each token's sequence; PADDING where there is none."""
+    at: Positions
+    """The positions that predict response tokens, in the order of sequences and of their tokens."""
+    example: Int[Tensor, " n"]
+    """The sequence that each of those positions belongs to."""
+    response: Int[Tensor, " n"]
+    """The token that each of those positions is to predict."""
+    sequences: int
+
+
+def lay_out(
+    sequences: Sequence[TokenSequence], *, layout: Layout = "packed", skip: int = 0, device: torch.device | str = "cpu"
+) -> Batch:
+    """Arrange sequences as one batch.
+
+    Args:
+        sequences: what is to be read; each keeps its index in the order given.
+        layout: see `Layout`.
+        skip: how many first tokens of every sequence are left out, since a shared prefix holds them.
+        device: where the tensors are made.
+    """
+    inputs = [sequence.inputs[skip:] for sequence in sequences]
+    if not inputs or any(len(sequence.prompt) <= skip for sequence in sequences):
+        raise ValueError("every sequence must bring at least one prompt token of its own")
+    if layout == "packed":
+        row_of, width, rows = [0] * len(inputs), sum(map(len, inputs)), 1
+        first = [sum(len(tokens) for tokens in inputs[:index]) for index in range(len(inputs))]
+    else:
+        row_of, width, rows = list(range(len(inputs))), max(map(len, inputs)), len(inputs)
+        first = [width - len(tokens) if layout == "left" else 0 for tokens in inputs]
+    input_ids = torch.zeros(rows, width, dtype=torch.long)
+    position_ids = torch.zeros(rows, width, dtype=torch.long)
+    owner = torch.full((rows, width), PADDING, dtype=torch.long)
+    at_row, at_column, example, response = [], [], [], []
+    for index, (sequence, tokens) in enumerate(zip(sequences, inputs, strict=True)):
+        span = slice(first[index], first[index] + len(tokens))
+        input_ids[row_of[index], span] = torch.tensor(tokens)
+        position_ids[row_of[index], span] = torch.arange(skip, skip + len(tokens))
+        owner[row_of[index], span] = index
+        count = len(sequence.response)
+        at_row += [row_of[index]] * count
+        at_column += range(span.stop - count, span.stop)
+        example += [index] * count
+        response += sequence.response
+    positions = Positions(*(torch.tensor(place, device=device) for place in (at_row, at_column)))
+    return Batch(
+        input_ids.to(device),
+        position_ids.to(device),
+        owner.to(device),
+        positions,
+        torch.tensor(example, device=device),
+        torch.tensor(response, device=device),
+        len(inputs),
+    )
+
+
+def by_length(sequences: Sequence[TokenSequence], batch_size: int) -> list[list[int]]:
+    """Indices of the sequences in batches of like length, so that little of a batch is padding."""
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index].inputs))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def visible(
+    query: tuple[Int[Tensor, "rows q"], Int[Tensor, "rows q"]],
+    key: tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
+    window: int | None,
+) -> Bool[Tensor, "rows 1 q k"]:
+    """Which keys each query token may attend to: earlier ones of its own sequence, or of a prefix that all share.
+
+    Args:
+        query: owner and position of each token that asks.
+        key: owner and position of each token that may be attended to.
+        window: how many last tokens are visible under sliding-window attention, the token itself counted.
+    """
+    (query_owner, query_position), (key_owner, key_position) = query, key
+    distance = query_position[:, :, None] - key_position[:, None, :]
+    same = (key_owner[:, None, :] == query_owner[:, :, None]) | (key_owner[:, None, :] == SHARED)
+    seen = same & (distance >= 0)
+    if window is not None:
+        seen = seen & (distance < window)
+    return seen[:, None]
+
+
+def attention_masks(
+    network: PreTrainedModel,
+    query: tuple[Int[Tensor, "rows q"], Int[Tensor, "rows q"]],
+    key: tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
+) -> Tensor | dict[str, Tensor]:
+    """The mask in the form the network takes: one tensor, or one for each kind of layer where kinds differ.
+
+    Raises:
+        ValueError: the network has layers whose attention is neither full nor a sliding window.
+    """
+    config = network.config.get_text_config(decoder=True)
+    kinds = set(getattr(config, "layer_types", None) or [_only_kind(config)])
+    if unknown := kinds - {"full_attention", "sliding_attention"}:
+        raise ValueError(f"{config.model_type}: layers of kind {sorted(unknown)} are not supported")
+    windows = {kind: config.sliding_window if kind == "sliding_attention" else None for kind in sorted(kinds)}
+    masks = {kind: _as_taken(visible(query, key, window), network) for kind, window in windows.items()}
+    return masks if len(masks) > 1 or _takes_masks_by_kind(network) else next(iter(masks.values()))
+
+
+def _only_kind(config: PreTrainedConfig) -> str:
+    return "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
+
+
+def _takes_masks_by_kind(network: PreTrainedModel) -> bool:
+    # the decoders that look a layer's mask up by its kind do so for every layer, also where all are of one kind
+    return getattr(network.config.get_text_config(decoder=True), "layer_types", None) is not None
+
+
+def _as_taken(seen: Bool[Tensor, "rows 1 q k"], network: PreTrainedModel) -> Tensor:
+    if network.config._attn_implementation == "sdpa":
+        return seen
+    floor = torch.finfo(network.dtype).min
+    return torch.zeros(seen.shape, dtype=network.dtype, device=seen.device).masked_fill(~seen, floor)
+
+
+@contextmanager
+def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
+    """Have the language-model head read these positions alone; its output is (1, n, vocabulary) meanwhile."""
+
+    def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0][at.row, at.column][None], *arguments[1:])
+
+    head = network.get_output_embeddings()
+    if head is None:
+        raise ValueError(f"{network.config.model_type}: this model has no language-model head")
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None) -> None:
+    """Run the decoder over a batch without the language-model head: for what hooks and caches keep of it."""
+    _call(network.base_model, network, batch, cache)
+
+
+def response_logits(
+    network: PreTrainedModel, batch: Batch, cache: Cache | None = None
+) -> Float[Tensor, "n vocabulary"]:
+    """The next-token logits at the batch's response positions, in float32.
+
+    Args:
+        network: a causal language model.
+        batch: what it reads.
+        cache: keys and values of a prefix that all sequences share; it is read and grown by this call.
+    """
+    with head_at(network, batch.at):
+        logits: Tensor = _call(network, network, batch, cache).logits
+    return logits[0].float()
+
+
+def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:
+    rows = batch.owner.shape[0]
+    length = cache.get_seq_length() if cache is not None else 0
+    prefix = torch.arange(length, device=batch.owner.device).expand(rows, length)
+    key_owner = torch.cat([torch.full_like(prefix, SHARED), batch.owner], dim=1)
+    key_position = torch.cat([prefix, batch.position_ids], dim=1)
+    return module(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), (key_owner, key_position)),
+        cache=cache,
+        use_cache=cache is not None,
+    )

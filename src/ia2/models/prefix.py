@@ -1,0 +1,57 @@
+"""One prefill shared by many queries: the demonstrations are read once, their keys and values used by every query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from ia2.models.batch import TokenSequence, forward, lay_out
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Keys and values of tokens that many prompts begin with; read-only."""
+
+    tokens: tuple[int, ...]
+    states: tuple[tuple[Float[Tensor, "1 heads length dimension"], Float[Tensor, "1 heads length dimension"]], ...]
+    """Keys and values of each layer; empty where there are no tokens."""
+
+    def cache(self, rows: int) -> DynamicCache | None:
+        """A fresh cache that begins with this prefix in each of `rows` rows; None where there is no prefix."""
+        if not self.states:
+            return None
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(self.states):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+        return cache
+
+
+NO_PREFILL = Prefill((), ())
+
+
+@torch.no_grad()
+def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
+    """Read the tokens once and keep every layer's keys and values.
+
+    Args:
+        network: a causal language model.
+        tokens: the prefix, the BOS token included where there is one; may be empty.
+    """
+    if not tokens:
+        return NO_PREFILL
+    cache = DynamicCache()
+    # the response of this sequence is never read: it only makes the prefix a prompt
+    whole = lay_out([TokenSequence(tuple(tokens), (0,))], device=network.device)
+    forward(network, whole, cache)
+    states = tuple((layer.keys, layer.values) for layer in cache.layers)
+    return Prefill(tuple(tokens), states)
+
+
+def shared_tokens(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
+    """The longest run of tokens that every prompt begins with, leaving each at least one token of its own."""
+    shared = commonprefix([sequence.prompt[:-1] for sequence in sequences])
+    return tuple(shared)
