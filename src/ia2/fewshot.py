@@ -1,0 +1,158 @@
+"""Few-shot sets: which rows teach and check, in which order they stand in a prompt, and the tokens of that prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ia2.errors import InputError
+from ia2.models.batch import TokenSequence
+from ia2.randomness import generator
+from ia2.tasks.task import Example, Task
+
+SEPARATOR = "\n\n"
+"""Stands between demonstrations, and between the last one and the query (PROTOCOL, Data)."""
+
+
+@dataclass(frozen=True)
+class FewShotSet:
+    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed)."""
+
+    task: Task
+    seed: int
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    evaluation: tuple[Example, ...]
+    """The task's evaluation rows; where it has none, every row of the pool that is in neither part above."""
+
+    @property
+    def n(self) -> int:
+        """N, the number of training rows."""
+        return len(self.train)
+
+    @classmethod
+    def draw(cls, task: Task, n: int, seed: int = 0) -> Self:
+        """Draw set `seed` of `n` rows from a task's training pool.
+
+        Args:
+            task: where the rows come from.
+            n: training rows, at least 2, so that each has another one to learn from in its prompt.
+            seed: which of the sets of this size; the paper uses 0 to 4.
+
+        Raises:
+            InputError: the task only evaluates, n is under 2, or the pool has too few rows.
+        """
+        task.trainable()
+        if n < 2:
+            raise InputError(
+                f"--n {n}: a training row's prompt holds the other rows as demonstrations, so at least 2 are needed."
+            )
+        needed = n + n // 2
+        if needed > len(task.pool):
+            raise InputError(
+                f"{task.name}: {n} training rows and {n // 2} dev rows were asked for, and there are {len(task.pool)} "
+                f"different rows to draw from. Use --n {max(2, len(task.pool) * 2 // 3)} or fewer, or add rows."
+            )
+        chosen = generator(seed, f"set of {n} from {task.name}").sample(range(len(task.pool)), needed)
+        train = tuple(task.pool[index] for index in chosen[:n])
+        dev = tuple(task.pool[index] for index in chosen[n:])
+        taken = set(chosen)
+        left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
+        return cls(task, seed, train, dev, task.evaluation or left_over)
+
+    def demonstrations(self) -> tuple[Example, ...]:
+        """All training rows in the one order in which every query of this set meets them (PROTOCOL, Evaluation)."""
+        return self._shuffled(self.train, "demonstrations")
+
+    def training_contexts(self) -> tuple[tuple[Example, ...], ...]:
+        """For each training row the other N-1 as demonstrations, each in an order of its own (PROTOCOL, Teacher)."""
+        return tuple(
+            self._shuffled(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
+            for index in range(self.n)
+        )
+
+    def dev_contexts(self) -> tuple[tuple[Example, ...], ...]:
+        """For each dev row N-1 of the training rows as demonstrations (PROTOCOL, Teacher)."""
+        return tuple(
+            self._shuffled(self.train, f"context of dev row {index}")[: self.n - 1] for index in range(len(self.dev))
+        )
+
+    def _shuffled(self, examples: tuple[Example, ...], purpose: str) -> tuple[Example, ...]:
+        order = list(examples)
+        generator(self.seed, f"{purpose}, set of {self.n} from {self.task.name}").shuffle(order)
+        return tuple(order)
+
+
+def prompt_text(query: str, demonstrations: Sequence[Example] = ()) -> str:
+    """Demonstrations joined by blank lines, ending with one before the query; the query alone where there are none."""
+    return "".join(shown.query + shown.response + SEPARATOR for shown in demonstrations) + query
+
+
+class PromptTokenizer:
+    """Turns prompts and responses into tokens with an exact boundary, and one BOS where the model has one."""
+
+    def __init__(self, tokenizer: Any, context_length: int | None = None) -> None:
+        """Take a transformers tokenizer, and how many tokens the model can read (None: any number)."""
+        self.tokenizer = tokenizer
+        self.context_length = context_length
+        text = "a"
+        bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
+        start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
+        self.opening: tuple[int, ...] = tuple(whole[:start])
+        """What the tokenizer itself puts before a text: BOS, or nothing."""
+
+    def sequence(self, query: str, response: str, demonstrations: Sequence[Example] = ()) -> TokenSequence:
+        """The prompt's tokens, which are those of the prompt alone, and the response's.
+
+        Raises:
+            InputError: prompt and response together are longer than the model's context.
+        """
+        prompt = prompt_text(query, demonstrations)
+        return self.checked(TokenSequence(self.prompt(prompt), self.response(prompt, response)), query)
+
+    def prompt(self, text: str) -> tuple[int, ...]:
+        """The tokens of a prompt, what the tokenizer puts before a text included once."""
+        return self.opening + tuple(self._ids(text))
+
+    def response(self, prompt: str, response: str) -> tuple[int, ...]:
+        """The tokens of a response that follows this prompt directly, the prompt's own left untouched.
+
+        A tokenizer may merge across the boundary, or put a space before any text of its own accord. So the response is
+        tokenised behind the prompt where that leaves the prompt's tokens alone, and else behind a line break, which
+        every tokenizer keeps apart from what follows it.
+        """
+        line = prompt.rpartition("\n")[2] or "\n"
+        for before in (line, "a\n"):
+            head, whole = self._ids(before), self._ids(before + response)
+            tail = whole[len(head) :]
+            if whole[: len(head)] == head and tail and self._adds(head, tail, response):
+                return tuple(tail)
+        tail = self._ids(response)
+        if not self._adds(self._ids(line), tail, response):
+            raise InputError(f"{response!r}: this tokenizer can't keep it apart from the prompt that ends {line[-20:]!r}.")
+        return tuple(tail)
+
+    def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:
+        """The sequence, if the model can read it.
+
+        Raises:
+            InputError: it is longer than the model's context.
+        """
+        length = len(sequence.prompt) + len(sequence.response)
+        if self.context_length is not None and length > self.context_length:
+            shown = name if len(name) <= 40 else name[:40] + "…"
+            raise InputError(
+                f"{shown!r}: prompt and response are {length} tokens, and the model reads {self.context_length}. "
+                "Shorten the text or use fewer demonstrations (--n)."
+            )
+        return sequence
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        decoded: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return decoded
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _adds(self, head: list[int], tail: list[int], text: str) -> bool:
+        return self.text(head + tail) == self.text(head) + text
