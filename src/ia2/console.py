@@ -1,0 +1,54 @@
+"""What a person sees while something runs: sentences on stderr, one bar a phase, and plain text where it is piped."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+
+class RowsPerSecond(ProgressColumn):
+    """How fast a phase goes."""
+
+    def render(self, task: Task) -> Text:
+        """The speed of one bar, once it is known."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+
+
+class ConsoleProgress:
+    """Shows progress on stderr, so that what a command computes can be piped from stdout."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.seconds: dict[str, float] = {}
+        """How long each phase took, summed where it came more than once."""
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """One bar with rows per second and time left; a line at the end where there is no terminal."""
+        begun = time.perf_counter()
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            RowsPerSecond(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        )
+        with Bars(*columns, console=self.console, transient=False, disable=not self.console.is_terminal) as bars:
+            bar = bars.add_task(name, total=total)
+            yield lambda done: bars.advance(bar, done)
+            # training may stop early, and then what was done is all there was
+            bars.update(bar, total=bars.tasks[0].completed)
+        took = time.perf_counter() - begun
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        if not self.console.is_terminal:
+            self.console.print(f"{name}: {bars.tasks[0].completed:g} in {took:.1f} s")
+
+    def say(self, sentence: str) -> None:
+        """One sentence on a line of its own."""
+        self.console.print(sentence, markup=False)
