@@ -1,0 +1,139 @@
+"""One adapter's course through a stage: which rows come next, when dev loss is due, and when it is over."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ia2.errors import InputError
+from ia2.randomness import generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a stage is trained; the defaults are PROTOCOL's."""
+
+    batch_size: int = 4
+    """Rows an optimiser step (all of them where there are fewer)."""
+    epochs: int = 50
+    """The most passes over the training rows."""
+    dev_every: int = 2
+    """Steps between two dev evaluations; one more follows each epoch's last step."""
+    patience: int = 5
+    """Dev evaluations without a new best before training stops."""
+    keep: Literal["best", "last"] = "best"
+    """Whether the adapter with the lowest dev loss is kept, or the last one (the published scripts)."""
+    rows_per_pass: int | None = None
+    """Rows a forward pass, where a whole batch doesn't fit in memory; gradients are accumulated."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "dev_every", "patience", "rows_per_pass"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} {value}: this must be 1 or more.")
+        if self.keep not in ("best", "last"):
+            raise InputError(f"keep {self.keep!r}: this must be 'best' or 'last'.")
+
+
+@dataclass(frozen=True)
+class StageHistory:
+    """What happened while a stage was trained."""
+
+    objective: str
+    steps: int
+    """Optimiser steps taken."""
+    best_step: int
+    """The step after which the dev loss was lowest."""
+    stopped_by: Literal["patience", "epochs"]
+    train_losses: tuple[float, ...]
+    """The loss of each step's batch, before the step."""
+    dev_losses: tuple[tuple[int, float], ...]
+    """Step and dev loss of each dev evaluation."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took."""
+
+    @property
+    def best_dev_loss(self) -> float:
+        """The lowest dev loss."""
+        return min(loss for _, loss in self.dev_losses)
+
+
+@dataclass
+class Course:
+    """Where one adapter stands: told of each step and dev loss, it says what comes next."""
+
+    rows: int
+    seed: int
+    training: Training
+    train_losses: list[float] = field(default_factory=list)
+    dev_losses: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int | None = None
+    stale: int = 0
+    """Dev evaluations since the best one."""
+    begun: float = field(default_factory=time.perf_counter)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the rows."""
+        return math.ceil(self.rows / self.training.batch_size)
+
+    @property
+    def most_steps(self) -> int:
+        """Steps if nothing stops training early."""
+        return self.training.epochs * self.steps_per_epoch
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return len(self.train_losses)
+
+    def next_batch(self) -> Sequence[int]:
+        """The rows of the next step: every epoch takes all of them in an order of its own."""
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        order = list(range(self.rows))
+        generator(self.seed, f"order of epoch {epoch}").shuffle(order)
+        return order[place * self.training.batch_size : (place + 1) * self.training.batch_size]
+
+    def note_step(self, loss: float) -> None:
+        """A step was taken; `loss` is its batch's."""
+        self.train_losses.append(loss)
+
+    @property
+    def dev_due(self) -> bool:
+        """Whether the dev loss is to be taken now: every few steps, and after an epoch's last."""
+        return self.step % self.training.dev_every == 0 or self.step % self.steps_per_epoch == 0
+
+    def note_dev_loss(self, loss: float) -> bool:
+        """A dev loss was taken; says whether it is the best so far. One that is not a number never is."""
+        best = min((earlier for _, earlier in self.dev_losses if math.isfinite(earlier)), default=math.inf)
+        self.dev_losses.append((self.step, loss))
+        if loss < best:
+            self.best_step, self.stale = self.step, 0
+            return True
+        self.stale += 1
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether patience or the epochs have run out."""
+        return self.stale >= self.training.patience or self.step >= self.most_steps
+
+    def history(self, objective: str) -> StageHistory:
+        """The course as it went.
+
+        Raises:
+            FloatingPointError: no dev loss was a finite number: training diverged.
+        """
+        if self.best_step is None:
+            raise FloatingPointError(f"{objective}: no dev loss was a finite number; training diverged")
+        stopped_by: Literal["patience", "epochs"] = "patience" if self.stale >= self.training.patience else "epochs"
+        return StageHistory(
+            objective,
+            self.step,
+            self.best_step,
+            stopped_by,
+            tuple(self.train_losses),
+            tuple(self.dev_losses),
+            time.perf_counter() - self.begun,
+        )
