@@ -1,0 +1,1 @@
+"""What activations and adapters say about how a model adapted."""

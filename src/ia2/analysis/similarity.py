@@ -1,0 +1,87 @@
+"""How like in-context learning a model processes queries: asim, layer by layer (section 2, Figure 2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ia2.adapters import Adapter, attached
+from ia2.fewshot import PromptTokenizer
+from ia2.metrics import bootstrap_interval, cosine_similarity
+from ia2.models.attention import record_attention
+from ia2.models.batch import by_length, forward, lay_out
+from ia2.models.load import LanguageModel
+from ia2.models.prefix import prefill, shared_tokens
+from ia2.tasks.task import Example
+
+ROWS = 100
+"""How many evaluation rows similarity is measured on (appendix B)."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """asim of two ways to process the same queries."""
+
+    by_layer: Float[Tensor, " layers"]
+    """The mean over rows, in [-1, 1]; a row counts the mean of its own response tokens."""
+    by_row: Float[Tensor, " rows"]
+    """The mean over layers."""
+
+    def metrics(self) -> dict[str, Any]:
+        """The mean over rows and layers with its 95 % interval over rows, and the layers' means."""
+        rows = self.by_row.double().numpy()
+        return {
+            "asim": float(rows.mean()),
+            "asim_interval": bootstrap_interval(lambda values: float(values.mean()), rows),
+            "asim_by_layer": self.by_layer.tolist(),
+        }
+
+
+@torch.no_grad()
+def response_attention(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    *,
+    demonstrations: Sequence[Example] = (),
+    adapter: Adapter | None = None,
+    batch_size: int = 16,
+) -> list[Float[Tensor, "layers n hidden"]]:
+    """The attention outputs at the positions that predict each row's response, one tensor a row.
+
+    Args:
+        model: the model.
+        examples: the rows; the positions are those of their own responses.
+        demonstrations: shown before every query.
+        adapter: runs on the model meanwhile.
+        batch_size: rows a forward pass.
+    """
+    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
+    sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
+    outputs: list[Tensor] = [torch.empty(0)] * len(sequences)
+    with attached(model.network, adapter):
+        shared = prefill(model.network, shared_tokens(sequences))
+        for indices in by_length(sequences, batch_size):
+            batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=model.network.device)
+            with record_attention(model.network, batch.at, detach=True) as attention:
+                forward(model.network, batch, shared.cache(1))
+            stacked = attention.stacked()
+            for place, index in enumerate(indices):
+                outputs[index] = stacked[:, batch.example == place].cpu()
+    return outputs
+
+
+def asim(
+    ours: Sequence[Float[Tensor, "layers n hidden"]], theirs: Sequence[Float[Tensor, "layers n hidden"]]
+) -> Similarity:
+    """The token-wise cosine similarity of two activations of the same rows (section 2), averaged over tokens.
+
+    Args:
+        ours: attention outputs of each row, one way.
+        theirs: those of the same rows, the other way: usually the base model's with demonstrations in context.
+    """
+    per_row = [cosine_similarity(a, b).mean(-1) for a, b in zip(ours, theirs, strict=True)]
+    by_row_and_layer = torch.stack(per_row)
+    return Similarity(by_row_and_layer.mean(0), by_row_and_layer.mean(1))

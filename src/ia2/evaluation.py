@@ -1,0 +1,133 @@
+"""Scoring: what the model answers to each query, zero-shot, with demonstrations in context, or with an adapter."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ia2.adapters import Adapter, attached
+from ia2.fewshot import PromptTokenizer
+from ia2.labels import LabelScoring, LabelTokens, score_labels
+from ia2.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
+from ia2.models.batch import Layout, TokenSequence
+from ia2.models.load import LanguageModel
+from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
+from ia2.progress import SILENT, Progress
+from ia2.tasks.task import Example, Task
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was answered to one query."""
+
+    query: str
+    response: str
+    """The right answer."""
+    predicted: str
+    """The likeliest next token of the whole vocabulary, or the likeliest whole label."""
+    confidence: float
+    """Its probability, in [0, 1]."""
+    correct: bool
+    label_predicted: str
+    """The likeliest label."""
+    label_confidence: float
+    """Its probability among the labels, in [0, 1]."""
+    label_correct: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The predictions of one adapter or baseline, in the order of the rows."""
+
+    predictions: tuple[Prediction, ...]
+    label_scoring: LabelScoring
+
+    def metrics(self, binning: Binning = "equal-width") -> dict[str, Any]:
+        """Accuracy and ECE over the vocabulary and among the labels, each with its 95 % interval.
+
+        Raises:
+            ValueError: nothing was evaluated.
+        """
+        values: dict[str, Any] = {"n": len(self.predictions), "ece_binning": binning}
+        for prefix in ("", "label_"):
+            confidence = np.array([getattr(row, f"{prefix}confidence") for row in self.predictions])
+            correct = np.array([getattr(row, f"{prefix}correct") for row in self.predictions])
+            values |= _with_intervals(prefix, confidence, correct, binning)
+        return values
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The predictions as plain dictionaries, one a line of the file that lies beside a record."""
+        return [asdict(prediction) for prediction in self.predictions]
+
+
+def evaluate(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    task: Task,
+    *,
+    demonstrations: Sequence[Example] = (),
+    adapter: Adapter | None = None,
+    label_scoring: LabelScoring = "token",
+    batch_size: int = 16,
+    layout: Layout = "packed",
+    share_prefill: bool = True,
+    progress: Progress = SILENT,
+    name: str = "evaluate",
+) -> Evaluation:
+    """Ask the model each query and compare its answer with the row's response (PROTOCOL, Evaluation).
+
+    Args:
+        model: the model.
+        examples: the rows to be measured.
+        task: the task whose labels compete.
+        demonstrations: shown before every query, in this order; none for zero-shot and for adapters.
+        adapter: runs on the model meanwhile.
+        label_scoring: whether the first token or the whole label decides.
+        batch_size: queries a forward pass.
+        layout: how they share it.
+        share_prefill: read what all prompts begin with once, not once a query. The answers are the same.
+        progress: told which rows are done.
+        name: what to call this phase.
+
+    Raises:
+        InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
+            for another model.
+    """
+    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
+    labels = LabelTokens.of(task, tokenizer, label_scoring)
+    prompts = [tokenizer.sequence(row.query, row.response, demonstrations).prompt for row in examples]
+    with attached(model.network, adapter), progress.phase(name, len(prompts)) as advance:
+        shared = NO_PREFILL
+        if share_prefill and len(prompts) > 1:
+            shared = prefill(model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
+        scores = score_labels(
+            model.network, prompts, labels, prefill=shared, batch_size=batch_size, layout=layout, advance=advance
+        )
+    answers = [labels.texts[index] for index in scores.label.tolist()]
+    if scores.token is not None:
+        by_token = dict(zip((tokens[0] for tokens in labels.tokens), labels.texts, strict=True))
+        predicted = [by_token.get(token, tokenizer.text([token])) for token in scores.token.tolist()]
+    else:
+        predicted = answers
+    return Evaluation(
+        tuple(
+            Prediction(row.query, row.response, first, sure, first == row.response, label, among, label == row.response)
+            for row, first, sure, label, among in zip(
+                examples, predicted, scores.confidence.tolist(), answers, scores.label_confidence.tolist(), strict=True
+            )
+        ),
+        label_scoring,
+    )
+
+
+def _with_intervals(prefix: Literal["", "label_"], confidence: Any, correct: Any, binning: Binning) -> dict[str, Any]:
+    def ece(confidence: Any, correct: Any) -> float:
+        return expected_calibration_error(confidence, correct, binning=binning)
+
+    return {
+        f"{prefix}accuracy": accuracy(correct),
+        f"{prefix}accuracy_interval": bootstrap_interval(accuracy, correct),
+        f"{prefix}ece": ece(confidence, correct),
+        f"{prefix}ece_interval": bootstrap_interval(ece, confidence, correct),
+    }

@@ -1,0 +1,75 @@
+"""Records: one JSON object for each adapter or baseline that was measured. Every table and figure is made from them."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ia2.cache import written_whole
+
+SCHEMA = 1
+LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What was measured, of what, and how it came about; the fields are the keys of the JSON object."""
+
+    method: str
+    """`zero-shot`, `icl`, or the method that trained the adapter."""
+    model: Mapping[str, Any]
+    """Its id, revision or file hash, dtype and device."""
+    task: Mapping[str, Any]
+    """`train` and `eval`: the names of what was trained and measured on, and where the rows came from."""
+    n: int
+    """Training rows or demonstrations; 0 where there were none."""
+    seed: int | None
+    """Which set of that size."""
+    lr: float | None
+    """The learning rate; null where nothing was trained."""
+    adapter: Mapping[str, Any] | None
+    """Kind, rank, modules and path; null where there is none."""
+    metrics: Mapping[str, Any]
+    """`accuracy`, `ece` and the rest, each with its 95 % interval."""
+    seconds: Mapping[str, float]
+    """Wall-clock seconds by phase."""
+    stages: tuple[Mapping[str, Any], ...] = ()
+    """Losses and steps of each training stage."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen, by the person or for them."""
+    notes: tuple[str, ...] = ()
+    """What was said about those choices."""
+    predictions: str | None = None
+    """The file of predictions, relative to the folder that holds `records`."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object, with the schema's number and the versions that computed it."""
+        own = {name: value for name, value in vars(self).items()}
+        return {"schema": SCHEMA, **own, "versions": versions()}
+
+    def write(self, folder: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Write `records/NAME.json` and its predictions `predictions/NAME.jsonl` under a folder; return the object."""
+        predictions = Path("predictions") / f"{name}.jsonl"
+        with written_whole(folder / predictions) as partial:
+            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+            partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        value = self.as_json() | {"predictions": predictions.as_posix()}
+        write_json(folder / "records" / f"{name}.json", value)
+        return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object, whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that computed something."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        found[library] = importlib.metadata.version(library)
+    return found
