@@ -1,0 +1,58 @@
+"""IA2: what a language model does with a few demonstrations in its prompt, moved into a small adapter."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ia2.adapters import Adapter, LoRA
+    from ia2.course import Training
+    from ia2.errors import InputError
+    from ia2.evaluation import evaluate
+    from ia2.fewshot import FewShotSet
+    from ia2.methods import METHODS
+    from ia2.models.load import load_model
+    from ia2.tasks.benchmarks import load_task
+    from ia2.tasks.files import load_file
+    from ia2.teacher import collect_targets
+    from ia2.training import train
+
+__all__ = [
+    "METHODS",
+    "Adapter",
+    "FewShotSet",
+    "InputError",
+    "LoRA",
+    "Training",
+    "collect_targets",
+    "evaluate",
+    "load_file",
+    "load_model",
+    "load_task",
+    "train",
+]
+
+_HOMES = {
+    "METHODS": "ia2.methods",
+    "Adapter": "ia2.adapters",
+    "FewShotSet": "ia2.fewshot",
+    "InputError": "ia2.errors",
+    "LoRA": "ia2.adapters",
+    "Training": "ia2.course",
+    "collect_targets": "ia2.teacher",
+    "evaluate": "ia2.evaluation",
+    "load_file": "ia2.tasks.files",
+    "load_model": "ia2.models.load",
+    "load_task": "ia2.tasks.benchmarks",
+    "train": "ia2.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # imported when first used, so that `ia2 --help` needs neither torch nor transformers
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ia2' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

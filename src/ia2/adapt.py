@@ -1,0 +1,181 @@
+"""From a few-shot set to measured adapters on disk: the whole flow, once, for the command line and the demo."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ia2.adapters import Adapter, LoRA
+from ia2.analysis.similarity import ROWS, asim, response_attention
+from ia2.course import Training
+from ia2.evaluation import Evaluation, evaluate
+from ia2.fewshot import FewShotSet
+from ia2.labels import LabelScoring
+from ia2.methods import Method
+from ia2.metrics import Binning
+from ia2.models.load import LanguageModel
+from ia2.progress import SILENT, Progress
+from ia2.records import Record
+from ia2.tasks.task import Example
+from ia2.teacher import Targets, collect_targets
+from ia2.training import LEARNING_RATES, StagesDone, Trained, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is chosen for a whole adaptation; the defaults are PROTOCOL's."""
+
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    """Each is trained; the best by dev loss is kept."""
+    adapter: LoRA = field(default_factory=LoRA)
+    """The adapter's kind and size."""
+    training: Training = field(default_factory=Training)
+    """How long and in which batches."""
+    label_scoring: LabelScoring = "token"
+    """Whether the first token or the whole label decides."""
+    ece: Binning = "equal-width"
+    """How confidence is cut into bins."""
+
+
+class Adaptation:
+    """One model and one few-shot set, and everything that is measured of them; results go to a folder."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        few_shot_set: FewShotSet,
+        settings: Settings,
+        folder: Path,
+        *,
+        notes: Sequence[str] = (),
+        progress: Progress = SILENT,
+    ) -> None:
+        self.model, self.set, self.settings, self.folder = model, few_shot_set, settings, folder
+        self.notes, self.progress = tuple(notes), progress
+        self.records: list[dict[str, Any]] = []
+        self.predictions: dict[str, list[dict[str, Any]]] = {}
+        self._targets: tuple[Targets, float] | None = None
+        self._in_context: list[Any] | None = None
+        self._done: StagesDone = {}
+
+    @property
+    def compared_rows(self) -> tuple[Example, ...]:
+        """The evaluation rows that similarity to in-context learning is measured on."""
+        return self.set.evaluation[:ROWS]
+
+    def targets(self) -> Targets:
+        """What the teacher does with this set; asked once."""
+        if self._targets is None:
+            begun = time.perf_counter()
+            targets = collect_targets(
+                self.model, self.set, label_scoring=self.settings.label_scoring, progress=self.progress
+            )
+            self._targets = (targets, time.perf_counter() - begun)
+        return self._targets[0]
+
+    def measure_baseline(self, name: str, demonstrations: Sequence[Example]) -> dict[str, Any]:
+        """Measure the model as it is, with these demonstrations in context or with none, and write the record."""
+        return self._measure(name, demonstrations=demonstrations, count=len(demonstrations))
+
+    def measure_method(self, method: Method, adapter_folder: str) -> dict[str, Any]:
+        """Train with each learning rate, keep the best by dev loss, save and measure it, and write the record."""
+        targets = self.targets() if method.needs_targets else None
+        tried = [
+            train(
+                self.model,
+                self.set,
+                method,
+                learning_rate=rate,
+                targets=targets,
+                adapter=self.settings.adapter,
+                training=self.settings.training,
+                done=self._done,
+                progress=self.progress,
+            )
+            for rate in self.settings.learning_rates
+        ]
+        best = min(tried, key=lambda trained: trained.dev_loss)
+        best.save(self.folder / adapter_folder)
+        seconds = {"train": sum(stage.seconds for trained in tried for stage in trained.stages)}
+        if self._targets is not None and method.needs_targets:
+            seconds["teacher"] = self._targets[1]
+        return self._measure(method.name, trained=best, tried=tried, adapter_folder=adapter_folder, seconds=seconds)
+
+    def _measure(
+        self,
+        name: str,
+        *,
+        demonstrations: Sequence[Example] = (),
+        trained: Trained | None = None,
+        tried: Sequence[Trained] = (),
+        adapter_folder: str | None = None,
+        count: int | None = None,
+        seconds: dict[str, float] | None = None,
+    ) -> dict[str, Any]:
+        seconds = dict(seconds or {})
+        adapter = trained.adapter if trained is not None else None
+        metrics: dict[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
+        rows: list[dict[str, Any]] = []
+        if self.set.evaluation:
+            with _timed(seconds, "evaluate"):
+                evaluation = self._evaluate(name, demonstrations, adapter)
+                metrics = evaluation.metrics(self.settings.ece)
+            rows = evaluation.rows()
+            with _timed(seconds, "asim"):
+                metrics |= self._similarity(demonstrations, adapter)
+        record = Record(
+            method=name,
+            model=self.model.identity.as_record(),
+            task=_task_record(self.set),
+            n=self.set.n if count is None else count,
+            seed=self.set.seed,
+            lr=trained.learning_rate if trained is not None else None,
+            adapter=self.settings.adapter.as_record(adapter_folder) if trained is not None else None,
+            metrics=metrics,
+            seconds={phase: round(value, 3) for phase, value in seconds.items()},
+            stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
+            options={
+                "label_scoring": self.settings.label_scoring,
+                "training": asdict(self.settings.training) if trained is not None else None,
+                "dev_loss_by_learning_rate": {f"{one.learning_rate:g}": one.dev_loss for one in tried},
+                "selected_by": "dev" if tried else None,
+            },
+            notes=self.notes,
+        )
+        value = record.write(self.folder, name, rows)
+        self.records.append(value)
+        self.predictions[name] = rows
+        return value
+
+    def _evaluate(self, name: str, demonstrations: Sequence[Example], adapter: Adapter | None) -> Evaluation:
+        return evaluate(
+            self.model,
+            self.set.evaluation,
+            self.set.task,
+            demonstrations=demonstrations,
+            adapter=adapter,
+            label_scoring=self.settings.label_scoring,
+            progress=self.progress,
+            name=f"evaluate {name}",
+        )
+
+    def _similarity(self, demonstrations: Sequence[Example], adapter: Adapter | None) -> dict[str, Any]:
+        if self._in_context is None:
+            shown = self.set.demonstrations()
+            self._in_context = response_attention(self.model, self.compared_rows, demonstrations=shown)
+        ours = response_attention(self.model, self.compared_rows, demonstrations=demonstrations, adapter=adapter)
+        return asim(ours, self._in_context).metrics()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - begun
+
+
+def _task_record(few_shot_set: FewShotSet) -> dict[str, Any]:
+    task = few_shot_set.task
+    return {"train": task.name, "eval": task.name, "source": task.source, "labels": list(task.labels)}
