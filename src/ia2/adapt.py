@@ -144,7 +144,8 @@ class Adaptation:
             },
             notes=self.notes,
         )
-        value = record.write(self.folder, name, rows)
+        predictions = self.folder / "predictions" / f"{name}.jsonl"
+        value = record.write(self.folder / "records" / f"{name}.json", predictions, rows)
         self.records.append(value)
         self.predictions[name] = rows
         return value

@@ -100,7 +100,9 @@ class Adapter:
         """What a record says of it."""
         kept = json.loads(json.dumps(self.configuration.to_dict(), default=str))
         kind = str(kept["peft_type"]).lower()
-        modules = sorted(self.configuration.target_modules or []) if hasattr(self.configuration, "target_modules") else []
+        modules = (
+            sorted(self.configuration.target_modules or []) if hasattr(self.configuration, "target_modules") else []
+        )
         return {"kind": kind, "rank": kept.get("r"), "alpha": kept.get("lora_alpha"), "modules": modules, "path": path}
 
 
@@ -128,7 +130,9 @@ def weights_of(model: PeftModel) -> Adapter:
 
 
 @contextmanager
-def attached(network: PreTrainedModel, adapter: Adapter | None, *, trainable: bool = False) -> Iterator[PeftModel | None]:
+def attached(
+    network: PreTrainedModel, adapter: Adapter | None, *, trainable: bool = False
+) -> Iterator[PeftModel | None]:
     """Run the network with an adapter; it is as it was when the block is left (None attaches nothing).
 
     Raises:

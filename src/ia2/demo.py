@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapt import Adaptation, Settings
+from ia2.course import Training
 from ia2.fewshot import FewShotSet
 from ia2.methods import IA2, IA2_THEN_SFT, SFT
 from ia2.models.load import LanguageModel
@@ -16,8 +17,8 @@ MODEL = "smollm2-135m"
 TASK = "reviews"
 N = 8
 LEARNING_RATE = 1e-3
-QUICK_ROWS = 40
-"""Evaluation rows of a quick demo."""
+QUICK_ROWS, QUICK_EPOCHS = 40, 2
+"""What a quick demo evaluates and trains at the most."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,14 @@ class DemoResult:
     figures: list[Path]
 
 
-def run_demo(
-    model: LanguageModel, task: Task, folder: Path, *, seed: int = 0, notes: tuple[str, ...] = (), progress: Progress = SILENT
+def measure_everything(
+    model: LanguageModel,
+    task: Task,
+    folder: Path,
+    *,
+    seed: int = 0,
+    quick: bool = False,
+    progress: Progress = SILENT,
 ) -> DemoResult:
     """Measure zero-shot, ICL, SFT, IA2 and IA2→SFT on one set and draw reliability and similarity by layer.
 
@@ -38,11 +45,13 @@ def run_demo(
         task: the task, usually the built-in reviews.
         folder: where records, predictions, adapters and figures go; it must exist.
         seed: which set of 8 rows.
-        notes: what was said about choices made for the person, for the records.
+        quick: few evaluation rows and few steps: a check that everything works, not a result.
         progress: told what is going on.
     """
-    few_shot_set = FewShotSet.draw(task, N, seed)
-    settings = Settings(learning_rates=(LEARNING_RATE,))
+    few_shot_set = FewShotSet.draw(task, N, seed).limited(QUICK_ROWS if quick else None)
+    training = Training(epochs=QUICK_EPOCHS) if quick else Training()
+    settings = Settings(learning_rates=(LEARNING_RATE,), training=training)
+    notes = (*model.notes, *task.notes)
     adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
     adaptation.measure_baseline("zero-shot", ())
     adaptation.measure_baseline("icl", few_shot_set.demonstrations())

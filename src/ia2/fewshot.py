@@ -1,7 +1,7 @@
 """Few-shot sets: which rows teach and check, in which order they stand in a prompt, and the tokens of that prompt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ia2.errors import InputError
@@ -58,6 +58,10 @@ class FewShotSet:
         taken = set(chosen)
         left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
         return cls(task, seed, train, dev, task.evaluation or left_over)
+
+    def limited(self, rows: int | None) -> Self:
+        """The same set with at most `rows` evaluation rows, the first ones (all of them for None)."""
+        return replace(self, evaluation=self.evaluation[:rows])
 
     def demonstrations(self) -> tuple[Example, ...]:
         """All training rows in the one order in which every query of this set meets them (PROTOCOL, Evaluation)."""
@@ -128,7 +132,9 @@ class PromptTokenizer:
                 return tuple(tail)
         tail = self._ids(response)
         if not self._adds(self._ids(line), tail, response):
-            raise InputError(f"{response!r}: this tokenizer can't keep it apart from the prompt that ends {line[-20:]!r}.")
+            raise InputError(
+                f"{response!r}: this tokenizer can't keep it apart from the prompt that ends {line[-20:]!r}."
+            )
         return tuple(tail)
 
     def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,29 +43,28 @@ class Record:
     """What was chosen, by the person or for them."""
     notes: tuple[str, ...] = ()
     """What was said about those choices."""
-    predictions: str | None = None
-    """The file of predictions, relative to the folder that holds `records`."""
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object, with the schema's number and the versions that computed it."""
-        own = {name: value for name, value in vars(self).items()}
-        return {"schema": SCHEMA, **own, "versions": versions()}
+        return {"schema": SCHEMA, **vars(self), "versions": versions()}
 
-    def write(self, folder: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Write `records/NAME.json` and its predictions `predictions/NAME.jsonl` under a folder; return the object."""
-        predictions = Path("predictions") / f"{name}.jsonl"
-        with written_whole(folder / predictions) as partial:
+    def write(self, path: Path, predictions: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Write the record and, a JSON line for each row, its predictions; return the JSON object.
+
+        Args:
+            path: the record's file.
+            predictions: the predictions' file, which the record names relative to its own folder.
+            rows: what was answered to each query.
+        """
+        with written_whole(predictions) as partial:
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
             partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        value = self.as_json() | {"predictions": predictions.as_posix()}
-        write_json(folder / "records" / f"{name}.json", value)
+        value = self.as_json() | {"predictions": Path(os.path.relpath(predictions, path.parent)).as_posix()}
+        with written_whole(path) as partial:
+            partial.write_text(
+                json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+            )
         return value
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write one JSON object, whole or not at all."""
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:

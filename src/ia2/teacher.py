@@ -129,7 +129,9 @@ def _kept(folder: Path, count: int, progress: Progress) -> list[Path] | None:
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
-        progress.say(f"{folder}: cached targets were cut short or changed since they were written; computing them anew.")
+        progress.say(
+            f"{folder}: cached targets were cut short or changed since they were written; computing them anew."
+        )
         return None
     return files
 
@@ -148,9 +150,7 @@ def _ask(
         best = score_labels(model.network, prompts, labels, batch_size=batch_size, layout="right").label
         responses = [labels.tokens[index] for index in best.tolist()]
     # a response that isn't known yet has one token, and is read off the same pass that records the attention
-    sequences = [
-        TokenSequence(prompt, responses[index] if responses else (0,)) for index, prompt in enumerate(prompts)
-    ]
+    sequences = [TokenSequence(prompt, responses[index] if responses else (0,)) for index, prompt in enumerate(prompts)]
     with progress.phase("teacher", len(prompts)) as advance, folder_written_whole(folder) as partial:
         for indices in by_length(sequences, batch_size):
             batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)

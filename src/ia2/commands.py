@@ -1,0 +1,229 @@
+"""What each command does: load, adapt or measure, and show the result."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ia2.adapt import Adaptation, Settings
+from ia2.adapters import Adapter
+from ia2.cache import folder_written_whole
+from ia2.console import ConsoleProgress
+from ia2.demo import MODEL, TASK, measure_everything
+from ia2.errors import InputError
+from ia2.evaluation import evaluate
+from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.labels import LabelTokens
+from ia2.methods import SFT, method_named
+from ia2.models.load import LanguageModel, load_model
+from ia2.models.names import check_model_name
+from ia2.models.packaged import PACKAGED
+from ia2.options import Adapt, Demo, Evaluate, Source
+from ia2.records import Record
+from ia2.reports.tables import comparison_table
+from ia2.tasks.benchmarks import BENCHMARKS, load_task
+from ia2.tasks.files import load_file, with_spaceless_labels
+from ia2.tasks.task import Example, Task
+
+MOST_TRAINING_ROWS = 128
+TASK_TRAINING_ROWS = 16
+
+
+def run_demo(options: Demo) -> None:
+    """Measure every method on the built-in reviews, and show a table and where the picture is."""
+    progress = ConsoleProgress()
+    check_new_folder(options.out)
+    task = load_task(TASK)
+    model = load_spoken(MODEL, progress)
+    with folder_written_whole(options.out) as folder:
+        result = measure_everything(model, task, folder, seed=options.seed, quick=options.quick, progress=progress)
+    show(result.records)
+    for figure in result.figures:
+        print(options.out / figure.relative_to(folder))
+    print(f"{options.out}/: records, predictions and adapters")
+
+
+def run_adapt(options: Adapt) -> None:
+    """Train, measure, and show what it was worth."""
+    progress = ConsoleProgress()
+    method = method_named(options.method)
+    check_new_folder(options.out)
+    check_model_name(options.model)
+    task = load_rows(options, options.eval_data)
+    n = options.n or default_n(options, task)
+    FewShotSet.draw(task, n, options.seed)  # refuses what can't be drawn before a model is fetched
+    model = load_spoken(options.model, progress, dtype=options.dtype, device=options.device)
+    task, notes = fit_labels(task, model, options)
+    few_shot_set = FewShotSet.draw(task, n, options.seed).limited(options.limit)
+    for sentence in (*notes, describe_set(few_shot_set)):
+        progress.say(sentence)
+    settings = Settings(learning_rates=options.lr, label_scoring=options.label_scoring, ece=options.ece)
+    with folder_written_whole(options.out) as folder:
+        adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
+        if options.compare and few_shot_set.evaluation:
+            adaptation.measure_baseline("zero-shot", ())
+            adaptation.measure_baseline("icl", few_shot_set.demonstrations())
+            if method is not SFT:
+                adaptation.measure_method(SFT, "compared/sft")
+        adaptation.measure_method(method, "adapter")
+    if few_shot_set.evaluation:
+        show(adaptation.records)
+    else:
+        print(
+            "Nothing was measured: no row is left to evaluate. Use a smaller --n, or name more rows with --eval-data."
+        )
+    print(f"{options.out / 'adapter'}/: the adapter, in PEFT's format")
+    print(f"{options.out}/: records and predictions")
+
+
+def run_evaluate(options: Evaluate) -> None:
+    """Measure a model as it is, with demonstrations, or with an adapter."""
+    progress = ConsoleProgress()
+    check_model_name(options.model)
+    if options.out is not None and options.out.exists():
+        raise InputError(f"{options.out}: this file exists. Name another with --out.")
+    adapter = Adapter.load(options.adapter) if options.adapter is not None else None
+    task = load_rows(options, None)
+    if options.icl is not None:
+        FewShotSet.draw(task, options.icl, options.seed)  # refuses what can't be drawn before a model is fetched
+    model = load_spoken(options.model, progress, dtype=options.dtype, device=options.device)
+    task, notes = fit_labels(task, model, options)
+    demonstrations: tuple[Example, ...] = ()
+    examples = task.evaluation or task.pool
+    if options.icl is not None:
+        few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
+        demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
+    examples = examples[: options.limit]
+    if not examples:
+        raise InputError(f"{task.name}: no row is left to evaluate; use fewer demonstrations (--icl).")
+    method = "icl" if demonstrations else "adapter" if adapter else "zero-shot"
+    for sentence in (*notes, f"{task.name}: {method} on {len(examples)} rows"):
+        progress.say(sentence)
+    evaluation = evaluate(
+        model,
+        examples,
+        task,
+        demonstrations=demonstrations,
+        adapter=adapter,
+        label_scoring=options.label_scoring,
+        progress=progress,
+    )
+    record = Record(
+        method=method,
+        model=model.identity.as_record(),
+        task={"train": None, "eval": task.name, "source": task.source, "labels": list(task.labels)},
+        n=len(demonstrations),
+        seed=options.seed if demonstrations else None,
+        lr=None,
+        adapter=adapter.as_record(str(options.adapter)) if adapter is not None else None,
+        metrics={**evaluation.metrics(options.ece), "asim": None},
+        seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
+        options={"label_scoring": options.label_scoring},
+        notes=notes,
+    )
+    show([record.as_json()])
+    if options.out is not None:
+        predictions = options.out.with_suffix(".predictions.jsonl")
+        record.write(options.out, predictions, evaluation.rows())
+        print(f"{options.out}: the record, and {predictions.name} beside it")
+
+
+def list_tasks() -> None:
+    """One line on each built-in task."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("task", "paper", "kind", "use", "what it is"):
+        table.add_column(heading)
+    table.add_row("reviews", "–", "label", "train and evaluate", load_task("reviews").description)
+    for name, benchmark in BENCHMARKS.items():
+        use = "evaluate" if benchmark.evaluation_only else "train and evaluate"
+        kind = "label" if benchmark.labels else "text"
+        table.add_row(name, benchmark.paper_name, kind, use, benchmark.description)
+    stdout().print(table)
+
+
+def list_models() -> None:
+    """One line on each built-in model."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "licence", "what it is"):
+        table.add_column(heading)
+    for name, packaged in PACKAGED.items():
+        table.add_row(name, packaged.licence, packaged.description)
+    stdout().print(table)
+    print("Any Hugging Face model id, folder or GGUF file works as well.")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse an output folder that holds something: nothing of the user's is ever deleted or mixed with ours.
+
+    Raises:
+        InputError: it is a file, or a folder that isn't empty.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        kind = "file" if folder.is_file() else "folder that isn't empty"
+        raise InputError(f"{folder}: this is a {kind}. Name a new folder with --out, or remove it.")
+
+
+def load_rows(options: Source, evaluation: Path | None) -> Task:
+    """The rows that were asked for, from a file or a named task."""
+    if options.data is not None:
+        return load_file(options.data, text=options.text, label=options.label, evaluation_path=evaluation)
+    assert options.task is not None, "Source has checked that one of the two is given"
+    return load_task(options.task, data_dir=options.data_dir)
+
+
+def default_n(options: Source, task: Task) -> int:
+    """Half of a file's rows, at most 128, at least 2; 16 of a named task."""
+    if options.data is None:
+        return TASK_TRAINING_ROWS
+    return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
+
+
+def load_spoken(
+    name: str, progress: ConsoleProgress, dtype: str | None = None, device: str | None = None
+) -> LanguageModel:
+    """Load a model and say what was chosen for the user."""
+    model = load_model(name, dtype=dtype, device=device, say=progress.say)
+    for note in model.notes:
+        progress.say(note)
+    return model
+
+
+def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task, tuple[str, ...]]:
+    """A user's labels in the form that is one token under the model's tokenizer, and what is to be said of the task.
+
+    They follow the colon with one space, unless only the spaceless form is a single token.
+    """
+    if options.data is None:
+        return task, task.notes
+    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
+    spaceless = with_spaceless_labels(task)
+    if (
+        options.label_scoring == "token"
+        and not LabelTokens.of(task, tokenizer, "whole").single
+        and LabelTokens.of(spaceless, tokenizer, "whole").single
+    ):
+        said = "Labels follow the colon without a space: only so is each a single token of this model."
+        return spaceless, (*task.notes, said)
+    return task, (*task.notes, "Labels follow the colon with one space.")
+
+
+def describe_set(few_shot_set: FewShotSet) -> str:
+    """One line on what is trained and measured."""
+    return (
+        f"{few_shot_set.task.name}: N = {few_shot_set.n}, {len(few_shot_set.dev)} dev rows, "
+        f"{len(few_shot_set.evaluation)} evaluation rows, seed {few_shot_set.seed}."
+    )
+
+
+def show(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table that a command ends with."""
+    stdout().print(comparison_table(records))
+
+
+def stdout() -> Console:
+    """Where results go; wide enough for a table also where the output is piped."""
+    console = Console(file=sys.stdout, highlight=False)
+    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=120)

@@ -1,0 +1,114 @@
+"""What each command can be told; the docstring of every field is its help. Contradictions are refused here."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ia2.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """See it work: a small real model learns from eight reviews in every way there is, in a few minutes."""
+
+    out: Path = Path("ia2-demo")
+    """Folder for records, predictions, adapters and figures; it must be absent or empty."""
+    seed: int = 0
+    """Which eight reviews."""
+    quick: bool = False
+    """Evaluate few rows and train few steps: a check that everything works, not a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Which model, and where the rows come from."""
+
+    model: str
+    """A built-in model (`ia2 models` lists them), a Hugging Face id, a folder, or a GGUF file."""
+    data: Path | None = None
+    """A CSV, TSV, JSONL or Parquet file of labelled rows."""
+    task: str | None = None
+    """A built-in task instead of a file (`ia2 tasks` lists them)."""
+    text: str | None = None
+    """The file's column of texts, where it can't be guessed."""
+    label: str | None = None
+    """The file's column of labels, where it can't be guessed."""
+    data_dir: Path | None = None
+    """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
+    seed: int = 0
+    """Which rows are drawn for training or as demonstrations."""
+    limit: int | None = None
+    """The most rows to evaluate."""
+    label_scoring: Literal["token", "whole"] = "token"
+    """Whether a label's one token competes with the whole vocabulary, or whole labels with each other."""
+    ece: Literal["equal-width", "equal-mass"] = "equal-width"
+    """How confidence is cut into 15 bins."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Instead of what suits the device."""
+    device: str | None = None
+    """cpu or cuda, instead of the best there is."""
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.task is None):
+            raise InputError("Say where the rows come from: --data FILE or --task NAME, one of them.")
+        for name in ("text", "label"):
+            if self.task is not None and getattr(self, name) is not None:
+                raise InputError(f"--{name} {getattr(self, name)}: a built-in task has its own columns.")
+        if self.data is not None and self.data_dir is not None:
+            raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Source):
+    """Turn labelled rows into an adapter, and measure what it is worth beside learning in context."""
+
+    out: Path
+    """Folder for the adapter, records and predictions; it must be absent or empty."""
+    eval_data: Path | None = None
+    """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
+    n: int | None = None
+    """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
+    method: str = "ia2-sft"
+    """sft, ia2 or ia2-sft."""
+    lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    """Learning rates; the best by dev loss is kept."""
+    compare: bool = True
+    """Measure zero-shot, ICL and SFT beside the method."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_data is not None and self.data is None:
+            raise InputError(f"--eval-data {self.eval_data}: this goes with --data; a built-in task has its own rows.")
+        if self.n is not None and self.n < 2:
+            raise InputError(
+                f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
+            )
+        for rate in self.lr:
+            if not (math.isfinite(rate) and rate > 0):
+                raise InputError(f"--lr {rate:g}: a learning rate must be a positive number, such as 1e-3.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Source):
+    """Measure a model zero-shot, with demonstrations in context, or with an adapter."""
+
+    adapter: Path | None = None
+    """Folder of an adapter in PEFT's format."""
+    icl: int | None = None
+    """How many demonstrations are shown before every query."""
+    limit: int | None = 500
+    """The most rows to evaluate."""
+    out: Path | None = None
+    """File for the record, which must not exist; predictions go beside it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapter is not None and self.icl is not None:
+            raise InputError(
+                f"--icl {self.icl}: an adapter answers without demonstrations; leave --icl or --adapter out."
+            )
+        if self.icl is not None and self.icl < 2:
+            raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
