@@ -1,0 +1,133 @@
+"""Accuracy, calibration and their intervals; cosine similarity. Arrays in, numbers out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from ia2.randomness import derived_seed
+
+Array = ndarray[Any, np.dtype[Any]]
+Binning = Literal["equal-width", "equal-mass"]
+BINS = 15
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Rows grouped by confidence; a bin without rows has a mean confidence and an accuracy of 0."""
+
+    count: Int[Array, " bins"]
+    confidence: Float[Array, " bins"]
+    """Mean confidence of the bin's rows."""
+    accuracy: Float[Array, " bins"]
+    """Share of the bin's rows that were right."""
+
+    @property
+    def expected_error(self) -> float:
+        """The mean over rows of |accuracy - confidence| of their bin (Guo et al. 2017, equation 3)."""
+        return float((self.count * np.abs(self.accuracy - self.confidence)).sum() / self.count.sum())
+
+
+def reliability_bins(
+    confidence: Float[Array, " n"],
+    correct: Bool[Array, " n"],
+    *,
+    bins: int = BINS,
+    binning: Binning = "equal-width",
+) -> ReliabilityBins:
+    """Group rows by confidence, as a reliability diagram shows them.
+
+    Args:
+        confidence: probability of the predicted token, each in [0, 1].
+        correct: whether that prediction was right.
+        bins: how many slices of confidence are compared.
+        binning: "equal-width" cuts [0, 1] evenly; a slice holds its upper edge and not its lower one, but the first
+            holds 0 too. "equal-mass" cuts the rows, sorted by confidence and in their own order where it ties, into
+            slices of floor(n / bins), the last one taking the rest (the published IA2 scripts); with fewer rows than
+            bins, all of them are in the last.
+
+    Raises:
+        ValueError: there are no rows, or a confidence lies outside [0, 1].
+    """
+    if len(confidence) == 0:
+        raise ValueError("calibration of no rows is not defined")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("a confidence lies outside [0, 1]")
+    if binning == "equal-width":
+        index = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
+    else:
+        index = np.empty(len(confidence), dtype=np.int64)
+        rank = np.arange(len(confidence)) // max(len(confidence) // bins, 1)
+        slices = np.minimum(rank, bins - 1) if len(confidence) >= bins else np.full(len(confidence), bins - 1)
+        index[np.argsort(confidence, kind="stable")] = slices
+    count = np.bincount(index, minlength=bins)
+    divisor = np.maximum(count, 1)
+    return ReliabilityBins(
+        count,
+        np.bincount(index, weights=confidence, minlength=bins) / divisor,
+        np.bincount(index, weights=correct, minlength=bins) / divisor,
+    )
+
+
+def expected_calibration_error(
+    confidence: Float[Array, " n"],
+    correct: Bool[Array, " n"],
+    *,
+    bins: int = BINS,
+    binning: Binning = "equal-width",
+) -> float:
+    """How far confidence is from accuracy, in [0, 1] (Guo et al. 2017, equation 3).
+
+    Args and errors are those of `reliability_bins`.
+    """
+    return reliability_bins(confidence, correct, bins=bins, binning=binning).expected_error
+
+
+def accuracy(correct: Bool[Array, " n"]) -> float:
+    """The share of rows that are right, in [0, 1].
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if len(correct) == 0:
+        raise ValueError("accuracy of no rows is not defined")
+    return float(np.mean(correct))
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    *columns: Array,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of a statistic of rows (Efron 1979).
+
+    Args:
+        statistic: takes the columns and returns a number.
+        columns: one array for each argument of the statistic, all with a row at the same index.
+        level: the share of resamples that the interval holds.
+        resamples: how often rows are drawn with replacement.
+        seed: of the drawing.
+
+    Raises:
+        ValueError: there are no rows, or columns differ in length.
+    """
+    rows = len(columns[0])
+    if rows == 0 or any(len(column) != rows for column in columns):
+        raise ValueError(f"a bootstrap needs columns of one length, at least 1: {[len(column) for column in columns]}")
+    drawn = np.random.default_rng(derived_seed(seed, "bootstrap")).integers(0, rows, size=(resamples, rows))
+    values = [statistic(*(column[index] for column in columns)) for index in drawn]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def cosine_similarity(ours: Float[Tensor, "*shape d"], theirs: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape"]:
+    """The cosine of the angle between vectors, in [-1, 1], in float32; 0 where one of them is 0."""
+    return torch.nn.functional.cosine_similarity(ours.float(), theirs.float(), dim=-1)
