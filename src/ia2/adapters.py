@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -49,7 +49,6 @@ class LoRA:
             task_type="CAUSAL_LM",
             target_modules=_shortest(names, network),
             fan_in_fan_out=isinstance(network.get_submodule(names[0]), Conv1D),
-            base_model_name_or_path=network.config._name_or_path or None,
         )
 
     def as_record(self, path: str | None) -> dict[str, Any]:
@@ -80,7 +79,7 @@ class Adapter:
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Adapter":
         """Read an adapter that was written by this class or by PEFT.
 
         Raises:

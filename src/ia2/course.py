@@ -32,8 +32,6 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} {value}: this must be 1 or more.")
-        if self.keep not in ("best", "last"):
-            raise InputError(f"keep {self.keep!r}: this must be 'best' or 'last'.")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class StageHistory:
     @property
     def best_dev_loss(self) -> float:
         """The lowest dev loss."""
-        return min(loss for _, loss in self.dev_losses)
+        return dict(self.dev_losses)[self.best_step]
 
 
 @dataclass

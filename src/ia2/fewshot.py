@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence
@@ -30,7 +30,7 @@ class FewShotSet:
         return len(self.train)
 
     @classmethod
-    def draw(cls, task: Task, n: int, seed: int = 0) -> Self:
+    def draw(cls, task: Task, n: int, seed: int = 0) -> "FewShotSet":
         """Draw set `seed` of `n` rows from a task's training pool.
 
         Args:
@@ -59,7 +59,7 @@ class FewShotSet:
         left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
         return cls(task, seed, train, dev, task.evaluation or left_over)
 
-    def limited(self, rows: int | None) -> Self:
+    def limited(self, rows: int | None) -> "FewShotSet":
         """The same set with at most `rows` evaluation rows, the first ones (all of them for None)."""
         return replace(self, evaluation=self.evaluation[:rows])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +28,7 @@ class LabelTokens:
     scoring: LabelScoring
 
     @classmethod
-    def of(cls, task: Task, tokenizer: PromptTokenizer, scoring: LabelScoring = "token") -> Self:
+    def of(cls, task: Task, tokenizer: PromptTokenizer, scoring: LabelScoring = "token") -> "LabelTokens":
         """Tokenise a task's labels where they will stand: directly behind a query.
 
         Raises:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+
 
 import torch
 from jaxtyping import Float
@@ -117,7 +117,7 @@ class StudentRows:
     targets: TargetFiles | None
 
     @classmethod
-    def of(cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel) -> Self:
+    def of(cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel) -> "StudentRows":
         """Tokenise rows with the responses that the stage trains on."""
         tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
         if stage.labels == "ground-truth":
@@ -141,7 +141,7 @@ class StageRows:
     dev: StudentRows
 
     @classmethod
-    def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> Self:
+    def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
         """The rows of a set for a stage."""
         return cls(
             stage,

@@ -55,14 +55,14 @@ def reliability_and_similarity(
 
 def draw(records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """The figure: a panel of reliability for each record, and one of similarity."""
-    figure = Figure(figsize=(1.9 * len(records) + 4.4, 3.1), layout="constrained")
+    figure = Figure(figsize=(1.9 * len(records) + 4.4, 2.9), layout="constrained")
     FigureCanvasAgg(figure)
     diagrams, similarity = figure.subfigures(1, 2, width_ratios=[1.9 * len(records), 4.4])
     panels = diagrams.subplots(1, len(records), sharey=True, squeeze=False)[0]
     for axes, record in zip(panels, records, strict=True):
         draw_reliability(axes, record, predictions[record["method"]])
     panels[0].set_ylabel("accuracy")
-    diagrams.supxlabel("confidence", fontsize=9)
+    panels[len(panels) // 2].set_xlabel("confidence (stronger colour: more rows)")
     draw_similarity(similarity.subplots(), [record for record in records if record["method"] != "icl"])
     return figure
 

@@ -1,0 +1,41 @@
+import torch
+from pytest import approx
+from torch.testing import assert_close
+
+from ia2.analysis.similarity import asim, response_attention
+from ia2.fewshot import PromptTokenizer
+
+
+def test_asim_worked_by_hand():
+    # two rows, two layers; the second row has two response tokens
+    ours = [torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [3.0, 0.0]]])]
+    theirs = [torch.tensor([[[2.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [-1.0, 0.0]]])]
+    # row 1: 1, 0; row 2: (1 + 0) / 2, (1 - 1) / 2
+    similarity = asim(ours, theirs)
+    assert similarity.by_layer.tolist() == approx([0.75, 0.0], abs=1e-6)
+    assert similarity.by_row.tolist() == approx([0.5, 0.25], abs=1e-6)
+    metrics = similarity.metrics()
+    assert metrics["asim"] == approx(0.375)
+    assert metrics["asim_interval"] == approx((0.25, 0.5))
+
+
+def test_a_model_is_like_itself(tiny_model, toy_task):
+    rows = toy_task.evaluation[:6]
+    outputs = response_attention(tiny_model, rows, demonstrations=toy_task.pool[:4])
+    assert asim(outputs, outputs).metrics()["asim"] == approx(1.0)
+
+
+def test_attention_is_that_of_each_whole_prompt_alone(tiny_model, toy_task):
+    rows, shown = toy_task.evaluation[:5], toy_task.pool[:4]
+    tokens = PromptTokenizer(tiny_model.tokenizer)
+    for row, output in zip(rows, response_attention(tiny_model, rows, demonstrations=shown, batch_size=2), strict=True):
+        kept = []
+        hooks = [
+            layer.self_attn.o_proj.register_forward_hook(lambda _m, _g, output: kept.append(output[0, -1:]))
+            for layer in tiny_model.network.model.layers
+        ]
+        with torch.no_grad():
+            tiny_model.network(torch.tensor([tokens.sequence(row.query, row.response, shown).prompt]))
+        for hook in hooks:
+            hook.remove()
+        assert_close(output, torch.stack(kept), atol=1e-5, rtol=0)

@@ -1,0 +1,134 @@
+import pytest
+import torch
+from conftest import tiny_network
+from peft import PeftModel
+from torch.testing import assert_close
+
+from ia2.adapters import Adapter, LoRA, attached, fresh_adapter, weights_of
+from ia2.errors import InputError
+from ia2.models.batch import TokenSequence, lay_out, response_logits
+
+SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
+
+
+def logits(network):
+    with torch.no_grad():
+        return response_logits(network, lay_out(SEQUENCES))
+
+
+def filled(network, seed=0, **lora):
+    """An adapter whose every matrix is random, so that it changes what the network says."""
+    adapter = fresh_adapter(network, LoRA(**lora).configuration(network), seed)
+    generator = torch.Generator().manual_seed(seed)
+    weights = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in adapter.weights.items()}
+    return Adapter(adapter.configuration, weights)
+
+
+def test_a_fresh_adapter_changes_nothing_and_is_the_same_for_the_same_seed(network):
+    before = logits(network)
+    configuration = LoRA().configuration(network)
+    one, same, other = (fresh_adapter(network, configuration, seed) for seed in (1, 1, 2))
+    with attached(network, one):
+        assert torch.equal(logits(network), before)
+    assert all(torch.equal(one.weights[name], same.weights[name]) for name in one.weights)
+    assert any(not torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+def test_the_network_is_as_it_was_afterwards_whatever_happens(network):
+    before, names = logits(network), [name for name, _ in network.named_modules()]
+    adapter = filled(network)
+    with pytest.raises(RuntimeError, match="mishap"), attached(network, adapter):
+        assert not torch.allclose(logits(network), before)
+        raise RuntimeError("mishap")
+    assert torch.equal(logits(network), before)
+    assert [name for name, _ in network.named_modules()] == names
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    with attached(network, adapter):  # and takes another adapter without a warning, which would be an error
+        pass
+
+
+def test_peft_loads_what_is_saved_and_gives_the_same_logits(network, tmp_path):
+    adapter = filled(network)
+    adapter.save(tmp_path / "adapter")
+    with attached(network, adapter):
+        ours = logits(network)
+    again = tiny_network(network.config.model_type.removesuffix("_text"))
+    model = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))
+    assert_close(logits(model.get_base_model()), ours, atol=1e-6, rtol=0)
+
+
+def test_what_is_loaded_is_what_was_saved(tiny_llama, tmp_path):
+    adapter = filled(tiny_llama, rank=3, alpha=6, modules=("query", "value"))
+    adapter.save(tmp_path / "adapter")
+    loaded = Adapter.load(tmp_path / "adapter")
+    assert loaded.weights.keys() == adapter.weights.keys()
+    assert all(torch.equal(loaded.weights[name], adapter.weights[name]) for name in adapter.weights)
+    assert loaded.as_record("x") == {
+        "kind": "lora", "rank": 3, "alpha": 6, "modules": ["q_proj", "v_proj"], "path": "x"
+    }  # fmt: skip
+
+
+def test_an_update_is_b_times_a_scaled_by_alpha_over_rank(tiny_llama):
+    adapter = filled(tiny_llama, rank=4, alpha=6, modules=("query",))
+    module = tiny_llama.model.layers[1].self_attn.q_proj
+    x = torch.randn(5, 32)
+    a, b = (
+        adapter.weights[f"base_model.model.model.layers.1.self_attn.q_proj.lora_{letter}.weight"].double()
+        for letter in "AB"
+    )
+    expected = x.double() @ (module.weight.double() + 6 / 4 * b @ a).T
+    with attached(tiny_llama, adapter):
+        assert_close(tiny_llama.model.layers[1].self_attn.q_proj(x).double(), expected, atol=1e-5, rtol=0)
+
+
+def test_only_attention_is_adapted_where_the_mlp_shares_a_name():
+    # GPT-2 calls a projection of its MLP c_proj, too
+    network = tiny_network("gpt2")
+    names = fresh_adapter(network, LoRA().configuration(network), 0).weights
+    assert names
+    assert all(".attn." in name for name in names)
+
+
+def test_short_module_names_are_written_where_they_are_unambiguous(tiny_llama):
+    assert set(LoRA().configuration(tiny_llama).target_modules) == {"q_proj", "k_proj", "o_proj"}
+
+
+def test_only_the_adapter_trains(tiny_llama):
+    with attached(tiny_llama, filled(tiny_llama), trainable=True) as model:
+        trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert len(trained) == 2 * 3 * 3
+    assert all("lora_" in name for name in trained)
+
+
+def test_weights_are_copies(tiny_llama):
+    with attached(tiny_llama, filled(tiny_llama), trainable=True) as model:
+        kept = weights_of(model)
+        before = {name: tensor.clone() for name, tensor in kept.weights.items()}
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(1.0)
+    assert all(torch.equal(kept.weights[name], before[name]) for name in before)
+
+
+def test_folders_without_a_whole_adapter_are_refused(tiny_llama, tmp_path):
+    with pytest.raises(InputError, match="no adapter here: adapter_config.json is missing"):
+        Adapter.load(tmp_path)
+    filled(tiny_llama).save(tmp_path / "adapter")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(InputError, match="can't be read"):
+        Adapter.load(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "opt"])
+def test_an_adapter_of_another_model_is_refused(tiny_llama, architecture):
+    adapter = filled(tiny_network(architecture))
+    with pytest.raises(InputError, match="doesn't fit this model"), attached(tiny_llama, adapter):
+        pass
+    assert not any("lora" in name for name, _ in tiny_llama.named_modules())
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(InputError, match="rank 0"):
+        LoRA(rank=0)

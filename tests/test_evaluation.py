@@ -1,0 +1,124 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pytest import approx
+
+from ia2.adapters import Adapter, LoRA, fresh_adapter
+from ia2.errors import InputError
+from ia2.evaluation import evaluate
+from ia2.fewshot import prompt_text
+from ia2.tasks.task import Example
+
+
+def answers(model, rows, demonstrations=()):
+    """Token and probability of each answer, one whole prompt at a time."""
+    found = []
+    for row in rows:
+        ids = torch.tensor([model.tokenizer(prompt_text(row.query, demonstrations))["input_ids"]])
+        with torch.no_grad():
+            probability = model.network(ids).logits[0, -1].double().softmax(-1)
+        best = int(probability.argmax())
+        found.append((model.tokenizer.decode([best]), probability[best].item()))
+    return found
+
+
+def same(evaluation, expected, rows):
+    for prediction, (text, probability), row in zip(evaluation.predictions, expected, rows, strict=True):
+        assert (prediction.query, prediction.response) == (row.query, row.response)
+        assert prediction.predicted == text
+        assert prediction.confidence == approx(probability, abs=1e-5)
+        assert prediction.correct is (text == row.response)
+
+
+@pytest.mark.parametrize("shown", [0, 6])
+def test_evaluation_equals_one_whole_prompt_at_a_time(tiny_model, toy_task, shown):
+    demonstrations = toy_task.pool[:shown]
+    evaluation = evaluate(tiny_model, toy_task.evaluation, toy_task, demonstrations=demonstrations)
+    same(evaluation, answers(tiny_model, toy_task.evaluation, demonstrations), toy_task.evaluation)
+
+
+def test_padding_batch_size_and_prefill_change_nothing(tiny_model, toy_task):
+    rows, demonstrations = toy_task.evaluation, toy_task.pool[:4]
+    expected = answers(tiny_model, rows, demonstrations)
+    for layout in ("packed", "left", "right"):
+        for batch_size in (1, 3, 16):
+            for share in (True, False):
+                evaluation = evaluate(
+                    tiny_model,
+                    rows,
+                    toy_task,
+                    demonstrations=demonstrations,
+                    layout=layout,
+                    batch_size=batch_size,
+                    share_prefill=share,
+                )
+                same(evaluation, expected, rows)
+
+
+def test_the_demonstrations_are_read_once(tiny_model, toy_task, monkeypatch):
+    read = []
+    plain = type(tiny_model.network.model).forward
+
+    def counted(self, *arguments, **keywords):
+        read.append(keywords["input_ids"].numel())
+        return plain(self, *arguments, **keywords)
+
+    monkeypatch.setattr(type(tiny_model.network.model), "forward", counted)
+    demonstrations = toy_task.pool[:8]
+    evaluate(tiny_model, toy_task.evaluation, toy_task, demonstrations=demonstrations)
+    prefix = len(tiny_model.tokenizer(prompt_text("", demonstrations))["input_ids"])
+    queries = sum(len(tiny_model.tokenizer(row.query)["input_ids"]) for row in toy_task.evaluation)
+    assert sum(read) <= prefix + queries
+
+
+def test_an_adapter_answers_for_itself_and_is_gone_afterwards(tiny_model, toy_task):
+    fresh = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), 0)
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(value.shape, generator=generator) for name, value in fresh.weights.items()}
+    adapter = Adapter(fresh.configuration, weights)
+    plain = evaluate(tiny_model, toy_task.evaluation, toy_task)
+    adapted = evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter)
+    assert adapted.predictions != plain.predictions
+    assert evaluate(tiny_model, toy_task.evaluation, toy_task) == plain
+
+
+def test_metrics_of_predictions_worked_by_hand(tiny_model, toy_task):
+    evaluation = evaluate(tiny_model, toy_task.evaluation[:4], toy_task)
+    rows = [
+        replace(row, confidence=confidence, correct=correct, label_confidence=1.0, label_correct=True)
+        for row, confidence, correct in zip(
+            evaluation.predictions, (0.3, 0.3, 0.9, 0.9), (True, False, True, True), strict=True
+        )
+    ]
+    metrics = replace(evaluation, predictions=tuple(rows)).metrics()
+    assert metrics["accuracy"] == 0.75
+    assert metrics["ece"] == approx(0.5 * 0.2 + 0.5 * 0.1)
+    assert (metrics["label_accuracy"], metrics["label_ece"], metrics["n"]) == (1.0, 0.0, 4)
+    for name in ("accuracy", "ece", "label_accuracy", "label_ece"):
+        low, high = metrics[f"{name}_interval"]
+        assert 0 <= low <= high <= 1
+    assert metrics["accuracy_interval"][0] < 0.75 < metrics["accuracy_interval"][1]
+
+
+def test_whole_labels_are_answered_among_themselves(tiny_model, toy_task):
+    labels = (" warm and funny", " cold")
+    task = replace(
+        toy_task,
+        labels=labels,
+        pool=(),
+        evaluation=tuple(Example(row.query, labels[int(row.response)]) for row in toy_task.evaluation),
+    )
+    with pytest.raises(InputError, match="--label-scoring whole"):
+        evaluate(tiny_model, task.evaluation, task)
+    evaluation = evaluate(tiny_model, task.evaluation, task, label_scoring="whole")
+    assert {row.predicted for row in evaluation.predictions} <= set(labels)
+    assert all(row.confidence >= 0.5 for row in evaluation.predictions)
+    assert evaluation.metrics()["accuracy"] == np.mean([row.label_correct for row in evaluation.predictions])
+
+
+def test_text_longer_than_the_context_is_refused(tiny_model, toy_task):
+    rows = [Example("Text:" + "cold " * 600 + "\nLabel:", "1")]
+    with pytest.raises(InputError, match="the model reads 512"):
+        evaluate(tiny_model, rows, toy_task)

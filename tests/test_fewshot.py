@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ia2.errors import InputError
+from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
+from ia2.tasks.task import Example
+
+RESPONSES = ["0", "1", " positive", " negative", "positive", "There are 42.\n#### 42", " été", "-3"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 16])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_set_holds_n_and_half_n_different_rows_and_none_that_is_evaluated(toy_task, n, seed):
+    drawn = FewShotSet.draw(toy_task, n, seed)
+    assert (len(drawn.train), len(drawn.dev)) == (n, n // 2)
+    assert len({*drawn.train, *drawn.dev}) == n + n // 2
+    assert not {*drawn.train, *drawn.dev} & set(drawn.evaluation)
+    assert drawn.evaluation == toy_task.evaluation
+
+
+def test_a_set_is_determined_by_task_n_and_seed(toy_task):
+    assert FewShotSet.draw(toy_task, 4, 1) == FewShotSet.draw(toy_task, 4, 1)
+    assert FewShotSet.draw(toy_task, 4, 1).train != FewShotSet.draw(toy_task, 4, 2).train
+    assert FewShotSet.draw(toy_task, 4, 1).train != FewShotSet.draw(replace(toy_task, name="other"), 4, 1).train
+
+
+def test_without_evaluation_rows_what_is_left_over_is_evaluated(toy_task):
+    # a file of 36 rows: 12 train, 6 dev, and every other row is measured
+    drawn = FewShotSet.draw(replace(toy_task, evaluation=()), 12)
+    assert len(drawn.evaluation) == 18
+    assert {*drawn.train, *drawn.dev, *drawn.evaluation} == set(toy_task.pool)
+
+
+def test_each_training_row_learns_from_all_others_and_never_from_itself(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    for row, context in zip(drawn.train, drawn.training_contexts(), strict=True):
+        assert sorted(context, key=str) == sorted(set(drawn.train) - {row}, key=str)
+    orders = {tuple(row for row in context if row in drawn.train[4:]) for context in drawn.training_contexts()[:4]}
+    assert len(orders) > 1, "contexts should have orders of their own"
+
+
+def test_each_dev_row_learns_from_all_training_rows_but_one(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    for context in drawn.dev_contexts():
+        assert len(set(context)) == 5
+        assert set(context) < set(drawn.train)
+
+
+def test_demonstrations_are_all_training_rows_in_one_order(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    assert sorted(drawn.demonstrations(), key=str) == sorted(drawn.train, key=str)
+    assert drawn.demonstrations() == drawn.demonstrations()
+
+
+def test_what_cannot_be_drawn_is_refused(toy_task):
+    with pytest.raises(InputError, match="at least 2"):
+        FewShotSet.draw(toy_task, 1)
+    with pytest.raises(InputError, match=r"30 training rows and 15 dev rows.*36.*--n 24"):
+        FewShotSet.draw(toy_task, 30)
+    FewShotSet.draw(toy_task, 24)
+    with pytest.raises(InputError, match="only evaluates"):
+        FewShotSet.draw(replace(toy_task, evaluation_only=True), 4)
+
+
+def test_prompt_text_worked_by_hand():
+    shown = [Example("Text:a\nLabel:", "1"), Example("Text:b\nLabel:", "0")]
+    assert prompt_text("Text:c\nLabel:", shown) == "Text:a\nLabel:1\n\nText:b\nLabel:0\n\nText:c\nLabel:"
+    assert prompt_text("Text:c\nLabel:") == "Text:c\nLabel:"
+
+
+@pytest.mark.parametrize("response", RESPONSES)
+def test_the_prompts_tokens_are_a_prefix_and_the_whole_reads_as_the_text(tokenizer, response):
+    tokens = PromptTokenizer(tokenizer)
+    shown = [Example("Text:it is great\nLabel:", response)]
+    query = "Text:a fine film .\nLabel:"
+    sequence = tokens.sequence(query, response, shown)
+    assert sequence.prompt == tokens.prompt(prompt_text(query, shown))
+    assert tokens.text(sequence.prompt + sequence.response) == prompt_text(query, shown) + response
+
+
+def test_bos_stands_once_at_the_front_where_there_is_one(tokenizer):
+    prompt = PromptTokenizer(tokenizer).prompt("Text:a\nLabel:")
+    assert list(prompt) == tokenizer("Text:a\nLabel:")["input_ids"]
+    expected = 0 if tokenizer.bos_token is None else 1
+    assert prompt.count(tokenizer.bos_token_id) == expected
+    assert prompt[:expected] == (tokenizer.bos_token_id,)[:expected]
+
+
+def test_a_response_has_no_bos_and_no_space_of_the_tokenizers_own(tokenizer):
+    tokens = PromptTokenizer(tokenizer)
+    zero = tokens.response("Text:a\nLabel:", "0")
+    assert len(zero) == 1
+    assert tokenizer.convert_ids_to_tokens(list(zero)) == ["0"]
+    # the same whatever the text in front of the last line
+    assert tokens.response("Text:quite another text, 12 of them\nLabel:", "0") == zero
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(text=st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
+def test_any_text_keeps_its_prompts_tokens(tokenizer, text):
+    tokens = PromptTokenizer(tokenizer)
+    query = f"Text:{text}\nLabel:"
+    sequence = tokens.sequence(query, "1")
+    assert sequence.prompt == tokens.prompt(query)
+    assert sequence.response == tokens.response("Text:a\nLabel:", "1")
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_its_length(tokenizer):
+    tokens = PromptTokenizer(tokenizer, context_length=20)
+    with pytest.raises(InputError, match=r"^'Text:cold cold cold.*…': prompt and response are \d+ tokens.*reads 20"):
+        tokens.sequence("Text:" + "cold " * 30 + "\nLabel:", "1")
