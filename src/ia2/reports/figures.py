@@ -20,7 +20,6 @@ STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlelocation": "left",
     "axes.titlesize": 9,
     "svg.hashsalt": "ia2",
     "svg.fonttype": "none",
@@ -83,7 +82,7 @@ def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mappi
     metrics = record["metrics"]
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xticklabels(["0", ".5", "1"])
-    axes.set_title(f"{method_name(record)}\naccuracy {100 * metrics['accuracy']:.0f} %\nECE {metrics['ece']:.2f}")
+    axes.set_title(f"{method_name(record)}\naccuracy {100 * metrics['accuracy']:.0f} %\nECE {metrics['ece']:.2f}", loc="left")
 
 
 def draw_similarity(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
@@ -94,6 +93,6 @@ def draw_similarity(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
             colour = COLOURS.get(record["method"], "#0072B2")
             axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.6, label=method_name(record))
     axes.set(xlabel="layer", ylabel="cosine similarity", ylim=(min(0.0, axes.get_ylim()[0]), 1))
-    axes.set_title("Similarity of attention outputs to ICL")
+    axes.set_title("Similarity of attention outputs to ICL", loc="left")
     axes.margins(x=0.02)
     axes.legend(frameon=False, loc="best")

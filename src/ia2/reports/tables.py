@@ -34,8 +34,8 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
         rate = record["lr"]
         table.add_row(
             method_name(record),
-            _with_interval(values, "accuracy", 100, 1),
-            _with_interval(values, "ece", 1, 3),
+            _with_interval(values, "accuracy", 100.0, 1),
+            _with_interval(values, "ece", 1.0, 3),
             _number(values.get("asim"), 3),
             f"{rate:g}" if rate is not None else "–",
             _number(sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None, 1),

@@ -1,0 +1,40 @@
+import io
+
+from rich.console import Console
+
+from ia2.reports.tables import comparison_table
+
+MEASURED = {
+    "n": 200, "ece_binning": "equal-width", "accuracy": 0.925, "accuracy_interval": [0.88, 0.96],
+    "ece": 0.0612, "ece_interval": [0.04, 0.09], "asim": 0.9,
+}  # fmt: skip
+
+
+def shown(records):
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(comparison_table(records))
+    return console.export_text()
+
+
+def row(method, **changes):
+    record = {
+        "method": method, "task": {"train": "toy", "eval": "toy"}, "n": 8, "lr": 1e-3, "metrics": MEASURED,
+        "seconds": {"teacher": 1.0, "train": 2.25, "evaluate": 3.0},
+    }  # fmt: skip
+    return record | changes
+
+
+def test_a_row_shows_the_records_numbers():
+    text = shown([row("ia2-sft")])
+    line = next(line for line in text.splitlines() if "IA2→SFT" in line)
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells == ["IA2→SFT", "92.5 [88.0, 96.0]", "0.061 [0.040, 0.090]", "0.900", "0.001", "3.2", "3.0"]
+    assert "toy, 200 rows, N = 8" in text
+    assert "equal-width" in text
+
+
+def test_what_was_not_measured_is_a_dash():
+    bare = {"n": 0, "accuracy": None, "ece": None, "asim": None}
+    text = shown([row("zero-shot", lr=None, metrics=bare, seconds={}, n=0)])
+    line = next(line for line in text.splitlines() if "zero-shot" in line)
+    assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["–"] * 6
