@@ -19,8 +19,7 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
 from ia2.methods import SFT, method_named
 from ia2.models.load import LanguageModel, load_model
-from ia2.models.names import check_model_name
-from ia2.models.packaged import PACKAGED
+from ia2.models.names import PACKAGED, check_model_name
 from ia2.options import Adapt, Demo, Evaluate, Source
 from ia2.records import Record
 from ia2.reports.tables import comparison_table
@@ -37,7 +36,7 @@ def run_demo(options: Demo) -> None:
     progress = ConsoleProgress()
     check_new_folder(options.out)
     task = load_task(TASK)
-    model = load_spoken(MODEL, progress)
+    model = load_model(MODEL, progress=progress)
     with folder_written_whole(options.out) as folder:
         result = measure_everything(model, task, folder, seed=options.seed, quick=options.quick, progress=progress)
     show(result.records)
@@ -55,7 +54,7 @@ def run_adapt(options: Adapt) -> None:
     task = load_rows(options, options.eval_data)
     n = options.n or default_n(options, task)
     FewShotSet.draw(task, n, options.seed)  # refuses what can't be drawn before a model is fetched
-    model = load_spoken(options.model, progress, dtype=options.dtype, device=options.device)
+    model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options)
     few_shot_set = FewShotSet.draw(task, n, options.seed).limited(options.limit)
     for sentence in (*notes, describe_set(few_shot_set)):
@@ -89,7 +88,7 @@ def run_evaluate(options: Evaluate) -> None:
     task = load_rows(options, None)
     if options.icl is not None:
         FewShotSet.draw(task, options.icl, options.seed)  # refuses what can't be drawn before a model is fetched
-    model = load_spoken(options.model, progress, dtype=options.dtype, device=options.device)
+    model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options)
     demonstrations: tuple[Example, ...] = ()
     examples = task.evaluation or task.pool
@@ -179,16 +178,6 @@ def default_n(options: Source, task: Task) -> int:
     if options.data is None:
         return TASK_TRAINING_ROWS
     return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
-
-
-def load_spoken(
-    name: str, progress: ConsoleProgress, dtype: str | None = None, device: str | None = None
-) -> LanguageModel:
-    """Load a model and say what was chosen for the user."""
-    model = load_model(name, dtype=dtype, device=device, say=progress.say)
-    for note in model.notes:
-        progress.say(note)
-    return model
 
 
 def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task, tuple[str, ...]]:

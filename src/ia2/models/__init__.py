@@ -1,0 +1,1 @@
+"""Models: loading them, running them over batches, and recording what their attention puts out."""

