@@ -24,7 +24,7 @@ from ia2.options import Adapt, Demo, Evaluate, Source
 from ia2.records import Record
 from ia2.reports.tables import comparison_table
 from ia2.tasks.benchmarks import BENCHMARKS, load_task
-from ia2.tasks.files import load_file, with_spaceless_labels
+from ia2.tasks.files import load_file
 from ia2.tasks.task import Example, Task
 
 MOST_TRAINING_ROWS = 128
@@ -188,7 +188,7 @@ def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task,
     if options.data is None:
         return task, task.notes
     tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
-    spaceless = with_spaceless_labels(task)
+    spaceless = task.with_spaceless_labels()
     if (
         options.label_scoring == "token"
         and not LabelTokens.of(task, tokenizer, "whole").single

@@ -1,0 +1,148 @@
+import shutil
+
+import pytest
+import torch
+from conftest import byte_level_tokenizer, tiny_network
+from huggingface_hub.errors import RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
+from transformers import T5Config
+
+from ia2.errors import InputError
+from ia2.models import load
+from ia2.models.load import load_model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny model in the hub's layout."""
+    path = tmp_path / "tiny"
+    tiny_network("llama").save_pretrained(path)
+    byte_level_tokenizer().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch):
+    monkeypatch.setattr(load, "model_info", lambda *_a, **_k: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(load, "snapshot_download", lambda *_a, **_k: pytest.fail("the hub was asked"))
+
+
+def test_a_folder_is_loaded_frozen_and_ready(folder):
+    model = load_model(folder)
+    assert not model.network.training
+    assert not any(parameter.requires_grad for parameter in model.network.parameters())
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(model.network(ids).logits, tiny_network("llama")(ids).logits)
+    assert model.tokenizer("Label:")["input_ids"] == byte_level_tokenizer()("Label:")["input_ids"]
+    assert model.context_length == 512
+    assert (model.identity.id, model.identity.revision) == ("tiny", None)
+
+
+def test_another_weight_makes_another_identity(folder):
+    before = load_model(folder).identity.sha256
+    assert load_model(folder).identity.sha256 == before
+    tiny_network("llama", seed=1).save_pretrained(folder)
+    assert load_model(folder).identity.sha256 != before
+
+
+def test_a_cpu_gets_float32_and_a_gpu_bfloat16_and_it_is_said(folder, monkeypatch):
+    (note,) = load_model(folder).notes
+    assert note == "Model tiny: float32 on cpu (no GPU was found; float32 on a CPU)."
+    assert load._dtype(None, "cuda")[0] == "bfloat16"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert load._device(None)[0] == "cuda"
+
+
+def test_bfloat16_that_is_emulated_is_given_only_when_asked_and_with_a_warning(folder, monkeypatch):
+    monkeypatch.setattr(load, "has_fast_bfloat16", lambda: False)
+    assert load_model(folder).identity.dtype == "float32"
+    model = load_model(folder, dtype="bfloat16")
+    assert model.network.dtype == torch.bfloat16
+    assert "emulates" in model.notes[0]
+
+
+def test_the_probe_compares_speeds(monkeypatch):
+    seconds = iter([0.0, 1.0] * 3 + [0.0, 9.0] * 3)  # three runs of float32 at 1 s, three of bfloat16 at 9 s
+    monkeypatch.setattr(load.time, "perf_counter", lambda: next(seconds))
+    assert load.has_fast_bfloat16.__wrapped__() is False
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [({"dtype": "int3"}, "--dtype int3"), ({"device": "cuda:99"}, "--device cuda:99"), ({"device": "tpux"}, "--device")],
+)
+def test_dtypes_and_devices_that_are_not_there_are_refused(folder, keywords, said):
+    with pytest.raises(InputError, match=said):
+        load_model(folder, **keywords)
+
+
+def test_what_cannot_be_read_is_said_in_a_sentence(folder):
+    spoiled = {
+        "config.json": ("{", "config.json can't be read"),
+        "model.safetensors": ("cut", "weights can't be loaded"),
+        "tokenizer.json": ("{}", "tokenizer can't be loaded"),
+    }
+    for file, (content, said) in spoiled.items():
+        copy = folder.parent / f"without-{file}"
+        shutil.copytree(folder, copy)
+        (copy / file).write_text(content)
+        with pytest.raises(InputError, match=said):
+            load_model(copy)
+
+
+def test_a_model_that_is_no_decoder_is_refused(folder):
+    T5Config().save_pretrained(folder)
+    with pytest.raises(InputError, match="t5 is no decoder-only language model"):
+        load_model(folder)
+
+
+def test_weights_that_are_missing_are_never_made_up(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.self_attn.q_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="1 of its weights are missing, model.layers.1.self_attn.q_proj.weight"):
+        load_model(folder)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    def unreachable(*_arguments, **_keywords):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(load, "model_info", unreachable)
+    monkeypatch.setattr(load, "snapshot_download", unreachable)
+    with pytest.raises(InputError, match=r"^org/model: the model hub can't be reached \(OSError\).*`ia2 models`"):
+        load_model("org/model")
+
+
+def test_an_id_that_the_hub_does_not_know_is_said(monkeypatch):
+    class Response:
+        headers: dict = {}  # noqa: RUF012
+        request = None
+        status_code = 404
+
+    def unknown(*_arguments, **_keywords):
+        raise RepositoryNotFoundError("404", response=Response())
+
+    monkeypatch.setattr(load, "model_info", unknown)
+    with pytest.raises(InputError, match="^org/model: the hub knows no such model"):
+        load_model("org/model")
+
+
+def test_a_hub_model_has_its_commit_in_its_identity(folder, monkeypatch):
+    class Info:
+        sha = "c0ffee"
+
+    monkeypatch.setattr(load, "model_info", lambda _name: Info())
+    asked = []
+    monkeypatch.setattr(load, "snapshot_download", lambda name, **keywords: asked.append((name, keywords)) or str(folder))
+    model = load_model("org/model")
+    assert (model.identity.id, model.identity.revision, model.identity.sha256) == ("org/model", "c0ffee", None)
+    assert asked[0][1]["revision"] == "c0ffee"
+    assert not any(pattern.endswith((".bin", ".py")) for pattern in asked[0][1]["allow_patterns"])
+
+
+def test_a_gguf_that_is_cut_short_is_said(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    with pytest.raises(InputError, match="can't read this GGUF file"):
+        load_model(tmp_path / "m.gguf", cache_dir=tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

