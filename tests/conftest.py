@@ -58,7 +58,10 @@ CONFIGURATIONS: dict[str, Callable[[], Any]] = {
         **{**_SHARED, "attn_implementation": "eager"}, head_dim=8, sliding_window=16, query_pre_attn_scalar=8
     ),
     "gemma3": lambda: transformers.Gemma3TextConfig(
-        **_SHARED, head_dim=8, sliding_window=16, layer_types=["sliding_attention", "full_attention", "sliding_attention"]
+        **_SHARED,
+        head_dim=8,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     ),
     "phi3": lambda: transformers.Phi3Config(**_SHARED, sliding_window=None),
     "olmo2": lambda: transformers.Olmo2Config(**_SHARED),
@@ -112,7 +115,10 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
     )
 
 
@@ -207,14 +213,23 @@ def toy_task() -> Task:
     ]
     rows = rows[::2] + rows[1::2]
     return Task(
-        name="toy", description="made-up rows", source="tests", labels=("0", "1"), pool=tuple(rows[:36]), evaluation=tuple(rows[36:])
+        name="toy",
+        description="made-up rows",
+        source="tests",
+        labels=("0", "1"),
+        pool=tuple(rows[:36]),
+        evaluation=tuple(rows[36:]),
     )
+
+
+def real_data(test: Any) -> Any:
+    """Mark a test that needs the folder of real benchmark files."""
+    where = os.environ.get("IA2_DATA_DIR")
+    skip = pytest.mark.skipif(not where, reason="IA2_DATA_DIR is not set: real data is needed")
+    return pytest.mark.real(skip(test))
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real benchmark files."""
-    folder = os.environ.get("IA2_DATA_DIR")
-    if not folder:
-        pytest.skip("IA2_DATA_DIR is not set: real data is needed")
-    return Path(folder)
+    return Path(os.environ["IA2_DATA_DIR"])

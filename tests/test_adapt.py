@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from peft import PeftModel
 from conftest import tiny_network
+from peft import PeftModel
 
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters import Adapter
@@ -36,7 +36,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, few, tmp_path):
         adaptation.measure_method(method, f"adapters/{method.name}")
     records = {path.stem: json.loads(path.read_text()) for path in (folder / "records").iterdir()}
     assert records.keys() == {"zero-shot", "icl", "sft", "ia2", "ia2-sft"}
-    assert [path for path in folder.rglob("records")] == [folder / "records"]
+    assert list(folder.rglob("records")) == [folder / "records"]
     for name in ("zero-shot", "icl"):
         assert records[name]["lr"] is None
         assert records[name]["adapter"] is None

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ia2.cache import cache_folder, folder_written_whole, written_whole
+from ia2.errors import InputError
 
 
 def test_the_cache_folder_is_the_users_choice(monkeypatch, tmp_path):
@@ -33,27 +34,67 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path, before):
     assert os.listdir(path.parent) == ["file.txt"]  # noqa: PTH208 - hidden ones, too
 
 
+def names(folder):
+    return sorted(os.listdir(folder)) if folder.exists() else None  # noqa: PTH208 - hidden ones, too
+
+
+@pytest.mark.parametrize("before", [None, "empty"])
+def test_a_new_folder_is_there_whole_or_as_it_was(tmp_path, before):
+    folder = tmp_path / "deep" / "folder"
+    if before:
+        folder.mkdir(parents=True)
+    kept = names(folder)
+    with pytest.raises(RuntimeError, match="mishap"), folder_written_whole(folder) as partial:
+        (partial / "new").write_text("half")
+        raise RuntimeError("mishap")
+    assert names(folder) == kept
+    with folder_written_whole(folder) as partial:
+        (partial / "new").write_text("whole")
+        assert not (folder / "new").exists()
+    assert names(folder) == ["new"]
+    assert names(folder.parent) == ["folder"]
+
+
+def test_what_a_person_has_is_never_overwritten_nor_mixed_with_ours(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "theirs").write_text("theirs")
+    (tmp_path / "file").write_text("theirs")
+    for name, said in (("full", "isn't empty"), ("file", "this is a file")):
+        with pytest.raises(InputError, match=said), folder_written_whole(tmp_path / name):
+            pytest.fail("the work was begun")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_appears_meanwhile_is_not_overwritten_either(tmp_path, before):
+    folder = tmp_path / "folder"
+    if before:
+        folder.mkdir()
+    with pytest.raises(InputError, match="isn't (empty|overwritten)"), folder_written_whole(folder) as partial:
+        (partial / "new").write_text("ours")
+        folder.mkdir(exist_ok=True)
+        (folder / "new").write_text("theirs")
+    assert names(folder) == ["new"]
+    assert (folder / "new").read_text() == "theirs"
+    assert names(tmp_path) == ["folder"]
+
+
 @pytest.mark.parametrize("before", [None, "empty", "full"])
-def test_a_folder_is_there_whole_or_as_it_was(tmp_path, before):
+def test_a_cached_folder_is_replaced_whole_or_stays(tmp_path, before):
     folder = tmp_path / "deep" / "folder"
     if before:
         folder.mkdir(parents=True)
     if before == "full":
         (folder / "old").write_text("old")
-
-    def content():
-        return sorted(path.name for path in folder.iterdir()) if folder.exists() else None
-
-    kept = content()
-    with pytest.raises(RuntimeError, match="mishap"), folder_written_whole(folder) as partial:
+    kept = names(folder)
+    with pytest.raises(RuntimeError, match="mishap"), folder_written_whole(folder, replace=True) as partial:
         (partial / "new").write_text("half")
         raise RuntimeError("mishap")
-    assert content() == kept
-    with folder_written_whole(folder) as partial:
+    assert names(folder) == kept
+    with folder_written_whole(folder, replace=True) as partial:
         (partial / "new").write_text("whole")
-        assert content() == kept
-    assert content() == ["new"]
-    assert os.listdir(folder.parent) == ["folder"]  # noqa: PTH208
+        assert names(folder) == kept
+    assert names(folder) == ["new"]
+    assert names(folder.parent) == ["folder"]
 
 
 def test_what_is_written_has_ordinary_permissions(tmp_path):

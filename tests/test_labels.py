@@ -7,8 +7,8 @@ from pytest import approx
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
 from ia2.labels import LabelTokens, score_labels
-from ia2.models.prefix import prefill, shared_tokens
 from ia2.models.batch import TokenSequence
+from ia2.models.prefix import prefill, shared_tokens
 from ia2.tasks.task import Example
 
 WHOLE = (" positive", " warm and funny", "0")
@@ -69,9 +69,7 @@ def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_
 @pytest.mark.parametrize("scoring", ["token", "whole"])
 def test_batches_layouts_and_a_shared_prefill_change_nothing(tiny_model, toy_task, tokens, scoring):
     labels = LabelTokens.of(toy_task, tokens, scoring)
-    prompts = [
-        tokens.sequence(row.query, "0", toy_task.pool[:6]).prompt for row in toy_task.evaluation
-    ]
+    prompts = [tokens.sequence(row.query, "0", toy_task.pool[:6]).prompt for row in toy_task.evaluation]
     expected = score_labels(tiny_model.network, prompts, labels, batch_size=1, layout="right")
     shared = prefill(tiny_model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
     assert len(shared.tokens) > 40

@@ -141,7 +141,9 @@ def test_the_kept_adapter_is_the_best_by_dev_loss_byte_for_byte(tiny_model, few,
     until_best = replace(Training(), epochs=math.ceil(stage.best_step / 2), dev_every=1)
     again = train(tiny_model, few, SFT, learning_rate=0.1, training=replace(until_best, keep="last"))
     if again.stages[0].steps == stage.best_step:
-        assert all(torch.equal(long.adapter.weights[name], again.adapter.weights[name]) for name in long.adapter.weights)
+        assert all(
+            torch.equal(long.adapter.weights[name], again.adapter.weights[name]) for name in long.adapter.weights
+        )
     # and it has the dev loss that it was kept for
     rows = StageRows.of(FINE_TUNE, few, None, tiny_model).dev
     with attached(tiny_model.network, long.adapter):

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ia2.fewshot import FewShotSet
     from ia2.methods import METHODS
     from ia2.models.load import load_model
-    from ia2.tasks.benchmarks import load_task
     from ia2.tasks.files import load_file
+    from ia2.tasks.load import load_task
     from ia2.teacher import collect_targets
     from ia2.training import train
 
@@ -42,7 +42,7 @@ _HOMES = {
     "evaluate": "ia2.evaluation",
     "load_file": "ia2.tasks.files",
     "load_model": "ia2.models.load",
-    "load_task": "ia2.tasks.benchmarks",
+    "load_task": "ia2.tasks.load",
     "train": "ia2.training",
 }
 

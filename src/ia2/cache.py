@@ -1,65 +1,110 @@
-"""Where computed things are kept, and files and folders that are written whole or not at all."""
+"""Where fetched and computed things are kept, and how anything is written: whole or not at all."""
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ia2.errors import InputError
 
 
 def cache_folder() -> Path:
-    """`$IA2_CACHE_DIR`, else `ia2` in the user's cache folder. It may not exist yet."""
-    if named := os.environ.get("IA2_CACHE_DIR"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ia2"
+    """The folder for what can be fetched or computed again: `$IA2_CACHE_DIR`, else the system's cache folder.
+
+    The latter is `$XDG_CACHE_HOME/ia2`, or `~/.cache/ia2` where that isn't set. The folder may not exist yet.
+    """
+    if own := os.environ.get("IA2_CACHE_DIR"):
+        return Path(own).expanduser().absolute()
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    # the XDG specification: a relative path is to be ignored
+    return (Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache") / "ia2"
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it takes the path's name if the block succeeds, else it is gone."""
+    """Yield a path to write a file to, with the same ending; it becomes `path` on success and vanishes on failure.
+
+    A file that stood at `path` is replaced in one step. Folders above it are made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
+    partial = _partial(path.parent, path.name)
     try:
         yield partial
-        partial.chmod(0o666 & ~_umask())
         partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+def check_absent_or_empty(path: Path) -> None:
+    """Refuse an output folder that holds something: nothing of a person's is ever overwritten or mixed with ours.
+
+    Raises:
+        InputError: it is a file, or a folder that isn't empty.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{path}: this folder isn't empty, and nothing in it is overwritten. Name another one.")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: this is a file, and a folder is to be written. Name another one.")
 
 
 @contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` to fill; it takes its place if the block succeeds, else it is gone.
+def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to write into; it becomes `path` on success and vanishes on failure.
 
-    A folder that was there before is replaced. Where two processes do this at once, the last one's stays.
+    Args:
+        path: the folder to be; folders above it are made.
+        replace: whether a folder that stands at `path` is replaced by the new one. That is for caches, where every
+            process writes the same: of several at once the last or the first stays, and each finds a whole folder.
+
+    Raises:
+        InputError: something is at `path` other than an empty folder, and it isn't to be replaced.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-    partial.chmod(0o777 & ~_umask())
+    path = path.absolute()
+    if not replace:
+        check_absent_or_empty(path)
+    # an empty folder that exists is filled, not swapped: it may be a mount, a link, or where the person's shell is
+    fill = path.is_dir() and not replace
+    partial = _partial(path if fill else path.parent, path.name)
+    partial.mkdir(parents=True)
     try:
         yield partial
-        _take_place(partial, folder)
-    finally:
+        if fill:
+            _move_up(partial, path)
+        elif replace:
+            _swap(partial, path)
+        else:
+            check_absent_or_empty(path)
+            partial.rename(path)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
-def _take_place(partial: Path, folder: Path) -> None:
+def _partial(folder: Path, name: str) -> Path:
+    return folder / f".partial-{secrets.token_hex(4)}-{name}"
+
+
+def _move_up(partial: Path, path: Path) -> None:
+    entries = list(partial.iterdir())
+    for entry in entries:
+        if (path / entry.name).exists():
+            raise InputError(f"{path / entry.name}: this appeared while it was being computed, and isn't overwritten.")
+    for entry in entries:
+        entry.rename(path / entry.name)
+    partial.rmdir()
+
+
+def _swap(partial: Path, path: Path) -> None:
+    aside = _partial(path.parent, path.name)
+    with suppress(FileNotFoundError):
+        path.rename(aside)
     try:
-        partial.rename(folder)  # also onto an empty folder
+        partial.rename(path)
     except OSError:
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-        try:
-            if folder.exists():
-                folder.rename(old)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        if not path.is_dir():
+            raise
+        shutil.rmtree(partial)  # another process was quicker, and wrote the same
+    shutil.rmtree(aside, ignore_errors=True)

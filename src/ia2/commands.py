@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters import Adapter
-from ia2.cache import folder_written_whole
+from ia2.cache import check_absent_or_empty, folder_written_whole
 from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
@@ -19,12 +19,14 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
 from ia2.methods import SFT, method_named
 from ia2.models.load import LanguageModel, load_model
-from ia2.models.names import PACKAGED, check_model_name
+from ia2.models.names import check_model_name
+from ia2.models.packaged import PACKAGED
 from ia2.options import Adapt, Demo, Evaluate, Source
 from ia2.records import Record
 from ia2.reports.tables import comparison_table
-from ia2.tasks.benchmarks import BENCHMARKS, load_task
+from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import load_file
+from ia2.tasks.load import load_task
 from ia2.tasks.task import Example, Task
 
 MOST_TRAINING_ROWS = 128
@@ -34,7 +36,7 @@ TASK_TRAINING_ROWS = 16
 def run_demo(options: Demo) -> None:
     """Measure every method on the built-in reviews, and show a table and where the picture is."""
     progress = ConsoleProgress()
-    check_new_folder(options.out)
+    check_absent_or_empty(options.out)
     task = load_task(TASK)
     model = load_model(MODEL, progress=progress)
     with folder_written_whole(options.out) as folder:
@@ -49,7 +51,7 @@ def run_adapt(options: Adapt) -> None:
     """Train, measure, and show what it was worth."""
     progress = ConsoleProgress()
     method = method_named(options.method)
-    check_new_folder(options.out)
+    check_absent_or_empty(options.out)
     check_model_name(options.model)
     task = load_rows(options, options.eval_data)
     n = options.n or default_n(options, task)
@@ -152,17 +154,6 @@ def list_models() -> None:
         table.add_row(name, packaged.licence, packaged.description)
     stdout().print(table)
     print("Any Hugging Face model id, folder or GGUF file works as well.")
-
-
-def check_new_folder(folder: Path) -> None:
-    """Refuse an output folder that holds something: nothing of the user's is ever deleted or mixed with ours.
-
-    Raises:
-        InputError: it is a file, or a folder that isn't empty.
-    """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        kind = "file" if folder.is_file() else "folder that isn't empty"
-        raise InputError(f"{folder}: this is a {kind}. Name a new folder with --out, or remove it.")
 
 
 def load_rows(options: Source, evaluation: Path | None) -> Task:

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import torch
 from jaxtyping import Float, Int
@@ -151,7 +150,7 @@ def _ask(
         responses = [labels.tokens[index] for index in best.tolist()]
     # a response that isn't known yet has one token, and is read off the same pass that records the attention
     sequences = [TokenSequence(prompt, responses[index] if responses else (0,)) for index, prompt in enumerate(prompts)]
-    with progress.phase("teacher", len(prompts)) as advance, folder_written_whole(folder) as partial:
+    with progress.phase("teacher", len(prompts)) as advance, folder_written_whole(folder, replace=True) as partial:
         for indices in by_length(sequences, batch_size):
             batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
             with record_attention(model.network, batch.at, detach=True) as attention:

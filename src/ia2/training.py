@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -117,7 +116,9 @@ class StudentRows:
     targets: TargetFiles | None
 
     @classmethod
-    def of(cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel) -> "StudentRows":
+    def of(
+        cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel
+    ) -> "StudentRows":
         """Tokenise rows with the responses that the stage trains on."""
         tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
         if stage.labels == "ground-truth":
@@ -145,8 +146,8 @@ class StageRows:
         """The rows of a set for a stage."""
         return cls(
             stage,
-            StudentRows.of(few_shot_set.train, targets and targets.train, stage, model),
-            StudentRows.of(few_shot_set.dev, targets and targets.dev, stage, model),
+            StudentRows.of(few_shot_set.train, targets.train if targets else None, stage, model),
+            StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model),
         )
 
 
@@ -159,12 +160,15 @@ def losses(
     """
     batch = lay_out([rows.sequences[index] for index in indices], device=network.device)
     aligned = "attention" in stage.objective.reads
-    wanted = None
+    wanted = logits = None
     if aligned:
         assert rows.targets is not None, "train has checked that there are targets"
         wanted = torch.cat([rows.targets[index].attention for index in indices], dim=1).to(network.device)
     with record_attention(network, batch.at) if aligned else nullcontext() as recorded:
-        logits = response_logits(network, batch) if "logits" in stage.objective.reads else forward(network, batch)
+        if "logits" in stage.objective.reads:
+            logits = response_logits(network, batch)
+        else:
+            forward(network, batch)
     attention = recorded.stacked() if recorded is not None else None
     outputs = StudentOutputs(attention, logits)
     return stage.objective.loss(outputs, Wanted(batch.response, wanted, batch.example, batch.sequences))

@@ -8,8 +8,14 @@ from ia2.fewshot import PromptTokenizer
 
 def test_asim_worked_by_hand():
     # two rows, two layers; the second row has two response tokens
-    ours = [torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [3.0, 0.0]]])]
-    theirs = [torch.tensor([[[2.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [-1.0, 0.0]]])]
+    ours = [
+        torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]]),
+        torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [3.0, 0.0]]]),
+    ]
+    theirs = [
+        torch.tensor([[[2.0, 0.0]], [[0.0, 1.0]]]),
+        torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [-1.0, 0.0]]]),
+    ]
     # row 1: 1, 0; row 2: (1 + 0) / 2, (1 - 1) / 2
     similarity = asim(ours, theirs)
     assert similarity.by_layer.tolist() == approx([0.75, 0.0], abs=1e-6)

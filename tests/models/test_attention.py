@@ -22,7 +22,7 @@ def record(network, sequences=SEQUENCES, **keywords):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_is_recorded_is_the_output_projection_of_what_it_was_given(architecture):
     network = tiny_network(architecture)
-    last = [name for name in projection_names(network, ["output"])]
+    last = projection_names(network, ["output"])
     seen = {}
     for name in last:
         module = network.get_submodule(name)

@@ -33,7 +33,9 @@ def alone(network, sequence):
 
 def random_sequences(count, generator, shared=()):
     def tokens(most):
-        return tuple(torch.randint(1, 99, (int(torch.randint(1, most, (), generator=generator)),), generator=generator).tolist())
+        return tuple(
+            torch.randint(1, 99, (int(torch.randint(1, most, (), generator=generator)),), generator=generator).tolist()
+        )
 
     return [TokenSequence((*shared, *tokens(14)), tokens(5)) for _ in range(count)]
 

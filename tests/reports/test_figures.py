@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from pytest import approx
 
 from ia2.reports.figures import draw, draw_reliability, reliability_and_similarity
-from matplotlib.figure import Figure
 
 
 def record(method, layers):
@@ -33,7 +33,7 @@ def test_a_bar_is_as_high_as_its_rows_are_accurate():
 def test_similarity_lines_are_the_records_and_icl_is_left_out():
     layers = {"zero-shot": [0.5, 0.25], "icl": [1.0, 1.0], "ia2-sft": [0.75, 0.5]}
     records = [record(method, values) for method, values in layers.items()]
-    figure = draw(records, {method: ROWS for method in layers})
+    figure = draw(records, dict.fromkeys(layers, ROWS))
     axes = figure.subfigs[1].axes[0]
     drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
     assert drawn == {"zero-shot": ([1, 2], [0.5, 0.25]), "IA2→SFT": ([1, 2], [0.75, 0.5])}

@@ -1,1 +1,1 @@
-"""Models: loading them, running them over batches, and recording what their attention puts out."""
+"""Language models: named, fetched, loaded, and read at the positions that matter."""

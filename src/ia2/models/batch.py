@@ -87,7 +87,10 @@ def lay_out(
     input_ids = torch.zeros(rows, width, dtype=torch.long)
     position_ids = torch.zeros(rows, width, dtype=torch.long)
     owner = torch.full((rows, width), PADDING, dtype=torch.long)
-    at_row, at_column, example, response = [], [], [], []
+    at_row: list[int] = []
+    at_column: list[int] = []
+    example: list[int] = []
+    response: list[int] = []
     for index, (sequence, tokens) in enumerate(zip(sequences, inputs, strict=True)):
         span = slice(first[index], first[index] + len(tokens))
         input_ids[row_of[index], span] = torch.tensor(tokens)

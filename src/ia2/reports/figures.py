@@ -16,7 +16,7 @@ from ia2.reports.tables import method_name
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision
 COLOURS = {"zero-shot": "#7f7f7f", "icl": "#000000", "sft": "#D55E00", "ia2": "#56B4E9", "ia2-sft": "#009E73"}
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -56,7 +56,7 @@ def draw(records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequenc
     """The figure: a panel of reliability for each record, and one of similarity."""
     figure = Figure(figsize=(1.9 * len(records) + 4.4, 2.9), layout="constrained")
     FigureCanvasAgg(figure)
-    diagrams, similarity = figure.subfigures(1, 2, width_ratios=[1.9 * len(records), 4.4])
+    diagrams, similarity = np.ravel(figure.subfigures(1, 2, width_ratios=[1.9 * len(records), 4.4], squeeze=False))
     panels = diagrams.subplots(1, len(records), sharey=True, squeeze=False)[0]
     for axes, record in zip(panels, records, strict=True):
         draw_reliability(axes, record, predictions[record["method"]])
@@ -67,7 +67,7 @@ def draw(records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequenc
 
 
 def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """One reliability diagram: a bar's height is the accuracy of the rows of that confidence, its strength their share."""
+    """A reliability diagram: a bar's height is the accuracy of rows of that confidence, its strength their share."""
     confidence = np.array([row["confidence"] for row in rows], dtype=np.float64)
     bins = reliability_bins(confidence, np.array([row["correct"] for row in rows], dtype=bool), bins=BINS)
     share = bins.count / bins.count.sum()
@@ -82,11 +82,13 @@ def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mappi
     metrics = record["metrics"]
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xticklabels(["0", ".5", "1"])
-    axes.set_title(f"{method_name(record)}\naccuracy {100 * metrics['accuracy']:.0f} %\nECE {metrics['ece']:.2f}", loc="left")
+    axes.set_title(
+        f"{method_name(record)}\naccuracy {100 * metrics['accuracy']:.0f} %\nECE {metrics['ece']:.2f}", loc="left"
+    )
 
 
 def draw_similarity(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
-    """asim to in-context learning at each layer, a line a method (the paper's Figure 2)."""
+    """Asim to in-context learning at each layer, a line a method (the paper's Figure 2)."""
     for record in records:
         values = record["metrics"].get("asim_by_layer")
         if values:

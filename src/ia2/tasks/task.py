@@ -1,8 +1,10 @@
 """What a task is: rows as query and response text, and what may be trained on. Knows nothing of models."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 from ia2.errors import InputError
 from ia2.randomness import generator
@@ -39,6 +41,10 @@ class Task:
     """Rows that are measured; empty where a file is all there is, and what a set leaves over is measured."""
     evaluation_only: bool = False
     """The paper only evaluates on this task, so that it refuses to train."""
+    max_new_tokens: int = 1
+    """How long a generated response may get, in tokens."""
+    stop: str | None = None
+    """The text that ends a generated response, where it isn't a single token."""
     notes: tuple[str, ...] = ()
     """Choices made for the user while the rows were read, one sentence each, to be said once and recorded."""
 
@@ -56,11 +62,22 @@ class Task:
         if self.labels and stray:
             raise ValueError(f"{self.name}: responses {sorted(stray)} are not among the labels {list(self.labels)}")
 
-    def limited(self, rows: int | None) -> Self:
+    def limited(self, rows: int | None) -> "Task":
         """The same task with at most `rows` evaluation rows, the first ones (all of them for None)."""
         return replace(self, evaluation=self.evaluation[:rows])
 
-    def trainable(self) -> Self:
+    def with_spaceless_labels(self) -> "Task":
+        """The same task with labels that follow the colon directly, for tokenizers that want no space there.
+
+        Raises:
+            ValueError: responses are free text, or two labels differ only by that space.
+        """
+        labels = tuple(label.removeprefix(" ") for label in self.labels)
+        if len(set(labels)) != len(labels) or not labels:
+            raise ValueError(f"{self.name}: the labels {list(self.labels)} can't do without their leading space")
+        return replace(self, labels=labels, pool=_spaceless(self.pool), evaluation=_spaceless(self.evaluation))
+
+    def trainable(self) -> "Task":
         """This task, if it may be trained on.
 
         Raises:
@@ -69,6 +86,16 @@ class Task:
         if self.evaluation_only:
             raise InputError(f"{self.name}: this task only evaluates; train on another one and evaluate on it.")
         return self
+
+
+def _spaceless(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    return tuple(replace(example, response=example.response.removeprefix(" ")) for example in examples)
+
+
+def rows_digest(*parts: Iterable[Example]) -> str:
+    """SHA-256 (hexadecimal) of rows in their order, the parts kept apart, so that a record says what was used."""
+    rows = [[[example.query, example.response] for example in part] for part in parts]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def without_repeats(examples: Iterable[Example]) -> tuple[Example, ...]:

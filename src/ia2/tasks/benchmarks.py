@@ -1,0 +1,298 @@
+"""The twelve benchmarks of the paper: where each lies, and how one of its rows becomes query and response."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from ia2.errors import InputError
+from ia2.randomness import generator
+from ia2.tasks.task import Example
+
+Row = Mapping[str, Any]
+
+REMAPPED = ("apple", "Friday", "banana", "Saturday", "Thursday", "Sunday", "Wednesday", "Monday")
+"""The words that choices 0 to 7 are remapped to (appendix A)."""
+STOP = "\n\n"
+"""Ends a generated response (PROTOCOL, Evaluation)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """Where PROTOCOL's default differs from the published scripts, theirs can be asked for."""
+
+    blank_line_before_answer: bool = False
+    """Multiple choice: a blank line between the choices and `Answer:`, as in the scripts."""
+    text_limit: int | None = 256
+    """bbcnews: characters that an article is cut to, less its last word; None leaves it whole."""
+    keep_empty_support: bool = False
+    """sciq: keep the rows whose support is empty, as the scripts do."""
+
+
+DEFAULTS = BenchmarkOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One benchmark."""
+
+    name: str
+    """Our name."""
+    paper_name: str
+    """The paper's."""
+    description: str
+    """One line for people."""
+    hub: str
+    """Its id on the hub."""
+    folder: str
+    """Its folder of local files."""
+    columns: tuple[str, ...]
+    """The columns that are read."""
+    example: Callable[[Row, BenchmarkOptions], Example | None]
+    """A row as query and response; None where the paper leaves such rows out."""
+    labels: tuple[str, ...] = ()
+    """The responses there are; empty for free text."""
+    config: str | None = None
+    """The hub's configuration."""
+    revision: str | None = None
+    """The hub's branch; datasets that are scripts there are read from its conversion to Parquet."""
+    train: tuple[str, ...] = ("train",)
+    """The hub's splits that may be trained on."""
+    evaluation: tuple[str, ...] = ("test",)
+    """The hub's splits that are measured; where it has none, rows of `train` are held out."""
+    evaluation_only: bool = False
+    """The paper only evaluates on it."""
+    all_local_files: bool = False
+    """Local train.jsonl and test.jsonl are both measured."""
+    max_new_tokens: int = 1
+    """How long a generated response may get."""
+    options: frozenset[str] = frozenset()
+    """The options that mean something here."""
+
+    def check(self, options: BenchmarkOptions) -> None:
+        """Refuse an option that would do nothing.
+
+        Raises:
+            InputError: an option was changed that this benchmark doesn't have.
+        """
+        for option in fields(options):
+            if getattr(options, option.name) != getattr(DEFAULTS, option.name) and option.name not in self.options:
+                raise InputError(f"{self.name}: the option {option.name} means nothing for this task.")
+
+
+def _text(text: str, response: str) -> Example:
+    return Example(f"Text:{text}\nLabel:", response)
+
+
+def _question(question: str, response: str) -> Example:
+    return Example(f"Question:{question}\nAnswer:", response)
+
+
+def _sst2(row: Row, _: BenchmarkOptions) -> Example:
+    return _text(row["sentence"], str(row["label"]))
+
+
+def _finsen(row: Row, _: BenchmarkOptions) -> Example | None:
+    # the hub's 1 is neutral
+    return _text(row["sentence"], {0: "0", 2: "1"}[row["label"]]) if row["label"] != 1 else None
+
+
+def _poems(row: Row, _: BenchmarkOptions) -> Example | None:
+    # the hub's 2 and 3 are no impact and mixed
+    return _text(row["verse_text"], str(row["label"])) if row["label"] in (0, 1) else None
+
+
+def _strategytf(row: Row, _: BenchmarkOptions) -> Example:
+    return _question(row["question"], str(int(row["answer"])))
+
+
+def _agnews(row: Row, _: BenchmarkOptions) -> Example:
+    return _text(row["text"], str(row["label"]))
+
+
+def _bbcnews(row: Row, options: BenchmarkOptions) -> Example:
+    text, limit = row["text"], options.text_limit
+    if limit is not None and len(text) > limit:
+        text = text[:limit].rpartition(" ")[0]
+    # tech, business, sport, entertainment, politics as agnews' World, Sports, Business, Sci/Tech
+    return _text(text, {0: "3", 1: "2", 2: "1", 3: "0", 4: "0"}[row["label"]])
+
+
+def _multiple_choice(question: str, choices: Sequence[str], right: int, options: BenchmarkOptions) -> Example:
+    order = list(range(len(choices)))
+    generator(0, f"choices of {question}").shuffle(order)
+    listed = "\n".join(f"[{REMAPPED[place]}]{choices[index]}" for place, index in enumerate(order))
+    gap = "\n\n" if options.blank_line_before_answer else "\n"
+    return Example(f"Question:{question}\nChoices:\n{listed}{gap}Answer:", REMAPPED[order.index(right)])
+
+
+def _sciq_remap(row: Row, options: BenchmarkOptions) -> Example:
+    choices = [row["correct_answer"], row["distractor1"], row["distractor2"], row["distractor3"]]
+    return _multiple_choice(row["question"], choices, 0, options)
+
+
+def _qasc_remap(row: Row, options: BenchmarkOptions) -> Example:
+    choices = row["choices"]
+    return _multiple_choice(row["question"], choices["text"], choices["label"].index(row["answerKey"]), options)
+
+
+def _gsm8k(row: Row, _: BenchmarkOptions) -> Example:
+    return _question(row["question"], row["answer"])
+
+
+def _hmath(row: Row, _: BenchmarkOptions) -> Example:
+    return _question(row["problem"], row["solution"])
+
+
+def _sciq(row: Row, options: BenchmarkOptions) -> Example | None:
+    if not row["support"] and not options.keep_empty_support:
+        return None
+    return _question(row["question"], f"{row['support']}\n#### {row['correct_answer']}")
+
+
+_ALL = (
+    Benchmark(
+        name="sst2",
+        paper_name="SST2",
+        description="is a phrase from a film review negative (0) or positive (1)?",
+        hub="stanfordnlp/sst2",
+        folder="sst2",
+        columns=("sentence", "label"),
+        example=_sst2,
+        labels=("0", "1"),
+        evaluation=("validation",),  # the labels of the test split are not public
+    ),
+    Benchmark(
+        name="finsen",
+        paper_name="FinS",
+        description="is a sentence of financial news negative (0) or positive (1)?",
+        hub="takala/financial_phrasebank",
+        config="sentences_50agree",
+        revision="refs/convert/parquet",
+        folder="financial_phrasebank",
+        columns=("sentence", "label"),
+        example=_finsen,
+        labels=("0", "1"),
+        evaluation=(),
+    ),
+    Benchmark(
+        name="poems",
+        paper_name="PoemS",
+        description="is a verse negative (0) or positive (1)?",
+        hub="google-research-datasets/poem_sentiment",
+        folder="poem_sentiment",
+        columns=("verse_text", "label"),
+        example=_poems,
+        labels=("0", "1"),
+        train=(),
+        evaluation=("train", "validation", "test"),
+        evaluation_only=True,
+        all_local_files=True,
+    ),
+    Benchmark(
+        name="strategytf",
+        paper_name="STF",
+        description="is the answer to a question of many steps false (0) or true (1)?",
+        hub="ChilleD/StrategyQA",
+        folder="strategyqa",
+        columns=("question", "answer"),
+        example=_strategytf,
+        labels=("0", "1"),
+    ),
+    Benchmark(
+        name="agnews",
+        paper_name="AGN",
+        description="is an article on the world (0), sports (1), business (2), or science and technology (3)?",
+        hub="fancyzhx/ag_news",
+        folder="ag_news",
+        columns=("text", "label"),
+        example=_agnews,
+        labels=("0", "1", "2", "3"),
+    ),
+    Benchmark(
+        name="bbcnews",
+        paper_name="BBCN",
+        description="the same of BBC articles",
+        hub="SetFit/bbc-news",
+        folder="bbc_news",
+        columns=("text", "label"),
+        example=_bbcnews,
+        labels=("0", "1", "2", "3"),
+        train=(),
+        evaluation_only=True,
+        options=frozenset({"text_limit"}),
+    ),
+    Benchmark(
+        name="sciq_remap",
+        paper_name="SciQr",
+        description="which of four answers to a science question is right? choices are named by unrelated words",
+        hub="allenai/sciq",
+        folder="sciq",
+        columns=("question", "correct_answer", "distractor1", "distractor2", "distractor3"),
+        example=_sciq_remap,
+        labels=REMAPPED[:4],
+        options=frozenset({"blank_line_before_answer"}),
+    ),
+    Benchmark(
+        name="qasc_remap",
+        paper_name="QASCr",
+        description="the same of eight answers",
+        hub="allenai/qasc",
+        folder="qasc",
+        columns=("question", "choices", "answerKey"),
+        example=_qasc_remap,
+        labels=REMAPPED,
+        train=(),
+        evaluation=("validation",),  # the test split has no answers
+        evaluation_only=True,
+        options=frozenset({"blank_line_before_answer"}),
+    ),
+    Benchmark(
+        name="gsm8k",
+        paper_name="GSM8K",
+        description="solve a problem of grade-school mathematics in words, ending in #### and the number",
+        hub="openai/gsm8k",
+        config="main",
+        folder="gsm8k",
+        columns=("question", "answer"),
+        example=_gsm8k,
+        max_new_tokens=200,
+    ),
+    Benchmark(
+        name="gsm8k_symbolic",
+        paper_name="GSM8Ks",
+        description="the same with names and numbers replaced",
+        hub="apple/GSM-Symbolic",
+        config="main",
+        folder="gsm_symbolic",
+        columns=("question", "answer"),
+        example=_gsm8k,
+        train=(),
+        evaluation_only=True,
+        max_new_tokens=200,
+    ),
+    Benchmark(
+        name="hmath_algebra",
+        paper_name="HMathA",
+        description="solve an algebra problem of a mathematics contest, the answer in \\boxed{}",
+        hub="EleutherAI/hendrycks_math",
+        config="algebra",
+        folder="hendrycks_math_algebra",
+        columns=("problem", "solution"),
+        example=_hmath,
+        max_new_tokens=400,
+    ),
+    Benchmark(
+        name="sciq",
+        paper_name="SciQ",
+        description="answer a science question with an explanation, ending in #### and the answer",
+        hub="allenai/sciq",
+        folder="sciq",
+        columns=("question", "support", "correct_answer"),
+        example=_sciq,
+        max_new_tokens=200,
+        options=frozenset({"keep_empty_support"}),
+    ),
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({benchmark.name: benchmark for benchmark in _ALL})

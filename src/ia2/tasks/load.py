@@ -1,0 +1,146 @@
+"""Loading a named task: the built-in reviews, or a benchmark from a local folder or the hub."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ia2.errors import InputError
+from ia2.randomness import generator
+from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS, STOP, Benchmark, BenchmarkOptions, Row
+from ia2.tasks.reviews import NAME as REVIEWS
+from ia2.tasks.reviews import reviews
+from ia2.tasks.task import EVALUATION_ROWS, Example, Task, rows_digest, shuffled_pools, without_repeats
+
+DATA_DIR = "IA2_DATA_DIR"
+
+
+def load_task(name: str, *, data_dir: Path | str | None = None, options: BenchmarkOptions = DEFAULTS) -> Task:
+    """A task by its name.
+
+    Args:
+        name: `reviews`, or a benchmark's name.
+        data_dir: a folder that holds `<benchmark's folder>/train.jsonl` and `test.jsonl` in the hub's columns; by
+            default $IA2_DATA_DIR, and without that the hub is asked.
+        options: where the published scripts' way is wanted instead of PROTOCOL's default.
+
+    Raises:
+        InputError: there is no such task, its files can't be found or read, or the hub can't be reached.
+    """
+    if name == REVIEWS:
+        return reviews()
+    if name not in BENCHMARKS:
+        names = (REVIEWS, *BENCHMARKS)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InputError(f"--task {name}: no such task.{hint} There are {', '.join(names)}.")
+    benchmark = BENCHMARKS[name]
+    benchmark.check(options)
+    local = data_dir or os.environ.get(DATA_DIR)
+    if local:
+        train, evaluation, source = _from_folder(benchmark, Path(local), options)
+    else:
+        train, evaluation, source = _from_hub(benchmark, options)
+    if not evaluation:
+        train, evaluation = _held_out(train, benchmark.name)
+    pool, measured = shuffled_pools(() if benchmark.evaluation_only else train, evaluation, benchmark.name)
+    return Task(
+        name=benchmark.name,
+        description=benchmark.description,
+        source=f"{source}, sha256:{rows_digest(pool, measured)}",
+        labels=benchmark.labels,
+        pool=pool,
+        evaluation=measured,
+        evaluation_only=benchmark.evaluation_only,
+        max_new_tokens=benchmark.max_new_tokens,
+        stop=None if benchmark.labels else STOP,
+    )
+
+
+def _held_out(rows: Sequence[Example], name: str) -> tuple[list[Example], list[Example]]:
+    """Where the hub has one split only: the rows after the first 500 of a shuffle, and those 500."""
+    order = list(without_repeats(rows))
+    generator(0, f"rows held out of {name}").shuffle(order)
+    return order[EVALUATION_ROWS:], order[:EVALUATION_ROWS]
+
+
+def _examples(rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: BenchmarkOptions) -> list[Example]:
+    examples = []
+    for place, row in rows:
+        absent = [column for column in benchmark.columns if column not in row]
+        if absent:
+            raise InputError(f"{place}: the column {absent[0]} is missing; {benchmark.name} reads {benchmark.columns}.")
+        try:
+            example = benchmark.example(row, options)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
+        if example is not None:
+            examples.append(example)
+    return examples
+
+
+def _from_folder(
+    benchmark: Benchmark, data_dir: Path, options: BenchmarkOptions
+) -> tuple[list[Example], list[Example], str]:
+    folder = data_dir / benchmark.folder
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder, where {benchmark.name} was looked for (--data-dir or ${DATA_DIR})."
+        )
+    train, test = folder / "train.jsonl", folder / "test.jsonl"
+    measured = [train, test] if benchmark.all_local_files else [test]
+    evaluation = [example for file in measured for example in _examples(_lines(file), benchmark, options)]
+    rows = [] if benchmark.evaluation_only else _examples(_lines(train), benchmark, options)
+    return rows, evaluation, f"folder {folder.name}"
+
+
+def _lines(file: Path) -> Iterator[tuple[str, Row]]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file.")
+    with file.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{file}, line {number}: this is no JSON object ({error.msg}).") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{file}, line {number}: this is no JSON object.")
+            yield f"{file}, line {number}", row
+
+
+def _from_hub(benchmark: Benchmark, options: BenchmarkOptions) -> tuple[list[Example], list[Example], str]:
+    commit = _commit(benchmark)
+    parts = []
+    for splits in (() if benchmark.evaluation_only else benchmark.train, benchmark.evaluation):
+        parts.append([example for split in splits for example in _split(benchmark, split, commit, options)])
+    return parts[0], parts[1], f"hub {benchmark.hub}@{commit}"
+
+
+def _commit(benchmark: Benchmark) -> str:
+    # asked first, since it answers at once where the hub can't be reached; loading would try for half a minute
+    from huggingface_hub import dataset_info
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return str(dataset_info(benchmark.hub, revision=benchmark.revision).sha)
+    except (GatedRepoError, RepositoryNotFoundError) as error:
+        raise InputError(
+            f"{benchmark.name}: the hub doesn't give out {benchmark.hub} ({type(error).__name__})."
+        ) from error
+    except Exception as error:  # every transport has errors of its own
+        raise InputError(
+            f"{benchmark.name}: the data hub can't be reached ({type(error).__name__}). Check the connection, or give "
+            f"a folder that holds {benchmark.folder}/train.jsonl and test.jsonl with --data-dir or ${DATA_DIR}."
+        ) from error
+
+
+def _split(benchmark: Benchmark, split: str, commit: str, options: BenchmarkOptions) -> list[Example]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(benchmark.hub, benchmark.config, split=split, revision=commit)
+    except Exception as error:  # datasets, its readers and every transport have errors of their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{benchmark.name}: {benchmark.hub} ({split}) can't be loaded: {reason}") from error
+    return _examples(((f"{benchmark.hub} {split}, row {at}", row) for at, row in enumerate(rows)), benchmark, options)

@@ -1,0 +1,172 @@
+import json
+import time
+
+import datasets
+import pytest
+from conftest import real_data
+
+from ia2.errors import InputError
+from ia2.fewshot import FewShotSet
+from ia2.tasks import load
+from ia2.tasks.benchmarks import BENCHMARKS
+from ia2.tasks.load import load_task
+
+
+def lines(rows):
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def sst2(start, count):
+    return [{"sentence": f"text {index}\u2028", "label": index % 2} for index in range(start, start + count)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "train.jsonl").write_text(lines(sst2(0, 30)), encoding="utf-8")
+    (tmp_path / "sst2" / "test.jsonl").write_text(lines(sst2(25, 10)), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_folder_in_the_hubs_columns_is_read_line_by_line(folder):
+    task = load_task("sst2", data_dir=folder)
+    assert {row.query for row in task.evaluation} == {f"Text:text {index}\u2028\nLabel:" for index in range(25, 35)}
+    # five rows of the training file are also evaluated, and are never trained on
+    assert {row.query for row in task.pool} == {f"Text:text {index}\u2028\nLabel:" for index in range(25)}
+
+
+def test_the_environment_names_the_folder(folder, monkeypatch):
+    monkeypatch.setenv("IA2_DATA_DIR", str(folder))
+    assert load_task("sst2") == load_task("sst2", data_dir=folder)
+
+
+def test_other_rows_have_another_source(folder):
+    before = load_task("sst2", data_dir=folder).source
+    (folder / "sst2" / "test.jsonl").write_text(lines(sst2(40, 10)), encoding="utf-8")
+    assert load_task("sst2", data_dir=folder).source != before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"sentence": "a", "label": 1}\n{"sentence": "b", "la', "train.jsonl, line 2: this is no JSON object"),
+        ('{"text": "a", "label": 1}\n', "train.jsonl, line 1: the column sentence is missing"),
+        ("3\n", "line 1: this is no JSON object"),
+    ],
+)
+def test_damaged_files_are_refused_by_line(folder, content, said):
+    (folder / "sst2" / "train.jsonl").write_text(content)
+    with pytest.raises(InputError, match=said):
+        load_task("sst2", data_dir=folder)
+
+
+def test_a_row_of_another_kind_is_refused(folder):
+    (folder / "financial_phrasebank").mkdir()
+    (folder / "financial_phrasebank" / "test.jsonl").write_text('{"sentence": "a", "label": 7}\n')
+    with pytest.raises(InputError, match="line 1: this row doesn't look like one of takala/financial_phrasebank"):
+        load_task("finsen", data_dir=folder)
+
+
+def test_files_that_are_not_there_are_named(folder, tmp_path):
+    with pytest.raises(InputError, match="ag_news: no such folder"):
+        load_task("agnews", data_dir=folder)
+    (folder / "sst2" / "test.jsonl").unlink()
+    with pytest.raises(InputError, match=r"test.jsonl: no such file"):
+        load_task("sst2", data_dir=folder)
+
+
+def test_unknown_tasks_are_refused_with_what_was_meant():
+    with pytest.raises(InputError, match="--task sst: no such task. Did you mean sst2?"):
+        load_task("sst")
+
+
+class FakeHub:
+    """A hub of one dataset, in the folders that `datasets` reads."""
+
+    def __init__(self, monkeypatch, splits):
+        self.splits, self.asked = splits, []
+        monkeypatch.delenv("IA2_DATA_DIR", raising=False)
+        monkeypatch.setattr(load, "_commit", lambda _benchmark: "c0ffee")
+        monkeypatch.setattr(datasets, "load_dataset", self.load)
+
+    def load(self, name, config, *, split, revision):
+        self.asked.append((name, config, split, revision))
+        return datasets.Dataset.from_list(self.splits[split])
+
+
+def test_hub_splits_are_those_of_the_paper(monkeypatch):
+    hub = FakeHub(monkeypatch, {"train": sst2(0, 20), "validation": sst2(20, 8)})
+    task = load_task("sst2")
+    assert (len(task.pool), len(task.evaluation)) == (20, 8)
+    assert hub.asked == [("stanfordnlp/sst2", None, split, "c0ffee") for split in ("train", "validation")]
+    assert task.source.startswith("hub stanfordnlp/sst2@c0ffee, sha256:")
+
+
+def test_where_the_hub_has_one_split_rows_are_held_out(monkeypatch):
+    rows = [{"sentence": f"text {index}", "label": 2 * (index % 2)} for index in range(1200)]
+    FakeHub(monkeypatch, {"train": rows})
+    task = load_task("finsen")
+    assert (len(task.pool), len(task.evaluation)) == (700, 500)
+
+
+def test_a_task_that_only_evaluates_reads_all_its_splits(monkeypatch):
+    rows = {
+        split: [{"verse_text": f"{split} {i}", "label": i % 4} for i in range(8)]
+        for split in ("train", "validation", "test")
+    }
+    FakeHub(monkeypatch, rows)
+    task = load_task("poems")
+    assert (task.pool, len(task.evaluation)) == ((), 12)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_quick_sentence(monkeypatch):
+    monkeypatch.delenv("IA2_DATA_DIR", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    import huggingface_hub
+
+    def unreachable(*_arguments, **_keywords):
+        raise OSError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "dataset_info", unreachable)
+    begun = time.perf_counter()
+    with pytest.raises(InputError, match=r"sst2: the data hub can't be reached \(OSError\).*--data-dir") as raised:
+        load_task("sst2")
+    assert time.perf_counter() - begun < 5
+    assert "\n" not in str(raised.value)
+
+
+@real_data
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_loads_from_real_files_without_leakage(data_dir, name):
+    benchmark, task = BENCHMARKS[name], load_task(name, data_dir=data_dir)
+    assert len(task.evaluation) == {"finsen": 234, "poems": 359, "sciq": 445}.get(name, 500)
+    assert bool(task.pool) is not benchmark.evaluation_only
+    assert not {row.query for row in task.pool} & {row.query for row in task.evaluation}
+    if task.labels:
+        assert {row.response for row in task.evaluation} == set(task.labels)
+    if benchmark.evaluation_only:
+        with pytest.raises(InputError, match="only evaluates"):
+            FewShotSet.draw(task, 4)
+        return
+    for seed in range(5):
+        few = FewShotSet.draw(task, 16, seed)
+        shown = {row.query for context in few.training_contexts() + few.dev_contexts() for row in context}
+        used = shown | {row.query for row in (*few.train, *few.dev, *few.demonstrations())}
+        assert not used & {row.query for row in few.evaluation}
+
+
+@real_data
+def test_a_real_prompt_is_put_together_as_the_protocol_says(data_dir):
+    first = json.loads((data_dir / "sst2" / "test.jsonl").read_text(encoding="utf-8").split("\n")[0])
+    prompts = {row.query: row.response for row in load_task("sst2", data_dir=data_dir).evaluation}
+    expected = "Text:" + first["sentence"] + "\nLabel:"
+    if expected in prompts:  # the row may be among the 100 that 500 leave out
+        assert prompts[expected] == str(first["label"])
+    questions = [
+        json.loads(line)
+        for line in (data_dir / "sciq" / "test.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    ]
+    made = {row.query.split("\n")[0]: row for row in load_task("sciq_remap", data_dir=data_dir).evaluation}
+    for row in questions[:50]:
+        example = made[f"Question:{row['question']}"]
+        assert f"[{example.response}]{row['correct_answer']}\n" in example.query
