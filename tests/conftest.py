@@ -222,11 +222,18 @@ def toy_task() -> Task:
     )
 
 
+REAL = [
+    pytest.mark.real,
+    pytest.mark.skipif(not os.environ.get("IA2_DATA_DIR"), reason="IA2_DATA_DIR is not set: real data is needed"),
+]
+"""The marks of tests that need the folder of real benchmark files, for a module's `pytestmark`."""
+
+
 def real_data(test: Any) -> Any:
-    """Mark a test that needs the folder of real benchmark files."""
-    where = os.environ.get("IA2_DATA_DIR")
-    skip = pytest.mark.skipif(not where, reason="IA2_DATA_DIR is not set: real data is needed")
-    return pytest.mark.real(skip(test))
+    """The same for one test."""
+    for mark in REAL:
+        test = mark(test)
+    return test
 
 
 @pytest.fixture(scope="session")

@@ -132,3 +132,10 @@ def test_an_adapter_of_another_model_is_refused(tiny_llama, architecture):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(InputError, match="rank 0"):
         LoRA(rank=0)
+
+
+def test_the_hub_is_not_asked_about_a_model_that_has_a_name(tiny_llama, monkeypatch):
+    monkeypatch.setattr(tiny_llama, "name_or_path", "org/model")
+    monkeypatch.setattr(tiny_llama.config, "_name_or_path", "org/model")
+    monkeypatch.setattr("peft.utils.other.file_exists", lambda *_a, **_k: pytest.fail("the hub was asked"))
+    assert filled(tiny_llama).configuration.base_model_name_or_path == "org/model"

@@ -1,6 +1,7 @@
 """Adapters: from names to PEFT configurations, attached to a network for a while, kept in memory or on disk."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,20 +72,21 @@ class Adapter:
     weights: Mapping[str, Tensor] = field(repr=False)
     """The tensors, named as in PEFT's file."""
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write it as PEFT does, whole or not at all; `PeftModel.from_pretrained(base, folder)` loads it."""
-        with folder_written_whole(folder) as partial:
+        with folder_written_whole(Path(folder)) as partial:
             self.configuration.save_pretrained(str(partial))
             tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
-    def load(cls, folder: Path) -> "Adapter":
+    def load(cls, folder: Path | str) -> "Adapter":
         """Read an adapter that was written by this class or by PEFT.
 
         Raises:
             InputError: the folder holds none, or one whose files can't be read.
         """
+        folder = Path(folder)
         for name in (CONFIGURATION_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
                 raise InputError(f"{folder}: no adapter here: {name} is missing. Name the folder that holds it.")
@@ -115,7 +117,7 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "adapter"))
-        model = get_peft_model(network, configuration)
+        model = _with_peft(network, configuration)
         adapter = weights_of(model)
         model.unload()
     return adapter
@@ -123,9 +125,19 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
 
 def weights_of(model: PeftModel) -> Adapter:
     """A copy of the adapter that is attached."""
-    state = get_peft_model_state_dict(model)
+    # embeddings are never adapted; left to itself PEFT asks the hub whether they were
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
     weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
     return Adapter(model.active_peft_config, weights)
+
+
+def _with_peft(network: PreTrainedModel, configuration: PeftConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.24 for an attribute that was renamed
+        warnings.filterwarnings(
+            "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning, r"transformers\.modeling_utils"
+        )
+        return get_peft_model(network, configuration)
 
 
 @contextmanager
@@ -141,7 +153,7 @@ def attached(
         yield None
         return
     try:
-        model = get_peft_model(network, adapter.configuration)
+        model = _with_peft(network, adapter.configuration)
     except ValueError as error:
         raise InputError(f"the adapter doesn't fit this model: {str(error).splitlines()[0]}") from error
     try:

@@ -21,6 +21,7 @@ LISTS = {"tasks": "List the built-in tasks.", "models": "List the built-in model
 # how jsonargparse words a value of the wrong kind, on one line or on many
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>\w+)".*(?:Given|Got) value: (?P<value>[^\n]*)', re.DOTALL)
 EXPECTED = re.compile(r"Expected an? (?:<class ')?(?:typing\.Literal)?([^'>.]*\S*?)'?>?(?:\.? Got| *$)", re.MULTILINE)
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 REQUIRED = "the following arguments are required: "
 
 
@@ -33,7 +34,7 @@ class Parser(ArgumentParser):
         text = " ".join(message.split())
         if found is not None:
             wanted = dict.fromkeys(kind for kind in EXPECTED.findall(message) if kind != "NoneType")
-            expected = " or ".join(wanted) or "something else"
+            expected = " or ".join(KINDS.get(kind, kind) for kind in wanted) or "something else"
             text = f"--{found['key'].replace('_', '-')} {found['value']}: expected {expected}."
         elif text.startswith(REQUIRED):
             names = [f"--{name.rpartition('.')[2]}" for name in text.removeprefix(REQUIRED).split(", ")]

@@ -159,9 +159,13 @@ def list_models() -> None:
 def load_rows(options: Source, evaluation: Path | None) -> Task:
     """The rows that were asked for, from a file or a named task."""
     if options.data is not None:
-        return load_file(options.data, text=options.text, label=options.label, evaluation_path=evaluation)
-    assert options.task is not None, "Source has checked that one of the two is given"
-    return load_task(options.task, data_dir=options.data_dir)
+        task = load_file(options.data, text=options.text, label=options.label, evaluation_path=evaluation)
+    else:
+        assert options.task is not None, "Source has checked that one of the two is given"
+        task = load_task(options.task, data_dir=options.data_dir)
+    if task.response_kind == "text":
+        raise InputError(f"{task.name}: its responses are free text, and only labels can be learnt so far.")
+    return task
 
 
 def default_n(options: Source, task: Task) -> int:

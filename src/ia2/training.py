@@ -41,7 +41,7 @@ class Trained:
         """The last stage's lowest dev loss, by which learning rates are compared."""
         return self.stages[-1].best_dev_loss
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the adapter in PEFT's format."""
         self.adapter.save(folder)
 

@@ -27,7 +27,7 @@ def test_a_bar_is_as_high_as_its_rows_are_accurate():
     points = axes.lines[0]
     assert points.get_xdata() == approx([0.05, (0.92 + 0.98 + 0.96) / 3])
     assert points.get_ydata() == approx([0, 2 / 3])
-    assert axes.get_title(loc="left").split("\n") == ["SFT", "accuracy 75 %", "ECE 0.10"]
+    assert axes.get_title(loc="left").split("\n") == ["SFT", "accuracy 75.0 %", "ECE 0.100"]
 
 
 def test_similarity_lines_are_the_records_and_icl_is_left_out():

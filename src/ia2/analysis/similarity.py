@@ -48,7 +48,7 @@ def response_attention(
     demonstrations: Sequence[Example] = (),
     adapter: Adapter | None = None,
     batch_size: int = 16,
-) -> list[Float[Tensor, "layers n hidden"]]:
+) -> list[Float[Tensor, "layers _ hidden"]]:
     """The attention outputs at the positions that predict each row's response, one tensor a row.
 
     Args:
@@ -74,7 +74,7 @@ def response_attention(
 
 
 def asim(
-    ours: Sequence[Float[Tensor, "layers n hidden"]], theirs: Sequence[Float[Tensor, "layers n hidden"]]
+    ours: Sequence[Float[Tensor, "layers _ hidden"]], theirs: Sequence[Float[Tensor, "layers _ hidden"]]
 ) -> Similarity:
     """The token-wise cosine similarity of two activations of the same rows (section 2), averaged over tokens.
 

@@ -82,9 +82,8 @@ def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mappi
     metrics = record["metrics"]
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xticklabels(["0", ".5", "1"])
-    axes.set_title(
-        f"{method_name(record)}\naccuracy {100 * metrics['accuracy']:.0f} %\nECE {metrics['ece']:.2f}", loc="left"
-    )
+    measured = f"accuracy {100 * metrics['accuracy']:.1f} %\nECE {metrics['ece']:.3f}"
+    axes.set_title(f"{method_name(record)}\n{measured}", loc="left")
 
 
 def draw_similarity(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,305 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import byte_level_tokenizer, tiny_network
+from peft import PeftModel
+
+from ia2 import cli, commands
+
+THINGS = ["film", "room", "train", "soup", "book", "song", "walk", "shop", "play", "game"]
+ROWS = [
+    (f"the {thing} was {word}", label)
+    for word, label in (("fine", "1"), ("cold", "0"), ("great", "1"), ("dreadful", "0"))
+    for thing in THINGS
+]
+
+
+def write_csv(path, rows=ROWS, header="text,label"):
+    path.write_text("\n".join([header, *(f"{text},{label}" for text, label in rows)]) + "\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("IA2_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("IA2_DATA_DIR", raising=False)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_network("llama").save_pretrained(folder)
+    byte_level_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write_csv(tmp_path / "rows.csv")
+
+
+def run(capsys, *arguments):
+    """Exit status, stdout and stderr of a command."""
+    try:
+        status = cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_help_needs_neither_torch_nor_transformers():
+    program = "import sys; from ia2.cli import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "adapt" in done.stdout
+    loaded = done.stdout.splitlines()[-1]
+    assert not re.search(r"'(torch|transformers|peft|datasets|matplotlib|scipy)'", loaded)
+
+
+def test_help_takes_less_than_a_third_of_the_time_to_import_both():
+    def seconds(*command):
+        timed = "import subprocess, sys, time; t = time.perf_counter(); subprocess.run(sys.argv[1:], check=True, "
+        timed += "stdout=subprocess.DEVNULL); print(time.perf_counter() - t)"
+        done = subprocess.run([sys.executable, "-c", timed, *command], capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    helping = [sys.executable, "-m", "ia2.cli", "--help"]
+    importing = [sys.executable, "-c", "import torch, transformers; transformers.AutoModelForCausalLM"]
+    assert min(seconds(*helping) for _ in range(2)) < min(seconds(*importing) for _ in range(2)) / 3
+
+
+@pytest.mark.parametrize("command", ["demo", "adapt", "evaluate"])
+def test_every_option_has_its_help(capsys, command):
+    status, out, _ = run(capsys, command, "--help")
+    assert status == 0
+    flags = re.findall(r"^  (?:-h, )?(--[\w-]+)", out, flags=re.MULTILINE)
+    assert len(flags) > 4
+    for block in re.split(r"\n  (?=-)", out)[1:]:
+        assert len(block.split()) > 3, block
+
+
+def adapt(capsys, tmp_path, model, file, *more):
+    return run(capsys, "adapt", "--model", model, "--data", file, "--out", tmp_path / "out", *more)
+
+
+def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads(capsys, tmp_path, model, file):
+    status, out, err = adapt(capsys, tmp_path, model, file, "--lr", "1e-3", "1e-2", "--method", "ia2")
+    assert status == 0, err
+    assert "N = 20, 10 dev rows, 10 evaluation rows" in err
+    assert "'text' is taken for the text" in err
+    assert "'label' is taken for the label" in err
+    assert "Labels follow the colon without a space" in err  # a space makes two tokens for this tokenizer
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter", "compared", "predictions", "records"}
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "records").iterdir()}
+    assert records.keys() == {"zero-shot", "icl", "sft", "ia2"}
+    for name, record in records.items():
+        assert record["metrics"]["n"] == 10
+        assert record["task"]["labels"] == ["0", "1"]
+        assert (tmp_path / "out" / "records" / record["predictions"]).is_file()
+        assert {"zero-shot": "zero-shot", "icl": "ICL", "sft": "SFT", "ia2": "IA2"}[name] in out
+    assert (tmp_path / "out" / records["sft"]["adapter"]["path"] / "adapter_config.json").is_file()
+    assert PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / "out" / "adapter"))
+    assert "\x1b" not in out + err  # piped: plain text
+
+
+def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, file):
+    write_csv(tmp_path / "more.csv", [(f"the {thing} was dull and slow", "0") for thing in THINGS] + ROWS[:2])
+    more = ("--eval-data", tmp_path / "more.csv", "--no-compare", "--method", "sft", "--lr", "1e-2", "--n", "8")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 0, err
+    assert "2 rows are also evaluated and were left out" in err
+    (record,) = (tmp_path / "out" / "records").iterdir()
+    made = json.loads(record.read_text())["metrics"]
+    write_csv(tmp_path / "again.csv", [(f"the {thing} was dull and slow", "0") for thing in THINGS] + ROWS[:2])
+    evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data")
+    status, out, err = run(capsys, *evaluate, tmp_path / "again.csv", "--out", tmp_path / "record.json")
+    assert status == 0, err
+    again = json.loads((tmp_path / "record.json").read_text())
+    assert again["metrics"]["accuracy"] == made["accuracy"]
+    assert again["metrics"]["ece"] == pytest.approx(made["ece"], abs=1e-5)
+    assert (tmp_path / again["predictions"]).is_file()
+    assert "adapter" in out
+
+
+def test_evaluation_shows_demonstrations_that_it_does_not_measure(capsys, tmp_path, model, file):
+    status, _, err = run(capsys, "evaluate", "--model", model, "--data", file, "--icl", "4")
+    assert status == 0, err
+    assert "icl on 34 rows" in err
+    assert run(capsys, "evaluate", "--model", model, "--data", file, "--limit", "7")[0] == 0
+
+
+def test_nothing_left_to_evaluate_is_said(capsys, tmp_path, model):
+    file = write_csv(tmp_path / "few.csv", ROWS[::10] + ROWS[1::20])  # six rows
+    status, out, err = adapt(capsys, tmp_path, model, file, "--n", "4", "--lr", "1e-3")
+    assert status == 0, err
+    assert "Nothing was measured" in out
+    (record,) = (tmp_path / "out" / "records").iterdir()
+    assert json.loads(record.read_text())["metrics"]["accuracy"] is None
+
+
+def test_options_can_come_from_a_file_and_the_command_line_has_the_last_word(capsys, tmp_path, model, file):
+    settings = {"model": model, "data": str(file), "out": str(tmp_path / "out"), "lr": [1e-3], "compare": False, "n": 6}
+    (tmp_path / "options.yaml").write_text(json.dumps(settings))
+    status, _, err = run(capsys, "adapt", "--config", tmp_path / "options.yaml", "--n", "4")
+    assert status == 0, err
+    record = json.loads((tmp_path / "out" / "records" / "ia2-sft.json").read_text())
+    assert (record["n"], record["lr"]) == (4, 1e-3)
+
+
+def test_what_is_built_in_is_listed(capsys):
+    _, tasks, _ = run(capsys, "tasks")
+    for name in ("reviews", "sst2", "qasc_remap", "hmath_algebra"):
+        assert re.search(rf"^{name} ", tasks, flags=re.MULTILINE)
+    _, models, _ = run(capsys, "models")
+    assert re.search(r"^smollm2-135m +Apache-2.0 ", models, flags=re.MULTILINE)
+
+
+def mistakes(tmp_path):
+    """Files and arguments that a person might give by mistake, and what they are told."""
+    table = tmp_path / "mistakes"
+    table.mkdir()
+    good = write_csv(table / "good.csv")
+    (table / "empty.csv").write_text("")
+    (table / "header.csv").write_text("text,label\n")
+    (table / "no.parquet").write_text("text,label\na,b\n")
+    (table / "cut.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "c", "la')
+    (table / "full").mkdir()
+    (table / "full" / "theirs").write_text("")
+    (table / "no model").mkdir()
+    unlabelled = write_csv(table / "unlabelled.csv", [("1", "a,b")], "id,text,note")
+    one = write_csv(table / "one.csv", [(text, "1") for text, _ in ROWS])
+    data = ("--data", good)
+    return {
+        "no label column": (("--data", unlabelled), "no column looks like the label. Columns: id, text, note. Name it"),
+        "empty": (("--data", table / "empty.csv"), "empty.csv: this file is empty"),
+        "header only": (("--data", table / "header.csv"), "header.csv: this file has no rows"),
+        "absent": (("--data", table / "absent.csv"), "absent.csv: no such file"),
+        "no Parquet": (("--data", table / "no.parquet"), "no.parquet: this is no Parquet file"),
+        "cut": (("--data", table / "cut.jsonl"), "cut.jsonl, line 2: this is no JSON object"),
+        "task": (("--task", "sst3"), "--task sst3: no such task. Did you mean sst2?"),
+        "method": ((*data, "--method", "ia3-sft"), "--method ia3-sft: no such method. Did you mean ia2-sft?"),
+        "one class": (("--data", one), "one.csv: every row has the label '1'; at least two are needed"),
+        "large N": ((*data, "--n", "60"), "60 training rows and 30 dev rows were asked for, and there are 40"),
+        "N of one": ((*data, "--n", "1"), "--n 1: .*at least 2"),
+        "N in words": ((*data, "--n", "many"), "--n many: expected a whole number"),
+        "folder": (
+            (*data, "--model", table / "no model"),
+            "no model: this folder holds no model: config.json is missing",
+        ),
+        "path": ((*data, "--model", "./absent"), "./absent: there is no such file or folder"),
+        "output": ((*data, "--out", table / "full"), "full: this folder isn't empty"),
+        "output file": ((*data, "--out", good), "good.csv: this is a file"),
+        "rate of zero": ((*data, "--lr", "0"), "--lr 0: a learning rate must be a positive number"),
+        "no rate": ((*data, "--lr", "nan"), "--lr nan: expected a number"),
+        "rate not a number": ((*data, "--lr", ".nan"), "--lr nan: a learning rate must be a positive number"),
+        "rate in words": ((*data, "--lr", "small"), "--lr small: expected a number"),
+        "evaluation only": (("--task", "qasc_remap"), "this task only evaluates"),
+        "free text": (("--task", "gsm8k"), "gsm8k: .*free text"),
+        "two sources": ((*data, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
+        "unknown option": ((*data, "--colour", "red"), "--colour"),
+        "scoring": ((*data, "--label-scoring", "half"), "--label-scoring half: expected"),
+    }
+
+
+MISTAKES = (
+    "no label column", "empty", "header only", "absent", "no Parquet", "cut", "task", "method", "one class", "large N",
+    "N of one", "N in words", "folder", "path", "output", "output file", "rate of zero", "no rate", "rate not a number",
+    "rate in words", "evaluation only", "free text", "two sources", "unknown option", "scoring",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_sentence_before_a_model_is_loaded(capsys, tmp_path, monkeypatch, mistake):
+    monkeypatch.setattr(commands, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    if mistake in ("evaluation only", "free text"):
+        monkeypatch.setenv("IA2_DATA_DIR", str(benchmark_files(tmp_path)))
+    given, said = mistakes(tmp_path)[mistake]
+    before = sorted(tmp_path.rglob("*"))
+    # an option that is given twice has its last value
+    status, out, err = run(capsys, "adapt", "--model", "smollm2-135m", "--out", tmp_path / "out", *given)
+    assert status == 2
+    assert re.search(said, err), err
+    assert out == ""
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) <= 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def benchmark_files(tmp_path):
+    rows = {
+        "qasc": {"question": "q", "choices": {"text": list("abcdefgh"), "label": list("ABCDEFGH")}, "answerKey": "C"},
+        "gsm8k": {"question": "q", "answer": "a\n#### 1"},
+    }
+    for folder, row in rows.items():
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for part in ("train", "test"):
+            (tmp_path / "data" / folder / f"{part}.jsonl").write_text(json.dumps(row | {"question": part}) + "\n")
+    return tmp_path / "data"
+
+
+def test_a_label_of_two_tokens_is_named_with_the_way_out(capsys, tmp_path, model):
+    file = write_csv(tmp_path / "words.csv", [(text, "gooood" if label == "1" else "baaad") for text, label in ROWS])
+    status, _, err = adapt(capsys, tmp_path, model, file)
+    assert status == 2
+    assert re.search(r"the label ' baaad' is \d tokens .*--label-scoring whole", err)
+    more = ("--label-scoring", "whole", "--no-compare", "--lr", "1e-3", "--method", "ia2")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 0, err
+
+
+def test_text_longer_than_the_context_is_refused_by_its_beginning(capsys, tmp_path, model):
+    file = write_csv(tmp_path / "long.csv", [(text + " and so on" * 100, label) for text, label in ROWS])
+    status, _, err = adapt(capsys, tmp_path, model, file)
+    assert status == 2
+    assert re.search(r"'Text:the \w+ was .*…': prompt and response are \d+ tokens, and the model reads 512", err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_refuses_to_overwrite_and_adapters_that_are_none(capsys, tmp_path, model, file):
+    for given, said in (
+        (("--out", file), "this file exists"),
+        (("--adapter", tmp_path), "no adapter here: adapter_config.json is missing"),
+        (("--icl", "40"), "40 training rows and 20 dev rows were asked for"),
+    ):
+        status, _, err = run(capsys, "evaluate", "--model", model, "--data", file, *given)
+        assert status == 2
+        assert said in err
+
+
+def test_a_failure_of_ours_has_status_one_and_its_traceback_on_demand(capsys, tmp_path, monkeypatch, file):
+    def fails(*_arguments, **_keywords):
+        raise RuntimeError("the disk is on fire\nand more")
+
+    monkeypatch.setattr(commands, "load_model", fails)
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
+    assert status == 1
+    assert "RuntimeError: the disk is on fire" in err
+    assert "Traceback" not in err
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--debug")
+    assert status == 1
+    assert "Traceback" in err
+
+
+def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monkeypatch):
+    def stopped(*_arguments, **_keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ia2.adapt.train", stopped)
+    status, _, err = adapt(capsys, tmp_path, model, file)
+    assert status == 130
+    assert "Stopped" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_the_same_command_gives_the_same_bytes(capsys, tmp_path, model, file):
+    weights = []
+    for name in ("one", "two"):
+        more = ("--no-compare", "--lr", "1e-3", "--n", "4", "--out", tmp_path / name)
+        assert adapt(capsys, tmp_path, model, file, *more)[0] == 0
+        weights.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert torch.is_grad_enabled()
