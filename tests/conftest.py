@@ -240,3 +240,26 @@ def real_data(test: Any) -> Any:
 def data_dir() -> Path:
     """The folder of real benchmark files."""
     return Path(os.environ["IA2_DATA_DIR"])
+
+
+@pytest.fixture(scope="session")
+def toy_texts() -> Task:
+    """Twenty-four made-up questions whose answers are sentences that end in a number."""
+    rows = tuple(
+        Example(
+            f"Question:How many apples are {a} and {b}?\nAnswer:",
+            f"There are {a} + {b}{' apples' * (b % 3)}.\n#### {a + b}",
+        )
+        for a in (1, 2, 12, 30)
+        for b in (3, 5, 7, 8, 10, 20)
+    )
+    return Task(
+        name="toy-texts",
+        description="made-up questions",
+        source="tests",
+        pool=rows[::2],
+        evaluation=rows[1::2],
+        answer="number",
+        max_new_tokens=10,
+        stop="\n\n",
+    )

@@ -198,7 +198,7 @@ def mistakes(tmp_path):
         "rate not a number": ((*data, "--lr", ".nan"), "--lr nan: a learning rate must be a positive number"),
         "rate in words": ((*data, "--lr", "small"), "--lr small: expected a number"),
         "evaluation only": (("--task", "qasc_remap"), "this task only evaluates"),
-        "free text": (("--task", "gsm8k"), "gsm8k: .*free text"),
+        "kind of a task": (("--task", "gsm8k", "--response-kind", "text"), "--response-kind text: a built-in task"),
         "two sources": ((*data, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
         "unknown option": ((*data, "--colour", "red"), "--colour"),
         "scoring": ((*data, "--label-scoring", "half"), "--label-scoring half: expected"),
@@ -208,14 +208,14 @@ def mistakes(tmp_path):
 MISTAKES = (
     "no label column", "empty", "header only", "absent", "no Parquet", "cut", "task", "method", "one class", "large N",
     "N of one", "N in words", "folder", "path", "output", "output file", "rate of zero", "no rate", "rate not a number",
-    "rate in words", "evaluation only", "free text", "two sources", "unknown option", "scoring",
+    "rate in words", "evaluation only", "kind of a task", "two sources", "unknown option", "scoring",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_in_one_sentence_before_a_model_is_loaded(capsys, tmp_path, monkeypatch, mistake):
     monkeypatch.setattr(commands, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
-    if mistake in ("evaluation only", "free text"):
+    if mistake == "evaluation only":
         monkeypatch.setenv("IA2_DATA_DIR", str(benchmark_files(tmp_path)))
     given, said = mistakes(tmp_path)[mistake]
     before = sorted(tmp_path.rglob("*"))
@@ -303,3 +303,30 @@ def test_the_same_command_gives_the_same_bytes(capsys, tmp_path, model, file):
         weights.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert torch.is_grad_enabled()
+
+
+def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(capsys, tmp_path, model):
+    rows = [(f"what is number {at} called?", f"it is called the number that is {at} and no other") for at in range(24)]
+    file = write_csv(tmp_path / "texts.csv", rows, "question,answer")
+    status, out, err = adapt(capsys, tmp_path, model, file, "--n", "2", "--lr", "1e-3", "--limit", "5")
+    assert status == 0, err
+    assert "24 different, long labels are taken for free text" in err
+    assert "ECE" not in out
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "records").iterdir()}
+    assert records.keys() == {"zero-shot", "icl", "sft", "ia2-sft"}
+    for record in records.values():
+        assert record["task"]["answer"] == "text"
+        assert record["metrics"]["n"] == 5
+        assert record["metrics"]["ece"] is None
+        assert 0 <= record["metrics"]["accuracy"] <= 1
+    line = json.loads((tmp_path / "out" / "predictions" / "icl.jsonl").read_text().splitlines()[0])
+    assert {"query", "response", "generated", "answer", "right_answer", "correct"} <= line.keys()
+    status, out, err = run(capsys, "rescore", tmp_path / "out")
+    assert status == 0, err
+    assert out.count("0 of 5 rows are judged otherwise than before") == 4
+    status, _, err = adapt(capsys, tmp_path / "labels", model, file, "--response-kind", "label", "--n", "2")
+    assert status == 2
+    assert "--label-scoring whole" in err
+    status, _, err = run(capsys, "rescore", tmp_path)
+    assert status == 2
+    assert "no records here" in err

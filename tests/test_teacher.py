@@ -6,6 +6,7 @@ import torch
 from conftest import tiny_network
 from torch.testing import assert_close
 
+from ia2 import teacher
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
 from ia2.models.load import LanguageModel
@@ -174,3 +175,98 @@ def test_a_prompt_longer_than_the_context_is_refused(tiny_model, toy_task, tmp_p
 def test_the_index_holds_a_checksum_of_every_file(tiny_model, few, tmp_path):
     targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
     assert len(json.loads((targets.folder / INDEX_FILE).read_text())["sha256"]) == 7
+
+
+def written_slowly(model, prompt, task, stop):
+    """The teacher's response by a full forward pass for each token; its attention by one over all of it."""
+    tokenizer = PromptTokenizer.of(model, task)
+    start = list(tokenizer.prompt(prompt))
+    tokens, ending = list(start), "length"
+    while len(tokens) < len(start) + task.max_new_tokens:
+        with torch.no_grad():
+            token = model.network(torch.tensor([tokens])).logits[0, -1].argmax().item()
+        if token == model.end_token:
+            ending = "end"
+            break
+        tokens.append(token)
+        if stop in model.tokenizer.decode(tokens[len(start) :]):
+            ending = "stop"
+            break
+    response = tokens[len(start) :]
+    if ending == "stop":
+        text = model.tokenizer.decode(response).partition(stop)[0]
+        response = model.tokenizer(text)["input_ids"] if text else []
+    if ending != "length":
+        response.append(model.end_token)
+    kept = []
+    hooks = [
+        layer.self_attn.o_proj.register_forward_hook(lambda _m, _g, output: kept.append(output[0]))
+        for layer in model.network.model.layers
+    ]
+    with torch.no_grad():
+        model.network(torch.tensor([start + response[:-1]]))
+    for hook in hooks:
+        hook.remove()
+    return response, ending, torch.stack(kept)[:, len(start) - 1 :]
+
+
+def free_text(model, task, few):
+    """What the model writes after the first row's prompt if nothing stops it."""
+    prompt = prompt_text(few.train[0].query, few.training_contexts()[0])
+    tokens, _, _ = written_slowly(model, prompt, task, "\0")
+    return [model.tokenizer.decode([token]) for token in tokens]
+
+
+@pytest.mark.parametrize("where", ["nowhere", "a token", "within a token", "at once"])
+def test_texts_of_any_length_are_what_a_forward_pass_for_each_token_gives(tiny_model, toy_texts, tmp_path, where):
+    few = FewShotSet.draw(toy_texts, 4, seed=1)
+    pieces = [piece for piece in free_text(tiny_model, toy_texts, few) if piece.isprintable() and piece]
+    stop = {
+        "nowhere": "\0",
+        "a token": pieces[4],
+        # what is left of a token whose end is cut off is other tokens than were decoded
+        "within a token": next((piece[1:] for piece in pieces[1:] if len(piece) > 2), pieces[4]),
+        "at once": pieces[0],
+    }[where]
+    task = replace(toy_texts, stop=stop)
+    few = replace(few, task=task)
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path, batch_size=3)
+    endings = set()
+    for rows, contexts, found in (
+        (few.train, few.training_contexts(), targets.train),
+        (few.dev, few.dev_contexts(), targets.dev),
+    ):
+        for row, context, target in zip(rows, contexts, found, strict=True):
+            tokens, ending, attention = written_slowly(tiny_model, prompt_text(row.query, context), task, stop)
+            assert target.tokens.tolist() == tokens
+            assert_close(target.attention, attention, atol=1e-4, rtol=1e-4)
+            endings.add(ending)
+    assert ("stop" in endings) == (where != "nowhere")
+    again = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    assert list(again.train.responses()) == [tuple(target.tokens.tolist()) for target in targets.train]
+
+
+def test_another_stop_or_length_is_another_pass(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(toy_texts, 2)
+    folders = {
+        collect_targets(tiny_model, replace(few, task=replace(toy_texts, **change)), cache_dir=tmp_path).folder
+        for change in ({}, {"stop": "#"}, {"max_new_tokens": 4})
+    }
+    assert len(folders) == 3
+
+
+def test_memory_holds_one_batch_of_targets(tiny_model, toy_texts, tmp_path, monkeypatch):
+    written = []
+    plain = teacher.save_file
+    monkeypatch.setattr(teacher, "save_file", lambda *given: written.append(len(passed)) or plain(*given))
+    passed = passes(tiny_model, monkeypatch)
+    collect_targets(tiny_model, FewShotSet.draw(toy_texts, 6), cache_dir=tmp_path, batch_size=3)
+    # nine rows in three batches: a third of them is on disk before the second third is begun
+    assert written[2] < written[3]
+    assert written[5] < written[6]
+
+
+def test_a_prompt_that_leaves_no_room_for_a_response_is_refused(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(replace(toy_texts, max_new_tokens=500), 2)
+    with pytest.raises(InputError, match="and the model reads 512"):
+        collect_targets(tiny_model, few, cache_dir=tmp_path)

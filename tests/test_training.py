@@ -13,7 +13,7 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, METHODS, SFT
 from ia2.randomness import generator
 from ia2.teacher import collect_targets
-from ia2.training import StageRows, accumulate_gradients, mean_loss, train
+from ia2.training import StageRows, accumulate_gradients, losses, mean_loss, train
 
 SHORT = Training(epochs=4)
 
@@ -102,9 +102,9 @@ def plain_training(model, few, method, targets, rate, training):
 def test_training_equals_a_plain_loop_with_peft(tiny_model, few, targets, method):
     trained = train(tiny_model, few, method, learning_rate=3e-3, targets=targets, training=SHORT)
     state, history = plain_training(tiny_model, few, method, targets, 3e-3, SHORT)
-    for stage, (steps, losses) in zip(trained.stages, history, strict=True):
+    for stage, (steps, dev_losses) in zip(trained.stages, history, strict=True):
         assert stage.steps == steps
-        assert [loss for _, loss in stage.dev_losses] == pytest.approx(losses, abs=1e-5, rel=1e-5)
+        assert [loss for _, loss in stage.dev_losses] == pytest.approx(dev_losses, abs=1e-5, rel=1e-5)
     assert trained.adapter.weights.keys() == state.keys()
     for name, tensor in trained.adapter.weights.items():
         assert_close(tensor, state[name], atol=2e-5, rtol=0)
@@ -189,3 +189,29 @@ def test_learning_rates_that_take_no_step_are_refused(tiny_model, few, rate):
 def test_training_that_diverges_is_said(tiny_model, few):
     with pytest.raises(FloatingPointError, match="diverged"):
         train(tiny_model, few, SFT, learning_rate=1e30)
+
+
+@pytest.mark.parametrize("stage", [ALIGN, FINE_TUNE])
+def test_responses_of_different_lengths_count_once_each_in_one_batch(tiny_model, toy_texts, tmp_path, stage):
+    few = FewShotSet.draw(replace(toy_texts, stop="a"), 4)
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    rows = StageRows.of(stage, few, targets, tiny_model).train
+    assert len({len(sequence.response) for sequence in rows.sequences}) > 1
+    together = losses(tiny_model.network, rows, range(4), stage)
+    alone = torch.cat([losses(tiny_model.network, rows, [index], stage) for index in range(4)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_end_token_is_trained_on_also_where_it_is_the_padding_token(tiny_model, toy_texts):
+    assert tiny_model.tokenizer.pad_token_id == tiny_model.end_token
+    few = FewShotSet.draw(toy_texts, 4)
+    rows = StageRows.of(FINE_TUNE, few, None, tiny_model).train
+    for sequence, row in zip(rows.sequences, few.train, strict=True):
+        assert sequence.response[-1] == tiny_model.end_token
+        ids = torch.tensor([[*tiny_model.tokenizer(row.query + row.response)["input_ids"], tiny_model.end_token]])
+        start = len(tiny_model.tokenizer(row.query)["input_ids"])
+        with torch.no_grad():
+            logits = tiny_model.network(ids).logits[0]
+        expected = torch.nn.functional.cross_entropy(logits[start - 1 : -1], ids[0, start:])
+        index = rows.sequences.index(sequence)
+        torch.testing.assert_close(losses(tiny_model.network, rows, [index], FINE_TUNE)[0], expected)

@@ -17,7 +17,7 @@ from ia2.methods import Method
 from ia2.metrics import Binning
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
-from ia2.records import Record
+from ia2.records import Record, task_record
 from ia2.tasks.task import Example
 from ia2.teacher import Targets, collect_targets
 from ia2.training import LEARNING_RATES, StagesDone, Trained, train
@@ -128,7 +128,7 @@ class Adaptation:
         record = Record(
             method=name,
             model=self.model.identity.as_record(),
-            task=_task_record(self.set),
+            task=task_record(self.set.task, trained_on=self.set.task.name),
             n=self.set.n if count is None else count,
             seed=self.set.seed,
             lr=trained.learning_rate if trained is not None else None,
@@ -165,8 +165,10 @@ class Adaptation:
     def _similarity(self, demonstrations: Sequence[Example], adapter: Adapter | None) -> dict[str, Any]:
         if self._in_context is None:
             shown = self.set.demonstrations()
-            self._in_context = response_attention(self.model, self.compared_rows, demonstrations=shown)
-        ours = response_attention(self.model, self.compared_rows, demonstrations=demonstrations, adapter=adapter)
+            self._in_context = response_attention(self.model, self.compared_rows, self.set.task, demonstrations=shown)
+        ours = response_attention(
+            self.model, self.compared_rows, self.set.task, demonstrations=demonstrations, adapter=adapter
+        )
         return asim(ours, self._in_context).metrics()
 
 
@@ -175,8 +177,3 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     begun = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - begun
-
-
-def _task_record(few_shot_set: FewShotSet) -> dict[str, Any]:
-    task = few_shot_set.task
-    return {"train": task.name, "eval": task.name, "source": task.source, "labels": list(task.labels)}

@@ -12,7 +12,7 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.errors import InputError
-from ia2.options import Adapt, Demo, Evaluate
+from ia2.options import Adapt, Demo, Evaluate, Rescore
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
 LISTS = {"tasks": "List the built-in tasks.", "models": "List the built-in models."}
@@ -47,7 +47,7 @@ def build_parser() -> ArgumentParser:
     """The parser of `ia2`; a command's options are the fields of its dataclass, their docstrings the help."""
     parser = Parser(prog="ia2", description=DESCRIPTION)
     commands = parser.add_subcommands(dest="command", required=True)
-    for name, options in (("demo", Demo), ("adapt", Adapt), ("evaluate", Evaluate)):
+    for name, options in (("demo", Demo), ("adapt", Adapt), ("evaluate", Evaluate), ("rescore", Rescore)):
         summary = docstring_parser.parse(options.__doc__ or "").short_description
         command = Parser(description=summary)
         command.add_argument("--config", action="config", help="A YAML file of these options.")
@@ -72,7 +72,9 @@ def _add_fields(parser: ArgumentParser, options: type) -> None:
 
 def _add_field(parser: ArgumentParser, option: Field[Any], kind: Any, help: str) -> None:
     flag = "--" + option.name.replace("_", "-")
-    if option.default is MISSING:
+    if option.metadata.get("positional"):
+        parser.add_argument(option.name, type=kind, help=help)
+    elif option.default is MISSING:
         parser.add_argument(flag, type=kind, required=True, help=help)
     elif kind is bool:
         parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=option.default, help=help)
@@ -129,6 +131,11 @@ def _run(name: str, settings: dict[str, Any]) -> None:
         from ia2.commands import run_evaluate
 
         run_evaluate(evaluate)
+    elif name == "rescore":
+        rescore = Rescore(**settings)
+        from ia2.commands import run_rescore
+
+        run_rescore(rescore)
     else:
         from ia2.commands import list_models, list_tasks
 

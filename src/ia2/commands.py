@@ -21,9 +21,10 @@ from ia2.methods import SFT, method_named
 from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
-from ia2.options import Adapt, Demo, Evaluate, Source
-from ia2.records import Record
+from ia2.options import Adapt, Demo, Evaluate, Rescore, Source
+from ia2.records import Record, task_record
 from ia2.reports.tables import comparison_table
+from ia2.rescoring import rescore
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import load_file
 from ia2.tasks.load import load_task
@@ -115,7 +116,7 @@ def run_evaluate(options: Evaluate) -> None:
     record = Record(
         method=method,
         model=model.identity.as_record(),
-        task={"train": None, "eval": task.name, "source": task.source, "labels": list(task.labels)},
+        task=task_record(task, trained_on=None),
         n=len(demonstrations),
         seed=options.seed if demonstrations else None,
         lr=None,
@@ -130,6 +131,14 @@ def run_evaluate(options: Evaluate) -> None:
         predictions = options.out.with_suffix(".predictions.jsonl")
         record.write(options.out, predictions, evaluation.rows())
         print(f"{options.out}: the record, and {predictions.name} beside it")
+
+
+def run_rescore(options: Rescore) -> None:
+    """Find the answers in stored generations again, rewrite the records, and show what they say now."""
+    rescored = rescore(options.folder)
+    for record in rescored:
+        print(f"{record.path}: {record.changed} of {record.rows} rows are judged otherwise than before.")
+    show([record.value for record in rescored])
 
 
 def list_tasks() -> None:
@@ -159,13 +168,15 @@ def list_models() -> None:
 def load_rows(options: Source, evaluation: Path | None) -> Task:
     """The rows that were asked for, from a file or a named task."""
     if options.data is not None:
-        task = load_file(options.data, text=options.text, label=options.label, evaluation_path=evaluation)
-    else:
-        assert options.task is not None, "Source has checked that one of the two is given"
-        task = load_task(options.task, data_dir=options.data_dir)
-    if task.response_kind == "text":
-        raise InputError(f"{task.name}: its responses are free text, and only labels can be learnt so far.")
-    return task
+        return load_file(
+            options.data,
+            text=options.text,
+            label=options.label,
+            evaluation_path=evaluation,
+            response_kind=options.response_kind,
+        )
+    assert options.task is not None, "Source has checked that one of the two is given"
+    return load_task(options.task, data_dir=options.data_dir)
 
 
 def default_n(options: Source, task: Task) -> int:
@@ -180,9 +191,9 @@ def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task,
 
     They follow the colon with one space, unless only the spaceless form is a single token.
     """
-    if options.data is None:
+    if options.data is None or task.response_kind == "text":
         return task, task.notes
-    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
+    tokenizer = PromptTokenizer.of(model, task)
     spaceless = task.with_spaceless_labels()
     if (
         options.label_scoring == "token"

@@ -8,7 +8,8 @@ import numpy as np
 
 from ia2.adapters import Adapter, attached
 from ia2.fewshot import PromptTokenizer
-from ia2.labels import LabelScoring, LabelTokens, score_labels
+from ia2.generation import TextEvaluation, checked_prompts, generate
+from ia2.labels import LabelScores, LabelScoring, LabelTokens, score_labels
 from ia2.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.models.batch import Layout, TokenSequence
 from ia2.models.load import LanguageModel
@@ -37,7 +38,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class LabelEvaluation:
     """The predictions of one adapter or baseline, in the order of the rows."""
 
     predictions: tuple[Prediction, ...]
@@ -61,6 +62,10 @@ class Evaluation:
         return [asdict(prediction) for prediction in self.predictions]
 
 
+Evaluation = LabelEvaluation | TextEvaluation
+"""What `evaluate` gives: both have `metrics` and `rows`."""
+
+
 def evaluate(
     model: LanguageModel,
     examples: Sequence[Example],
@@ -80,12 +85,12 @@ def evaluate(
     Args:
         model: the model.
         examples: the rows to be measured.
-        task: the task whose labels compete.
+        task: the task whose labels compete, or which says how long a text may get, what ends it and what its answer is.
         demonstrations: shown before every query, in this order; none for zero-shot and for adapters.
         adapter: runs on the model meanwhile.
-        label_scoring: whether the first token or the whole label decides.
+        label_scoring: whether the first token or the whole label decides; means nothing for free text.
         batch_size: queries a forward pass.
-        layout: how they share it.
+        layout: how they share it, where labels are scored.
         share_prefill: read what all prompts begin with once, not once a query. The answers are the same.
         progress: told which rows are done.
         name: what to call this phase.
@@ -94,30 +99,39 @@ def evaluate(
         InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
             for another model.
     """
-    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
-    labels = LabelTokens.of(task, tokenizer, label_scoring)
-    prompts = [tokenizer.sequence(row.query, row.response, demonstrations).prompt for row in examples]
+    text = task.response_kind == "text"
+    tokenizer = PromptTokenizer.of(model, task)
+    if text:
+        prompts = checked_prompts(tokenizer, examples, [demonstrations] * len(examples), task)
+    else:
+        labels = LabelTokens.of(task, tokenizer, label_scoring)
+        prompts = [tokenizer.sequence(row.query, row.response, demonstrations).prompt for row in examples]
     with attached(model.network, adapter), progress.phase(name, len(prompts)) as advance:
         shared = NO_PREFILL
         if share_prefill and len(prompts) > 1:
             shared = prefill(model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
+        if text:
+            return generate(model, examples, task, prompts, prefill=shared, batch_size=batch_size, advance=advance)
         scores = score_labels(
             model.network, prompts, labels, prefill=shared, batch_size=batch_size, layout=layout, advance=advance
         )
+    return LabelEvaluation(_predictions(examples, labels, scores, tokenizer), label_scoring)
+
+
+def _predictions(
+    examples: Sequence[Example], labels: LabelTokens, scores: LabelScores, tokenizer: PromptTokenizer
+) -> tuple[Prediction, ...]:
     answers = [labels.texts[index] for index in scores.label.tolist()]
     if scores.token is not None:
         by_token = dict(zip((tokens[0] for tokens in labels.tokens), labels.texts, strict=True))
         predicted = [by_token.get(token, tokenizer.text([token])) for token in scores.token.tolist()]
     else:
         predicted = answers
-    return Evaluation(
-        tuple(
-            Prediction(row.query, row.response, first, sure, first == row.response, label, among, label == row.response)
-            for row, first, sure, label, among in zip(
-                examples, predicted, scores.confidence.tolist(), answers, scores.label_confidence.tolist(), strict=True
-            )
-        ),
-        label_scoring,
+    return tuple(
+        Prediction(row.query, row.response, first, sure, first == row.response, label, among, label == row.response)
+        for row, first, sure, label, among in zip(
+            examples, predicted, scores.confidence.tolist(), answers, scores.label_confidence.tolist(), strict=True
+        )
     )
 
 

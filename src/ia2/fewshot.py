@@ -6,6 +6,7 @@ from typing import Any
 
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence
+from ia2.models.load import LanguageModel
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Task
 
@@ -94,24 +95,32 @@ def prompt_text(query: str, demonstrations: Sequence[Example] = ()) -> str:
 class PromptTokenizer:
     """Turns prompts and responses into tokens with an exact boundary, and one BOS where the model has one."""
 
-    def __init__(self, tokenizer: Any, context_length: int | None = None) -> None:
-        """Take a transformers tokenizer, and how many tokens the model can read (None: any number)."""
+    def __init__(self, tokenizer: Any, context_length: int | None = None, end_token: int | None = None) -> None:
+        """Take a transformers tokenizer, how many tokens the model reads (None: any number), and what ends a text."""
         self.tokenizer = tokenizer
         self.context_length = context_length
+        self.end_token = end_token
         text = "a"
         bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
         self.opening: tuple[int, ...] = tuple(whole[:start])
         """What the tokenizer itself puts before a text: BOS, or nothing."""
 
+    @classmethod
+    def of(cls, model: LanguageModel, task: Task) -> "PromptTokenizer":
+        """A model's tokenizer for a task: where responses are free text, each ends with the end token."""
+        end_token = model.end_token if task.response_kind == "text" else None
+        return cls(model.tokenizer, model.context_length, end_token)
+
     def sequence(self, query: str, response: str, demonstrations: Sequence[Example] = ()) -> TokenSequence:
-        """The prompt's tokens, which are those of the prompt alone, and the response's.
+        """The prompt's tokens, which are those of the prompt alone, and the response's, the end token included if any.
 
         Raises:
             InputError: prompt and response together are longer than the model's context.
         """
         prompt = prompt_text(query, demonstrations)
-        return self.checked(TokenSequence(self.prompt(prompt), self.response(prompt, response)), query)
+        ending = () if self.end_token is None else (self.end_token,)
+        return self.checked(TokenSequence(self.prompt(prompt), self.response(prompt, response) + ending), query)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The tokens of a prompt, what the tokenizer puts before a text included once."""
@@ -138,19 +147,26 @@ class PromptTokenizer:
         return tuple(tail)
 
     def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:
-        """The sequence, if the model can read it.
+        """The sequence, if the model can read it. Raises as `check_length`."""
+        self.check_length(len(sequence.prompt) + len(sequence.response), name)
+        return sequence
+
+    def check_length(self, length: int, name: str) -> None:
+        """Refuse what the model can't read.
 
         Raises:
-            InputError: it is longer than the model's context.
+            InputError: prompt and response have more tokens together than the model's context.
         """
-        length = len(sequence.prompt) + len(sequence.response)
         if self.context_length is not None and length > self.context_length:
             shown = name if len(name) <= 40 else name[:40] + "…"
             raise InputError(
                 f"{shown!r}: prompt and response are {length} tokens, and the model reads {self.context_length}. "
                 "Shorten the text or use fewer demonstrations (--n)."
             )
-        return sequence
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The text of tokens that follow a prompt: also a space that a tokenizer drops where a text begins is kept."""
+        return self.text([*prompt, *tokens]).removeprefix(self.text(prompt))
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

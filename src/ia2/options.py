@@ -1,7 +1,7 @@
 """What each command can be told; the docstring of every field is its help. Contradictions are refused here."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,8 @@ class Source:
     """Which rows are drawn for training or as demonstrations."""
     limit: int | None = None
     """The most rows to evaluate."""
+    response_kind: Literal["label", "text"] | None = None
+    """Whether a file's responses are labels or free text (default: text where labels are many and long)."""
     label_scoring: Literal["token", "whole"] = "token"
     """Whether a label's one token competes with the whole vocabulary, or whole labels with each other."""
     ece: Literal["equal-width", "equal-mass"] = "equal-width"
@@ -52,9 +54,10 @@ class Source:
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):
             raise InputError("Say where the rows come from: --data FILE or --task NAME, one of them.")
-        for name in ("text", "label"):
+        for name in ("text", "label", "response_kind"):
             if self.task is not None and getattr(self, name) is not None:
-                raise InputError(f"--{name} {getattr(self, name)}: a built-in task has its own columns.")
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} {getattr(self, name)}: a built-in task has its own columns and responses.")
         if self.data is not None and self.data_dir is not None:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
         if self.limit is not None and self.limit < 1:
@@ -112,3 +115,11 @@ class Evaluate(Source):
             )
         if self.icl is not None and self.icl < 2:
             raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescore:
+    """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
+
+    folder: Path = field(metadata={"positional": True})
+    """What adapt wrote: its records are rewritten, and the predictions beside them."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.cache import written_whole
+from ia2.tasks.task import Task
 
 SCHEMA = 1
 LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors")
@@ -24,7 +25,8 @@ class Record:
     model: Mapping[str, Any]
     """Its id, revision or file hash, dtype and device."""
     task: Mapping[str, Any]
-    """`train` and `eval`: the names of what was trained and measured on, and where the rows came from."""
+    """`train` and `eval`: the names of what was trained and measured on; where the rows came from, and their labels, or
+    how the answer is found in a text."""
     n: int
     """Training rows or demonstrations; 0 where there were none."""
     seed: int | None
@@ -56,15 +58,34 @@ class Record:
             predictions: the predictions' file, which the record names relative to its own folder.
             rows: what was answered to each query.
         """
-        with written_whole(predictions) as partial:
-            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-            partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        write_rows(predictions, rows)
         value = self.as_json() | {"predictions": Path(os.path.relpath(predictions, path.parent)).as_posix()}
-        with written_whole(path) as partial:
-            partial.write_text(
-                json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-            )
+        write_json(path, value)
         return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a record's JSON object, whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write predictions, one JSON object a line, whole or not at all."""
+    with written_whole(path) as partial:
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def task_record(task: Task, *, trained_on: str | None) -> dict[str, Any]:
+    """What a record says of the rows that were measured, and of the task that was trained on, if any was."""
+    return {
+        "train": trained_on,
+        "eval": task.name,
+        "source": task.source,
+        "labels": list(task.labels),
+        "answer": task.answer if task.response_kind == "text" else None,
+    }
 
 
 def versions() -> dict[str, str]:

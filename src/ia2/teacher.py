@@ -2,23 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.generation import checked_prompts, stops_at
 from ia2.labels import LabelScoring, LabelTokens, score_labels
 from ia2.models.attention import record_attention
-from ia2.models.batch import TokenSequence, by_length, lay_out, response_logits
+from ia2.models.batch import TokenSequence, by_length, forward, lay_out, response_logits
+from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
+from ia2.tasks.task import Task
 
 SCHEMA = 1
 INDEX_FILE = "index.json"
@@ -55,6 +59,12 @@ class TargetFiles(Sequence[Target]):
         tensors = load_file(self.files[index])
         return Target(tensors["tokens"], tensors["attention"])
 
+    def responses(self) -> Iterator[tuple[int, ...]]:
+        """The teacher's responses alone; the attention outputs, which are far larger, stay on disk."""
+        for file in self.files:
+            with safe_open(file, framework="pt") as tensors:
+                yield tuple(tensors.get_tensor("tokens").tolist())
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -77,7 +87,8 @@ def collect_targets(
     """Ask the teacher once for a set, or read what it said before (section 4; PROTOCOL, Teacher).
 
     Each training row's prompt holds the other N-1 rows, each dev row's N-1 of the training rows; the response is the
-    likeliest token. What is kept are the response and the attention outputs, in the model's own dtype.
+    likeliest token, or what is decoded greedily. What is kept are the response and the attention outputs, in the
+    model's own dtype.
 
     Args:
         model: the model, which is its own teacher.
@@ -90,25 +101,37 @@ def collect_targets(
     Raises:
         InputError: a prompt is longer than the model's context, or labels are not single tokens.
     """
-    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
-    labels = LabelTokens.of(few_shot_set.task, tokenizer, label_scoring)
+    task = few_shot_set.task
+    tokenizer = PromptTokenizer.of(model, task)
     rows = few_shot_set.train + few_shot_set.dev
     contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts()
-    prompts = [
-        tokenizer.sequence(row.query, few_shot_set.task.labels[0], context).prompt
-        for row, context in zip(rows, contexts, strict=True)
-    ]
-    key = {
-        "schema": SCHEMA,
-        "model": model.identity.as_record(),
-        "prompts": prompts,
-        "labels": labels.tokens if label_scoring == "whole" else None,
-    }
+    labels = None
+    if task.response_kind == "text":
+        prompts = checked_prompts(tokenizer, rows, contexts, task)
+        asked: dict[str, Any] = {
+            "most_tokens": task.max_new_tokens,
+            "stop": task.stop,
+            "end_tokens": sorted(model.end_tokens),
+        }
+    else:
+        labels = LabelTokens.of(task, tokenizer, label_scoring)
+        prompts = [
+            tokenizer.sequence(row.query, task.labels[0], context).prompt
+            for row, context in zip(rows, contexts, strict=True)
+        ]
+        asked = {"labels": labels.tokens if label_scoring == "whole" else None}
+    key = {"schema": SCHEMA, "model": model.identity.as_record(), "prompts": prompts, **asked}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache_dir or cache_folder()) / "targets" / digest
     files = _kept(folder, len(rows), progress)
     if files is None:
-        _ask(model, prompts, labels, folder, batch_size, progress)
+        with progress.phase("teacher", len(prompts)) as advance:
+            made = (
+                _labelled(model, prompts, labels, batch_size)
+                if labels is not None
+                else _written(model, prompts, task, tokenizer, batch_size)
+            )
+            _write(made, len(prompts), folder, advance)
         files = [folder / _name(index) for index in range(len(rows))]
     return Targets(folder, TargetFiles(files[: few_shot_set.n]), TargetFiles(files[few_shot_set.n :]))
 
@@ -135,32 +158,81 @@ def _kept(folder: Path, count: int, progress: Progress) -> list[Path] | None:
     return files
 
 
-@torch.no_grad()
-def _ask(
-    model: LanguageModel,
-    prompts: Sequence[tuple[int, ...]],
-    labels: LabelTokens,
-    folder: Path,
-    batch_size: int,
-    progress: Progress,
-) -> None:
-    responses: Sequence[tuple[int, ...]] | None = None
+def _write(made: Iterator[tuple[int, Target]], count: int, folder: Path, advance: Callable[[int], None]) -> None:
+    """Write each target as soon as it is made, so that memory holds one batch of them."""
+    with folder_written_whole(folder, replace=True) as partial:
+        for index, target in made:
+            tensors = {"tokens": target.tokens.cpu(), "attention": target.attention.cpu().contiguous()}
+            save_file(tensors, partial / _name(index))
+            advance(1)
+        written = [hashlib.sha256((partial / _name(index)).read_bytes()).hexdigest() for index in range(count)]
+        (partial / INDEX_FILE).write_text(json.dumps({"sha256": written}))
+
+
+def _labelled(
+    model: LanguageModel, prompts: Sequence[tuple[int, ...]], labels: LabelTokens, batch_size: int
+) -> Iterator[tuple[int, Target]]:
+    """The likeliest token, or the likeliest whole label, of each prompt."""
     if labels.scoring == "whole":
         best = score_labels(model.network, prompts, labels, batch_size=batch_size, layout="right").label
-        responses = [labels.tokens[index] for index in best.tolist()]
-    # a response that isn't known yet has one token, and is read off the same pass that records the attention
-    sequences = [TokenSequence(prompt, responses[index] if responses else (0,)) for index, prompt in enumerate(prompts)]
-    with progress.phase("teacher", len(prompts)) as advance, folder_written_whole(folder, replace=True) as partial:
-        for indices in by_length(sequences, batch_size):
-            batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
-            with record_attention(model.network, batch.at, detach=True) as attention:
-                logits = response_logits(model.network, batch)
-            tokens = batch.response if responses else logits.argmax(-1)
-            outputs = attention.stacked()
-            for place, index in enumerate(indices):
-                own = batch.example == place
-                target = {"tokens": tokens[own].cpu(), "attention": outputs[:, own].cpu().contiguous()}
-                save_file(target, partial / _name(index))
-            advance(len(indices))
-        written = [hashlib.sha256((partial / _name(index)).read_bytes()).hexdigest() for index in range(len(prompts))]
-        (partial / INDEX_FILE).write_text(json.dumps({"sha256": written}))
+        sequences = [
+            TokenSequence(prompt, labels.tokens[index]) for prompt, index in zip(prompts, best.tolist(), strict=True)
+        ]
+        yield from _read(model, sequences, batch_size)
+        return
+    # a response that isn't known yet is read off the same pass that records the attention
+    sequences = [TokenSequence(prompt, (0,)) for prompt in prompts]
+    for indices in by_length(sequences, batch_size):
+        batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
+        with torch.no_grad(), record_attention(model.network, batch.at, detach=True) as attention:
+            tokens = response_logits(model.network, batch).argmax(-1)
+        outputs = attention.stacked()
+        for place, index in enumerate(indices):
+            yield index, Target(tokens[place : place + 1], outputs[:, place : place + 1])
+
+
+def _written(
+    model: LanguageModel,
+    prompts: Sequence[tuple[int, ...]],
+    task: Task,
+    tokenizer: PromptTokenizer,
+    batch_size: int,
+) -> Iterator[tuple[int, Target]]:
+    """What the teacher writes after each prompt, up to the stop string, the end token behind it.
+
+    Where cutting the text makes other tokens of it than were decoded, these are read once more.
+    """
+    again: dict[int, TokenSequence] = {}
+    for index, decoded in decode(
+        model.network,
+        prompts,
+        most_tokens=task.max_new_tokens,
+        end_tokens=model.end_tokens,
+        stops=stops_at(tokenizer, task.stop),
+        batch_size=batch_size,
+        record=True,
+    ):
+        kept = decoded.tokens
+        if decoded.ending == "stop" and task.stop is not None:
+            text = tokenizer.continuation(prompts[index], kept).partition(task.stop)[0]
+            kept = tokenizer.response(tokenizer.text(prompts[index]), text) if text else ()
+        response = kept if decoded.ending == "length" else (*kept, model.end_token)
+        assert decoded.attention is not None, "it was asked for"
+        if kept == decoded.tokens[: len(kept)] and decoded.attention.shape[1] >= len(response):
+            yield index, Target(torch.tensor(response), decoded.attention[:, : len(response)])
+        else:
+            again[index] = TokenSequence(prompts[index], response)
+    for place, target in _read(model, list(again.values()), batch_size):
+        yield list(again)[place], target
+
+
+def _read(model: LanguageModel, sequences: Sequence[TokenSequence], batch_size: int) -> Iterator[tuple[int, Target]]:
+    """The attention outputs with which the model reads responses that are known, batch by batch."""
+    for indices in by_length(sequences, batch_size):
+        batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
+        with torch.no_grad(), record_attention(model.network, batch.at, detach=True) as attention:
+            forward(model.network, batch)
+        outputs = attention.stacked()
+        for place, index in enumerate(indices):
+            own = batch.example == place
+            yield index, Target(batch.response[own], outputs[:, own])

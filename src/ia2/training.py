@@ -21,7 +21,7 @@ from ia2.models.batch import TokenSequence, forward, lay_out, response_logits
 from ia2.models.load import LanguageModel
 from ia2.objectives import StudentOutputs, Wanted
 from ia2.progress import SILENT, Progress
-from ia2.tasks.task import Example
+from ia2.tasks.task import Example, Task
 from ia2.teacher import TargetFiles, Targets
 
 LEARNING_RATES = (1e-4, 3e-4, 1e-3)
@@ -117,17 +117,17 @@ class StudentRows:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel
+        cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel, task: Task
     ) -> "StudentRows":
         """Tokenise rows with the responses that the stage trains on."""
-        tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
+        tokenizer = PromptTokenizer.of(model, task)
         if stage.labels == "ground-truth":
             return cls([tokenizer.sequence(row.query, row.response) for row in rows], targets)
         assert targets is not None, "train has checked that there are targets"
         return cls(
             [
-                tokenizer.checked(TokenSequence(tokenizer.prompt(row.query), tuple(target.tokens.tolist())), row.query)
-                for row, target in zip(rows, targets, strict=True)
+                tokenizer.checked(TokenSequence(tokenizer.prompt(row.query), tokens), row.query)
+                for row, tokens in zip(rows, targets.responses(), strict=True)
             ],
             targets,
         )
@@ -146,8 +146,8 @@ class StageRows:
         """The rows of a set for a stage."""
         return cls(
             stage,
-            StudentRows.of(few_shot_set.train, targets.train if targets else None, stage, model),
-            StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model),
+            StudentRows.of(few_shot_set.train, targets.train if targets else None, stage, model, few_shot_set.task),
+            StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model, few_shot_set.task),
         )
 
 

@@ -27,14 +27,15 @@ def test_asim_worked_by_hand():
 
 def test_a_model_is_like_itself(tiny_model, toy_task):
     rows = toy_task.evaluation[:6]
-    outputs = response_attention(tiny_model, rows, demonstrations=toy_task.pool[:4])
+    outputs = response_attention(tiny_model, rows, toy_task, demonstrations=toy_task.pool[:4])
     assert asim(outputs, outputs).metrics()["asim"] == approx(1.0)
 
 
 def test_attention_is_that_of_each_whole_prompt_alone(tiny_model, toy_task):
     rows, shown = toy_task.evaluation[:5], toy_task.pool[:4]
     tokens = PromptTokenizer(tiny_model.tokenizer)
-    for row, output in zip(rows, response_attention(tiny_model, rows, demonstrations=shown, batch_size=2), strict=True):
+    outputs = response_attention(tiny_model, rows, toy_task, demonstrations=shown, batch_size=2)
+    for row, output in zip(rows, outputs, strict=True):
         kept = []
         hooks = [
             layer.self_attn.o_proj.register_forward_hook(lambda _m, _g, output: kept.append(output[0, -1:]))

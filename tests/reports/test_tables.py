@@ -35,6 +35,18 @@ def test_a_row_shows_the_records_numbers():
 
 def test_what_was_not_measured_is_a_dash():
     bare = {"n": 0, "accuracy": None, "ece": None, "asim": None}
-    text = shown([row("zero-shot", lr=None, metrics=bare, seconds={}, n=0)])
+    text = shown([row("zero-shot", lr=None, metrics=bare, seconds={}, n=0), row("ia2-sft")])
     line = next(line for line in text.splitlines() if "zero-shot" in line)
     assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["–"] * 6
+
+
+def test_texts_have_no_ece_and_mathematics_a_second_accuracy():
+    text_metrics = {
+        "n": 20, "ece": None, "ece_binning": None, "accuracy": 0.25, "accuracy_interval": [0.1, 0.5],
+        "equivalent_accuracy": 0.5, "equivalent_accuracy_interval": [0.3, 0.7], "asim": 0.5,
+    }  # fmt: skip
+    text = shown([row("sft", metrics=text_metrics)])
+    assert "ECE" not in text
+    line = next(line for line in text.splitlines() if "SFT" in line)
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells[1:4] == ["25.0 [10.0, 50.0]", "50.0 [30.0, 70.0]", "0.500"]

@@ -15,7 +15,7 @@ from ia2.models.attention import record_attention
 from ia2.models.batch import by_length, forward, lay_out
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import prefill, shared_tokens
-from ia2.tasks.task import Example
+from ia2.tasks.task import Example, Task
 
 ROWS = 100
 """How many evaluation rows similarity is measured on (appendix B)."""
@@ -44,6 +44,7 @@ class Similarity:
 def response_attention(
     model: LanguageModel,
     examples: Sequence[Example],
+    task: Task,
     *,
     demonstrations: Sequence[Example] = (),
     adapter: Adapter | None = None,
@@ -54,11 +55,12 @@ def response_attention(
     Args:
         model: the model.
         examples: the rows; the positions are those of their own responses.
+        task: theirs; a response of free text has its end token.
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
         batch_size: rows a forward pass.
     """
-    tokenizer = PromptTokenizer(model.tokenizer, model.context_length)
+    tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
     outputs: list[Tensor] = [torch.empty(0)] * len(sequences)
     with attached(model.network, adapter):

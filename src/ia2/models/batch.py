@@ -113,6 +113,25 @@ def lay_out(
     )
 
 
+class Keys(NamedTuple):
+    """Whose keys stand in a cache, and at which place of their sequence each token was."""
+
+    owner: Int[Tensor, "rows k"]
+    """The index of each token's sequence; PADDING where there is none, SHARED in a prefix that all share."""
+    position: Int[Tensor, "rows k"]
+
+    def followed_by(self, batch: Batch) -> "Keys":
+        """The same with the tokens of a batch behind them."""
+        owner = torch.cat([self.owner, batch.owner], dim=1)
+        return Keys(owner, torch.cat([self.position, batch.position_ids], dim=1))
+
+
+def shared_keys(batch: Batch, length: int) -> Keys:
+    """The keys of a prefix of this length that all of the batch's sequences share."""
+    position = torch.arange(length, device=batch.owner.device).expand(batch.owner.shape[0], length)
+    return Keys(torch.full_like(position, SHARED), position)
+
+
 def by_length(sequences: Sequence[TokenSequence], batch_size: int) -> list[list[int]]:
     """Indices of the sequences in batches of like length, so that little of a batch is padding."""
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index].inputs))
@@ -143,7 +162,7 @@ def visible(
 def attention_masks(
     network: PreTrainedModel,
     query: tuple[Int[Tensor, "rows q"], Int[Tensor, "rows q"]],
-    key: tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
+    key: Keys | tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
 ) -> Tensor | dict[str, Tensor]:
     """The mask in the form the network takes: one tensor, or one for each kind of layer where kinds differ.
 
@@ -198,30 +217,30 @@ def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None) 
 
 
 def response_logits(
-    network: PreTrainedModel, batch: Batch, cache: Cache | None = None
+    network: PreTrainedModel, batch: Batch, cache: Cache | None = None, cached: Keys | None = None
 ) -> Float[Tensor, "n vocabulary"]:
     """The next-token logits at the batch's response positions, in float32.
 
     Args:
         network: a causal language model.
         batch: what it reads.
-        cache: keys and values of a prefix that all sequences share; it is read and grown by this call.
+        cache: keys and values of earlier tokens; it is read and grown by this call.
+        cached: whose tokens those are; by default a prefix that all sequences share.
     """
     with head_at(network, batch.at):
-        logits: Tensor = _call(network, network, batch, cache).logits
+        logits: Tensor = _call(network, network, batch, cache, cached).logits
     return logits[0].float()
 
 
-def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:
-    rows = batch.owner.shape[0]
-    length = cache.get_seq_length() if cache is not None else 0
-    prefix = torch.arange(length, device=batch.owner.device).expand(rows, length)
-    key_owner = torch.cat([torch.full_like(prefix, SHARED), batch.owner], dim=1)
-    key_position = torch.cat([prefix, batch.position_ids], dim=1)
+def _call(
+    module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None, cached: Keys | None = None
+) -> Any:
+    if cached is None:
+        cached = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
     return module(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), (key_owner, key_position)),
+        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), cached.followed_by(batch)),
         cache=cache,
         use_cache=cache is not None,
     )

@@ -58,6 +58,24 @@ class LanguageModel:
     """Choices made for the user, one sentence each."""
 
     @property
+    def end_token(self) -> int:
+        """The token that ends a response that is trained on.
+
+        Raises:
+            InputError: the tokenizer has none.
+        """
+        if self.tokenizer.eos_token_id is None:
+            raise InputError(f"{self.identity.id}: its tokenizer has no end-of-text token, which free text needs.")
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """All tokens that end a response while it is generated."""
+        configured = getattr(self.network.generation_config, "eos_token_id", None)
+        others = [configured] if isinstance(configured, int) else configured or []
+        return frozenset({self.end_token, *others})
+
+    @property
     def context_length(self) -> int | None:
         """How many tokens the model can read; None where its configuration doesn't say."""
         config = self.network.config.get_text_config(decoder=True)

@@ -77,7 +77,7 @@ def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mappi
     for bar, part in zip(bars, share, strict=True):
         bar.set_alpha(0.25 + 0.75 * min(part / 0.3, 1.0) if part else 0.0)
     held = bins.count > 0
-    axes.plot(bins.confidence[held], bins.accuracy[held], "o", color=colour, markersize=3)
+    axes.plot(bins.confidence[held], bins.accuracy[held], "o", color=colour, markersize=3, clip_on=False, zorder=3)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
     metrics = record["metrics"]
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])

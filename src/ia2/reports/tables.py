@@ -16,26 +16,41 @@ def method_name(record: Mapping[str, Any]) -> str:
 
 
 def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a record: accuracy in percent and ECE with their 95 % intervals, asim, and where the time went."""
-    metrics = [record["metrics"] for record in records]
-    first = metrics[0]
+    """One row a record: accuracy in percent and ECE with their 95 % intervals, asim, and where the time went.
+
+    Responses of free text have no ECE; mathematical answers have a second accuracy, of those that mean the same.
+    """
+    first = records[0]["metrics"]
+    binnings = {record["metrics"].get("ece_binning") for record in records} - {None}
+    mathematical = any("equivalent_accuracy" in record["metrics"] for record in records)
+    explained = ["95 % bootstrap intervals in brackets"]
+    headings = ["accuracy %"]
+    if mathematical:
+        headings.append("equivalent %")
+        explained.append("accuracy counts answers spelt alike, equivalent those that mean the same in mathematics")
+    if binnings:
+        headings.append("ECE")
+        explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
+    explained.append("asim is the similarity to in-context learning")
     table = Table(
         title=f"{records[0]['task']['eval']}, {first['n']} rows, N = {max(record['n'] for record in records)}",
-        caption=f"95 % bootstrap intervals in brackets; ECE of 15 {first.get('ece_binning', '')} bins; "
-        "asim is the similarity to in-context learning",
+        caption="; ".join(explained),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("method", style="bold")
-    for heading in ("accuracy %", "ECE", "asim", "lr", "train s", "evaluate s"):
+    for heading in (*headings, "asim", "lr", "train s", "evaluate s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for record, values in zip(records, metrics, strict=True):
-        seconds = record["seconds"]
-        rate = record["lr"]
+    cells = {
+        "accuracy %": ("accuracy", 100.0, 1),
+        "equivalent %": ("equivalent_accuracy", 100.0, 1),
+        "ECE": ("ece", 1.0, 3),
+    }
+    for record in records:
+        values, seconds, rate = record["metrics"], record["seconds"], record["lr"]
         table.add_row(
             method_name(record),
-            _with_interval(values, "accuracy", 100.0, 1),
-            _with_interval(values, "ece", 1.0, 3),
+            *(_with_interval(values, *cells[heading]) for heading in headings),
             _number(values.get("asim"), 3),
             f"{rate:g}" if rate is not None else "–",
             _number(sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None, 1),

@@ -1,12 +1,14 @@
 """The twelve benchmarks of the paper: where each lies, and how one of its rows becomes query and response."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from ia2.errors import InputError
 from ia2.randomness import generator
+from ia2.tasks.answers import AnswerKind
 from ia2.tasks.task import Example
 
 Row = Mapping[str, Any]
@@ -27,6 +29,8 @@ class BenchmarkOptions:
     """bbcnews: characters that an article is cut to, less its last word; None leaves it whole."""
     keep_empty_support: bool = False
     """sciq: keep the rows whose support is empty, as the scripts do."""
+    blank_lines: Literal["kept", "single"] = "kept"
+    """hmath_algebra: blank lines in a solution, where the stop string would cut it, are kept or made line breaks."""
 
 
 DEFAULTS = BenchmarkOptions()
@@ -64,6 +68,8 @@ class Benchmark:
     """The paper only evaluates on it."""
     all_local_files: bool = False
     """Local train.jsonl and test.jsonl are both measured."""
+    answer: AnswerKind = "text"
+    """How the answer is found in a response of free text."""
     max_new_tokens: int = 1
     """How long a generated response may get."""
     options: frozenset[str] = frozenset()
@@ -140,8 +146,11 @@ def _gsm8k(row: Row, _: BenchmarkOptions) -> Example:
     return _question(row["question"], row["answer"])
 
 
-def _hmath(row: Row, _: BenchmarkOptions) -> Example:
-    return _question(row["problem"], row["solution"])
+def _hmath(row: Row, options: BenchmarkOptions) -> Example:
+    solution = row["solution"]
+    if options.blank_lines == "single":
+        solution = re.sub(r"\n\s*\n", "\n", solution)
+    return _question(row["problem"], solution)
 
 
 def _sciq(row: Row, options: BenchmarkOptions) -> Example | None:
@@ -256,6 +265,7 @@ _ALL = (
         folder="gsm8k",
         columns=("question", "answer"),
         example=_gsm8k,
+        answer="number",
         max_new_tokens=200,
     ),
     Benchmark(
@@ -267,6 +277,7 @@ _ALL = (
         folder="gsm_symbolic",
         columns=("question", "answer"),
         example=_gsm8k,
+        answer="number",
         train=(),
         evaluation_only=True,
         max_new_tokens=200,
@@ -280,7 +291,9 @@ _ALL = (
         folder="hendrycks_math_algebra",
         columns=("problem", "solution"),
         example=_hmath,
+        answer="boxed",
         max_new_tokens=400,
+        options=frozenset({"blank_lines"}),
     ),
     Benchmark(
         name="sciq",
@@ -290,6 +303,7 @@ _ALL = (
         folder="sciq",
         columns=("question", "support", "correct_answer"),
         example=_sciq,
+        answer="marked",
         max_new_tokens=200,
         options=frozenset({"keep_empty_support"}),
     ),

@@ -53,6 +53,7 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         pool=pool,
         evaluation=measured,
         evaluation_only=benchmark.evaluation_only,
+        answer=benchmark.answer,
         max_new_tokens=benchmark.max_new_tokens,
         stop=None if benchmark.labels else STOP,
     )

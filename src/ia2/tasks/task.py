@@ -8,6 +8,7 @@ from typing import Literal
 
 from ia2.errors import InputError
 from ia2.randomness import generator
+from ia2.tasks.answers import AnswerKind
 
 POOL_ROWS = 2000
 EVALUATION_ROWS = 500
@@ -41,6 +42,8 @@ class Task:
     """Rows that are measured; empty where a file is all there is, and what a set leaves over is measured."""
     evaluation_only: bool = False
     """The paper only evaluates on this task, so that it refuses to train."""
+    answer: AnswerKind = "text"
+    """How the answer is found in a response of free text."""
     max_new_tokens: int = 1
     """How long a generated response may get, in tokens."""
     stop: str | None = None

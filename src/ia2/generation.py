@@ -1,0 +1,159 @@
+"""Scoring responses of many tokens: generated greedily, their answers found and compared (PROTOCOL, Evaluation)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ia2.fewshot import PromptTokenizer, prompt_text
+from ia2.metrics import Binning, accuracy, bootstrap_interval
+from ia2.models.decoding import decode
+from ia2.models.load import LanguageModel
+from ia2.models.prefix import Prefill
+from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
+from ia2.tasks.task import Example, Task
+
+Ending = Literal["end", "stop", "length"]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What was generated after one query, and the answer in it."""
+
+    query: str
+    response: str
+    """The right response."""
+    generated: str
+    """What was generated, up to the stop string."""
+    ending: Ending
+    """Whether an end token, the stop string or the most tokens ended it."""
+    answer: str | None
+    """The answer found in what was generated."""
+    right_answer: str | None
+    """The answer found in the right response."""
+    correct: bool
+    """Whether the two are the same text (the paper's measure)."""
+    equivalent: bool | None
+    """Whether they mean the same in mathematics; None where answers aren't mathematical."""
+
+    @classmethod
+    def judged(cls, query: str, response: str, generated: str, ending: Ending, kind: AnswerKind) -> "Response":
+        """Find both answers and compare them."""
+        answer, right = FINDERS[kind](generated), FINDERS[kind](response)
+        found = answer is not None and right is not None
+        same = found and answer == right
+        means_the_same = None
+        if kind in MATHEMATICAL:
+            means_the_same = same or (found and equivalent(str(answer), str(right)))
+        return cls(query, response, generated, ending, answer, right, same, means_the_same)
+
+
+@dataclass(frozen=True)
+class TextEvaluation:
+    """The responses of one adapter or baseline, in the order of the rows."""
+
+    responses: tuple[Response, ...]
+    kind: AnswerKind
+
+    def metrics(self, binning: Binning = "equal-width") -> dict[str, Any]:
+        """Accuracy with its 95 % interval; no calibration, since a text has no one confidence.
+
+        Args:
+            binning: means nothing here; labels have it.
+
+        Raises:
+            ValueError: nothing was evaluated.
+        """
+        del binning
+        values: dict[str, Any] = {"n": len(self.responses), "ece": None, "ece_binning": None}
+        measured = {"accuracy": [row.correct for row in self.responses]}
+        if self.kind in MATHEMATICAL:
+            measured["equivalent_accuracy"] = [bool(row.equivalent) for row in self.responses]
+        for name, rows in measured.items():
+            right = np.array(rows)
+            values |= {name: accuracy(right), f"{name}_interval": bootstrap_interval(accuracy, right)}
+        return values | {
+            "without_answer": sum(row.answer is None for row in self.responses),
+            "cut_by_length": sum(row.ending == "length" for row in self.responses),
+            "rows_with_blank_line": sum("\n\n" in row.response for row in self.responses),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The responses as plain dictionaries, one a line of the file that lies beside a record."""
+        return [asdict(response) for response in self.responses]
+
+    @classmethod
+    def rescored(cls, rows: Sequence[Mapping[str, Any]], kind: AnswerKind) -> "TextEvaluation":
+        """The same generations with their answers found and compared again."""
+        return cls(
+            tuple(
+                Response.judged(row["query"], row["response"], row["generated"], row["ending"], kind) for row in rows
+            ),
+            kind,
+        )
+
+
+def checked_prompts(
+    tokenizer: PromptTokenizer, examples: Sequence[Example], contexts: Sequence[Sequence[Example]], task: Task
+) -> list[tuple[int, ...]]:
+    """The tokens of prompts that are to be continued.
+
+    Raises:
+        InputError: a prompt, with as many tokens as a response may have, is longer than the model's context.
+    """
+    prompts = [
+        tokenizer.prompt(prompt_text(row.query, context)) for row, context in zip(examples, contexts, strict=True)
+    ]
+    for row, prompt in zip(examples, prompts, strict=True):
+        tokenizer.check_length(len(prompt) + task.max_new_tokens, row.query)
+    return prompts
+
+
+def stops_at(tokenizer: PromptTokenizer, stop: str | None) -> Callable[[Sequence[int]], bool]:
+    """Whether tokens hold the stop string; it may begin in the middle of one."""
+    if stop is None:
+        return lambda tokens: False
+    # a token has at least one byte, and a character four at the most
+    tail = 4 * len(stop) + 1
+    return lambda tokens: stop in tokenizer.text(tokens[-tail:])
+
+
+def generate(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    task: Task,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    prefill: Prefill,
+    batch_size: int,
+    advance: Callable[[int], None],
+) -> TextEvaluation:
+    """Continue each prompt and judge what comes.
+
+    Args:
+        model: the model, an adapter attached to it or not.
+        examples: the rows, in the order of the prompts.
+        task: says how long a response may get, what ends it, and how its answer is found.
+        prompts: tokens of each prompt, a shared prefix included.
+        prefill: keys and values of that prefix.
+        batch_size: prompts that are continued at once.
+        advance: told how many rows are newly done.
+    """
+    tokenizer = PromptTokenizer.of(model, task)
+    found: dict[int, Response] = {}
+    for index, decoded in decode(
+        model.network,
+        prompts,
+        most_tokens=task.max_new_tokens,
+        end_tokens=model.end_tokens,
+        stops=stops_at(tokenizer, task.stop),
+        prefill=prefill,
+        batch_size=batch_size,
+    ):
+        row = examples[index]
+        text = tokenizer.continuation(prompts[index], decoded.tokens)
+        cut = text.partition(task.stop)[0] if task.stop else text
+        found[index] = Response.judged(row.query, row.response, cut, decoded.ending, task.answer)
+        advance(1)
+    return TextEvaluation(tuple(found[index] for index in range(len(prompts))), task.answer)

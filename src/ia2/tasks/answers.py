@@ -1,0 +1,133 @@
+"""The answer in a response: where it stands, by a documented order of phrasings, and when two answers are the same.
+
+A response is read up to where it begins to recite a demonstration (a line that opens with `Question:` or `Text:`): what
+stands behind that line belongs to another question.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Literal
+
+AnswerKind = Literal["number", "boxed", "marked", "text"]
+"""A number (GSM8K), a boxed formula (Hendrycks' mathematics), a text behind `####` (SciQ), or the whole response."""
+
+RECITED = re.compile(r"^\s*(?:Question|Text):", re.MULTILINE)
+MARK = "####"
+SECONDS = 5
+"""How long two formulas may be compared."""
+# a sign, a currency sign and digits, thousands apart or not; or a fraction. A dash between digits is no sign.
+NUMBER = re.compile(
+    r"""(?<![\w.])(?P<sign>[-−+]?)\s?[$€£¥]?\s?(?P<inner>[-−]?)
+        (?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
+        (?:\s?/\s?(?P<below>\d+(?:\.\d+)?)(?![\d/]))?""",
+    re.VERBOSE,
+)
+PHRASES = re.compile(r"answer\s*(?:is|=|:)\s*(?:[^\d\n.]{0,40}?(?=[-−+$€£¥.]*\d))?", re.IGNORECASE)
+
+
+def find_number(response: str) -> str | None:
+    r"""The number that a response like GSM8K's ends in, in one spelling: `1,234.50` is `1234.5`, `35.0` is `35`.
+
+    The first of these that holds a number decides (appendix A: the mark, and other common phrasings):
+
+    1. what follows the first `####` on its line;
+    2. the last `\boxed{…}`;
+    3. what follows the last "the answer is", "answer:" or "answer =";
+    4. the last number of the response.
+    """
+    own = own_part(response)
+    candidates = [own.partition(MARK)[2].strip().partition("\n")[0], find_boxed(own) or ""]
+    candidates += [own[phrase.end() :].partition("\n")[0] for phrase in list(PHRASES.finditer(own))[-1:]]
+    for candidate in candidates:
+        if found := NUMBER.search(_plain(candidate)):
+            return _spelt(found)
+    every = list(NUMBER.finditer(_plain(own)))
+    return _spelt(every[-1]) if every else None
+
+
+def find_boxed(response: str) -> str | None:
+    r"""What stands in the last `\boxed{…}` or `\fbox{…}` of balanced braces, in one spelling; `\boxed 5` is 5."""
+    own = own_part(response)
+    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", own)]):
+        inside = _balanced(own, start) if own[start : start + 1] == "{" else own[start:].split("$")[0].split(" ")[0]
+        if inside is not None and inside.strip():
+            return _formula(inside)
+    return None
+
+
+def find_marked(response: str) -> str | None:
+    """The text behind the first `####`, up to the end of its line."""
+    found = own_part(response).partition(MARK)[2].strip().partition("\n")[0].strip()
+    return found or None
+
+
+def find_text(response: str) -> str | None:
+    """The whole response."""
+    return response.strip() or None
+
+
+FINDERS: Mapping[AnswerKind, Callable[[str], str | None]] = MappingProxyType(
+    {"number": find_number, "boxed": find_boxed, "marked": find_marked, "text": find_text}
+)
+MATHEMATICAL: frozenset[AnswerKind] = frozenset({"number", "boxed"})
+"""Kinds of answers that can be equal without being spelt alike."""
+
+
+def own_part(response: str) -> str:
+    """The response up to where it recites a demonstration."""
+    recited = RECITED.search(response)
+    return response[: recited.start()] if recited else response
+
+
+def equivalent(found: str, right: str) -> bool:
+    """Whether two mathematical answers mean the same: `1/2` and `0.5`, `x+1` and `1+x` (math-verify)."""
+    # an import that takes a second, for those who need it
+    from math_verify import parse, verify
+
+    # a formula such as 9^{9^{9^9}} would be computed for ever; the alarm that stops it can be set in a main thread only
+    limit = SECONDS if threading.current_thread() is threading.main_thread() else None
+    gold, answer = (parse(f"${value}$", parsing_timeout=limit) for value in (right, found))
+    return bool(gold and answer and verify(gold, answer, timeout_seconds=limit))
+
+
+def _plain(text: str) -> str:
+    # as LaTeX has them
+    text = text.replace("\\$", "$").replace("{,}", ",").replace("\\!", "").replace("*", "")
+    return re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
+
+
+def _spelt(found: re.Match[str]) -> str:
+    minus = "-" if (found["sign"] in ("-", "−")) != (found["inner"] in ("-", "−")) else ""
+    digits = found["digits"].replace(",", "")
+    if found["below"] and Fraction(found["below"]):
+        ratio = Fraction(digits) / Fraction(found["below"])
+        return f"{minus}{ratio.numerator}/{ratio.denominator}" if ratio.denominator > 1 else f"{minus}{ratio.numerator}"
+    value = Decimal(digits)
+    whole = value == value.to_integral_value()
+    return (minus if value else "") + (str(int(value)) if whole else f"{value.normalize():f}")
+
+
+def _balanced(text: str, start: int) -> str | None:
+    """What stands between the brace at `start` and the one that closes it; None where none does."""
+    depth = 0
+    for place in range(start, len(text)):
+        escaped = text[place - 1 : place] == "\\"
+        depth += {"{": 1, "}": -1}.get(text[place], 0) * (not escaped)
+        if depth == 0:
+            return text[start + 1 : place]
+    return None
+
+
+def _formula(text: str) -> str:
+    """A formula without what changes its look alone: spaces, sizes of brackets and fractions, a full stop."""
+    for look in (r"\left", r"\right", r"\!", r"\,", r"\;", r"\:", r"\ ", "{,}", r"\$", "$"):
+        text = text.replace(look, "," if look == "{,}" else "")
+    text = re.sub(r"\\[dt]frac", r"\\frac", text)
+    text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{\s*([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\frac(\w)(\w)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", re.sub(r"\s+", "", text))
+    return text.rstrip(".")

@@ -1,0 +1,110 @@
+import pytest
+import torch
+from conftest import ARCHITECTURES, tiny_network
+
+from ia2.models.attention import attention_blocks
+from ia2.models.batch import TokenSequence
+from ia2.models.decoding import decode
+from ia2.models.prefix import prefill, shared_tokens
+
+
+def prompts(count, shared=(), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 12, (count,), generator=generator).tolist()
+    return [(*shared, *torch.randint(1, 399, (length,), generator=generator).tolist()) for length in lengths]
+
+
+def slowly(network, prompt, most_tokens, end_tokens=frozenset()):
+    """A full forward pass for each token, and the attention output at its last position."""
+    tokens, attention = list(prompt), []
+    while len(tokens) < len(prompt) + most_tokens:
+        seen = []
+        handles = [
+            block.register_forward_hook(lambda _m, _a, output: seen.append(output[0][0, -1]))
+            for block in attention_blocks(network)
+        ]
+        with torch.no_grad():
+            token = network(torch.tensor([tokens])).logits[0, -1].argmax().item()
+        for handle in handles:
+            handle.remove()
+        attention.append(torch.stack(seen))
+        if token in end_tokens:
+            break
+        tokens.append(token)
+    return tuple(tokens[len(prompt) :]), torch.stack(attention, dim=1)
+
+
+def decoded(network, asked, **keywords):
+    keywords = {"most_tokens": 12, "end_tokens": frozenset()} | keywords
+    found = dict(decode(network, asked, **keywords))
+    assert sorted(found) == list(range(len(asked)))
+    return [found[index] for index in range(len(asked))]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_cached_decoding_and_its_attention_equal_a_forward_pass_for_each_token(architecture):
+    network = tiny_network(architecture)
+    asked = prompts(5)
+    for prompt, ours in zip(asked, decoded(network, asked, batch_size=4, record=True), strict=True):
+        tokens, attention = slowly(network, prompt, 12)
+        assert ours.tokens == tokens
+        assert ours.ending == "length"
+        torch.testing.assert_close(ours.attention, attention, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gemma3"])
+def test_batch_size_and_prefill_change_nothing(architecture):
+    network = tiny_network(architecture)
+    shared = prompts(1, seed=3)[0] * 3
+    asked = prompts(17, shared)
+    plain = decoded(network, asked, batch_size=1, record=True)
+    start = prefill(network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in asked]))
+    assert len(start.tokens) >= len(shared)
+    for size in (1, 4, 16):
+        for prefix in ({}, {"prefill": start}):
+            for one, other in zip(plain, decoded(network, asked, batch_size=size, record=True, **prefix), strict=True):
+                assert one.tokens == other.tokens
+                torch.testing.assert_close(one.attention, other.attention, atol=1e-4, rtol=1e-4)
+
+
+def test_an_end_token_ends_a_response_and_is_no_part_of_it(tiny_llama):
+    asked = prompts(6)
+    free = decoded(tiny_llama, asked, record=True)
+    ending = free[0].tokens[3]
+    for before, row in zip(free, decoded(tiny_llama, asked, end_tokens=frozenset({ending}), record=True), strict=True):
+        where = before.tokens.index(ending) if ending in before.tokens else None
+        assert row.tokens == before.tokens[:where]
+        assert row.ending == ("length" if where is None else "end")
+        # the position that predicted the end token is among the recorded ones
+        count = len(row.tokens) + (where is not None)
+        torch.testing.assert_close(row.attention, before.attention[:, :count], atol=1e-4, rtol=1e-4)
+
+
+def test_what_stops_is_asked_with_all_tokens_so_far(tiny_llama):
+    asked = prompts(6)
+    free = decoded(tiny_llama, asked)
+    pair = free[2].tokens[4:6]
+    for before, row in zip(
+        free, decoded(tiny_llama, asked, stops=lambda tokens: tuple(tokens[-2:]) == pair), strict=True
+    ):
+        places = [at for at in range(2, 13) if before.tokens[at - 2 : at] == pair]
+        assert row.tokens == before.tokens[: places[0] if places else 12]
+        assert row.ending == ("stop" if places else "length")
+
+
+def test_a_row_that_has_finished_costs_nothing_more(tiny_llama):
+    asked = prompts(8)
+    free = decoded(tiny_llama, asked)
+    read = []
+    handle = tiny_llama.model.embed_tokens.register_forward_hook(lambda _m, given, _o: read.append(given[0].shape))
+    ending = free[0].tokens[1]
+    rows = decoded(tiny_llama, asked, end_tokens=frozenset({ending}), batch_size=8)
+    handle.remove()
+    # the prompts once; then one token for each row and step that is still to be continued
+    assert sum(rows * width for rows, width in read[1:]) == sum(
+        len(row.tokens) - (row.ending == "length") for row in rows
+    )
+
+
+def test_nothing_is_recorded_unless_asked(tiny_llama):
+    assert all(row.attention is None for row in decoded(tiny_llama, prompts(2)))

@@ -1,0 +1,123 @@
+import threading
+
+import pytest
+from conftest import real_data
+
+from ia2.tasks.answers import FINDERS, equivalent, find_boxed, find_marked, find_number, find_text
+from ia2.tasks.load import load_task
+
+
+@pytest.mark.parametrize(
+    ("response", "number"),
+    [
+        ("4 + 3 = <<4+3=7>>7 apples.\n#### 7", "7"),
+        ("#### 1,234", "1234"),
+        ("#### 1,234,567.50", "1234567.5"),
+        ("#### $18", "18"),
+        ("#### $1,018.", "1018"),
+        ("#### €5 a week", "5"),
+        ("#### -3", "-3"),
+        ("#### −3", "-3"),
+        ("#### -$3.50", "-3.5"),
+        ("#### $-3", "-3"),
+        ("#### 1/2", "1/2"),
+        ("#### 2/4 of it", "1/2"),
+        ("#### 6/3", "2"),
+        ("#### 37.5", "37.5"),
+        ("#### 35.0", "35"),
+        ("#### 0.50", "0.5"),
+        ("#### .5", "0.5"),
+        ("#### -0", "0"),
+        ("#### 100.", "100"),
+        ("#### 1000000", "1000000"),
+        ("#### 20%", "20"),
+        ("#### **42**", "42"),
+        # the order of phrasings
+        ("The answer is 5.\n#### 7", "7"),
+        ("So \\boxed{1} or \\boxed{12}. The answer is 5", "12"),
+        ("\\boxed{\\frac{1}{2}}", "1/2"),
+        ("The answer is 3. No, the answer is 4 apples, and 9 pears are left", "4"),
+        ("Answer: she has $12.", "12"),
+        ("The final answer = 12", "12"),
+        ("the answer is clear: 8", "8"),
+        ("She has 3 apples and buys 4, so 7 in all.", "7"),
+        ("It takes 5-3 days", "3"),
+        ("#### none\nThe answer is 6", "6"),
+        ("nobody knows", None),
+        ("", None),
+        # what stands behind another question belongs to it
+        ("#### 12\nQuestion:How many?\nAnswer:3\n#### 3", "12"),
+        ("It is 12\nQuestion:How many?\nAnswer:3\n#### 3", "12"),
+        ("Question:How many?\nAnswer:3\n#### 3", None),
+    ],
+)
+def test_numbers(response, number):
+    assert find_number(response) == number
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"We get $\boxed{25}$.", "25"),
+        (r"First \boxed{1}, then $x = \boxed{\frac{3}{\sqrt{2}}}$.", r"\frac{3}{\sqrt{2}}"),
+        (r"\boxed{\{1, 2\}} and so on", r"\{1,2\}"),
+        (r"\boxed{\left(-\infty, 2\right]}", r"(-\infty,2]"),
+        (r"\boxed{\dfrac12}", r"\frac{1}{2}"),
+        (r"\boxed{1,\!000}", "1000"),
+        (r"\boxed{\$12.50}", "12.50"),
+        (r"\boxed{10\text{ cm}}", "10cm"),
+        (r"so $\boxed 5$", "5"),
+        (r"\fbox{7}", "7"),
+        (r"\boxed{3} but \boxed{4", "3"),
+        (r"\boxed{}", None),
+        ("25", None),
+        ("\\boxed{3}\nQuestion:What?\nAnswer:\\boxed{4}", "3"),
+    ],
+)
+def test_the_last_balanced_box(response, answer):
+    assert find_boxed(response) == answer
+
+
+def test_marked_and_whole_texts():
+    assert find_marked("Some support.\n#### carbon dioxide\nand more") == "carbon dioxide"
+    assert find_marked("#### a #### b") == "a #### b"
+    assert find_marked("no mark") is None
+    assert find_marked("####\n") is None
+    assert find_marked("none\nQuestion:q\nAnswer:s\n#### recited") is None
+    assert find_text("  a sentence.\n") == "a sentence."
+    assert find_text(" \n") is None
+
+
+@pytest.mark.parametrize(
+    ("found", "right", "same"),
+    [
+        ("1/2", "0.5", True),
+        ("x+1", "1+x", True),
+        (r"\frac{3}{4}", "0.75", True),
+        (r"(x-1)(x+1)", "x^2-1", True),
+        ("3", "4", False),
+        ("nonsense", "4", False),
+        ("9^{9^{9^{9}}}", "4", False),
+    ],
+)
+def test_answers_that_mean_the_same(found, right, same):
+    assert equivalent(found, right) is same
+
+
+@pytest.mark.filterwarnings("ignore")  # math-verify says that it can't interrupt itself in a thread
+def test_equivalence_can_be_asked_in_any_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(equivalent("1/2", "0.5")))
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
+@real_data
+@pytest.mark.parametrize("name", ["gsm8k", "gsm8k_symbolic", "hmath_algebra", "sciq"])
+def test_every_real_ground_truth_has_an_answer(name, data_dir, record_property):
+    task = load_task(name, data_dir=data_dir)
+    rows = task.pool + task.evaluation
+    assert len(rows) > 400
+    record_property("rows", len(rows))
+    assert [row.response for row in rows if FINDERS[task.answer](row.response) is None] == []
