@@ -32,8 +32,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, few, tmp_path):
     adaptation = Adaptation(tiny_model, few, SETTINGS, folder, notes=("a note",))
     adaptation.measure_baseline("zero-shot", ())
     adaptation.measure_baseline("icl", few.demonstrations())
-    for method in (SFT, IA2, IA2_THEN_SFT):
-        adaptation.measure_method(method, f"adapters/{method.name}")
+    adaptation.measure_methods({method: f"adapters/{method.name}" for method in (SFT, IA2, IA2_THEN_SFT)})
     records = {path.stem: json.loads(path.read_text()) for path in (folder / "records").iterdir()}
     assert records.keys() == {"zero-shot", "icl", "sft", "ia2", "ia2-sft"}
     assert list(folder.rglob("records")) == [folder / "records"]
@@ -62,7 +61,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, few, tmp_path):
 
 def test_the_best_learning_rate_by_dev_loss_is_kept_and_saved(tiny_model, few, tmp_path):
     adaptation = Adaptation(tiny_model, few, SETTINGS, tmp_path)
-    record = adaptation.measure_method(SFT, "adapter")
+    (record,) = adaptation.measure_methods({SFT: "adapter"})
     losses = record["options"]["dev_loss_by_learning_rate"]
     assert losses.keys() == {"0.001", "0.01"}
     assert f"{record['lr']:g}" == min(losses, key=losses.get)
@@ -74,18 +73,19 @@ def test_the_best_learning_rate_by_dev_loss_is_kept_and_saved(tiny_model, few, t
 
 def test_the_teacher_is_not_asked_where_no_method_needs_it(tiny_model, few, tmp_path, monkeypatch):
     monkeypatch.setattr("ia2.adapt.collect_targets", lambda *_a, **_k: pytest.fail("the teacher was asked"))
-    Adaptation(tiny_model, few, SETTINGS, tmp_path).measure_method(SFT, "adapter")
+    Adaptation(tiny_model, few, SETTINGS, tmp_path).measure_methods({SFT: "adapter"})
 
 
 def test_without_evaluation_rows_the_adapter_is_kept_and_nothing_is_measured(tiny_model, few, tmp_path):
-    record = Adaptation(tiny_model, replace(few, evaluation=()), SETTINGS, tmp_path).measure_method(SFT, "adapter")
+    without = replace(few, evaluation=())
+    (record,) = Adaptation(tiny_model, without, SETTINGS, tmp_path).measure_methods({SFT: "adapter"})
     assert record["metrics"] == {"n": 0, "accuracy": None, "ece": None, "asim": None}
     assert Adapter.load(tmp_path / "adapter").weights
 
 
 def test_the_network_is_left_as_it_was(tiny_model, few, tmp_path):
     before = {name: value.clone() for name, value in tiny_model.network.state_dict().items()}
-    Adaptation(tiny_model, few, SETTINGS, tmp_path).measure_method(IA2_THEN_SFT, "adapter")
+    Adaptation(tiny_model, few, SETTINGS, tmp_path).measure_methods({IA2_THEN_SFT: "adapter"})
     after = tiny_model.network.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -67,7 +67,7 @@ def test_help_takes_less_than_a_third_of_the_time_to_import_both():
         done = subprocess.run([sys.executable, "-c", timed, *command], capture_output=True, text=True, check=True)
         return float(done.stdout)
 
-    helping = [sys.executable, "-m", "ia2.cli", "--help"]
+    helping = [sys.executable, "-c", "from ia2.cli import main; main(['--help'])"]
     importing = [sys.executable, "-c", "import torch, transformers; transformers.AutoModelForCausalLM"]
     assert min(seconds(*helping) for _ in range(2)) < min(seconds(*importing) for _ in range(2)) / 3
 
@@ -288,11 +288,11 @@ def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monk
     def stopped(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ia2.adapt.train", stopped)
+    monkeypatch.setattr("ia2.adapt.train_all", stopped)
     status, _, err = adapt(capsys, tmp_path, model, file)
     assert status == 130
     assert "Stopped" in err
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "rows.csv"}
 
 
 def test_the_same_command_gives_the_same_bytes(capsys, tmp_path, model, file):

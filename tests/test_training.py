@@ -1,19 +1,22 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from peft import get_peft_model, set_peft_model_state_dict
 from torch.testing import assert_close
 
+from ia2 import training as training_module
 from ia2.adapters import LoRA, attached, fresh_adapter
 from ia2.course import Training
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, METHODS, SFT
+from ia2.models.bank import Bank
+from ia2.progress import Silent
 from ia2.randomness import generator
+from ia2.student import Part, StageRows, mean_losses, step_bytes
 from ia2.teacher import collect_targets
-from ia2.training import StageRows, accumulate_gradients, losses, mean_loss, train
+from ia2.training import Plan, train, train_all
 
 SHORT = Training(epochs=4)
 
@@ -110,26 +113,6 @@ def test_training_equals_a_plain_loop_with_peft(tiny_model, few, targets, method
         assert_close(tensor, state[name], atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("stage", [ALIGN, FINE_TUNE], ids=["align", "fine-tune"])
-def test_accumulation_and_the_order_of_rows_give_the_gradient_of_one_batch(tiny_model, few, targets, stage):
-    rows = StageRows.of(stage, few, targets, tiny_model).train
-    adapter = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), 0)
-    gradients = []
-    for indices, size in (([0, 1, 2, 3, 4], None), ([0, 1, 2, 3, 4], 2), ([4, 2, 0, 3, 1], 3)):
-        with attached(tiny_model.network, adapter, trainable=True) as model:
-            loss = accumulate_gradients(tiny_model.network, rows, indices, stage, size)
-            gradients.append([p.grad.clone() for p in model.parameters() if p.requires_grad])
-        assert loss == pytest.approx(mean_loss_of(tiny_model, rows, stage), rel=1e-5)
-    for other in gradients[1:]:
-        for one, same in zip(gradients[0], other, strict=True):
-            assert_close(one, same, atol=1e-6, rtol=1e-4)
-
-
-def mean_loss_of(model, rows, stage):
-    first = type(rows)(rows.sequences[:5], rows.targets and rows.targets[:5])
-    return mean_loss(model.network, first, stage)
-
-
 def test_the_kept_adapter_is_the_best_by_dev_loss_byte_for_byte(tiny_model, few, targets):
     # a learning rate that overshoots, so that the last adapter is not the best
     long = train(tiny_model, few, SFT, learning_rate=0.1, training=Training(epochs=20))
@@ -138,16 +121,15 @@ def test_the_kept_adapter_is_the_best_by_dev_loss_byte_for_byte(tiny_model, few,
     assert stage.best_step < stage.steps
     assert long.dev_loss == min(loss for _, loss in stage.dev_losses)
     # trained again and made to end exactly there, it is the same
-    until_best = replace(Training(), epochs=math.ceil(stage.best_step / 2), dev_every=1)
-    again = train(tiny_model, few, SFT, learning_rate=0.1, training=replace(until_best, keep="last"))
-    if again.stages[0].steps == stage.best_step:
-        assert all(
-            torch.equal(long.adapter.weights[name], again.adapter.weights[name]) for name in long.adapter.weights
-        )
+    until_best = Training(epochs=stage.best_step // 2, keep="last")
+    again = train(tiny_model, few, SFT, learning_rate=0.1, training=until_best)
+    assert again.stages[0].steps == stage.best_step
+    assert all(torch.equal(long.adapter.weights[name], again.adapter.weights[name]) for name in long.adapter.weights)
     # and it has the dev loss that it was kept for
     rows = StageRows.of(FINE_TUNE, few, None, tiny_model).dev
     with attached(tiny_model.network, long.adapter):
-        assert mean_loss(tiny_model.network, rows, FINE_TUNE) == long.dev_loss
+        (loss,) = mean_losses(tiny_model.network, [Part(FINE_TUNE, rows, range(len(rows.sequences)))])
+    assert loss == pytest.approx(long.dev_loss, rel=1e-5)
     last = train(tiny_model, few, SFT, learning_rate=0.1, training=Training(epochs=20, keep="last"))
     assert any(not torch.equal(long.adapter.weights[n], last.adapter.weights[n]) for n in last.adapter.weights)
 
@@ -191,27 +173,98 @@ def test_training_that_diverges_is_said(tiny_model, few):
         train(tiny_model, few, SFT, learning_rate=1e30)
 
 
-@pytest.mark.parametrize("stage", [ALIGN, FINE_TUNE])
-def test_responses_of_different_lengths_count_once_each_in_one_batch(tiny_model, toy_texts, tmp_path, stage):
-    few = FewShotSet.draw(replace(toy_texts, stop="a"), 4)
-    targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
-    rows = StageRows.of(stage, few, targets, tiny_model).train
-    assert len({len(sequence.response) for sequence in rows.sequences}) > 1
-    together = losses(tiny_model.network, rows, range(4), stage)
-    alone = torch.cat([losses(tiny_model.network, rows, [index], stage) for index in range(4)])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+def equal(one, other, atol=0.0):
+    for name, tensor in one.adapter.weights.items():
+        assert_close(tensor, other.adapter.weights[name], atol=atol, rtol=0)
 
 
-def test_the_end_token_is_trained_on_also_where_it_is_the_padding_token(tiny_model, toy_texts):
-    assert tiny_model.tokenizer.pad_token_id == tiny_model.end_token
-    few = FewShotSet.draw(toy_texts, 4)
-    rows = StageRows.of(FINE_TUNE, few, None, tiny_model).train
-    for sequence, row in zip(rows.sequences, few.train, strict=True):
-        assert sequence.response[-1] == tiny_model.end_token
-        ids = torch.tensor([[*tiny_model.tokenizer(row.query + row.response)["input_ids"], tiny_model.end_token]])
-        start = len(tiny_model.tokenizer(row.query)["input_ids"])
-        with torch.no_grad():
-            logits = tiny_model.network(ids).logits[0]
-        expected = torch.nn.functional.cross_entropy(logits[start - 1 : -1], ids[0, start:])
-        index = rows.sequences.index(sequence)
-        torch.testing.assert_close(losses(tiny_model.network, rows, [index], FINE_TUNE)[0], expected)
+def test_a_bank_of_six_is_six_banks_of_one(tiny_model, toy_task, tmp_path):
+    sets = [FewShotSet.draw(toy_task, n, seed) for n, seed in ((6, 1), (9, 2))]
+    asked = [collect_targets(tiny_model, few, cache_dir=tmp_path) for few in sets]
+    plans = [
+        Plan(few, method, rate, targets)
+        for few, targets in zip(sets, asked, strict=True)
+        for method, rate in ((SFT, 1e-3), (IA2, 3e-4), (IA2_THEN_SFT, 1e-4))
+    ]
+    training = Training(epochs=8)
+    together = train_all(tiny_model, plans, training=training)
+    steps = set()
+    for plan, banked in zip(plans, together, strict=True):
+        (alone,) = train_all(tiny_model, [plan], training=training)
+        for one, other in zip(alone.stages, banked.stages, strict=True):
+            assert (one.objective, one.steps, one.best_step, one.stopped_by) == (
+                other.objective, other.steps, other.best_step, other.stopped_by
+            )  # fmt: skip
+            assert one.train_losses == pytest.approx(other.train_losses, rel=1e-5, abs=1e-6)
+            assert [loss for _, loss in one.dev_losses] == pytest.approx(
+                [loss for _, loss in other.dev_losses], rel=1e-5, abs=1e-6
+            )
+            steps.add(one.steps)
+        equal(alone, banked, atol=1e-6)
+    assert len(steps) > 1  # some have left the bank before others
+
+
+def test_adapters_that_have_stopped_leave_the_batch(tiny_model, few, monkeypatch):
+    sizes = []
+    plain = Bank.attached
+    monkeypatch.setattr(Bank, "attached", lambda self, rows: sizes.append(len(self)) or plain(self, rows))
+    trained = train_all(
+        tiny_model, [Plan(few, SFT, 0.3), Plan(few, SFT, 1e-5)], training=Training(epochs=12, patience=2)
+    )
+    steps = [one.stages[0].steps for one in trained]
+    assert steps[0] != steps[1]
+    assert max(sizes) == 2
+    assert sizes[-1] == 1
+
+
+def test_a_stage_with_which_two_plans_begin_is_trained_once(tiny_model, few, targets, monkeypatch):
+    trained = []
+    plain = training_module._train_bank
+    monkeypatch.setattr(
+        training_module,
+        "_train_bank",
+        lambda model, jobs, *rest: trained.append(len(jobs)) or plain(model, jobs, *rest),
+    )
+    plans = [Plan(few, method, rate, targets) for method in (SFT, IA2, IA2_THEN_SFT) for rate in (1e-3, 1e-2)]
+    results = train_all(tiny_model, plans, training=SHORT)
+    assert trained == [4, 2]
+    assert results[2].stages[0] is results[4].stages[0]
+    assert [one.learning_rate for one in results] == [1e-3, 1e-2] * 3
+
+
+def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, targets, monkeypatch):
+    sentences, sizes = [], []
+
+    class Said(Silent):
+        def say(self, sentence):
+            sentences.append(sentence)
+
+    def counted(model, jobs, *rest, plain=training_module._train_bank):
+        sizes.append(len(jobs))
+        return plain(model, jobs, *rest)
+
+    monkeypatch.setattr(training_module, "_train_bank", counted)
+    plans = [Plan(few, method, rate, targets) for method in (SFT, IA2) for rate in (1e-3, 1e-2, 1e-1)]
+    together = train_all(tiny_model, plans, training=SHORT)
+    assert sizes == [6]
+    split = train_all(
+        tiny_model, plans, training=SHORT, memory=4.0 * _bytes_of_one(tiny_model, few, targets), progress=Said()
+    )
+    assert sizes[1:] == [4, 2]
+    assert "4 are trained at a time" in sentences[0]
+    for one, other in zip(together, split, strict=True):
+        assert one.stages[0].train_losses[0] == pytest.approx(other.stages[0].train_losses[0], rel=1e-5)
+    train_all(tiny_model, plans[:2], training=SHORT, memory=1.0)
+    assert sizes[3:] == [1, 1]
+
+
+def _bytes_of_one(model, few, targets):
+    fresh = fresh_adapter(model.network, LoRA().configuration(model.network), few.seed)
+    bank = Bank(model.network, [fresh.weights], 1.0)
+    bank.values.requires_grad_(True)
+    most = []
+    for stage in (FINE_TUNE, ALIGN):
+        rows = StageRows.of(stage, few, targets, model).train
+        longest = sorted(range(6), key=lambda index: -len(rows.sequences[index].inputs))[:4]
+        most.append(step_bytes(model.network, bank, Part(stage, rows, longest)))
+    return max(most)

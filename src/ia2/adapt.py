@@ -1,7 +1,7 @@
 """From a few-shot set to measured adapters on disk: the whole flow, once, for the command line and the demo."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from ia2.progress import SILENT, Progress
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example
 from ia2.teacher import Targets, collect_targets
-from ia2.training import LEARNING_RATES, StagesDone, Trained, train
+from ia2.training import LEARNING_RATES, Plan, Trained, train_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Settings:
     """How long and in which batches."""
     label_scoring: LabelScoring = "token"
     """Whether the first token or the whole label decides."""
+    memory: float | None = None
+    """Bytes that training may take beyond the model; by default what is free, less a tenth."""
     ece: Binning = "equal-width"
     """How confidence is cut into bins."""
 
@@ -58,7 +60,6 @@ class Adaptation:
         self.predictions: dict[str, list[dict[str, Any]]] = {}
         self._targets: tuple[Targets, float] | None = None
         self._in_context: list[Any] | None = None
-        self._done: StagesDone = {}
 
     @property
     def compared_rows(self) -> tuple[Example, ...]:
@@ -79,29 +80,37 @@ class Adaptation:
         """Measure the model as it is, with these demonstrations in context or with none, and write the record."""
         return self._measure(name, demonstrations=demonstrations, count=len(demonstrations))
 
-    def measure_method(self, method: Method, adapter_folder: str) -> dict[str, Any]:
-        """Train with each learning rate, keep the best by dev loss, save and measure it, and write the record."""
-        targets = self.targets() if method.needs_targets else None
-        tried = [
-            train(
-                self.model,
-                self.set,
-                method,
-                learning_rate=rate,
-                targets=targets,
-                adapter=self.settings.adapter,
-                training=self.settings.training,
-                done=self._done,
-                progress=self.progress,
-            )
+    def measure_methods(self, methods: Mapping[Method, str]) -> list[dict[str, Any]]:
+        """Train all methods at all learning rates together; keep, save, measure and record each method's best.
+
+        Args:
+            methods: each with the folder, under this adaptation's, that its adapter is saved to.
+        """
+        plans = [
+            Plan(self.set, method, rate, self.targets() if method.needs_targets else None)
+            for method in methods
             for rate in self.settings.learning_rates
         ]
-        best = min(tried, key=lambda trained: trained.dev_loss)
-        best.save(self.folder / adapter_folder)
-        seconds = {"train": sum(stage.seconds for trained in tried for stage in trained.stages)}
-        if self._targets is not None and method.needs_targets:
-            seconds["teacher"] = self._targets[1]
-        return self._measure(method.name, trained=best, tried=tried, adapter_folder=adapter_folder, seconds=seconds)
+        trained = train_all(
+            self.model,
+            plans,
+            adapter=self.settings.adapter,
+            training=self.settings.training,
+            memory=self.settings.memory,
+            progress=self.progress,
+        )
+        records = []
+        for method, folder in methods.items():
+            tried = [one for plan, one in zip(plans, trained, strict=True) if plan.method == method]
+            best = min(tried, key=lambda one: one.dev_loss)
+            best.save(self.folder / folder)
+            seconds = {"train": sum(stage.seconds for one in tried for stage in one.stages)}
+            if self._targets is not None and method.needs_targets:
+                seconds["teacher"] = self._targets[1]
+            records.append(
+                self._measure(method.name, trained=best, tried=tried, adapter_folder=folder, seconds=seconds)
+            )
+        return records
 
     def _measure(
         self,

@@ -117,7 +117,7 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "adapter"))
-        model = _with_peft(network, configuration)
+        model = peft_model(network, configuration)
         adapter = weights_of(model)
         model.unload()
     return adapter
@@ -131,7 +131,8 @@ def weights_of(model: PeftModel) -> Adapter:
     return Adapter(model.active_peft_config, weights)
 
 
-def _with_peft(network: PreTrainedModel, configuration: PeftConfig) -> PeftModel:
+def peft_model(network: PreTrainedModel, configuration: PeftConfig) -> PeftModel:
+    """PEFT's model of a network with a new adapter injected; `unload` takes it out again."""
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.24 for an attribute that was renamed
         warnings.filterwarnings(
@@ -153,7 +154,7 @@ def attached(
         yield None
         return
     try:
-        model = _with_peft(network, adapter.configuration)
+        model = peft_model(network, adapter.configuration)
     except ValueError as error:
         raise InputError(f"the adapter doesn't fit this model: {str(error).splitlines()[0]}") from error
     try:

@@ -62,15 +62,19 @@ def run_adapt(options: Adapt) -> None:
     few_shot_set = FewShotSet.draw(task, n, options.seed).limited(options.limit)
     for sentence in (*notes, describe_set(few_shot_set)):
         progress.say(sentence)
-    settings = Settings(learning_rates=options.lr, label_scoring=options.label_scoring, ece=options.ece)
+    settings = Settings(
+        learning_rates=options.lr,
+        label_scoring=options.label_scoring,
+        memory=options.memory * 2**30 if options.memory is not None else None,
+        ece=options.ece,
+    )
     with folder_written_whole(options.out) as folder:
         adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
         if options.compare and few_shot_set.evaluation:
             adaptation.measure_baseline("zero-shot", ())
             adaptation.measure_baseline("icl", few_shot_set.demonstrations())
-            if method is not SFT:
-                adaptation.measure_method(SFT, "compared/sft")
-        adaptation.measure_method(method, "adapter")
+        compared = {SFT: "compared/sft"} if options.compare and few_shot_set.evaluation and method is not SFT else {}
+        adaptation.measure_methods({**compared, method: "adapter"})
     if few_shot_set.evaluation:
         show(adaptation.records)
     else:

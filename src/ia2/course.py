@@ -1,7 +1,6 @@
 """One adapter's course through a stage: which rows come next, when dev loss is due, and when it is over."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -49,7 +48,7 @@ class StageHistory:
     dev_losses: tuple[tuple[int, float], ...]
     """Step and dev loss of each dev evaluation."""
     seconds: float = field(default=0.0, compare=False)
-    """How long it took."""
+    """Its share of the time that the stage took."""
 
     @property
     def best_dev_loss(self) -> float:
@@ -69,7 +68,8 @@ class Course:
     best_step: int | None = None
     stale: int = 0
     """Dev evaluations since the best one."""
-    begun: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0
+    """Its share of the time that was spent; who trains adapters together divides the time among them."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,6 +102,11 @@ class Course:
         """Whether the dev loss is to be taken now: every few steps, and after an epoch's last."""
         return self.step % self.training.dev_every == 0 or self.step % self.steps_per_epoch == 0
 
+    @property
+    def awaits_dev_loss(self) -> bool:
+        """Whether the dev loss is due and wasn't taken yet."""
+        return self.step > 0 and self.dev_due and not (self.dev_losses and self.dev_losses[-1][0] == self.step)
+
     def note_dev_loss(self, loss: float) -> bool:
         """A dev loss was taken; says whether it is the best so far. One that is not a number never is."""
         best = min((earlier for _, earlier in self.dev_losses if math.isfinite(earlier)), default=math.inf)
@@ -114,7 +119,11 @@ class Course:
 
     @property
     def over(self) -> bool:
-        """Whether patience or the epochs have run out."""
+        """Whether patience or the epochs have run out, and nothing is left to be measured."""
+        return not self.awaits_dev_loss and self._run_out
+
+    @property
+    def _run_out(self) -> bool:
         return self.stale >= self.training.patience or self.step >= self.most_steps
 
     def history(self, objective: str) -> StageHistory:
@@ -133,5 +142,5 @@ class Course:
             stopped_by,
             tuple(self.train_losses),
             tuple(self.dev_losses),
-            time.perf_counter() - self.begun,
+            self.seconds,
         )

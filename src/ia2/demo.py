@@ -57,8 +57,7 @@ def measure_everything(
     adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
     adaptation.measure_baseline("zero-shot", ())
     adaptation.measure_baseline("icl", few_shot_set.demonstrations())
-    for method in (SFT, IA2, IA2_THEN_SFT):
-        adaptation.measure_method(method, f"adapters/{method.name}")
+    adaptation.measure_methods({method: f"adapters/{method.name}" for method in (SFT, IA2, IA2_THEN_SFT)})
     (folder / "figures").mkdir()
     stem = folder / "figures" / "reliability-and-similarity"
     figures = reliability_and_similarity(adaptation.records, adaptation.predictions, stem)

@@ -17,6 +17,8 @@ from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
 from ia2.progress import SILENT, Progress
 from ia2.tasks.task import Example, Task
 
+LABEL_BATCH, TEXT_BATCH = 16, 32
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -74,7 +76,7 @@ def evaluate(
     demonstrations: Sequence[Example] = (),
     adapter: Adapter | None = None,
     label_scoring: LabelScoring = "token",
-    batch_size: int = 16,
+    batch_size: int | None = None,
     layout: Layout = "packed",
     share_prefill: bool = True,
     progress: Progress = SILENT,
@@ -89,7 +91,8 @@ def evaluate(
         demonstrations: shown before every query, in this order; none for zero-shot and for adapters.
         adapter: runs on the model meanwhile.
         label_scoring: whether the first token or the whole label decides; means nothing for free text.
-        batch_size: queries a forward pass.
+        batch_size: queries a forward pass; by default 16, and 32 where texts are generated, which reads all weights for
+            each token and costs hardly more for twice as many.
         layout: how they share it, where labels are scored.
         share_prefill: read what all prompts begin with once, not once a query. The answers are the same.
         progress: told which rows are done.
@@ -111,9 +114,17 @@ def evaluate(
         if share_prefill and len(prompts) > 1:
             shared = prefill(model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
         if text:
-            return generate(model, examples, task, prompts, prefill=shared, batch_size=batch_size, advance=advance)
+            return generate(
+                model, examples, task, prompts, prefill=shared, batch_size=batch_size or TEXT_BATCH, advance=advance
+            )
         scores = score_labels(
-            model.network, prompts, labels, prefill=shared, batch_size=batch_size, layout=layout, advance=advance
+            model.network,
+            prompts,
+            labels,
+            prefill=shared,
+            batch_size=batch_size or LABEL_BATCH,
+            layout=layout,
+            advance=advance,
         )
     return LabelEvaluation(_predictions(examples, labels, scores, tokenizer), label_scoring)
 

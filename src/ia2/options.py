@@ -78,6 +78,8 @@ class Adapt(Source):
     """sft, ia2 or ia2-sft."""
     lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     """Learning rates; the best by dev loss is kept."""
+    memory: float | None = None
+    """GiB that training may take beyond the model (default: what is free, less a tenth)."""
     compare: bool = True
     """Measure zero-shot, ICL and SFT beside the method."""
 
@@ -89,6 +91,8 @@ class Adapt(Source):
             raise InputError(
                 f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
             )
+        if self.memory is not None and not self.memory > 0:
+            raise InputError(f"--memory {self.memory:g}: this must be a positive number of GiB.")
         for rate in self.lr:
             if not (math.isfinite(rate) and rate > 0):
                 raise InputError(f"--lr {rate:g}: a learning rate must be a positive number, such as 1e-3.")

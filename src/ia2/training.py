@@ -1,28 +1,25 @@
-"""Training adapters: each step one forward pass that computes only what the stage's objective reads."""
+"""Training adapters: one optimiser step of all that are trained together is one forward and one backward pass."""
 
 import math
+import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from ia2.adapters import Adapter, LoRA, attached, fresh_adapter, weights_of
+from ia2.adapters import Adapter, LoRA, fresh_adapter
 from ia2.course import Course, StageHistory, Training
 from ia2.errors import InputError
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import Method, Stage
-from ia2.models.attention import record_attention
-from ia2.models.batch import TokenSequence, forward, lay_out, response_logits
+from ia2.models.bank import Adam, Bank
 from ia2.models.load import LanguageModel
-from ia2.objectives import StudentOutputs, Wanted
+from ia2.models.memory import free_bytes
 from ia2.progress import SILENT, Progress
-from ia2.tasks.task import Example, Task
-from ia2.teacher import TargetFiles, Targets
+from ia2.student import Part, StageRows, gradient_step, step_bytes
+from ia2.teacher import Targets
 
 LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 """What the paper tries for LoRA."""
@@ -46,8 +43,32 @@ class Trained:
         self.adapter.save(folder)
 
 
-StagesDone = dict[tuple[tuple[Stage, ...], float], Trained]
-"""What was trained for one set, by the stages behind it and the learning rate."""
+@dataclass(frozen=True)
+class Plan:
+    """An adapter that is to be trained."""
+
+    few_shot_set: FewShotSet
+    method: Method
+    learning_rate: float
+    """Adam's, in every stage."""
+    targets: Targets | None = None
+    """The teacher's for this set, where the method needs them."""
+
+    def __post_init__(self) -> None:
+        checked_learning_rate(self.learning_rate)
+        if self.method.needs_targets and self.targets is None:
+            raise ValueError(
+                f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"
+            )
+
+    def until(self, stage: int) -> "StagesKey":
+        """What the adapter is after so many stages depends on."""
+        return self.few_shot_set, self.method.stages[:stage], self.learning_rate
+
+
+StagesKey = tuple[FewShotSet, tuple[Stage, ...], float]
+StagesDone = dict[StagesKey, Trained]
+"""What was trained before, by the set, the stages behind it and the learning rate."""
 
 
 def checked_learning_rate(value: float) -> float:
@@ -73,160 +94,170 @@ def train(
     done: StagesDone | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
-    """Train an adapter on a few-shot set with one method at one learning rate.
+    """Train one adapter: a bank of one. See `train_all`."""
+    plan = Plan(few_shot_set, method, learning_rate, targets)
+    return train_all(model, [plan], adapter=adapter, training=training, done=done, progress=progress)[0]
+
+
+def train_all(
+    model: LanguageModel,
+    plans: Sequence[Plan],
+    *,
+    adapter: LoRA = LoRA(),  # noqa: B008 - a frozen value
+    training: Training = Training(),  # noqa: B008 - a frozen value
+    done: StagesDone | None = None,
+    memory: float | None = None,
+    progress: Progress = SILENT,
+) -> list[Trained]:
+    """Train adapters together, each as if it were alone: of any sets, methods and learning rates.
 
     Args:
         model: the frozen model.
-        few_shot_set: the rows.
-        method: its stages are trained one after another, each from the adapter that the one before kept.
-        learning_rate: Adam's, in every stage.
-        targets: the teacher's, where the method needs them.
-        adapter: the adapter's kind and size.
+        plans: what is to be trained. A stage with which several begin is trained once.
+        adapter: the adapters' kind and size.
         training: how long and in which batches.
-        done: what was trained for this set before. A stage found here is not trained again, and what is trained is
-            added, so that methods that begin alike share their beginning.
+        done: what was trained before. A stage found here is not trained again, and what is trained is added.
+        memory: bytes that training may take beyond the model; by default what is free, less a tenth. Where all adapters
+            together would take more, several banks are trained one after another, which is said.
         progress: told which steps are done.
 
+    Returns:
+        An adapter for each plan, in their order.
+
     Raises:
-        InputError: the learning rate is no positive number.
-        ValueError: the method needs targets, and none were given.
-        FloatingPointError: no dev loss was a finite number: training diverged.
+        InputError: a learning rate is no positive number.
+        ValueError: a method needs targets, and a plan has none.
+        FloatingPointError: no dev loss of an adapter was a finite number: training diverged.
     """
-    checked_learning_rate(learning_rate)
-    if method.needs_targets and targets is None:
-        raise ValueError(f"{method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)")
     done = {} if done is None else done
-    fresh = fresh_adapter(model.network, adapter.configuration(model.network), few_shot_set.seed)
-    trained = Trained(fresh, learning_rate, ())
-    for count, stage in enumerate(method.stages, start=1):
-        key = (method.stages[:count], learning_rate)
-        if key not in done:
-            rows = StageRows.of(stage, few_shot_set, targets, model)
-            name = f"{method.name} stage {count} at {learning_rate:g}"
-            done[key] = _train_stage(model.network, rows, trained, training, few_shot_set.seed, name, progress)
-        trained = done[key]
-    return trained
+    configuration = adapter.configuration(model.network)
+    for count in range(1, max((len(plan.method.stages) for plan in plans), default=0) + 1):
+        due: dict[StagesKey, _Job] = {}
+        for plan in plans:
+            key = plan.until(count)
+            if count > len(plan.method.stages) or key in done or key in due:
+                continue
+            few = plan.few_shot_set
+            before = done.get(plan.until(count - 1))
+            start = before or Trained(fresh_adapter(model.network, configuration, few.seed), plan.learning_rate, ())
+            rows = StageRows.of(plan.method.stages[count - 1], few, plan.targets, model)
+            due[key] = _Job(rows, start, Course(len(rows.train.sequences), few.seed, training))
+        if due:
+            one = next(iter(due))
+            name = f"stage {count} at {one[2]:g}" if len(due) == 1 else f"stage {count} of {len(due)} adapters"
+            scaling = adapter.alpha / adapter.rank
+            size = _bank_size(model, list(due.values()), scaling, memory, progress)
+            for first in range(0, len(due), size):
+                keys = list(due)[first : first + size]
+                jobs = [due[key] for key in keys]
+                done |= dict(zip(keys, _train_bank(model, jobs, scaling, training, name, progress), strict=True))
+    return [done[plan.until(len(plan.method.stages))] for plan in plans]
 
 
-@dataclass(frozen=True)
-class StudentRows:
-    """Rows as the student meets them, without demonstrations, beside what the teacher did with them."""
-
-    sequences: Sequence[TokenSequence]
-    targets: TargetFiles | None
-
-    @classmethod
-    def of(
-        cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel, task: Task
-    ) -> "StudentRows":
-        """Tokenise rows with the responses that the stage trains on."""
-        tokenizer = PromptTokenizer.of(model, task)
-        if stage.labels == "ground-truth":
-            return cls([tokenizer.sequence(row.query, row.response) for row in rows], targets)
-        assert targets is not None, "train has checked that there are targets"
-        return cls(
-            [
-                tokenizer.checked(TokenSequence(tokenizer.prompt(row.query), tokens), row.query)
-                for row, tokens in zip(rows, targets.responses(), strict=True)
-            ],
-            targets,
+def _bank_size(
+    model: LanguageModel, jobs: Sequence["_Job"], scaling: float, memory: float | None, progress: Progress
+) -> int:
+    """How many of these adapters can be trained together in the memory there is; one at the least."""
+    if len(jobs) == 1:
+        return 1
+    budget = memory if memory is not None else 0.9 * free_bytes(model.network.device)
+    largest: dict[Stage, Part] = {}
+    for job in jobs:
+        part = _longest_batch(job)
+        if part.stage not in largest or part.tokens > largest[part.stage].tokens:
+            largest[part.stage] = part
+    bank = Bank(model.network, [jobs[0].start.adapter.weights], scaling)
+    bank.values.requires_grad_(True)
+    most = max(step_bytes(model.network, bank, part) for part in largest.values())
+    size = max(1, min(len(jobs), int(budget // most)))
+    if size < len(jobs):
+        progress.say(
+            f"{len(jobs)} adapters would take about {len(jobs) * most / 2**30:.1f} GiB together, and "
+            f"{budget / 2**30:.1f} GiB may be used: {size} are trained at a time."
         )
+    return size
 
 
-@dataclass(frozen=True)
-class StageRows:
-    """What one stage trains and is checked on."""
-
-    stage: Stage
-    train: StudentRows
-    dev: StudentRows
-
-    @classmethod
-    def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
-        """The rows of a set for a stage."""
-        return cls(
-            stage,
-            StudentRows.of(few_shot_set.train, targets.train if targets else None, stage, model, few_shot_set.task),
-            StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model, few_shot_set.task),
-        )
+def _longest_batch(job: "_Job") -> Part:
+    """As many rows as a step takes, the longest ones."""
+    rows = job.rows.train
+    order = sorted(range(len(rows.sequences)), key=lambda index: -len(rows.sequences[index].inputs))
+    return Part(job.rows.stage, rows, order[: job.course.training.batch_size])
 
 
-def losses(
-    network: PreTrainedModel, rows: StudentRows, indices: Sequence[int], stage: Stage
-) -> Float[Tensor, " examples"]:
-    """The stage's loss of each of these rows, from one forward pass.
+@dataclass
+class _Job:
+    """One adapter on its way through a stage."""
 
-    No language-model head is run where the objective reads attention alone, and no hook is set where it reads logits.
+    rows: StageRows
+    start: Trained
+    course: Course
+    best: Tensor | None = None
+    """Its values when the dev loss was lowest."""
+
+
+def _train_bank(
+    model: LanguageModel, jobs: Sequence[_Job], scaling: float, training: Training, name: str, progress: Progress
+) -> list[Trained]:
+    """Train a stage of every job, each until its own course is over; who is over leaves the bank."""
+    network = model.network
+    bank = Bank(network, [job.start.adapter.weights for job in jobs], scaling)
+    bank.values.requires_grad_(True)
+    optimiser = Adam(bank.values.detach(), [job.start.learning_rate for job in jobs])
+    kept: dict[int, Trained] = {}
+    active = list(range(len(jobs)))
+    with progress.phase(f"train {name}", sum(job.course.most_steps for job in jobs)) as advance:
+        while active:
+            begun = time.perf_counter()
+            going = [jobs[number] for number in active]
+            parts, checks = _parts(going)
+            step_losses, dev_losses = gradient_step(network, bank, parts, checks, training.rows_per_pass)
+            for check, loss in zip(checks, dev_losses, strict=True):
+                if going[check.adapter].course.note_dev_loss(loss):
+                    going[check.adapter].best = bank.values[check.adapter].detach().clone()
+            for job in going:
+                job.course.seconds += (time.perf_counter() - begun) / len(going)
+            for place, job in enumerate(going):
+                if job.course.over:
+                    kept[active[place]] = _kept(job, bank, place, training)
+            stays = [place for place, job in enumerate(going) if not job.course.over]
+            gradient = bank.values.grad
+            if len(stays) < len(active):
+                gradient = gradient[stays] if gradient is not None else None
+                bank.keep(stays)
+                optimiser.keep(stays)
+                active = [active[place] for place in stays]
+            if active:
+                assert gradient is not None, "every adapter that goes on has learnt from rows"
+                optimiser.step(bank.values, gradient)
+            lost = {part.adapter: loss for part, loss in zip(parts, step_losses, strict=True)}
+            for place in stays:
+                going[place].course.note_step(lost[place])
+            advance(len(stays))
+    return [kept[number] for number in range(len(jobs))]
+
+
+def _parts(jobs: Sequence[_Job]) -> tuple[list[Part], list[Part]]:
+    """The rows that each adapter learns from next, and the dev rows of those whose dev loss is due.
+
+    The two can share a pass: both are read before the adapters change.
     """
-    batch = lay_out([rows.sequences[index] for index in indices], device=network.device)
-    aligned = "attention" in stage.objective.reads
-    wanted = logits = None
-    if aligned:
-        assert rows.targets is not None, "train has checked that there are targets"
-        wanted = torch.cat([rows.targets[index].attention for index in indices], dim=1).to(network.device)
-    with record_attention(network, batch.at) if aligned else nullcontext() as recorded:
-        if "logits" in stage.objective.reads:
-            logits = response_logits(network, batch)
-        else:
-            forward(network, batch)
-    attention = recorded.stacked() if recorded is not None else None
-    outputs = StudentOutputs(attention, logits)
-    return stage.objective.loss(outputs, Wanted(batch.response, wanted, batch.example, batch.sequences))
+    parts = [
+        Part(job.rows.stage, job.rows.train, job.course.next_batch(), place)
+        for place, job in enumerate(jobs)
+        if job.course.step < job.course.most_steps
+    ]
+    checks = [
+        Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), place)
+        for place, job in enumerate(jobs)
+        if job.course.awaits_dev_loss
+    ]
+    return parts, checks
 
 
-def accumulate_gradients(
-    network: PreTrainedModel, rows: StudentRows, indices: Sequence[int], stage: Stage, rows_per_pass: int | None = None
-) -> float:
-    """Add the gradient of these rows' mean loss to the trainable parameters, and return that loss.
-
-    However many forward passes it takes, the gradient is that of all rows in one: each row counts once.
-    """
-    size = rows_per_pass or len(indices)
-    total = 0.0
-    for start in range(0, len(indices), size):
-        loss = losses(network, rows, indices[start : start + size], stage).sum() / len(indices)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
-
-
-@torch.no_grad()
-def mean_loss(network: PreTrainedModel, rows: StudentRows, stage: Stage, rows_per_pass: int | None = None) -> float:
-    """The stage's mean loss over all rows, without gradients."""
-    count = len(rows.sequences)
-    size = rows_per_pass or count
-    parts = (losses(network, rows, range(start, min(start + size, count)), stage) for start in range(0, count, size))
-    return sum(part.sum().item() for part in parts) / count
-
-
-def _train_stage(
-    network: PreTrainedModel,
-    rows: StageRows,
-    start: Trained,
-    training: Training,
-    seed: int,
-    name: str,
-    progress: Progress,
-) -> Trained:
-    course = Course(len(rows.train.sequences), seed, training)
-    best = start.adapter
-    with (
-        attached(network, start.adapter, trainable=True) as student,
-        progress.phase(f"train {name}", course.most_steps) as advance,
-    ):
-        assert student is not None
-        trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.Adam(trainable, lr=start.learning_rate)
-        while not course.over:
-            optimiser.zero_grad()
-            indices = course.next_batch()
-            loss = accumulate_gradients(network, rows.train, indices, rows.stage, training.rows_per_pass)
-            optimiser.step()
-            course.note_step(loss)
-            advance(1)
-            if course.dev_due and course.note_dev_loss(
-                mean_loss(network, rows.dev, rows.stage, training.rows_per_pass)
-            ):
-                best = weights_of(student)
-        kept = best if training.keep == "best" else weights_of(student)
-    return Trained(kept, start.learning_rate, (*start.stages, course.history(rows.stage.objective.name)))
+def _kept(job: _Job, bank: Bank, place: int, training: Training) -> Trained:
+    history = job.course.history(job.rows.stage.objective.name)
+    last = training.keep == "last" or job.best is None
+    weights = bank.weights(place) if last else bank.named(torch.as_tensor(job.best))
+    adapter = Adapter(job.start.adapter.configuration, weights)
+    return Trained(adapter, job.start.learning_rate, (*job.start.stages, history))

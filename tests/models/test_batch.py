@@ -12,6 +12,7 @@ from ia2.models.batch import (
     head_at,
     lay_out,
     response_logits,
+    shared_rows,
     visible,
 )
 
@@ -164,3 +165,32 @@ def test_layers_of_an_unknown_kind_are_refused(tiny_llama, monkeypatch):
     monkeypatch.setattr(tiny_llama.config, "layer_types", ["linear_attention"] * 3, raising=False)
     with pytest.raises(ValueError, match="linear_attention"):
         response_logits(tiny_llama, lay_out([TokenSequence((1, 2), (3,))]))
+
+
+def of_lengths(*lengths):
+    return [TokenSequence(tuple(range(1, length + 1)), (0,)) for length in lengths]
+
+
+def test_short_sequences_of_a_group_share_a_row_and_groups_never_do():
+    rows, groups = shared_rows(of_lengths(10, 12, 9, 30, 8), [1, 0, 1, 0, 1])
+    assert groups == [0, 1]
+    assert [sorted(row) for row in rows] == [[1, 3], [0, 2, 4]]
+
+
+def test_rows_are_narrow_where_attention_would_cost_more_than_padding():
+    rows, groups = shared_rows(of_lengths(*[2000] * 4), [0] * 4)
+    assert rows == [[0], [1], [2], [3]]
+    assert groups == [0] * 4
+    # no padding at all, and two rows of half the width cost less than one
+    rows, _ = shared_rows(of_lengths(900, 100, 500, 500), [0] * 4)
+    assert sorted(map(sorted, rows)) == [[0, 1], [2, 3]]
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), min_size=1, max_size=20))
+def test_every_sequence_stands_in_one_row_of_its_group(asked):
+    sequences = of_lengths(*(length for length, _ in asked))
+    rows, groups = shared_rows(sequences, [group for _, group in asked])
+    assert sorted(index for row in rows for index in row) == list(range(len(asked)))
+    for row, group in zip(rows, groups, strict=True):
+        assert {asked[index][1] for index in row} == {group}
+    assert groups == sorted(groups)

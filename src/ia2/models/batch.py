@@ -7,7 +7,7 @@ layout has none), or whether a shared prefix was computed beforehand.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,6 +20,8 @@ Layout = Literal["packed", "right", "left"]
 
 PADDING = -1
 SHARED = -2
+DEAR_WIDTH = 3000
+"""The width of a row, in tokens, at which attention costs about as much as everything else (six hidden sizes)."""
 
 
 @dataclass(frozen=True)
@@ -63,30 +65,45 @@ class Batch:
     """The token that each of those positions is to predict."""
     sequences: int
 
+    def of(self, examples: Bool[Tensor, " examples"]) -> "Batch":
+        """The same batch with the response positions of some examples only, which keep their indices."""
+        own = examples.to(self.example.device)[self.example]
+        at = Positions(self.at.row[own], self.at.column[own])
+        return replace(self, at=at, example=self.example[own], response=self.response[own])
+
 
 def lay_out(
-    sequences: Sequence[TokenSequence], *, layout: Layout = "packed", skip: int = 0, device: torch.device | str = "cpu"
+    sequences: Sequence[TokenSequence],
+    *,
+    layout: Layout = "packed",
+    rows: Sequence[Sequence[int]] | None = None,
+    skip: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Batch:
     """Arrange sequences as one batch.
 
     Args:
         sequences: what is to be read; each keeps its index in the order given.
         layout: see `Layout`.
+        rows: which sequences share each row of a packed batch; by default all share one.
         skip: how many first tokens of every sequence are left out, since a shared prefix holds them.
         device: where the tensors are made.
     """
     inputs = [sequence.inputs[skip:] for sequence in sequences]
     if not inputs or any(len(sequence.prompt) <= skip for sequence in sequences):
         raise ValueError("every sequence must bring at least one prompt token of its own")
-    if layout == "packed":
-        row_of, width, rows = [0] * len(inputs), sum(map(len, inputs)), 1
-        first = [sum(len(tokens) for tokens in inputs[:index]) for index in range(len(inputs))]
-    else:
-        row_of, width, rows = list(range(len(inputs))), max(map(len, inputs)), len(inputs)
-        first = [width - len(tokens) if layout == "left" else 0 for tokens in inputs]
-    input_ids = torch.zeros(rows, width, dtype=torch.long)
-    position_ids = torch.zeros(rows, width, dtype=torch.long)
-    owner = torch.full((rows, width), PADDING, dtype=torch.long)
+    if rows is None:
+        rows = [range(len(inputs))] if layout == "packed" else [[index] for index in range(len(inputs))]
+    width = max(sum(len(inputs[index]) for index in row) for row in rows)
+    row_of, first = [0] * len(inputs), [0] * len(inputs)
+    for number, row in enumerate(rows):
+        start = width - sum(len(inputs[index]) for index in row) if layout == "left" else 0
+        for index in row:
+            row_of[index], first[index] = number, start
+            start += len(inputs[index])
+    input_ids = torch.zeros(len(rows), width, dtype=torch.long)
+    position_ids = torch.zeros(len(rows), width, dtype=torch.long)
+    owner = torch.full((len(rows), width), PADDING, dtype=torch.long)
     at_row: list[int] = []
     at_column: list[int] = []
     example: list[int] = []
@@ -130,6 +147,51 @@ def shared_keys(batch: Batch, length: int) -> Keys:
     """The keys of a prefix of this length that all of the batch's sequences share."""
     position = torch.arange(length, device=batch.owner.device).expand(batch.owner.shape[0], length)
     return Keys(torch.full_like(position, SHARED), position)
+
+
+def shared_rows(
+    sequences: Sequence[TokenSequence], groups: Sequence[int], *, skip: int = 0
+) -> tuple[list[list[int]], list[int]]:
+    """Which sequences share a row of a packed batch: some of one group, so that the batch costs least.
+
+    Wide rows cost attention, which grows with the square of the width; narrow ones padding, which grows with how uneven
+    they are. Some widths are tried, the longest sequence put first, each where it fits.
+
+    Args:
+        sequences: what is to be read.
+        groups: the group of each, such as the adapter that reads it.
+        skip: how many first tokens of every sequence are left out.
+
+    Returns:
+        The rows, each a list of sequences, ordered by group; and the group of each row.
+    """
+    lengths = [len(sequence.inputs) - skip for sequence in sequences]
+    total = max(sum(lengths[i] for i, own in enumerate(groups) if own == group) for group in set(groups))
+    tried = [max(lengths)]
+    while tried[-1] < total:
+        tried.append(min(tried[-1] * 9 // 8 + 1, total))
+    filled = [_filled(lengths, groups, width) for width in tried]
+
+    def cost(rows: list[tuple[int, list[int]]]) -> float:
+        width = max(sum(lengths[index] for index in row) for _, row in rows)
+        return len(rows) * width * (1 + width / DEAR_WIDTH)
+
+    best = min(filled, key=cost)
+    return [row for _, row in best], [group for group, _ in best]
+
+
+def _filled(lengths: Sequence[int], groups: Sequence[int], width: int) -> list[tuple[int, list[int]]]:
+    """Rows of at most this width, each with its group, the longest sequences first put where they fit."""
+    rows: dict[int, list[list[int]]] = {}
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        own = rows.setdefault(groups[index], [])
+        fitting = (row for row in own if sum(lengths[other] for other in row) + lengths[index] <= width)
+        row = next(fitting, None)
+        if row is None:
+            own.append([index])
+        else:
+            row.append(index)
+    return [(group, sorted(row)) for group in sorted(rows) for row in rows[group]]
 
 
 def by_length(sequences: Sequence[TokenSequence], batch_size: int) -> list[list[int]]:

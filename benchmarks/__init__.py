@@ -1,0 +1,1 @@
+"""Speed, measured as a ratio within one run."""

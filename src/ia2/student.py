@@ -1,0 +1,244 @@
+"""The student: rows without demonstrations beside what the teacher did with them, and the losses of many at once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.methods import Stage
+from ia2.models.attention import record_attention
+from ia2.models.bank import Bank
+from ia2.models.batch import Batch, TokenSequence, forward, lay_out, response_logits, shared_rows
+from ia2.models.load import LanguageModel
+from ia2.models.memory import saved_bytes
+from ia2.objectives import StudentOutputs, Wanted
+from ia2.tasks.task import Example, Task
+from ia2.teacher import TargetFiles, Targets
+
+PASS_TOKENS = 2048
+"""Tokens that are read at once where no gradient asks for whole batches."""
+BUSY_TOKENS = 400
+"""Tokens that keep two cores busy with multiplying."""
+JOINED_TOKENS = 192
+"""Tokens below which a pass takes nearly the same time however many there are (benchmarks, train_sft)."""
+
+
+@dataclass(frozen=True)
+class StudentRows:
+    """Rows as the student meets them, without demonstrations, beside what the teacher did with them."""
+
+    sequences: Sequence[TokenSequence]
+    targets: TargetFiles | None
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel, task: Task
+    ) -> "StudentRows":
+        """Tokenise rows with the responses that the stage trains on."""
+        tokenizer = PromptTokenizer.of(model, task)
+        if stage.labels == "ground-truth":
+            return cls([tokenizer.sequence(row.query, row.response) for row in rows], targets)
+        assert targets is not None, "train has checked that there are targets"
+        return cls(
+            [
+                tokenizer.checked(TokenSequence(tokenizer.prompt(row.query), tokens), row.query)
+                for row, tokens in zip(rows, targets.responses(), strict=True)
+            ],
+            targets,
+        )
+
+
+@dataclass(frozen=True)
+class StageRows:
+    """What one stage trains and is checked on."""
+
+    stage: Stage
+    train: StudentRows
+    dev: StudentRows
+
+    @classmethod
+    def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
+        """The rows of a set for a stage."""
+        task = few_shot_set.task
+        return cls(
+            stage,
+            StudentRows.of(few_shot_set.train, targets.train if targets else None, stage, model, task),
+            StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model, task),
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of one adapter."""
+
+    stage: Stage
+    rows: StudentRows
+    indices: Sequence[int]
+    adapter: int = 0
+    """The adapter's place in the bank."""
+
+    @property
+    def sequences(self) -> list[TokenSequence]:
+        """What is read."""
+        return [self.rows.sequences[index] for index in self.indices]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are read."""
+        return sum(len(sequence.inputs) for sequence in self.sequences)
+
+    def limited(self, start: int, count: int) -> "Part":
+        """A run of its rows; none where it has fewer."""
+        return Part(self.stage, self.rows, self.indices[start : start + count], self.adapter)
+
+
+def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = None) -> Float[Tensor, " examples"]:
+    """The loss of each row of all parts, in their order, from one forward pass.
+
+    No language-model head is run at a row whose objective reads attention alone, and nothing is recorded at one whose
+    objective reads logits.
+
+    Args:
+        network: the frozen model.
+        parts: which rows, each part with its adapter and its stage.
+        bank: the adapters; without them the model is measured as it is.
+    """
+    sequences = [sequence for part in parts for sequence in part.sequences]
+    stages = [part.stage for part in parts for _ in part.indices]
+    rows, adapters = shared_rows(sequences, [part.adapter for part in parts for _ in part.indices])
+    batch = lay_out(sequences, rows=rows, device=network.device)
+    aligned, answering = (
+        batch.of(torch.tensor([what in stage.objective.reads for stage in stages])) for what in ("attention", "logits")
+    )
+    logits = None
+    with (
+        bank.attached(torch.tensor(adapters, device=network.device)) if bank is not None else nullcontext(),
+        record_attention(network, aligned.at) if len(aligned.example) else nullcontext() as recorded,
+    ):
+        if len(answering.example):
+            logits = response_logits(network, answering)
+        else:
+            forward(network, batch)
+    attention = recorded.stacked() if recorded is not None else None
+    values = torch.zeros(len(sequences), device=network.device)
+    for objective in dict.fromkeys(stage.objective for stage in stages):
+        own = torch.tensor([stage.objective == objective for stage in stages], device=network.device)
+        mine = batch.of(own)
+        outputs = StudentOutputs(
+            attention[:, own[aligned.example]] if attention is not None and "attention" in objective.reads else None,
+            logits[own[answering.example]] if logits is not None and "logits" in objective.reads else None,
+        )
+        number = own.cumsum(0) - 1
+        wanted = Wanted(mine.response, _targets(parts, mine, own), number[mine.example], int(own.sum()))
+        values = values.index_copy(0, own.nonzero()[:, 0], objective.loss(outputs, wanted))
+    return values
+
+
+def _targets(parts: Sequence[Part], mine: Batch, own: Tensor) -> Float[Tensor, "layers n hidden"] | None:
+    """The teacher's attention outputs at a batch's response positions, read from disk; None if nobody reads them."""
+    owners = [(part, index) for part in parts for index in part.indices]
+    chosen = [owner for owner, is_own in zip(owners, own.tolist(), strict=True) if is_own]
+    if "attention" not in chosen[0][0].stage.objective.reads:
+        return None
+    found = []
+    for part, index in chosen:
+        assert part.rows.targets is not None, "train has checked that there are targets"
+        found.append(part.rows.targets[index].attention)
+    return torch.cat(found, dim=1).to(mine.response.device)
+
+
+def gradient_step(
+    network: PreTrainedModel,
+    bank: Bank,
+    parts: Sequence[Part],
+    checks: Sequence[Part] = (),
+    rows_per_pass: int | None = None,
+) -> tuple[list[float], list[float]]:
+    """Leave the gradient of each part's own mean loss in `bank.values.grad`, and measure other rows on the way.
+
+    However many forward passes it takes, the gradient is that of all rows in one: each row counts once.
+
+    Args:
+        network: the frozen model.
+        bank: the adapters.
+        parts: the rows that are learnt from, one part an adapter at the most.
+        checks: rows whose mean loss is wanted, such as dev rows. They share the pass where it is so short that reading
+            the model's weights costs more than multiplying by them, and have one of their own elsewhere.
+        rows_per_pass: rows of each adapter in a forward pass, where a whole batch doesn't fit in memory.
+
+    Returns:
+        The mean loss of each part, and of each check.
+    """
+    bank.values.grad = None
+    count = [len(part.indices) for part in parts]
+    tokens = sum(part.tokens for part in (*parts, *checks))
+    if checks and parts and rows_per_pass is None and tokens <= JOINED_TOKENS:
+        values = losses(network, [*parts, *checks], bank)
+        means = [own.mean() for own in values.split_with_sizes([*count, *(len(check.indices) for check in checks)])]
+        torch.stack(means[: len(parts)]).sum().backward()  # type: ignore[no-untyped-call]
+        found = [mean.item() for mean in means]
+        return found[: len(parts)], found[len(parts) :]
+    checked = mean_losses(network, checks, bank, rows_per_pass) if checks else []
+    totals = [0.0] * len(parts)
+    for chunk in _passes(parts, rows_per_pass):
+        values = losses(network, [part for _, part in chunk], bank)
+        sums = [own.sum() for own in values.split_with_sizes([len(part.indices) for _, part in chunk])]
+        shares = [own / count[number] for own, (number, _) in zip(sums, chunk, strict=True)]
+        torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
+        for share, (number, _) in zip(shares, chunk, strict=True):
+            totals[number] += share.item()
+    return totals, checked
+
+
+def step_bytes(network: PreTrainedModel, bank: Bank, part: Part) -> int:
+    """About how many bytes a step with these rows takes beyond the model, found by one forward pass.
+
+    What is kept for the backward pass, half of that again for what comes and goes, and six copies of the adapters:
+    themselves, their gradient, Adam's two moments, the best so far, and the one in a step's making.
+    """
+    kept = saved_bytes(lambda: losses(network, [part], bank), network)
+    return int(1.5 * kept) + 6 * bank.values.numel() * bank.values.element_size()
+
+
+def _passes(parts: Sequence[Part], rows_per_pass: int | None) -> Iterator[list[tuple[int, Part]]]:
+    """The parts, each with its number, in passes: so many rows of each at a time, and no long beside short ones.
+
+    A pass is as wide as its longest part. Where there are tokens enough to keep the machine busy, parts of other
+    lengths have passes of their own instead of padding.
+    """
+    order = sorted(range(len(parts)), key=lambda number: parts[number].tokens)
+    alike: list[list[int]] = []
+    for number in order:
+        tokens = sum(parts[other].tokens for other in alike[-1]) if alike else 0
+        if not alike or (tokens >= BUSY_TOKENS and parts[number].tokens > 1.2 * parts[alike[-1][0]].tokens):
+            alike.append([])
+        alike[-1].append(number)
+    for group in alike:
+        most = max(len(parts[number].indices) for number in group)
+        size = rows_per_pass or most
+        for start in range(0, most, size):
+            limited = [(number, parts[number].limited(start, size)) for number in sorted(group)]
+            yield [(number, part) for number, part in limited if part.indices]
+
+
+@torch.no_grad()
+def mean_losses(
+    network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = None, rows_per_pass: int | None = None
+) -> list[float]:
+    """The mean loss of each part, without gradients, in passes of limited size."""
+    longest = max(len(sequence.inputs) for part in parts for sequence in part.sequences)
+    size = rows_per_pass or max(1, PASS_TOKENS // (longest * len(parts)))
+    totals = [0.0] * len(parts)
+    for start in range(0, max(len(part.indices) for part in parts), size):
+        chunk = [(number, part.limited(start, size)) for number, part in enumerate(parts)]
+        chunk = [(number, part) for number, part in chunk if part.indices]
+        values = losses(network, [part for _, part in chunk], bank)
+        own = values.split_with_sizes([len(part.indices) for _, part in chunk])
+        for (number, _), found in zip(chunk, own, strict=True):
+            totals[number] += found.sum().item()
+    return [total / len(part.indices) for total, part in zip(totals, parts, strict=True)]
