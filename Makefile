@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test lint bench bench-scaling
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -26,3 +26,6 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-scaling: install
+	$(BIN)/python -m benchmarks.scaling

@@ -14,11 +14,17 @@ from ia2.models.load import load_model
 OUT = Path(__file__).parent / "out" / "bench.json"
 
 
-def main(names: list[str]) -> None:
-    """Run the comparisons of these names, or all; others keep what was measured of them before."""
+def data_folder() -> Path:
+    """The folder of real benchmark files."""
     data_dir = Path(os.environ.get("IA2_DATA_DIR") or Path(__file__).parents[2] / "shared" / "data")
     if not data_dir.is_dir():
         sys.exit(f"{data_dir}: no such folder. Set IA2_DATA_DIR to a folder of benchmark files.")
+    return data_dir
+
+
+def main(names: list[str]) -> None:
+    """Run the comparisons of these names, or all; others keep what was measured of them before."""
+    data_dir = data_folder()
     model = load_model("smollm2-135m", device="cpu", dtype="float32")
     found = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() and names else {}
     found["machine"] = machine()

@@ -14,7 +14,7 @@ from benchmarks import plain
 from benchmarks.measuring import Comparison
 from ia2.adapters import Adapter, LoRA, fresh_adapter
 from ia2.course import Training
-from ia2.evaluation import evaluate
+from ia2.evaluation import evaluate, evaluate_all
 from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
 from ia2.models.decoding import decode
@@ -244,7 +244,7 @@ class Benchmarks:
             with tempfile.TemporaryDirectory() as folder:
                 targets = collect_targets(self.model, few, cache_dir=Path(folder))
                 trained = self.ours_trained(few, [SFT, IA2, IA2_THEN_SFT], LEARNING_RATES, targets)
-            found = [evaluate(self.model, rows, self.sst2, adapter=one.adapter) for one in trained]
+            found = evaluate_all(self.model, rows, self.sst2, [one.adapter for one in trained])
             return [*found, evaluate(self.model, rows, self.sst2, demonstrations=shown)]
 
         def agree(expected: list[torch.Tensor], found: list[Any]) -> None:

@@ -7,7 +7,7 @@ from pytest import approx
 
 from ia2.adapters import Adapter, LoRA, fresh_adapter
 from ia2.errors import InputError
-from ia2.evaluation import evaluate
+from ia2.evaluation import evaluate, evaluate_all
 from ia2.fewshot import prompt_text
 from ia2.tasks.task import Example
 
@@ -122,3 +122,37 @@ def test_text_longer_than_the_context_is_refused(tiny_model, toy_task):
     rows = [Example("Text:" + "cold " * 600 + "\nLabel:", "1")]
     with pytest.raises(InputError, match="the model reads 512"):
         evaluate(tiny_model, rows, toy_task)
+
+
+@pytest.mark.parametrize("scoring", ["token", "whole"])
+def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, scoring):
+    adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]
+    rows = toy_task.evaluation
+    together = evaluate_all(tiny_model, rows, toy_task, adapters, label_scoring=scoring, batch_size=5)
+    assert len({one.predictions for one in together}) == 3
+    for adapter, found in zip(adapters, together, strict=True):
+        alone = evaluate(tiny_model, rows, toy_task, adapter=adapter, label_scoring=scoring)
+        for one, other in zip(alone.predictions, found.predictions, strict=True):
+            assert (one.predicted, one.label_predicted, one.correct) == (
+                other.predicted, other.label_predicted, other.correct
+            )  # fmt: skip
+            assert (one.confidence, one.label_confidence) == approx(
+                (other.confidence, other.label_confidence), abs=1e-5
+            )
+
+
+def test_adapters_that_cannot_share_a_bank_and_texts_are_evaluated_one_by_one(tiny_model, toy_task, toy_texts):
+    adapters = [random_adapter(tiny_model.network, 0), random_adapter(tiny_model.network, 1, rank=2)]
+    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters)
+    assert [one.metrics() for one in found] == [
+        evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter).metrics() for adapter in adapters
+    ]
+    texts = evaluate_all(tiny_model, toy_texts.evaluation[:3], toy_texts, adapters[:1])
+    assert [len(one.responses) for one in texts] == [3]
+
+
+def random_adapter(network, seed, **lora):
+    fresh = fresh_adapter(network, LoRA(**lora).configuration(network), 0)
+    generator = torch.Generator().manual_seed(seed)
+    weights = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
+    return Adapter(fresh.configuration, weights)

@@ -39,7 +39,7 @@ def test_labels_of_many_tokens_are_refused_by_name_with_the_way_out(whole_task, 
 def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy_task, tokens):
     labels = LabelTokens.of(toy_task, tokens)
     prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
-    scores = score_labels(tiny_model.network, prompts, labels, batch_size=5)
+    (scores,) = score_labels(tiny_model.network, prompts, labels, batch_size=5)
     ids = [token for (token,) in labels.tokens]
     for index, prompt in enumerate(prompts):
         with torch.no_grad():
@@ -53,7 +53,7 @@ def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy
 def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_model, whole_task, tokens):
     labels = LabelTokens.of(whole_task, tokens, "whole")
     prompts = [tokens.prompt(row.query) for row in whole_task.pool[:5]]
-    scores = score_labels(tiny_model.network, prompts, labels, batch_size=4)
+    (scores,) = score_labels(tiny_model.network, prompts, labels, batch_size=4)
     for index, prompt in enumerate(prompts):
         sums = []
         for label in labels.tokens:
@@ -70,13 +70,13 @@ def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_
 def test_batches_layouts_and_a_shared_prefill_change_nothing(tiny_model, toy_task, tokens, scoring):
     labels = LabelTokens.of(toy_task, tokens, scoring)
     prompts = [tokens.sequence(row.query, "0", toy_task.pool[:6]).prompt for row in toy_task.evaluation]
-    expected = score_labels(tiny_model.network, prompts, labels, batch_size=1, layout="right")
+    (expected,) = score_labels(tiny_model.network, prompts, labels, batch_size=1, layout="right")
     shared = prefill(tiny_model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
     assert len(shared.tokens) > 40
     for layout in ("packed", "right", "left"):
         for batch_size in (1, 3, 16):
             for prefix in ({}, {"prefill": shared}):
-                scores = score_labels(
+                (scores,) = score_labels(
                     tiny_model.network, prompts, labels, batch_size=batch_size, layout=layout, **prefix
                 )
                 assert torch.allclose(scores.confidence, expected.confidence, atol=1e-5)

@@ -10,7 +10,7 @@ from typing import Any
 from ia2.adapters import Adapter, LoRA
 from ia2.analysis.similarity import ROWS, asim, response_attention
 from ia2.course import Training
-from ia2.evaluation import Evaluation, evaluate
+from ia2.evaluation import Evaluation, evaluate, evaluate_all
 from ia2.fewshot import FewShotSet
 from ia2.labels import LabelScoring
 from ia2.methods import Method
@@ -78,7 +78,22 @@ class Adaptation:
 
     def measure_baseline(self, name: str, demonstrations: Sequence[Example]) -> dict[str, Any]:
         """Measure the model as it is, with these demonstrations in context or with none, and write the record."""
-        return self._measure(name, demonstrations=demonstrations, count=len(demonstrations))
+        evaluation: Evaluation | None = None
+        seconds: dict[str, float] = {}
+        if self.set.evaluation:
+            with _timed(seconds, "evaluate"):
+                evaluation = evaluate(
+                    self.model,
+                    self.set.evaluation,
+                    self.set.task,
+                    demonstrations=demonstrations,
+                    label_scoring=self.settings.label_scoring,
+                    progress=self.progress,
+                    name=f"evaluate {name}",
+                )
+        return self._measure(
+            name, evaluation, demonstrations=demonstrations, count=len(demonstrations), seconds=seconds
+        )
 
     def measure_methods(self, methods: Mapping[Method, str]) -> list[dict[str, Any]]:
         """Train all methods at all learning rates together; keep, save, measure and record each method's best.
@@ -99,22 +114,51 @@ class Adaptation:
             memory=self.settings.memory,
             progress=self.progress,
         )
-        records = []
+        tried = {
+            method: [one for plan, one in zip(plans, trained, strict=True) if plan.method == method]
+            for method in methods
+        }
+        best = {method: min(all_rates, key=lambda one: one.dev_loss) for method, all_rates in tried.items()}
         for method, folder in methods.items():
-            tried = [one for plan, one in zip(plans, trained, strict=True) if plan.method == method]
-            best = min(tried, key=lambda one: one.dev_loss)
-            best.save(self.folder / folder)
-            seconds = {"train": sum(stage.seconds for one in tried for stage in one.stages)}
+            best[method].save(self.folder / folder)
+        evaluations: list[Evaluation | None] = [None] * len(methods)
+        begun = time.perf_counter()
+        if self.set.evaluation:
+            evaluations = list(
+                evaluate_all(
+                    self.model,
+                    self.set.evaluation,
+                    self.set.task,
+                    [one.adapter for one in best.values()],
+                    label_scoring=self.settings.label_scoring,
+                    progress=self.progress,
+                    name=f"evaluate {', '.join(method.name for method in methods)}",
+                )
+            )
+        share = (time.perf_counter() - begun) / len(methods)
+        records = []
+        for (method, folder), evaluation in zip(methods.items(), evaluations, strict=True):
+            seconds = {"train": sum(stage.seconds for one in tried[method] for stage in one.stages)}
             if self._targets is not None and method.needs_targets:
                 seconds["teacher"] = self._targets[1]
+            if evaluation is not None:
+                seconds["evaluate"] = share
             records.append(
-                self._measure(method.name, trained=best, tried=tried, adapter_folder=folder, seconds=seconds)
+                self._measure(
+                    method.name,
+                    evaluation,
+                    trained=best[method],
+                    tried=tried[method],
+                    adapter_folder=folder,
+                    seconds=seconds,
+                )
             )
         return records
 
     def _measure(
         self,
         name: str,
+        evaluation: Evaluation | None,
         *,
         demonstrations: Sequence[Example] = (),
         trained: Trained | None = None,
@@ -127,10 +171,8 @@ class Adaptation:
         adapter = trained.adapter if trained is not None else None
         metrics: dict[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
         rows: list[dict[str, Any]] = []
-        if self.set.evaluation:
-            with _timed(seconds, "evaluate"):
-                evaluation = self._evaluate(name, demonstrations, adapter)
-                metrics = evaluation.metrics(self.settings.ece)
+        if evaluation is not None:
+            metrics = evaluation.metrics(self.settings.ece)
             rows = evaluation.rows()
             with _timed(seconds, "asim"):
                 metrics |= self._similarity(demonstrations, adapter)
@@ -158,18 +200,6 @@ class Adaptation:
         self.records.append(value)
         self.predictions[name] = rows
         return value
-
-    def _evaluate(self, name: str, demonstrations: Sequence[Example], adapter: Adapter | None) -> Evaluation:
-        return evaluate(
-            self.model,
-            self.set.evaluation,
-            self.set.task,
-            demonstrations=demonstrations,
-            adapter=adapter,
-            label_scoring=self.settings.label_scoring,
-            progress=self.progress,
-            name=f"evaluate {name}",
-        )
 
     def _similarity(self, demonstrations: Sequence[Example], adapter: Adapter | None) -> dict[str, Any]:
         if self._in_context is None:

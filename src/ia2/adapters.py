@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
 from ia2.models.attention import Projection, projection_names
+from ia2.models.bank import Bank
 from ia2.randomness import derived_seed
 
 CONFIGURATION_FILE = "adapter_config.json"
@@ -172,3 +173,27 @@ def attached(
         yield model
     finally:
         model.unload()
+
+
+def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
+    """The adapters as a bank; None where they can't be stacked: not LoRA, of different sizes, or none at all.
+
+    Raises:
+        InputError: the adapters were made for another model.
+    """
+    if not adapters or any(not isinstance(one.configuration, LoraConfig) for one in adapters):
+        return None
+    first = adapters[0]
+    alike = all(
+        {name: tensor.shape for name, tensor in one.weights.items()}
+        == {name: tensor.shape for name, tensor in first.weights.items()}
+        and one.configuration.lora_alpha == first.configuration.lora_alpha
+        and not (one.configuration.use_dora or one.configuration.use_rslora or one.configuration.bias != "none")
+        for one in adapters
+    )
+    if not alike:
+        return None
+    try:
+        return Bank(network, [one.weights for one in adapters], first.configuration.lora_alpha / first.configuration.r)
+    except AttributeError as error:
+        raise InputError("the adapters don't fit this model: they name other layers or modules.") from error

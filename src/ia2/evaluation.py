@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia2.adapters import Adapter, attached
+from ia2.adapters import Adapter, attached, bank_of
 from ia2.fewshot import PromptTokenizer
 from ia2.generation import TextEvaluation, checked_prompts, generate
 from ia2.labels import LabelScores, LabelScoring, LabelTokens, score_labels
@@ -117,7 +117,7 @@ def evaluate(
             return generate(
                 model, examples, task, prompts, prefill=shared, batch_size=batch_size or TEXT_BATCH, advance=advance
             )
-        scores = score_labels(
+        (scores,) = score_labels(
             model.network,
             prompts,
             labels,
@@ -127,6 +127,55 @@ def evaluate(
             advance=advance,
         )
     return LabelEvaluation(_predictions(examples, labels, scores, tokenizer), label_scoring)
+
+
+def evaluate_all(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    task: Task,
+    adapters: Sequence[Adapter],
+    *,
+    label_scoring: LabelScoring = "token",
+    batch_size: int = LABEL_BATCH,
+    progress: Progress = SILENT,
+    name: str = "evaluate",
+) -> list[Evaluation]:
+    """What `evaluate` says of each adapter, all of them asked in the same forward passes where labels are scored.
+
+    Adapters that can't share a bank, and responses of free text, are evaluated one after another.
+
+    Args:
+        model: the model.
+        examples: the rows to be measured.
+        task: theirs.
+        adapters: what is to be measured.
+        label_scoring: as in `evaluate`.
+        batch_size: queries that all adapters are asked at once.
+        progress: told which rows are done.
+        name: what to call this phase.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    bank = bank_of(model.network, adapters)
+    if bank is None or task.response_kind == "text":
+        return [
+            evaluate(model, examples, task, adapter=one, label_scoring=label_scoring, progress=progress, name=name)
+            for one in adapters
+        ]
+    tokenizer = PromptTokenizer.of(model, task)
+    labels = LabelTokens.of(task, tokenizer, label_scoring)
+    prompts = [tokenizer.sequence(row.query, row.response).prompt for row in examples]
+    with progress.phase(name, len(prompts) * len(bank)) as advance:
+        scores = score_labels(
+            model.network,
+            prompts,
+            labels,
+            bank=bank,
+            batch_size=batch_size,
+            advance=lambda done: advance(done * len(adapters)),
+        )
+    return [LabelEvaluation(_predictions(examples, labels, one, tokenizer), label_scoring) for one in scores]
 
 
 def _predictions(

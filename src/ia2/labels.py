@@ -1,6 +1,7 @@
 """A task's labels as a model sees them: their tokens, and how likely each is after a prompt."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,8 @@ from transformers import PreTrainedModel
 
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
-from ia2.models.batch import Layout, TokenSequence, by_length, lay_out, response_logits
+from ia2.models.bank import Bank
+from ia2.models.batch import Layout, TokenSequence, by_length, lay_out, response_logits, shared_rows
 from ia2.models.prefix import NO_PREFILL, Prefill
 from ia2.tasks.task import Task
 
@@ -80,49 +82,72 @@ def score_labels(
     prompts: Sequence[tuple[int, ...]],
     labels: LabelTokens,
     *,
+    bank: Bank | None = None,
     prefill: Prefill = NO_PREFILL,
     batch_size: int = 16,
     layout: Layout = "packed",
     advance: Callable[[int], None] = lambda done: None,
-) -> LabelScores:
-    """Score the labels after each prompt, in batches of like length.
+) -> list[LabelScores]:
+    """Score the labels after each prompt, in batches of like length, with each adapter of a bank.
 
     Args:
-        network: a causal language model, with or without an adapter.
+        network: a causal language model.
         prompts: tokens of each prompt, a shared prefix included.
         labels: the labels and how they compete. Whole labels are compared by the sum of their tokens' log
             probabilities, so that of two labels of which one begins the other the shorter never loses.
-        prefill: keys and values of the prompts' shared prefix.
-        batch_size: sequences a forward pass.
-        layout: how they share it.
+        bank: the adapters; without one the network is asked as it is.
+        prefill: keys and values of the prompts' shared prefix, as the network alone computes them.
+        batch_size: prompts that are read at once.
+        layout: how they share a forward pass.
         advance: told how many prompts were newly scored.
+
+    Returns:
+        The scores with each adapter, in the bank's order; one without a bank.
+
+    Raises:
+        ValueError: a prefill or a layout with padding was asked for with a bank.
     """
+    if bank is not None and (prefill.tokens or layout != "packed"):
+        raise ValueError("with a bank prompts are packed, and have no prefill")
     whole = labels.scoring == "whole"
     responses = labels.tokens if whole else ((0,),)
-    sequences = [TokenSequence(prompt, response) for prompt in prompts for response in responses]
-    log_probability = torch.zeros(len(sequences), dtype=torch.float32)
-    token = torch.zeros(len(sequences), dtype=torch.long)
-    confidence = torch.zeros(len(sequences), dtype=torch.float32)
-    among = torch.zeros(len(sequences), len(labels.tokens), dtype=torch.float32)
+    adapters = range(len(bank) if bank is not None else 1)
+    shape = (len(adapters), len(prompts))
+    log_probability = torch.zeros(*shape, len(responses), dtype=torch.float32)
+    token = torch.zeros(shape, dtype=torch.long)
+    confidence = torch.zeros(shape, dtype=torch.float32)
+    among = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
     first = [tokens[0] for tokens in labels.tokens]
-    scored = 0
-    for indices in by_length(sequences, batch_size):
-        batch = lay_out([sequences[i] for i in indices], layout=layout, skip=len(prefill.tokens), device=network.device)
-        logits = response_logits(network, batch, prefill.cache(batch.input_ids.shape[0]))
+    for indices in by_length([TokenSequence(prompt, (0,)) for prompt in prompts], batch_size):
+        sequences = [
+            TokenSequence(prompts[index], response) for _ in adapters for index in indices for response in responses
+        ]
+        rows, adapter_of_row = None, None
+        if bank is not None:
+            own = [adapter for adapter in adapters for _ in range(len(indices) * len(responses))]
+            rows, groups = shared_rows(sequences, own)
+            adapter_of_row = torch.tensor(groups, device=network.device)
+        batch = lay_out(sequences, layout=layout, rows=rows, skip=len(prefill.tokens), device=network.device)
+        with bank.attached(adapter_of_row) if bank is not None else nullcontext():
+            logits = response_logits(network, batch, prefill.cache(batch.input_ids.shape[0]))
         scores = logits.log_softmax(-1)
+        place = (slice(None), indices)
         if whole:
             chosen = scores.gather(1, batch.response[:, None])[:, 0]
-            sums = torch.zeros(len(indices), device=chosen.device).index_add(0, batch.example, chosen)
-            log_probability[indices] = sums.cpu()
+            sums = torch.zeros(len(sequences), device=chosen.device).index_add(0, batch.example, chosen)
+            log_probability[place] = sums.cpu().view(len(adapters), len(indices), len(responses))
         else:
             best = scores.max(-1)
-            token[indices], confidence[indices] = best.indices.cpu(), best.values.exp().cpu()
-            among[indices] = scores[:, first].cpu()
-        scored += len(indices)
-        advance(scored // len(responses) - (scored - len(indices)) // len(responses))
+            token[place] = best.indices.cpu().view(len(adapters), -1)
+            confidence[place] = best.values.exp().cpu().view(len(adapters), -1)
+            among[place] = scores[:, first].cpu().view(len(adapters), len(indices), -1)
+        advance(len(indices))
+    best_label = (log_probability if whole else among).softmax(-1).max(-1)
     if whole:
-        among = log_probability.view(len(prompts), len(labels.tokens))
-    best_label = among.softmax(-1).max(-1)
-    if whole:
-        return LabelScores(None, best_label.values, best_label.indices, best_label.values)
-    return LabelScores(token, confidence, best_label.indices, best_label.values)
+        return [
+            LabelScores(None, best_label.values[one], best_label.indices[one], best_label.values[one])
+            for one in adapters
+        ]
+    return [
+        LabelScores(token[one], confidence[one], best_label.indices[one], best_label.values[one]) for one in adapters
+    ]

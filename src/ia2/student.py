@@ -205,11 +205,14 @@ def step_bytes(network: PreTrainedModel, bank: Bank, part: Part) -> int:
     return int(1.5 * kept) + 6 * bank.values.numel() * bank.values.element_size()
 
 
-def _passes(parts: Sequence[Part], rows_per_pass: int | None) -> Iterator[list[tuple[int, Part]]]:
+def _passes(
+    parts: Sequence[Part], rows_per_pass: int | None, most_tokens: int | None = None
+) -> Iterator[list[tuple[int, Part]]]:
     """The parts, each with its number, in passes: so many rows of each at a time, and no long beside short ones.
 
     A pass is as wide as its longest part. Where there are tokens enough to keep the machine busy, parts of other
-    lengths have passes of their own instead of padding.
+    lengths have passes of their own instead of padding. Where `most_tokens` is given, no pass has more, if it can be
+    helped.
     """
     order = sorted(range(len(parts)), key=lambda number: parts[number].tokens)
     alike: list[list[int]] = []
@@ -221,6 +224,9 @@ def _passes(parts: Sequence[Part], rows_per_pass: int | None) -> Iterator[list[t
     for group in alike:
         most = max(len(parts[number].indices) for number in group)
         size = rows_per_pass or most
+        if rows_per_pass is None and most_tokens is not None:
+            longest = max(len(sequence.inputs) for number in group for sequence in parts[number].sequences)
+            size = max(1, most_tokens // (longest * len(group)))
         for start in range(0, most, size):
             limited = [(number, parts[number].limited(start, size)) for number in sorted(group)]
             yield [(number, part) for number, part in limited if part.indices]
@@ -231,12 +237,8 @@ def mean_losses(
     network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = None, rows_per_pass: int | None = None
 ) -> list[float]:
     """The mean loss of each part, without gradients, in passes of limited size."""
-    longest = max(len(sequence.inputs) for part in parts for sequence in part.sequences)
-    size = rows_per_pass or max(1, PASS_TOKENS // (longest * len(parts)))
     totals = [0.0] * len(parts)
-    for start in range(0, max(len(part.indices) for part in parts), size):
-        chunk = [(number, part.limited(start, size)) for number, part in enumerate(parts)]
-        chunk = [(number, part) for number, part in chunk if part.indices]
+    for chunk in _passes(parts, rows_per_pass, PASS_TOKENS):
         values = losses(network, [part for _, part in chunk], bank)
         own = values.split_with_sizes([len(part.indices) for _, part in chunk])
         for (number, _), found in zip(chunk, own, strict=True):

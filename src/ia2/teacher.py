@@ -174,7 +174,8 @@ def _labelled(
 ) -> Iterator[tuple[int, Target]]:
     """The likeliest token, or the likeliest whole label, of each prompt."""
     if labels.scoring == "whole":
-        best = score_labels(model.network, prompts, labels, batch_size=batch_size, layout="right").label
+        (scores,) = score_labels(model.network, prompts, labels, batch_size=batch_size, layout="right")
+        best = scores.label
         sequences = [
             TokenSequence(prompt, labels.tokens[index]) for prompt, index in zip(prompts, best.tolist(), strict=True)
         ]
