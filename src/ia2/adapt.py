@@ -202,12 +202,15 @@ class Adaptation:
         return value
 
     def _similarity(self, demonstrations: Sequence[Example], adapter: Adapter | None) -> dict[str, Any]:
+        shown = self.set.demonstrations()
         if self._in_context is None:
-            shown = self.set.demonstrations()
             self._in_context = response_attention(self.model, self.compared_rows, self.set.task, demonstrations=shown)
-        ours = response_attention(
-            self.model, self.compared_rows, self.set.task, demonstrations=demonstrations, adapter=adapter
-        )
+        if adapter is None and tuple(demonstrations) == shown:
+            ours = self._in_context
+        else:
+            ours = response_attention(
+                self.model, self.compared_rows, self.set.task, demonstrations=demonstrations, adapter=adapter
+            )
         return asim(ours, self._in_context).metrics()
 
 

@@ -30,7 +30,8 @@ def test_a_prefill_is_never_changed_by_its_use(tiny_llama):
     before = [tensor.clone() for layer in shared.states for tensor in layer]
     own = lay_out(SEQUENCES, skip=len(SHARED))
     with torch.no_grad():
-        first, second = (response_logits(tiny_llama, own, shared.cache(1)) for _ in range(2))
+        rows = own.input_ids.shape[0]
+        first, second = (response_logits(tiny_llama, own, shared.cache(rows)) for _ in range(2))
     assert torch.equal(first, second)
     assert all(map(torch.equal, before, [tensor for layer in shared.states for tensor in layer]))
 

@@ -68,7 +68,7 @@ def response_attention(
         for indices in by_length(sequences, batch_size):
             batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=model.network.device)
             with record_attention(model.network, batch.at, detach=True) as attention:
-                forward(model.network, batch, shared.cache(1))
+                forward(model.network, batch, shared.cache(batch.input_ids.shape[0]))
             stacked = attention.stacked()
             for place, index in enumerate(indices):
                 outputs[index] = stacked[:, batch.example == place].cpu()

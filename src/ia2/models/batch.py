@@ -85,15 +85,17 @@ def lay_out(
     Args:
         sequences: what is to be read; each keeps its index in the order given.
         layout: see `Layout`.
-        rows: which sequences share each row of a packed batch; by default all share one.
+        rows: which sequences share each row of a packed batch; by default as `shared_rows` says.
         skip: how many first tokens of every sequence are left out, since a shared prefix holds them.
         device: where the tensors are made.
     """
     inputs = [sequence.inputs[skip:] for sequence in sequences]
     if not inputs or any(len(sequence.prompt) <= skip for sequence in sequences):
         raise ValueError("every sequence must bring at least one prompt token of its own")
-    if rows is None:
-        rows = [range(len(inputs))] if layout == "packed" else [[index] for index in range(len(inputs))]
+    if rows is None and layout == "packed":
+        rows, _ = shared_rows(sequences, [0] * len(inputs), skip=skip)
+    elif rows is None:
+        rows = [[index] for index in range(len(inputs))]
     width = max(sum(len(inputs[index]) for index in row) for row in rows)
     row_of, first = [0] * len(inputs), [0] * len(inputs)
     for number, row in enumerate(rows):
