@@ -143,10 +143,8 @@ def peft_model(network: PreTrainedModel, configuration: PeftConfig) -> PeftModel
 
 
 @contextmanager
-def attached(
-    network: PreTrainedModel, adapter: Adapter | None, *, trainable: bool = False
-) -> Iterator[PeftModel | None]:
-    """Run the network with an adapter; it is as it was when the block is left (None attaches nothing).
+def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[PeftModel | None]:
+    """Run the network with a frozen adapter; it is as it was when the block is left (None attaches nothing).
 
     Raises:
         InputError: the adapter was made for another model.
@@ -166,11 +164,7 @@ def attached(
         if loaded.unexpected_keys or any("lora_" in key or "ia3_" in key for key in loaded.missing_keys):
             raise InputError("the adapter doesn't fit this model: it names other layers or modules.")
         model.requires_grad_(False)
-        if trainable:
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(model.prefix in name if hasattr(model, "prefix") else "lora_" in name)
-        model.eval()
-        yield model
+        yield model.eval()
     finally:
         model.unload()
 

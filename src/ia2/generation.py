@@ -1,6 +1,6 @@
 """Scoring responses of many tokens: generated greedily, their answers found and compared (PROTOCOL, Evaluation)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from ia2.fewshot import PromptTokenizer, prompt_text
 from ia2.metrics import Binning, accuracy, bootstrap_interval
-from ia2.models.decoding import decode
+from ia2.models.decoding import Decoded, decode
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import Prefill
+from ia2.models.prefix import NO_PREFILL, Prefill
 from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
 from ia2.tasks.task import Example, Task
 
@@ -119,6 +119,32 @@ def stops_at(tokenizer: PromptTokenizer, stop: str | None) -> Callable[[Sequence
     return lambda tokens: stop in tokenizer.text(tokens[-tail:])
 
 
+def continued(
+    model: LanguageModel,
+    prompts: Sequence[tuple[int, ...]],
+    task: Task,
+    *,
+    prefill: Prefill = NO_PREFILL,
+    batch_size: int,
+    record: bool = False,
+) -> Iterator[tuple[int, Decoded]]:
+    """Continue prompts greedily until an end token, the task's stop string, or as many tokens as it allows.
+
+    See `decode`, which this tells what the task and the model say.
+    """
+    tokenizer = PromptTokenizer.of(model, task)
+    return decode(
+        model.network,
+        prompts,
+        most_tokens=task.max_new_tokens,
+        end_tokens=model.end_tokens,
+        stops=stops_at(tokenizer, task.stop),
+        prefill=prefill,
+        batch_size=batch_size,
+        record=record,
+    )
+
+
 def generate(
     model: LanguageModel,
     examples: Sequence[Example],
@@ -142,15 +168,7 @@ def generate(
     """
     tokenizer = PromptTokenizer.of(model, task)
     found: dict[int, Response] = {}
-    for index, decoded in decode(
-        model.network,
-        prompts,
-        most_tokens=task.max_new_tokens,
-        end_tokens=model.end_tokens,
-        stops=stops_at(tokenizer, task.stop),
-        prefill=prefill,
-        batch_size=batch_size,
-    ):
+    for index, decoded in continued(model, prompts, task, prefill=prefill, batch_size=batch_size):
         row = examples[index]
         text = tokenizer.continuation(prompts[index], decoded.tokens)
         cut = text.partition(task.stop)[0] if task.stop else text

@@ -15,11 +15,10 @@ from torch import Tensor
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.fewshot import FewShotSet, PromptTokenizer
-from ia2.generation import checked_prompts, stops_at
+from ia2.generation import checked_prompts, continued
 from ia2.labels import LabelScoring, LabelTokens, score_labels
 from ia2.models.attention import record_attention
 from ia2.models.batch import TokenSequence, by_length, forward, lay_out, response_logits
-from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.tasks.task import Task
@@ -204,15 +203,7 @@ def _written(
     Where cutting the text makes other tokens of it than were decoded, these are read once more.
     """
     again: dict[int, TokenSequence] = {}
-    for index, decoded in decode(
-        model.network,
-        prompts,
-        most_tokens=task.max_new_tokens,
-        end_tokens=model.end_tokens,
-        stops=stops_at(tokenizer, task.stop),
-        batch_size=batch_size,
-        record=True,
-    ):
+    for index, decoded in continued(model, prompts, task, batch_size=batch_size, record=True):
         kept = decoded.tokens
         if decoded.ending == "stop" and task.stop is not None:
             text = tokenizer.continuation(prompts[index], kept).partition(task.stop)[0]

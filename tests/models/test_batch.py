@@ -76,9 +76,9 @@ def test_positions_predict_each_response_token(pairs, layout):
 
 
 @given(PAIRS)
-def test_a_packed_batch_has_no_padding(pairs):
+def test_sequences_that_share_one_row_have_no_padding(pairs):
     sequences = built(pairs)
-    batch = lay_out(sequences, layout="packed")
+    batch = lay_out(sequences, layout="packed", rows=[range(len(sequences))])
     assert (batch.owner != PADDING).all()
     assert batch.input_ids.numel() == sum(len(sequence.inputs) for sequence in sequences)
 
