@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from benchmarks import plain
 from benchmarks.measuring import Comparison
-from ia2.adapters import Adapter, LoRA, fresh_adapter
+from ia2.adapters.adapter import Adapter, fresh_adapter
+from ia2.adapters.kinds import LoRA
 from ia2.course import Training
 from ia2.evaluation import evaluate, evaluate_all
 from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
@@ -23,7 +24,7 @@ from ia2.student import StageRows
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Example
 from ia2.teacher import Targets, collect_targets
-from ia2.training import LEARNING_RATES, Plan, train_all
+from ia2.training import Plan, train_all
 
 STEPS = Training(epochs=3, patience=1000)
 """A fixed number of steps: three passes over the rows."""
@@ -202,7 +203,9 @@ class Benchmarks:
 
         def one_by_one() -> list[Any]:
             return [
-                self.ours_trained(few, [method], [rate], targets)[0] for method in (SFT, IA2) for rate in LEARNING_RATES
+                self.ours_trained(few, [method], [rate], targets)[0]
+                for method in (SFT, IA2)
+                for rate in LoRA.learning_rates
             ]
 
         def agree(expected: Any, found: Any) -> None:
@@ -214,7 +217,7 @@ class Benchmarks:
             "≥ 1.8",
             {"adapters": 6, "n": 8, "steps": 6},
             one_by_one,
-            lambda: self.ours_trained(few, [SFT, IA2], LEARNING_RATES, targets),
+            lambda: self.ours_trained(few, [SFT, IA2], LoRA.learning_rates, targets),
             agree,
         )
 
@@ -230,7 +233,7 @@ class Benchmarks:
             plain.teacher(network, [self.prompts([row], context)[0] for row, context in asked], 1)
             targets, logits = self.targets(few), []
             for method in (SFT, IA2, IA2_THEN_SFT):
-                for rate in LEARNING_RATES:
+                for rate in LoRA.learning_rates:
                     adapter = self.fresh()
                     for stage in method.stages:
                         adapter = self.plainly_trained(few, stage, adapter, rate, targets)
@@ -243,7 +246,7 @@ class Benchmarks:
         def ours() -> list[Any]:
             with tempfile.TemporaryDirectory() as folder:
                 targets = collect_targets(self.model, few, cache_dir=Path(folder))
-                trained = self.ours_trained(few, [SFT, IA2, IA2_THEN_SFT], LEARNING_RATES, targets)
+                trained = self.ours_trained(few, [SFT, IA2, IA2_THEN_SFT], LoRA.learning_rates, targets)
             found = evaluate_all(self.model, rows, self.sst2, [one.adapter for one in trained])
             return [*found, evaluate(self.model, rows, self.sst2, demonstrations=shown)]
 

@@ -7,7 +7,7 @@ from conftest import tiny_network
 from peft import PeftModel
 
 from ia2.adapt import Adaptation, Settings
-from ia2.adapters import Adapter
+from ia2.adapters.adapter import Adapter
 from ia2.course import Training
 from ia2.evaluation import evaluate
 from ia2.fewshot import FewShotSet
@@ -55,7 +55,8 @@ def test_every_way_is_measured_and_recorded(tiny_model, few, tmp_path):
     assert [stage["objective"] for stage in both["stages"]] == ["align-attention", "match-tokens"]
     assert both["stages"][0] == records["ia2"]["stages"][0] or both["lr"] != records["ia2"]["lr"]
     assert both["adapter"] == {
-        "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "path": "adapters/ia2-sft"
+        "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False,
+        "path": "adapters/ia2-sft"
     }  # fmt: skip
 
 

@@ -308,8 +308,9 @@ def test_the_same_command_gives_the_same_bytes(capsys, tmp_path, model, file):
 def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(capsys, tmp_path, model):
     rows = [(f"what is number {at} called?", f"it is called the number that is {at} and no other") for at in range(24)]
     file = write_csv(tmp_path / "texts.csv", rows, "question,answer")
-    status, out, err = adapt(capsys, tmp_path, model, file, "--n", "2", "--lr", "1e-3", "--limit", "5")
+    status, out, err = adapt(capsys, tmp_path, model, file, "--n", "2", "--limit", "5")
     assert status == 0, err
+    assert "One learning rate, 0.0003, since steps on free text are long; --lr 1e-4 3e-4 1e-3 tries three." in err
     assert "24 different, long labels are taken for free text" in err
     assert "ECE" not in out
     records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "records").iterdir()}
@@ -318,6 +319,7 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
         assert record["task"]["answer"] == "text"
         assert record["metrics"]["n"] == 5
         assert record["metrics"]["ece"] is None
+        assert record["lr"] in (None, 3e-4)
         assert 0 <= record["metrics"]["accuracy"] <= 1
     line = json.loads((tmp_path / "out" / "predictions" / "icl.jsonl").read_text().splitlines()[0])
     assert {"query", "response", "generated", "answer", "right_answer", "correct"} <= line.keys()

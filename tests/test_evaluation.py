@@ -5,7 +5,8 @@ import pytest
 import torch
 from pytest import approx
 
-from ia2.adapters import Adapter, LoRA, fresh_adapter
+from ia2.adapters.adapter import Adapter, fresh_adapter
+from ia2.adapters.kinds import LoRA
 from ia2.errors import InputError
 from ia2.evaluation import evaluate, evaluate_all
 from ia2.fewshot import prompt_text
@@ -141,14 +142,20 @@ def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, 
             )
 
 
-def test_adapters_that_cannot_share_a_bank_and_texts_are_evaluated_one_by_one(tiny_model, toy_task, toy_texts):
+def test_texts_of_adapters_that_are_asked_together_are_those_of_each_alone(tiny_model, toy_texts):
+    adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]
+    rows = toy_texts.evaluation
+    together = evaluate_all(tiny_model, rows, toy_texts, adapters, batch_size=2)
+    assert len({one.responses for one in together}) == 3
+    assert together == [evaluate(tiny_model, rows, toy_texts, adapter=adapter) for adapter in adapters]
+
+
+def test_adapters_that_cannot_share_a_bank_are_evaluated_one_by_one(tiny_model, toy_task):
     adapters = [random_adapter(tiny_model.network, 0), random_adapter(tiny_model.network, 1, rank=2)]
     found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters)
     assert [one.metrics() for one in found] == [
         evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter).metrics() for adapter in adapters
     ]
-    texts = evaluate_all(tiny_model, toy_texts.evaluation[:3], toy_texts, adapters[:1])
-    assert [len(one.responses) for one in texts] == [3]
 
 
 def random_adapter(network, seed, **lora):

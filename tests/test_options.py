@@ -13,7 +13,7 @@ OUT = {"out": Path("out")}
 def test_defaults_are_the_protocols():
     options = Adapt(**FILE, **OUT)
     assert options.method == "ia2-sft"
-    assert options.lr == (1e-4, 3e-4, 1e-3)
+    assert options.lr == ()
     assert options.compare
     assert Evaluate(**TASK).limit == 500
 

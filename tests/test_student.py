@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ia2.adapters import LoRA, fresh_adapter
+from ia2.adapters.adapter import fresh_adapter
+from ia2.adapters.kinds import LoRA
 from ia2.fewshot import FewShotSet
 from ia2.methods import ALIGN, FINE_TUNE
 from ia2.models.bank import Bank
+from ia2.models.forms import LowRank
 from ia2.student import Part, StageRows, gradient_step, losses, mean_losses
 from ia2.teacher import collect_targets
 
@@ -30,7 +32,7 @@ def bank_of(network, count):
         {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
         for _ in range(count)
     ]
-    bank = Bank(network, adapters, 1.0)
+    bank = Bank(network, adapters, LowRank(1.0))
     bank.values.requires_grad_(True)
     return bank
 
@@ -64,7 +66,7 @@ def test_stages_of_many_adapters_share_a_pass_and_nothing_else(tiny_model, few, 
     totals, _ = gradient_step(tiny_model.network, bank, parts)
     everyone = bank.values.grad.clone()
     for place, part in enumerate(parts):
-        alone = Bank(tiny_model.network, [bank.weights(place)], 1.0)
+        alone = Bank(tiny_model.network, [bank.weights(place)], LowRank(1.0))
         alone.values.requires_grad_(True)
         (loss,), _ = gradient_step(tiny_model.network, alone, [replace(part, adapter=0)])
         assert loss == pytest.approx(totals[place], rel=1e-5)

@@ -6,12 +6,14 @@ from peft import get_peft_model, set_peft_model_state_dict
 from torch.testing import assert_close
 
 from ia2 import training as training_module
-from ia2.adapters import LoRA, attached, fresh_adapter
+from ia2.adapters.adapter import attached, fresh_adapter
+from ia2.adapters.kinds import LoRA
 from ia2.course import Training
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, METHODS, SFT
 from ia2.models.bank import Bank
+from ia2.models.forms import LowRank
 from ia2.progress import Silent
 from ia2.randomness import generator
 from ia2.student import Part, StageRows, mean_losses, step_bytes
@@ -260,7 +262,7 @@ def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, ta
 
 def _bytes_of_one(model, few, targets):
     fresh = fresh_adapter(model.network, LoRA().configuration(model.network), few.seed)
-    bank = Bank(model.network, [fresh.weights], 1.0)
+    bank = Bank(model.network, [fresh.weights], LowRank(1.0))
     bank.values.requires_grad_(True)
     most = []
     for stage in (FINE_TUNE, ALIGN):

@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ia2.adapters import Adapter, LoRA
+    from ia2.adapters.adapter import Adapter
+    from ia2.adapters.kinds import LoRA
     from ia2.course import Training
     from ia2.errors import InputError
     from ia2.evaluation import evaluate
@@ -33,10 +34,10 @@ __all__ = [
 
 _HOMES = {
     "METHODS": "ia2.methods",
-    "Adapter": "ia2.adapters",
+    "Adapter": "ia2.adapters.adapter",
     "FewShotSet": "ia2.fewshot",
     "InputError": "ia2.errors",
-    "LoRA": "ia2.adapters",
+    "LoRA": "ia2.adapters.kinds",
     "Training": "ia2.course",
     "collect_targets": "ia2.teacher",
     "evaluate": "ia2.evaluation",

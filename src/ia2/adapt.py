@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ia2.adapters import Adapter, LoRA
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.kinds import AdapterKind, LoRA
 from ia2.analysis.similarity import ROWS, asim, response_attention
 from ia2.course import Training
 from ia2.evaluation import Evaluation, evaluate, evaluate_all
@@ -20,16 +21,16 @@ from ia2.progress import SILENT, Progress
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example
 from ia2.teacher import Targets, collect_targets
-from ia2.training import LEARNING_RATES, Plan, Trained, train_all
+from ia2.training import Plan, Trained, train_all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What is chosen for a whole adaptation; the defaults are PROTOCOL's."""
 
-    learning_rates: tuple[float, ...] = LEARNING_RATES
-    """Each is trained; the best by dev loss is kept."""
-    adapter: LoRA = field(default_factory=LoRA)
+    learning_rates: tuple[float, ...] = ()
+    """Each is trained; the best by dev loss is kept. By default the adapter's own."""
+    adapter: AdapterKind = field(default_factory=LoRA)
     """The adapter's kind and size."""
     training: Training = field(default_factory=Training)
     """How long and in which batches."""
@@ -104,7 +105,7 @@ class Adaptation:
         plans = [
             Plan(self.set, method, rate, self.targets() if method.needs_targets else None)
             for method in methods
-            for rate in self.settings.learning_rates
+            for rate in self.settings.learning_rates or self.settings.adapter.learning_rates
         ]
         trained = train_all(
             self.model,

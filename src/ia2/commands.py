@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ia2.adapt import Adaptation, Settings
-from ia2.adapters import Adapter
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.kinds import AdapterKind, LoRA
 from ia2.cache import check_absent_or_empty, folder_written_whole
 from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
@@ -22,6 +23,7 @@ from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
 from ia2.options import Adapt, Demo, Evaluate, Rescore, Source
+from ia2.progress import Progress
 from ia2.records import Record, task_record
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
@@ -63,7 +65,7 @@ def run_adapt(options: Adapt) -> None:
     for sentence in (*notes, describe_set(few_shot_set)):
         progress.say(sentence)
     settings = Settings(
-        learning_rates=options.lr,
+        learning_rates=options.lr or default_learning_rates(LoRA(), task, progress),
         label_scoring=options.label_scoring,
         memory=options.memory * 2**30 if options.memory is not None else None,
         ece=options.ece,
@@ -188,6 +190,16 @@ def default_n(options: Source, task: Task) -> int:
     if options.data is None:
         return TASK_TRAINING_ROWS
     return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
+
+
+def default_learning_rates(adapter: AdapterKind, task: Task, progress: Progress) -> tuple[float, ...]:
+    """The adapter's three; the middle one alone for free text, which is said."""
+    rates = adapter.learning_rates
+    if task.response_kind == "label":
+        return rates
+    every = " ".join(f"{rate:.0e}".replace("e-0", "e-") for rate in rates)
+    progress.say(f"One learning rate, {rates[1]:g}, since steps on free text are long; --lr {every} tries three.")
+    return (rates[1],)
 
 
 def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task, tuple[str, ...]]:

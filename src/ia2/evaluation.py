@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia2.adapters import Adapter, attached, bank_of
+from ia2.adapters.adapter import Adapter, attached, bank_of
 from ia2.fewshot import PromptTokenizer
 from ia2.generation import TextEvaluation, checked_prompts, generate
 from ia2.labels import LabelScores, LabelScoring, LabelTokens, score_labels
 from ia2.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
+from ia2.models.bank import Bank
 from ia2.models.batch import Layout, TokenSequence
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
@@ -102,6 +103,10 @@ def evaluate(
         InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
             for another model.
     """
+    bank = bank_of(model.network, [adapter]) if adapter is not None and not demonstrations else None
+    if bank is not None and layout == "packed":
+        asked = _asked_together(model, examples, task, bank, label_scoring, batch_size, progress, name)
+        return asked[0]
     text = task.response_kind == "text"
     tokenizer = PromptTokenizer.of(model, task)
     if text:
@@ -116,7 +121,7 @@ def evaluate(
         if text:
             return generate(
                 model, examples, task, prompts, prefill=shared, batch_size=batch_size or TEXT_BATCH, advance=advance
-            )
+            )[0]
         (scores,) = score_labels(
             model.network,
             prompts,
@@ -136,13 +141,13 @@ def evaluate_all(
     adapters: Sequence[Adapter],
     *,
     label_scoring: LabelScoring = "token",
-    batch_size: int = LABEL_BATCH,
+    batch_size: int | None = None,
     progress: Progress = SILENT,
     name: str = "evaluate",
 ) -> list[Evaluation]:
-    """What `evaluate` says of each adapter, all of them asked in the same forward passes where labels are scored.
+    """What `evaluate` says of each adapter, all of them asked in the same forward passes.
 
-    Adapters that can't share a bank, and responses of free text, are evaluated one after another.
+    Adapters that can't share a bank are evaluated one after another.
 
     Args:
         model: the model.
@@ -150,7 +155,7 @@ def evaluate_all(
         task: theirs.
         adapters: what is to be measured.
         label_scoring: as in `evaluate`.
-        batch_size: queries that all adapters are asked at once.
+        batch_size: queries that each adapter is asked at once; by default as in `evaluate`.
         progress: told which rows are done.
         name: what to call this phase.
 
@@ -158,22 +163,42 @@ def evaluate_all(
         InputError: as `evaluate`.
     """
     bank = bank_of(model.network, adapters)
-    if bank is None or task.response_kind == "text":
+    if bank is None:
         return [
             evaluate(model, examples, task, adapter=one, label_scoring=label_scoring, progress=progress, name=name)
             for one in adapters
         ]
+    return _asked_together(model, examples, task, bank, label_scoring, batch_size, progress, name)
+
+
+def _asked_together(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    task: Task,
+    bank: Bank,
+    label_scoring: LabelScoring,
+    batch_size: int | None,
+    progress: Progress,
+    name: str,
+) -> list[Evaluation]:
     tokenizer = PromptTokenizer.of(model, task)
-    labels = LabelTokens.of(task, tokenizer, label_scoring)
-    prompts = [tokenizer.sequence(row.query, row.response).prompt for row in examples]
-    with progress.phase(name, len(prompts) * len(bank)) as advance:
+    with progress.phase(name, len(examples) * len(bank)) as advance:
+        if task.response_kind == "text":
+            prompts = checked_prompts(tokenizer, examples, [()] * len(examples), task)
+            return [
+                *generate(
+                    model, examples, task, prompts, bank=bank, batch_size=batch_size or TEXT_BATCH, advance=advance
+                )
+            ]
+        labels = LabelTokens.of(task, tokenizer, label_scoring)
+        prompts = [tokenizer.sequence(row.query, row.response).prompt for row in examples]
         scores = score_labels(
             model.network,
             prompts,
             labels,
             bank=bank,
-            batch_size=batch_size,
-            advance=lambda done: advance(done * len(adapters)),
+            batch_size=batch_size or LABEL_BATCH,
+            advance=lambda done: advance(done * len(bank)),
         )
     return [LabelEvaluation(_predictions(examples, labels, one, tokenizer), label_scoring) for one in scores]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ia2.fewshot import PromptTokenizer, prompt_text
 from ia2.metrics import Binning, accuracy, bootstrap_interval
+from ia2.models.bank import Bank
 from ia2.models.decoding import Decoded, decode
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, Prefill
@@ -125,6 +126,8 @@ def continued(
     task: Task,
     *,
     prefill: Prefill = NO_PREFILL,
+    bank: Bank | None = None,
+    adapters: Sequence[int] = (),
     batch_size: int,
     record: bool = False,
 ) -> Iterator[tuple[int, Decoded]]:
@@ -140,6 +143,8 @@ def continued(
         end_tokens=model.end_tokens,
         stops=stops_at(tokenizer, task.stop),
         prefill=prefill,
+        bank=bank,
+        adapters=adapters,
         batch_size=batch_size,
         record=record,
     )
@@ -151,27 +156,48 @@ def generate(
     task: Task,
     prompts: Sequence[tuple[int, ...]],
     *,
-    prefill: Prefill,
+    prefill: Prefill = NO_PREFILL,
+    bank: Bank | None = None,
     batch_size: int,
     advance: Callable[[int], None],
-) -> TextEvaluation:
-    """Continue each prompt and judge what comes.
+) -> list[TextEvaluation]:
+    """Continue each prompt with each adapter of a bank, and judge what comes.
 
     Args:
         model: the model, an adapter attached to it or not.
         examples: the rows, in the order of the prompts.
         task: says how long a response may get, what ends it, and how its answer is found.
         prompts: tokens of each prompt, a shared prefix included.
-        prefill: keys and values of that prefix.
-        batch_size: prompts that are continued at once.
-        advance: told how many rows are newly done.
+        prefill: keys and values of that prefix, as the network alone computes them.
+        bank: the adapters; without one the network continues as it is.
+        batch_size: prompts that each adapter continues at once.
+        advance: told how many responses are newly done.
+
+    Returns:
+        The responses with each adapter, in the bank's order; one evaluation without a bank.
     """
     tokenizer = PromptTokenizer.of(model, task)
+    count = len(bank) if bank is not None else 1
     found: dict[int, Response] = {}
-    for index, decoded in continued(model, prompts, task, prefill=prefill, batch_size=batch_size):
+    for number, decoded in continued(
+        model,
+        list(prompts) * count,
+        task,
+        prefill=prefill,
+        bank=bank,
+        adapters=[adapter for adapter in range(count) for _ in prompts],
+        batch_size=batch_size * count,
+    ):
+        index = number % len(prompts)
         row = examples[index]
         text = tokenizer.continuation(prompts[index], decoded.tokens)
         cut = text.partition(task.stop)[0] if task.stop else text
-        found[index] = Response.judged(row.query, row.response, cut, decoded.ending, task.answer)
+        found[number] = Response.judged(row.query, row.response, cut, decoded.ending, task.answer)
         advance(1)
-    return TextEvaluation(tuple(found[index] for index in range(len(prompts))), task.answer)
+    return [
+        TextEvaluation(
+            tuple(found[adapter * len(prompts) + index] for index in range(len(prompts))),
+            task.answer,
+        )
+        for adapter in range(count)
+    ]

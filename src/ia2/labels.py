@@ -1,7 +1,6 @@
 """A task's labels as a model sees them: their tokens, and how likely each is after a prompt."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -122,13 +121,15 @@ def score_labels(
         sequences = [
             TokenSequence(prompts[index], response) for _ in adapters for index in indices for response in responses
         ]
-        rows, adapter_of_row = None, None
         if bank is not None:
             own = [adapter for adapter in adapters for _ in range(len(indices) * len(responses))]
             rows, groups = shared_rows(sequences, own)
             adapter_of_row = torch.tensor(groups, device=network.device)
-        batch = lay_out(sequences, layout=layout, rows=rows, skip=len(prefill.tokens), device=network.device)
-        with bank.attached(adapter_of_row) if bank is not None else nullcontext():
+            batch = lay_out(sequences, rows=rows, device=network.device)
+            with bank.reading(batch, adapter_of_row) as (batch, cache):
+                logits = response_logits(network, batch, cache)
+        else:
+            batch = lay_out(sequences, layout=layout, skip=len(prefill.tokens), device=network.device)
             logits = response_logits(network, batch, prefill.cache(batch.input_ids.shape[0]))
         scores = logits.log_softmax(-1)
         place = (slice(None), indices)

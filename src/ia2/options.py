@@ -76,8 +76,9 @@ class Adapt(Source):
     """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
     method: str = "ia2-sft"
     """sft, ia2 or ia2-sft."""
-    lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
-    """Learning rates; the best by dev loss is kept."""
+    lr: tuple[float, ...] = ()
+    """Learning rates; the best by dev loss is kept (default: 1e-4 3e-4 1e-3; 3e-4 alone where responses are free text,
+    whose steps take far longer)."""
     memory: float | None = None
     """GiB that training may take beyond the model (default: what is free, less a tenth)."""
     compare: bool = True

@@ -112,18 +112,22 @@ def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = 
     stages = [part.stage for part in parts for _ in part.indices]
     rows, adapters = shared_rows(sequences, [part.adapter for part in parts for _ in part.indices])
     batch = lay_out(sequences, rows=rows, device=network.device)
+    adapter_of_row = torch.tensor(adapters, device=network.device)
     aligned, answering = (
         batch.of(torch.tensor([what in stage.objective.reads for stage in stages])) for what in ("attention", "logits")
     )
     logits = None
     with (
-        bank.attached(torch.tensor(adapters, device=network.device)) if bank is not None else nullcontext(),
+        bank.reading(answering, adapter_of_row) if bank is not None else nullcontext((answering, None)) as (
+            read,
+            cache,
+        ),
         record_attention(network, aligned.at) if len(aligned.example) else nullcontext() as recorded,
     ):
         if len(answering.example):
-            logits = response_logits(network, answering)
+            logits = response_logits(network, read, cache)
         else:
-            forward(network, batch)
+            forward(network, read, cache)
     attention = recorded.stacked() if recorded is not None else None
     values = torch.zeros(len(sequences), device=network.device)
     for objective in dict.fromkeys(stage.objective for stage in stages):

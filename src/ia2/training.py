@@ -9,20 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ia2.adapters import Adapter, LoRA, fresh_adapter
+from ia2.adapters.adapter import Adapter, fresh_adapter
+from ia2.adapters.kinds import AdapterKind, LoRA, form_of
 from ia2.course import Course, StageHistory, Training
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
 from ia2.methods import Method, Stage
 from ia2.models.bank import Adam, Bank
+from ia2.models.forms import Form
 from ia2.models.load import LanguageModel
 from ia2.models.memory import free_bytes
 from ia2.progress import SILENT, Progress
 from ia2.student import Part, StageRows, gradient_step, step_bytes
 from ia2.teacher import Targets
-
-LEARNING_RATES = (1e-4, 3e-4, 1e-3)
-"""What the paper tries for LoRA."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def train(
     *,
     learning_rate: float,
     targets: Targets | None = None,
-    adapter: LoRA = LoRA(),  # noqa: B008 - a frozen value
+    adapter: AdapterKind = LoRA(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008 - a frozen value
     done: StagesDone | None = None,
     progress: Progress = SILENT,
@@ -103,7 +102,7 @@ def train_all(
     model: LanguageModel,
     plans: Sequence[Plan],
     *,
-    adapter: LoRA = LoRA(),  # noqa: B008 - a frozen value
+    adapter: AdapterKind = LoRA(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008 - a frozen value
     done: StagesDone | None = None,
     memory: float | None = None,
@@ -131,6 +130,8 @@ def train_all(
     """
     done = {} if done is None else done
     configuration = adapter.configuration(model.network)
+    form = form_of(configuration)
+    assert form is not None, "every kind of adapter has a form"
     for count in range(1, max((len(plan.method.stages) for plan in plans), default=0) + 1):
         due: dict[StagesKey, _Job] = {}
         for plan in plans:
@@ -145,17 +146,16 @@ def train_all(
         if due:
             one = next(iter(due))
             name = f"stage {count} at {one[2]:g}" if len(due) == 1 else f"stage {count} of {len(due)} adapters"
-            scaling = adapter.alpha / adapter.rank
-            size = _bank_size(model, list(due.values()), scaling, memory, progress)
+            size = _bank_size(model, list(due.values()), form, memory, progress)
             for first in range(0, len(due), size):
                 keys = list(due)[first : first + size]
                 jobs = [due[key] for key in keys]
-                done |= dict(zip(keys, _train_bank(model, jobs, scaling, training, name, progress), strict=True))
+                done |= dict(zip(keys, _train_bank(model, jobs, form, training, name, progress), strict=True))
     return [done[plan.until(len(plan.method.stages))] for plan in plans]
 
 
 def _bank_size(
-    model: LanguageModel, jobs: Sequence["_Job"], scaling: float, memory: float | None, progress: Progress
+    model: LanguageModel, jobs: Sequence["_Job"], form: Form, memory: float | None, progress: Progress
 ) -> int:
     """How many of these adapters can be trained together in the memory there is; one at the least."""
     if len(jobs) == 1:
@@ -166,7 +166,7 @@ def _bank_size(
         part = _longest_batch(job)
         if part.stage not in largest or part.tokens > largest[part.stage].tokens:
             largest[part.stage] = part
-    bank = Bank(model.network, [jobs[0].start.adapter.weights], scaling)
+    bank = Bank(model.network, [jobs[0].start.adapter.weights], form)
     bank.values.requires_grad_(True)
     most = max(step_bytes(model.network, bank, part) for part in largest.values())
     size = max(1, min(len(jobs), int(budget // most)))
@@ -197,11 +197,11 @@ class _Job:
 
 
 def _train_bank(
-    model: LanguageModel, jobs: Sequence[_Job], scaling: float, training: Training, name: str, progress: Progress
+    model: LanguageModel, jobs: Sequence[_Job], form: Form, training: Training, name: str, progress: Progress
 ) -> list[Trained]:
     """Train a stage of every job, each until its own course is over; who is over leaves the bank."""
     network = model.network
-    bank = Bank(network, [job.start.adapter.weights for job in jobs], scaling)
+    bank = Bank(network, [job.start.adapter.weights for job in jobs], form)
     bank.values.requires_grad_(True)
     optimiser = Adam(bank.values.detach(), [job.start.learning_rate for job in jobs])
     kept: dict[int, Trained] = {}

@@ -10,7 +10,7 @@ from conftest import REAL
 from peft import PeftModel
 
 from ia2 import cli
-from ia2.adapters import Adapter, attached
+from ia2.adapters.adapter import Adapter, attached
 from ia2.course import Training
 from ia2.evaluation import evaluate
 from ia2.fewshot import FewShotSet, PromptTokenizer

@@ -1,6 +1,7 @@
 """How like in-context learning a model processes queries: asim, layer by layer (section 2, Figure 2)."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ia2.adapters import Adapter, attached
+from ia2.adapters.adapter import Adapter, attached, bank_of
 from ia2.fewshot import PromptTokenizer
 from ia2.metrics import bootstrap_interval, cosine_similarity
 from ia2.models.attention import record_attention
 from ia2.models.batch import by_length, forward, lay_out
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import prefill, shared_tokens
+from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
 from ia2.tasks.task import Example, Task
 
 ROWS = 100
@@ -63,12 +64,22 @@ def response_attention(
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
     outputs: list[Tensor] = [torch.empty(0)] * len(sequences)
-    with attached(model.network, adapter):
-        shared = prefill(model.network, shared_tokens(sequences))
+    network = model.network
+    bank = bank_of(network, [adapter]) if adapter is not None else None
+    with attached(network, adapter if bank is None else None):
+        shared = prefill(network, shared_tokens(sequences)) if bank is None else NO_PREFILL
         for indices in by_length(sequences, batch_size):
-            batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=model.network.device)
-            with record_attention(model.network, batch.at, detach=True) as attention:
-                forward(model.network, batch, shared.cache(batch.input_ids.shape[0]))
+            batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=network.device)
+            rows = batch.input_ids.shape[0]
+            own = torch.zeros(rows, dtype=torch.long, device=network.device)
+            with (
+                bank.reading(batch, own) if bank is not None else nullcontext((batch, shared.cache(rows))) as (
+                    read,
+                    cache,
+                ),
+                record_attention(network, batch.at, detach=True) as attention,
+            ):
+                forward(network, read, cache)
             stacked = attention.stacked()
             for place, index in enumerate(indices):
                 outputs[index] = stacked[:, batch.example == place].cpu()

@@ -1,7 +1,7 @@
-"""A bank: many low-rank adapters over one frozen network, run and trained in one forward and backward pass.
+"""A bank: many adapters over one frozen network, run and trained in one forward and backward pass.
 
-Each row of a batch belongs to one adapter. The adapters' factors are stacked on a first axis, so that a projection's
-update is one batched product with A and one with B, whatever the number of adapters.
+Each row of a batch belongs to one adapter. The adapters' tensors are stacked on a first axis, so that what they do to a
+module is a few batched products, whatever their number.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,40 +11,46 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
+
+from ia2.models.batch import Batch
+from ia2.models.forms import Form, Values
 
 PREFIX = "base_model.model."
-FACTOR_A, FACTOR_B = ".lora_A.weight", ".lora_B.weight"
 
 
 class Bank:
-    """K adapters of one rank on the same modules; their values are one matrix with a row for each adapter."""
+    """K adapters of one form on the same modules; their values are one matrix with a row for each adapter."""
 
-    def __init__(self, network: PreTrainedModel, adapters: Sequence[Mapping[str, Tensor]], scaling: float) -> None:
+    def __init__(self, network: PreTrainedModel, adapters: Sequence[Mapping[str, Tensor]], form: Form) -> None:
         """Stack adapters.
 
         Args:
             network: the frozen model.
-            adapters: each adapter's factors, named and shaped as in PEFT's file; all of the same names and shapes.
-            scaling: what an update is multiplied by (alpha / rank).
+            adapters: each adapter's tensors, named and shaped as in PEFT's file; all of the same names and shapes.
+            form: what they do.
 
         Raises:
-            ValueError: there are no adapters, their names or shapes differ, or they are none of LoRA's.
+            ValueError: there are no adapters, their names or shapes differ, or they are not of this form.
         """
-        self.network, self.scaling = network, scaling
+        self.network, self.form = network, form
         self.shapes = {name: tensor.shape for name, tensor in adapters[0].items()} if adapters else {}
         if not self.shapes or any({n: t.shape for n, t in one.items()} != self.shapes for one in adapters):
             raise ValueError("a bank needs adapters of the same names and shapes, at least one")
-        if any(not name.endswith((FACTOR_A, FACTOR_B)) for name in self.shapes):
-            raise ValueError("a bank stacks the two factors of LoRA, and nothing else")
         flat = [torch.cat([one[name].reshape(-1) for name in self.shapes]) for one in adapters]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
-        """Every adapter's factors end to end; what an optimiser changes."""
-        self.modules = {
-            name.removesuffix(FACTOR_A): network.get_submodule(name.removesuffix(FACTOR_A).removeprefix(PREFIX))
-            for name in self.shapes
-            if name.endswith(FACTOR_A)
+        """Every adapter's tensors end to end; what an optimiser changes."""
+        self._places = {name: self._place(name) for name in self.shapes}
+        self._modules = {
+            path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
         }
+
+    def _place(self, name: str) -> tuple[str, str]:
+        """The module that a tensor belongs to, and what it is there."""
+        suffix = next((suffix for suffix in self.form.suffixes if name.endswith(suffix)), None)
+        if suffix is None:
+            raise ValueError(f"a bank of the form {self.form} has no tensor {name}")
+        return name.removesuffix(suffix).removesuffix(".").removeprefix(PREFIX), suffix
 
     def __len__(self) -> int:
         """How many adapters there are."""
@@ -56,7 +62,7 @@ class Bank:
         self.values = self.values.detach()[list(indices)].requires_grad_(trained)
 
     def weights(self, index: int) -> dict[str, Tensor]:
-        """A copy of one adapter's factors on the CPU, named as in PEFT's file."""
+        """A copy of one adapter's tensors on the CPU, named as in PEFT's file."""
         return self.named(self.values[index].detach())
 
     def named(self, values: Float[Tensor, " values"]) -> dict[str, Tensor]:
@@ -67,36 +73,95 @@ class Bank:
             for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         }
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that stand before every text, in the cache that `prefix` gives."""
+        return self.form.virtual_tokens
+
+    def prefix(self, adapter_of_row: Int[Tensor, " rows"]) -> Cache | None:
+        """Keys and values of the virtual tokens, each row's with its own adapter; None where there are none."""
+        if not self.virtual_tokens:
+            return None
+        (values,) = self._by_module(self.values).values()
+        made = self.form.cache(self.network, values)
+        assert made is not None, "a form with virtual tokens has a cache of them"
+        made.batch_select_indices(adapter_of_row)
+        return made
+
     @contextmanager
-    def attached(self, adapter_of_row: Int[Tensor, " rows"] | None = None) -> Iterator[None]:
+    def attached(
+        self, adapter_of_row: Int[Tensor, " rows"] | None = None, *, one_token: bool = False
+    ) -> Iterator[None]:
         """Run the network with the adapters; it is as it was when the block is left.
 
         Args:
             adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
+            one_token: rows have one token each, as in decoding. The rows of an adapter then form one group, where
+                otherwise each row is a group with a copy of its adapter's tensors; the outcome is the same.
         """
-        values = self.values if adapter_of_row is None else self.values[adapter_of_row]
-        # one split has one gradient, where as many slices would each make one of the whole
-        parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()], dim=1)
-        factors = {
-            name: part.view(len(values), *shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
-        }
-
-        def update(a: Float[Tensor, "rows rank inputs"], b: Float[Tensor, "rows outputs rank"]) -> Any:
-            def add(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-                low = torch.bmm(arguments[0].to(a.dtype), a.transpose(1, 2))
-                return torch.baddbmm(output.to(b.dtype), low, b.transpose(1, 2), alpha=self.scaling).to(output.dtype)
-
-            return add
-
+        if self.virtual_tokens:
+            yield
+            return
+        if adapter_of_row is None:
+            adapter_of_row = torch.arange(len(self), device=self.values.device)
+        groups = _Groups(adapter_of_row, len(self)) if one_token else None
+        by_module = self._by_module(self.values if groups else self.values[adapter_of_row])
         handles = [
-            module.register_forward_hook(update(factors[name + FACTOR_A], factors[name + FACTOR_B]))
-            for name, module in self.modules.items()
+            module.register_forward_hook(self._hook(by_module[path], groups)) for path, module in self._modules.items()
         ]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextmanager
+    def reading(self, batch: Batch, adapter_of_row: Int[Tensor, " rows"]) -> Iterator[tuple[Batch, Cache | None]]:
+        """Run the network on a batch with the adapters: gives the batch and the cache to run it with."""
+        cache = self.prefix(adapter_of_row)
+        with self.attached(adapter_of_row):
+            yield batch.behind(self.virtual_tokens), cache
+
+    def _by_module(self, values: Float[Tensor, "groups values"]) -> dict[str, Values]:
+        # one split has one gradient, where as many slices would each make one of the whole
+        parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()], dim=1)
+        found: dict[str, dict[str, Tensor]] = {path: {} for path in self._modules}
+        for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
+            path, suffix = self._places[name]
+            found[path][suffix] = part.view(len(values), *shape)
+        return dict(found)
+
+    def _hook(self, values: Values, groups: "_Groups | None") -> Any:
+        def update(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            inputs = arguments[0].to(torch.float32)
+            before = output.to(torch.float32)
+            if groups is None:
+                return self.form.update(module, inputs, before, values).to(output.dtype)
+            after = self.form.update(module, groups.gathered(inputs), groups.gathered(before), values)
+            return groups.scattered(after).to(output.dtype)
+
+        return update
+
+
+class _Groups:
+    """The rows of one token that share an adapter, side by side as the tokens of one group each."""
+
+    def __init__(self, adapter_of_row: Int[Tensor, " rows"], adapters: int) -> None:
+        own = torch.nn.functional.one_hot(adapter_of_row, adapters)
+        place = (own.cumsum(0) * own).sum(1) - 1
+        size = int(own.sum(0).max())
+        self.at = adapter_of_row * size + place
+        self.rows = torch.zeros(adapters * size, dtype=torch.long, device=own.device)
+        self.rows[self.at] = torch.arange(len(own), device=own.device)
+        self.shape = (adapters, size)
+
+    def gathered(self, values: Float[Tensor, "rows 1 n"]) -> Float[Tensor, "adapters size n"]:
+        """The rows in groups; a group with fewer rows than others is filled up with any."""
+        return values[self.rows, 0].view(*self.shape, -1)
+
+    def scattered(self, values: Float[Tensor, "adapters size n"]) -> Float[Tensor, "rows 1 n"]:
+        """The rows in their own order."""
+        return values.flatten(0, 1)[self.at, None]
 
 
 class Adam:

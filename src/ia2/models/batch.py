@@ -65,6 +65,10 @@ class Batch:
     """The token that each of those positions is to predict."""
     sequences: int
 
+    def behind(self, tokens: int) -> "Batch":
+        """The same batch with so many more tokens before every sequence, which a cache holds."""
+        return replace(self, position_ids=self.position_ids + tokens) if tokens else self
+
     def of(self, examples: Bool[Tensor, " examples"]) -> "Batch":
         """The same batch with the response positions of some examples only, which keep their indices."""
         own = examples.to(self.example.device)[self.example]

@@ -5,17 +5,19 @@ one prefill, and a row that has stopped costs as much there as one that goes on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ia2.models.attention import record_attention
+from ia2.models.bank import Bank
 from ia2.models.batch import Batch, Keys, Positions, TokenSequence, by_length, lay_out, response_logits, shared_keys
+from ia2.models.growing import growing
 from ia2.models.prefix import NO_PREFILL, Prefill
 
 
@@ -37,7 +39,7 @@ class _Row:
 
     index: int
     length: int
-    """Tokens of the prompt."""
+    """Tokens of the prompt, virtual ones counted."""
     tokens: list[int] = field(default_factory=list)
     attention: list[Float[Tensor, "layers hidden"]] = field(default_factory=list)
 
@@ -55,6 +57,8 @@ def decode(
     end_tokens: frozenset[int],
     stops: Callable[[Sequence[int]], bool] = lambda tokens: False,
     prefill: Prefill = NO_PREFILL,
+    bank: Bank | None = None,
+    adapters: Sequence[int] = (),
     batch_size: int = 16,
     record: bool = False,
 ) -> Iterator[tuple[int, Decoded]]:
@@ -69,23 +73,36 @@ def decode(
         most_tokens: tokens that are decoded at the most.
         end_tokens: any of these ends a response.
         stops: told all tokens decoded so far, says whether they hold what ends a response.
-        prefill: keys and values of the prompts' shared prefix.
+        prefill: keys and values of the prompts' shared prefix, as the network alone computes them.
+        bank: adapters that continue prompts, each its own.
+        adapters: which of them continues each prompt.
         batch_size: prompts that are continued at once.
         record: whether to keep attention outputs; those of one batch are held at a time.
 
     Yields:
         The index of a prompt and what was decoded after it, in the order in which they are finished.
     """
+    if bank is not None and prefill.tokens:
+        raise ValueError("adapters read the whole prompt: no prefill can be shared with a bank")
     sequences = [TokenSequence(prompt, (0,)) for prompt in prompts]
     for indices in by_length(sequences, batch_size):
-        rows = [_Row(index, len(prompts[index])) for index in indices]
+        virtual = bank.virtual_tokens if bank is not None else 0
+        rows = [_Row(index, virtual + len(prompts[index])) for index in indices]
         batch = lay_out(
             [sequences[index] for index in indices], layout="right", skip=len(prefill.tokens), device=network.device
         )
-        cache = prefill.cache(len(rows)) or DynamicCache()
-        cached, owner = shared_keys(batch, len(prefill.tokens)), batch.example
+        cache = prefill.cache(len(rows))
+        if bank is not None:
+            cache = bank.prefix(torch.tensor([adapters[row.index] for row in rows], device=network.device))
+            batch = batch.behind(virtual)
+        cache = growing(cache)
+        cached, owner = shared_keys(batch, cache.get_seq_length()), batch.example
         while rows:
-            with record_attention(network, batch.at, detach=True) if record else nullcontext() as recorded:
+            attached: AbstractContextManager[None] = nullcontext()
+            if bank is not None:
+                own = torch.tensor([adapters[row.index] for row in rows], device=network.device)
+                attached = bank.attached(own, one_token=batch.input_ids.shape[1] == 1)
+            with attached, record_attention(network, batch.at, detach=True) if record else nullcontext() as recorded:
                 chosen = response_logits(network, batch, cache, cached).argmax(-1)
             outputs = recorded.stacked() if recorded is not None else None
             cached = cached.followed_by(batch)

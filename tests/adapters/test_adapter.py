@@ -4,7 +4,8 @@ from conftest import tiny_network
 from peft import PeftModel
 from torch.testing import assert_close
 
-from ia2.adapters import Adapter, LoRA, attached, fresh_adapter, weights_of
+from ia2.adapters.adapter import Adapter, attached, fresh_adapter, weights_of
+from ia2.adapters.kinds import LoRA
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence, lay_out, response_logits
 

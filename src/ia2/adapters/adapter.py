@@ -1,5 +1,6 @@
-"""Adapters: from names to PEFT configurations, attached to a network for a while, kept in memory or on disk."""
+"""An adapter in memory: written and read in PEFT's format, attached to a network for a while, stacked in a bank."""
 
+import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,60 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
+from ia2.adapters.kinds import form_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
-from ia2.models.attention import Projection, projection_names
 from ia2.models.bank import Bank
+from ia2.models.forms import LearnedPrefix
+from ia2.models.prefix import prefill
 from ia2.randomness import derived_seed
 
 CONFIGURATION_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoRA:
-    """Low-rank updates of attention projections (Hu et al. 2021); the defaults are the paper's (appendix B)."""
-
-    rank: int = 8
-    """Rank of each update."""
-    alpha: int = 8
-    """The update is scaled by alpha / rank."""
-    modules: tuple[Projection, ...] = ("query", "key", "output")
-    """Which projections are updated."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1 or not self.modules:
-            raise InputError(f"LoRA: rank {self.rank}, alpha {self.alpha}, modules {self.modules}: all must be given.")
-
-    def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
-        names = projection_names(network, self.modules)
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=0.0,
-            bias="none",
-            task_type="CAUSAL_LM",
-            target_modules=_shortest(names, network),
-            fan_in_fan_out=isinstance(network.get_submodule(names[0]), Conv1D),
-        )
-
-    def as_record(self, path: str | None) -> dict[str, Any]:
-        """What a record says of an adapter of this kind that lies at `path`."""
-        return {"kind": "lora", "rank": self.rank, "alpha": self.alpha, "modules": list(self.modules), "path": path}
-
-
-def _shortest(names: list[str], network: PreTrainedModel) -> list[str]:
-    # servers such as vLLM expect short names; they serve only where no module outside the attention block shares them
-    short = sorted({name.rpartition(".")[2] for name in names})
-    matched = {name for name, _ in network.named_modules() if name.rpartition(".")[2] in short}
-    return short if matched == set(names) else names
+OTHER_MODULES = "the adapter doesn't fit this model: it names other layers or modules."
+OTHER_SHAPES = "the adapter doesn't fit this model: its matrices have other shapes."
 
 
 @dataclass(frozen=True)
@@ -109,19 +73,35 @@ class Adapter:
 
 
 def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int) -> Adapter:
-    """An untrained adapter, the same for the same seed; it leaves the network's outputs as they are.
+    """An untrained adapter, the same for the same seed; on modules it leaves the network's outputs as they are.
+
+    Virtual tokens are at first words drawn by chance: their embeddings, or their keys and values.
 
     Args:
         network: what it is to be attached to.
         configuration: its kind and size.
         seed: the set's seed, so that every method and learning rate of a set starts from the same adapter.
+
+    Raises:
+        InputError: the network has no such modules.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "adapter"))
-        model = peft_model(network, configuration)
-        adapter = weights_of(model)
-        model.unload()
-    return adapter
+        form = form_of(configuration)
+        if form is None or not form.virtual_tokens:
+            model = peft_model(network, configuration)
+            adapter = weights_of(model)
+            model.unload()
+            return adapter
+        embeddings = network.get_input_embeddings()
+        words = torch.randint(embeddings.weight.shape[0], (form.virtual_tokens,))
+    if isinstance(form, LearnedPrefix):
+        values = LearnedPrefix.flat(prefill(network, words.tolist()).states)
+    else:
+        values = embeddings(words.to(network.device)).detach()
+    configuration = copy.copy(configuration)
+    configuration.base_model_name_or_path = network.name_or_path
+    return Adapter(configuration, {"prompt_embeddings": values.to("cpu", torch.float32)})
 
 
 def weights_of(model: PeftModel) -> Adapter:
@@ -133,36 +113,44 @@ def weights_of(model: PeftModel) -> Adapter:
 
 
 def peft_model(network: PreTrainedModel, configuration: PeftConfig) -> PeftModel:
-    """PEFT's model of a network with a new adapter injected; `unload` takes it out again."""
+    """PEFT's model of a network with a new adapter injected; `unload` takes it out again.
+
+    Raises:
+        InputError: the network has no modules of the names that the configuration gives.
+    """
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.24 for an attribute that was renamed
         warnings.filterwarnings(
             "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning, r"transformers\.modeling_utils"
         )
-        return get_peft_model(network, configuration)
+        try:
+            return get_peft_model(network, configuration)
+        except ValueError as error:
+            raise InputError(f"the adapter doesn't fit this model: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager
 def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[PeftModel | None]:
-    """Run the network with a frozen adapter; it is as it was when the block is left (None attaches nothing).
+    """Run the network with a frozen adapter in PEFT's hands; it is as it was when the block is left (None: no adapter).
+
+    For adapters of kinds that no bank knows, and for comparison with those that it does.
 
     Raises:
-        InputError: the adapter was made for another model.
+        InputError: the adapter was made for another model, or it isn't one on modules.
     """
     if adapter is None:
         yield None
         return
-    try:
-        model = peft_model(network, adapter.configuration)
-    except ValueError as error:
-        raise InputError(f"the adapter doesn't fit this model: {str(error).splitlines()[0]}") from error
+    if adapter.configuration.is_prompt_learning:
+        raise InputError(f"adapters of PEFT's kind {adapter.as_record(None)['kind']} can't be run here.")
+    model = peft_model(network, adapter.configuration)
     try:
         try:
             loaded = set_peft_model_state_dict(model, dict(adapter.weights))
         except RuntimeError as error:
-            raise InputError("the adapter doesn't fit this model: its matrices have other shapes.") from error
+            raise InputError(OTHER_SHAPES) from error
         if loaded.unexpected_keys or any("lora_" in key or "ia3_" in key for key in loaded.missing_keys):
-            raise InputError("the adapter doesn't fit this model: it names other layers or modules.")
+            raise InputError(OTHER_MODULES)
         model.requires_grad_(False)
         yield model.eval()
     finally:
@@ -170,24 +158,23 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
 
 
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
-    """The adapters as a bank; None where they can't be stacked: not LoRA, of different sizes, or none at all.
+    """The adapters as a bank; None where they can't be stacked: of different forms or sizes, or of one no bank knows.
 
     Raises:
         InputError: the adapters were made for another model.
     """
-    if not adapters or any(not isinstance(one.configuration, LoraConfig) for one in adapters):
+    forms = {form_of(adapter.configuration) for adapter in adapters}
+    shapes = [_shapes(adapter) for adapter in adapters]
+    form = forms.pop() if len(forms) == 1 else None
+    if form is None or any(other != shapes[0] for other in shapes):
         return None
-    first = adapters[0]
-    alike = all(
-        {name: tensor.shape for name, tensor in one.weights.items()}
-        == {name: tensor.shape for name, tensor in first.weights.items()}
-        and one.configuration.lora_alpha == first.configuration.lora_alpha
-        and not (one.configuration.use_dora or one.configuration.use_rslora or one.configuration.bias != "none")
-        for one in adapters
-    )
-    if not alike:
-        return None
-    try:
-        return Bank(network, [one.weights for one in adapters], first.configuration.lora_alpha / first.configuration.r)
-    except AttributeError as error:
-        raise InputError("the adapters don't fit this model: they name other layers or modules.") from error
+    expected = _shapes(fresh_adapter(network, copy.deepcopy(adapters[0].configuration), 0))
+    if expected.keys() != shapes[0].keys():
+        raise InputError(OTHER_MODULES)
+    if expected != shapes[0]:
+        raise InputError(OTHER_SHAPES)
+    return Bank(network, [one.weights for one in adapters], form)
+
+
+def _shapes(adapter: Adapter) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in adapter.weights.items()}

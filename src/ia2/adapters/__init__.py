@@ -1,0 +1,1 @@
+"""Adapters: their kinds, and one of them in memory, on disk or at work."""
