@@ -165,7 +165,7 @@ class Benchmarks:
         network = plain.with_adapter(self.model.network, start)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_("lora_" in name)
-        student = plain.Student(network, rows.train, rows.dev, aligned="attention" in stage.objective.reads)
+        student = plain.Student(network, rows.train, rows.dev, aligned="attention" in stage.objective.student)
         student.train(rate, few.seed, STEPS)
         weights = {
             name: parameter.detach().clone()

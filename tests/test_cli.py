@@ -9,6 +9,7 @@ from conftest import byte_level_tokenizer, tiny_network
 from peft import PeftModel
 
 from ia2 import cli, commands
+from ia2.methods import METHODS
 
 THINGS = ["film", "room", "train", "soup", "book", "song", "walk", "shop", "play", "game"]
 ROWS = [
@@ -125,6 +126,71 @@ def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, fil
     assert "adapter" in out
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("lora", "--rank", "2", "--dora"),
+        ("lora", "--rslora"),
+        ("ia3",),
+        ("prompt", "--virtual-tokens", "3"),
+        ("prefix",),
+        ("full",),
+    ],
+    ids=" ".join,
+)
+def test_every_adapter_is_trained_saved_and_measured_again(capsys, tmp_path, model, file, flags):
+    others = [(f"the {thing} was dull and slow", "0") for thing in THINGS]
+    more = ("--eval-data", write_csv(tmp_path / "others.csv", others), "--no-compare", "--n", "8", "--lr", "1e-2")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more, "--adapter", *flags)
+    assert status == 0, err
+    made = json.loads((tmp_path / "out" / "records" / "ia2-sft.json").read_text())
+    assert made["adapter"]["kind"] == flags[0]
+    rows = write_csv(tmp_path / "again.csv", [*others, ("the sea was wide", "1")])
+    evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data", rows)
+    status, _, err = run(capsys, *evaluate, "--out", tmp_path / "record.json")
+    assert status == 0, err
+    files = (tmp_path / "out" / "predictions" / "ia2-sft.jsonl", tmp_path / "record.predictions.jsonl")
+    told, again = ([json.loads(line) for line in path.read_text().splitlines()] for path in files)
+    assert len(again) == len(told) + 1
+    for one, other in zip(told, again, strict=False):
+        assert one["predicted"] == other["predicted"]
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("sft", "ia2", "ia2-sft")])
+def test_every_method_is_trained_and_recorded(capsys, tmp_path, model, file, method):
+    more = ("--no-compare", "--n", "4", "--lr", "1e-3", "--method", method)
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 0, err
+    record = json.loads((tmp_path / "out" / "records" / f"{method}.json").read_text())
+    assert (record["method"], len(record["stages"])) == (method, len(METHODS[method].stages))
+    assert record["lr"] == (None if method == "ia2-solved" else 1e-3)
+    assert [one["beta"] for one in record["options"]["tried"]] == (
+        [0.001, 0.01, 0.05, 0.5] if "+" in method else [None]
+    )
+    assert record["options"]["beta"] in (None, 0.001, 0.01, 0.05, 0.5)
+
+
+def test_a_method_of_ones_own_and_other_responses(capsys, tmp_path, model, file):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: upper\nstages: [{objective: align-attention, layers: 1-2, error: cosine, epochs: 1}]")
+    status, _, err = adapt(capsys, tmp_path, model, file, "--no-compare", "--n", "4", "--lr", "1e-3", "--method", mine)
+    assert status == 0, err
+    record = json.loads((tmp_path / "out" / "records" / "upper.json").read_text())
+    assert [stage["steps"] for stage in record["stages"]] == [1]
+    more = ("--no-compare", "--n", "4", "--lr", "1e-3", "--method", "sft", "--label-source", "icl-response")
+    status, _, err = adapt(capsys, tmp_path / "second", model, file, *more)
+    assert status == 0, err
+    record = json.loads((tmp_path / "second" / "out" / "records" / "sft.json").read_text())
+    assert record["options"]["label_sources"] == ["icl-response"]
+
+
+def test_methods_are_listed(capsys):
+    status, out, _ = run(capsys, "methods")
+    assert status == 0
+    assert all(name in out for name in METHODS)
+
+
 def test_evaluation_shows_demonstrations_that_it_does_not_measure(capsys, tmp_path, model, file):
     status, _, err = run(capsys, "evaluate", "--model", model, "--data", file, "--icl", "4")
     assert status == 0, err
@@ -193,6 +259,17 @@ def mistakes(tmp_path):
         "path": ((*data, "--model", "./absent"), "./absent: there is no such file or folder"),
         "output": ((*data, "--out", table / "full"), "full: this folder isn't empty"),
         "output file": ((*data, "--out", good), "good.csv: this is a file"),
+        "method without beta": ((*data, "--beta", "0.5"), "--beta 0.5: ia2-sft has no weight to be tried"),
+        "beta too large": ((*data, "--method", "ia2+sft", "--beta", "2"), "--beta 2: .*between 0 and 1"),
+        "labels of alignment": (
+            (*data, "--method", "ia2", "--label-source", "icl-response"),
+            "ia2 has no stage that fits tokens",
+        ),
+        "rank of prefix": ((*data, "--adapter", "prefix", "--rank", "2"), "--rank: this is for --adapter lora"),
+        "tokens of lora": ((*data, "--virtual-tokens", "2"), "only prompt and prefix have virtual tokens"),
+        "no tokens": ((*data, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
+        "no such adapter": ((*data, "--adapter", "lore"), "--adapter lore: expected"),
+        "method file": ((*data, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
         "rate of zero": ((*data, "--lr", "0"), "--lr 0: a learning rate must be a positive number"),
         "no rate": ((*data, "--lr", "nan"), "--lr nan: expected a number"),
         "rate not a number": ((*data, "--lr", ".nan"), "--lr nan: a learning rate must be a positive number"),

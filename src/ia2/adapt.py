@@ -14,14 +14,15 @@ from ia2.course import Training
 from ia2.evaluation import Evaluation, evaluate, evaluate_all
 from ia2.fewshot import FewShotSet
 from ia2.labels import LabelScoring
-from ia2.methods import Method
+from ia2.methods import FINE_TUNE, Method, betas_for
 from ia2.metrics import Binning
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.records import Record, task_record
+from ia2.student import StageRows
 from ia2.tasks.task import Example
 from ia2.teacher import Targets, collect_targets
-from ia2.training import Plan, Trained, train_all
+from ia2.training import Plan, Trained, dev_loss, train_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Settings:
     """Each is trained; the best by dev loss is kept. By default the adapter's own."""
     adapter: AdapterKind = field(default_factory=LoRA)
     """The adapter's kind and size."""
+    betas: tuple[float, ...] = ()
+    """Weights of the token loss beside alignment, each tried at each rate. By default the model family's."""
     training: Training = field(default_factory=Training)
     """How long and in which batches."""
     label_scoring: LabelScoring = "token"
@@ -59,7 +62,7 @@ class Adaptation:
         self.notes, self.progress = tuple(notes), progress
         self.records: list[dict[str, Any]] = []
         self.predictions: dict[str, list[dict[str, Any]]] = {}
-        self._targets: tuple[Targets, float] | None = None
+        self._targets: dict[bool, tuple[Targets, float]] = {}
         self._in_context: list[Any] | None = None
 
     @property
@@ -67,15 +70,19 @@ class Adaptation:
         """The evaluation rows that similarity to in-context learning is measured on."""
         return self.set.evaluation[:ROWS]
 
-    def targets(self) -> Targets:
-        """What the teacher does with this set; asked once."""
-        if self._targets is None:
+    def targets(self, distributions: bool = False) -> Targets:
+        """What the teacher does with this set, with its next-token distributions or without; asked once."""
+        if distributions not in self._targets:
             begun = time.perf_counter()
             targets = collect_targets(
-                self.model, self.set, label_scoring=self.settings.label_scoring, progress=self.progress
+                self.model,
+                self.set,
+                label_scoring=self.settings.label_scoring,
+                distributions=distributions,
+                progress=self.progress,
             )
-            self._targets = (targets, time.perf_counter() - begun)
-        return self._targets[0]
+            self._targets[distributions] = (targets, time.perf_counter() - begun)
+        return self._targets[distributions][0]
 
     def measure_baseline(self, name: str, demonstrations: Sequence[Example]) -> dict[str, Any]:
         """Measure the model as it is, with these demonstrations in context or with none, and write the record."""
@@ -102,26 +109,24 @@ class Adaptation:
         Args:
             methods: each with the folder, under this adaptation's, that its adapter is saved to.
         """
-        plans = [
-            Plan(self.set, method, rate, self.targets() if method.needs_targets else None)
-            for method in methods
-            for rate in self.settings.learning_rates or self.settings.adapter.learning_rates
-        ]
+        plans = {method: self._plans(method) for method in methods}
+        every = [plan for own in plans.values() for plan in own]
         trained = train_all(
             self.model,
-            plans,
+            every,
             adapter=self.settings.adapter,
             training=self.settings.training,
             memory=self.settings.memory,
             progress=self.progress,
         )
+        found = iter(trained)
         tried = {
-            method: [one for plan, one in zip(plans, trained, strict=True) if plan.method == method]
-            for method in methods
+            method: [Tried(plan, one, self._score(plan, one)) for plan in own for one in [next(found)]]
+            for method, own in plans.items()
         }
-        best = {method: min(all_rates, key=lambda one: one.dev_loss) for method, all_rates in tried.items()}
+        best = {method: min(own, key=lambda one: one.score) for method, own in tried.items()}
         for method, folder in methods.items():
-            best[method].save(self.folder / folder)
+            best[method].trained.save(self.folder / folder)
         evaluations: list[Evaluation | None] = [None] * len(methods)
         begun = time.perf_counter()
         if self.set.evaluation:
@@ -130,7 +135,7 @@ class Adaptation:
                     self.model,
                     self.set.evaluation,
                     self.set.task,
-                    [one.adapter for one in best.values()],
+                    [one.trained.adapter for one in best.values()],
                     label_scoring=self.settings.label_scoring,
                     progress=self.progress,
                     name=f"evaluate {', '.join(method.name for method in methods)}",
@@ -139,16 +144,16 @@ class Adaptation:
         share = (time.perf_counter() - begun) / len(methods)
         records = []
         for (method, folder), evaluation in zip(methods.items(), evaluations, strict=True):
-            seconds = {"train": sum(stage.seconds for one in tried[method] for stage in one.stages)}
-            if self._targets is not None and method.needs_targets:
-                seconds["teacher"] = self._targets[1]
+            seconds = {"train": sum(stage.seconds for one in tried[method] for stage in one.trained.stages)}
+            if method.needs_targets:
+                seconds["teacher"] = max(spent for _, spent in self._targets.values())
             if evaluation is not None:
                 seconds["evaluate"] = share
             records.append(
                 self._measure(
                     method.name,
                     evaluation,
-                    trained=best[method],
+                    best=best[method],
                     tried=tried[method],
                     adapter_folder=folder,
                     seconds=seconds,
@@ -156,19 +161,39 @@ class Adaptation:
             )
         return records
 
+    def _plans(self, method: Method) -> list[Plan]:
+        """The method at every learning rate and every weight of the token loss that it has."""
+        settings = self.settings
+        targets = self.targets(method.needs_distributions) if method.needs_targets else None
+        rates = settings.learning_rates or settings.adapter.learning_rates
+        betas = settings.betas or betas_for(self.model.network.config.model_type)
+        return [
+            Plan(self.set, candidate, rate, targets)
+            for candidate in method.candidates(betas)
+            for rate in (rates if method.has_learning_rate else rates[:1])
+        ]
+
+    def _score(self, plan: Plan, trained: Trained) -> float:
+        """The dev loss that the best is chosen by: the last stage's, or, as that changes with β, the token loss."""
+        if plan.method.beta is None:
+            return trained.dev_loss
+        rows = StageRows.of(FINE_TUNE, self.set, None, self.model).dev
+        return dev_loss(self.model, FINE_TUNE, rows, trained.adapter)
+
     def _measure(
         self,
         name: str,
         evaluation: Evaluation | None,
         *,
         demonstrations: Sequence[Example] = (),
-        trained: Trained | None = None,
-        tried: Sequence[Trained] = (),
+        best: "Tried | None" = None,
+        tried: Sequence["Tried"] = (),
         adapter_folder: str | None = None,
         count: int | None = None,
         seconds: dict[str, float] | None = None,
     ) -> dict[str, Any]:
         seconds = dict(seconds or {})
+        trained = best.trained if best is not None else None
         adapter = trained.adapter if trained is not None else None
         metrics: dict[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
         rows: list[dict[str, Any]] = []
@@ -191,7 +216,9 @@ class Adaptation:
             options={
                 "label_scoring": self.settings.label_scoring,
                 "training": asdict(self.settings.training) if trained is not None else None,
-                "dev_loss_by_learning_rate": {f"{one.learning_rate:g}": one.dev_loss for one in tried},
+                "label_sources": [stage.labels for stage in best.plan.method.stages] if best is not None else None,
+                "beta": best.plan.method.beta if best is not None else None,
+                "tried": [one.as_record() for one in tried],
                 "selected_by": "dev" if tried else None,
             },
             notes=self.notes,
@@ -213,6 +240,19 @@ class Adaptation:
                 self.model, self.compared_rows, self.set.task, demonstrations=demonstrations, adapter=adapter
             )
         return asim(ours, self._in_context).metrics()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was trained, as planned, and the dev loss by which it is compared."""
+
+    plan: Plan
+    trained: Trained
+    score: float
+
+    def as_record(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"lr": self.trained.learning_rate, "beta": self.plan.method.beta, "dev_loss": self.score}
 
 
 @contextmanager

@@ -15,7 +15,11 @@ from ia2.errors import InputError
 from ia2.options import Adapt, Demo, Evaluate, Rescore
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
-LISTS = {"tasks": "List the built-in tasks.", "models": "List the built-in models."}
+LISTS = {
+    "tasks": "List the built-in tasks.",
+    "models": "List the built-in models.",
+    "methods": "List the methods to adapt by.",
+}
 
 
 # how jsonargparse words a value of the wrong kind, on one line or on many
@@ -122,7 +126,7 @@ def _run(name: str, settings: dict[str, Any]) -> None:
 
         run_demo(demo)
     elif name == "adapt":
-        adapt = Adapt(**{**settings, "lr": tuple(settings["lr"])})
+        adapt = Adapt(**{**settings, "lr": tuple(settings["lr"]), "beta": tuple(settings["beta"])})
         from ia2.commands import run_adapt
 
         run_adapt(adapt)
@@ -137,6 +141,6 @@ def _run(name: str, settings: dict[str, Any]) -> None:
 
         run_rescore(rescore)
     else:
-        from ia2.commands import list_models, list_tasks
+        from ia2.commands import list_methods, list_models, list_tasks
 
-        {"tasks": list_tasks, "models": list_models}[name]()
+        {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.kinds import AdapterKind, LoRA
+from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
 from ia2.cache import check_absent_or_empty, folder_written_whole
 from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
@@ -18,10 +18,12 @@ from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
-from ia2.methods import SFT, method_named
+from ia2.method_files import load_method
+from ia2.methods import METHODS, SFT, Method, method_named
 from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
+from ia2.objectives import MatchTokens
 from ia2.options import Adapt, Demo, Evaluate, Rescore, Source
 from ia2.progress import Progress
 from ia2.records import Record, task_record
@@ -53,7 +55,7 @@ def run_demo(options: Demo) -> None:
 def run_adapt(options: Adapt) -> None:
     """Train, measure, and show what it was worth."""
     progress = ConsoleProgress()
-    method = method_named(options.method)
+    method, adapter = method_of_options(options), adapter_of_options(options)
     check_absent_or_empty(options.out)
     check_model_name(options.model)
     task = load_rows(options, options.eval_data)
@@ -65,7 +67,9 @@ def run_adapt(options: Adapt) -> None:
     for sentence in (*notes, describe_set(few_shot_set)):
         progress.say(sentence)
     settings = Settings(
-        learning_rates=options.lr or default_learning_rates(LoRA(), task, progress),
+        learning_rates=options.lr or default_learning_rates(adapter, task, progress),
+        adapter=adapter,
+        betas=options.beta,
         label_scoring=options.label_scoring,
         memory=options.memory * 2**30 if options.memory is not None else None,
         ece=options.ece,
@@ -169,6 +173,42 @@ def list_models() -> None:
         table.add_row(name, packaged.licence, packaged.description)
     stdout().print(table)
     print("Any Hugging Face model id, folder or GGUF file works as well.")
+
+
+def list_methods() -> None:
+    """One line on each method."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("method", "what it is"):
+        table.add_column(heading)
+    for name, method in METHODS.items():
+        table.add_row(name, method.description)
+    stdout().print(table)
+    print("A YAML file can describe another; see docs/method.md.")
+
+
+def method_of_options(options: Adapt) -> Method:
+    """The method that was named or described in a file, with the responses that were asked for."""
+    path = Path(options.method)
+    method = load_method(path) if path.suffix in (".yaml", ".yml") else method_named(options.method)
+    if options.beta and not method.tries_betas:
+        raise InputError(f"--beta {options.beta[0]:g}: {method.name} has no weight to be tried; ia2+sft has.")
+    if options.label_source is None:
+        return method
+    changed = method.fine_tuned_on(options.label_source)
+    if not any(isinstance(stage.objective, MatchTokens) for stage in method.stages):
+        raise InputError(f"--label-source {options.label_source}: {method.name} has no stage that fits tokens.")
+    return changed
+
+
+def adapter_of_options(options: Adapt) -> AdapterKind:
+    """The adapter that was asked for."""
+    if options.adapter == "lora":
+        return LoRA(rank=options.rank or LoRA().rank, dora=options.dora, rslora=options.rslora)
+    kind = ADAPTERS[options.adapter]
+    if options.virtual_tokens is not None:
+        assert kind is PromptTuning or kind is PrefixTuning, "the options have checked that it has virtual tokens"
+        return kind(tokens=options.virtual_tokens)
+    return kind()
 
 
 def load_rows(options: Source, evaluation: Path | None) -> Task:

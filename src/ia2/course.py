@@ -42,7 +42,7 @@ class StageHistory:
     """Optimiser steps taken."""
     best_step: int
     """The step after which the dev loss was lowest."""
-    stopped_by: Literal["patience", "epochs"]
+    stopped_by: Literal["patience", "epochs", "solved"]
     train_losses: tuple[float, ...]
     """The loss of each step's batch, before the step."""
     dev_losses: tuple[tuple[int, float], ...]

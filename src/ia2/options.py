@@ -75,10 +75,24 @@ class Adapt(Source):
     n: int | None = None
     """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
     method: str = "ia2-sft"
-    """sft, ia2 or ia2-sft."""
+    """A method (`ia2 methods` lists them), or a YAML file that describes one."""
+    label_source: Literal["ground-truth", "icl-response"] | None = None
+    """What fine-tuning fits: the rows' own labels, or what the model answers in context (default: the method's own)."""
+    beta: tuple[float, ...] = ()
+    """Weights of the token loss in ia2+sft; the best is kept (default: four that suit the model's family)."""
+    adapter: Literal["lora", "ia3", "prompt", "prefix", "full"] = "lora"
+    """What is trained: low-rank updates, scales, virtual tokens, their keys and values, or whole projections."""
+    rank: int | None = None
+    """Rank of LoRA's updates (default: 8); they are scaled by 8 / rank, or 8 / √rank with --rslora."""
+    dora: bool = False
+    """LoRA that learns magnitudes apart from directions."""
+    rslora: bool = False
+    """LoRA with its rank-stabilised scaling."""
+    virtual_tokens: int | None = None
+    """How many virtual tokens prompt and prefix have (default: 8)."""
     lr: tuple[float, ...] = ()
-    """Learning rates; the best by dev loss is kept (default: 1e-4 3e-4 1e-3; 3e-4 alone where responses are free text,
-    whose steps take far longer)."""
+    """Learning rates; the best by dev loss is kept (default: three that suit the adapter, 1e-4 3e-4 1e-3 for LoRA; the
+    middle one alone where responses are free text, whose steps take far longer)."""
     memory: float | None = None
     """GiB that training may take beyond the model (default: what is free, less a tenth)."""
     compare: bool = True
@@ -92,6 +106,17 @@ class Adapt(Source):
             raise InputError(
                 f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
             )
+        for name, kinds in (("rank", ("lora",)), ("dora", ("lora",)), ("rslora", ("lora",))):
+            if getattr(self, name) and self.adapter not in kinds:
+                raise InputError(f"--{name}: this is for --adapter lora, and {self.adapter} was asked for.")
+        if self.virtual_tokens is not None and self.adapter not in ("prompt", "prefix"):
+            raise InputError(f"--virtual-tokens {self.virtual_tokens}: only prompt and prefix have virtual tokens.")
+        for name in ("rank", "virtual_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: this must be 1 or more.")
+        for beta in self.beta:
+            if not 0 <= beta <= 1:
+                raise InputError(f"--beta {beta:g}: the weight of the token loss lies between 0 and 1.")
         if self.memory is not None and not self.memory > 0:
             raise InputError(f"--memory {self.memory:g}: this must be a positive number of GiB.")
         for rate in self.lr:

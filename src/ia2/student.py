@@ -13,10 +13,10 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import Stage
 from ia2.models.attention import record_attention
 from ia2.models.bank import Bank
-from ia2.models.batch import Batch, TokenSequence, forward, lay_out, response_logits, shared_rows
+from ia2.models.batch import TokenSequence, forward, lay_out, response_logits, shared_rows
 from ia2.models.load import LanguageModel
 from ia2.models.memory import saved_bytes
-from ia2.objectives import StudentOutputs, Wanted
+from ia2.objectives import Activation, Objective, StudentOutputs, Wanted
 from ia2.tasks.task import Example, Task
 from ia2.teacher import TargetFiles, Targets
 
@@ -114,7 +114,8 @@ def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = 
     batch = lay_out(sequences, rows=rows, device=network.device)
     adapter_of_row = torch.tensor(adapters, device=network.device)
     aligned, answering = (
-        batch.of(torch.tensor([what in stage.objective.reads for stage in stages])) for what in ("attention", "logits")
+        batch.of(torch.tensor([what in stage.objective.student for stage in stages]))
+        for what in ("attention", "logits")
     )
     logits = None
     with (
@@ -134,26 +135,37 @@ def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = 
         own = torch.tensor([stage.objective == objective for stage in stages], device=network.device)
         mine = batch.of(own)
         outputs = StudentOutputs(
-            attention[:, own[aligned.example]] if attention is not None and "attention" in objective.reads else None,
-            logits[own[answering.example]] if logits is not None and "logits" in objective.reads else None,
+            attention[:, own[aligned.example]] if attention is not None and "attention" in objective.student else None,
+            logits[own[answering.example]] if logits is not None and "logits" in objective.student else None,
         )
         number = own.cumsum(0) - 1
-        wanted = Wanted(mine.response, _targets(parts, mine, own), number[mine.example], int(own.sum()))
+        theirs = _targets(parts, objective, network.device)
+        wanted = Wanted(
+            mine.response, theirs.get("attention"), number[mine.example], int(own.sum()), theirs.get("logits")
+        )
         values = values.index_copy(0, own.nonzero()[:, 0], objective.loss(outputs, wanted))
     return values
 
 
-def _targets(parts: Sequence[Part], mine: Batch, own: Tensor) -> Float[Tensor, "layers n hidden"] | None:
-    """The teacher's attention outputs at a batch's response positions, read from disk; None if nobody reads them."""
-    owners = [(part, index) for part in parts for index in part.indices]
-    chosen = [owner for owner, is_own in zip(owners, own.tolist(), strict=True) if is_own]
-    if "attention" not in chosen[0][0].stage.objective.reads:
-        return None
-    found = []
-    for part, index in chosen:
+def _targets(parts: Sequence[Part], objective: Objective, device: torch.device) -> dict[Activation, Tensor]:
+    """What the teacher did at the response positions of an objective's rows, read from disk where it is needed."""
+    found: dict[Activation, list[Tensor]] = {activation: [] for activation in objective.teacher}
+    for part in parts:
+        if part.stage.objective != objective or not objective.teacher:
+            continue
         assert part.rows.targets is not None, "train has checked that there are targets"
-        found.append(part.rows.targets[index].attention)
-    return torch.cat(found, dim=1).to(mine.response.device)
+        for index in part.indices:
+            target = part.rows.targets[index]
+            if "attention" in found:
+                found["attention"].append(target.attention)
+            if "logits" in found:
+                assert target.logits is not None, "train has checked that there are distributions"
+                found["logits"].append(target.logits)
+    # rows come first in logits, layers in attention outputs
+    return {
+        activation: torch.cat(tensors, dim=1 if activation == "attention" else 0).to(device)
+        for activation, tensors in found.items()
+    }
 
 
 def gradient_step(

@@ -35,6 +35,8 @@ class Target:
     """Its response."""
     attention: Float[Tensor, "layers n hidden"]
     """Its attention outputs at the positions that predict each of those tokens."""
+    logits: Float[Tensor, "n vocabulary"] | None = None
+    """Its next-token logits there; None if they were not asked for."""
 
 
 class TargetFiles(Sequence[Target]):
@@ -56,7 +58,7 @@ class TargetFiles(Sequence[Target]):
         if isinstance(index, slice):
             return TargetFiles(self.files[index])
         tensors = load_file(self.files[index])
-        return Target(tensors["tokens"], tensors["attention"])
+        return Target(tensors["tokens"], tensors["attention"], tensors.get("logits"))
 
     def responses(self) -> Iterator[tuple[int, ...]]:
         """The teacher's responses alone; the attention outputs, which are far larger, stay on disk."""
@@ -79,6 +81,7 @@ def collect_targets(
     few_shot_set: FewShotSet,
     *,
     label_scoring: LabelScoring = "token",
+    distributions: bool = False,
     batch_size: int = 4,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
@@ -93,6 +96,7 @@ def collect_targets(
         model: the model, which is its own teacher.
         few_shot_set: the rows.
         label_scoring: with "whole" the response is the likeliest label, of any number of tokens.
+        distributions: keep the next-token logits as well, which take far more room (soft labels).
         batch_size: prompts a forward pass.
         cache_dir: where targets are kept; by default the project's cache folder.
         progress: told which rows are done.
@@ -119,6 +123,8 @@ def collect_targets(
             for row, context in zip(rows, contexts, strict=True)
         ]
         asked = {"labels": labels.tokens if label_scoring == "whole" else None}
+    if distributions:
+        asked["distributions"] = True
     key = {"schema": SCHEMA, "model": model.identity.as_record(), "prompts": prompts, **asked}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache_dir or cache_folder()) / "targets" / digest
@@ -126,9 +132,9 @@ def collect_targets(
     if files is None:
         with progress.phase("teacher", len(prompts)) as advance:
             made = (
-                _labelled(model, prompts, labels, batch_size)
+                _labelled(model, prompts, labels, batch_size, distributions)
                 if labels is not None
-                else _written(model, prompts, task, tokenizer, batch_size)
+                else _written(model, prompts, task, tokenizer, batch_size, distributions)
             )
             _write(made, len(prompts), folder, advance)
         files = [folder / _name(index) for index in range(len(rows))]
@@ -162,6 +168,8 @@ def _write(made: Iterator[tuple[int, Target]], count: int, folder: Path, advance
     with folder_written_whole(folder, replace=True) as partial:
         for index, target in made:
             tensors = {"tokens": target.tokens.cpu(), "attention": target.attention.cpu().contiguous()}
+            if target.logits is not None:
+                tensors["logits"] = target.logits.cpu().contiguous()
             save_file(tensors, partial / _name(index))
             advance(1)
         written = [hashlib.sha256((partial / _name(index)).read_bytes()).hexdigest() for index in range(count)]
@@ -169,7 +177,11 @@ def _write(made: Iterator[tuple[int, Target]], count: int, folder: Path, advance
 
 
 def _labelled(
-    model: LanguageModel, prompts: Sequence[tuple[int, ...]], labels: LabelTokens, batch_size: int
+    model: LanguageModel,
+    prompts: Sequence[tuple[int, ...]],
+    labels: LabelTokens,
+    batch_size: int,
+    distributions: bool,
 ) -> Iterator[tuple[int, Target]]:
     """The likeliest token, or the likeliest whole label, of each prompt."""
     if labels.scoring == "whole":
@@ -178,17 +190,18 @@ def _labelled(
         sequences = [
             TokenSequence(prompt, labels.tokens[index]) for prompt, index in zip(prompts, best.tolist(), strict=True)
         ]
-        yield from _read(model, sequences, batch_size)
+        yield from _read(model, sequences, batch_size, distributions)
         return
     # a response that isn't known yet is read off the same pass that records the attention
     sequences = [TokenSequence(prompt, (0,)) for prompt in prompts]
     for indices in by_length(sequences, batch_size):
         batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
         with torch.no_grad(), record_attention(model.network, batch.at, detach=True) as attention:
-            tokens = response_logits(model.network, batch).argmax(-1)
-        outputs = attention.stacked()
+            logits = response_logits(model.network, batch)
+        outputs, tokens = attention.stacked(), logits.argmax(-1)
         for place, index in enumerate(indices):
-            yield index, Target(tokens[place : place + 1], outputs[:, place : place + 1])
+            own = slice(place, place + 1)
+            yield index, Target(tokens[own], outputs[:, own], logits[own] if distributions else None)
 
 
 def _written(
@@ -197,10 +210,12 @@ def _written(
     task: Task,
     tokenizer: PromptTokenizer,
     batch_size: int,
+    distributions: bool,
 ) -> Iterator[tuple[int, Target]]:
     """What the teacher writes after each prompt, up to the stop string, the end token behind it.
 
-    Where cutting the text makes other tokens of it than were decoded, these are read once more.
+    Where cutting the text makes other tokens of it than were decoded, and where distributions are asked for, it is read
+    once more.
     """
     again: dict[int, TokenSequence] = {}
     for index, decoded in continued(model, prompts, task, batch_size=batch_size, record=True):
@@ -210,21 +225,26 @@ def _written(
             kept = tokenizer.response(tokenizer.text(prompts[index]), text) if text else ()
         response = kept if decoded.ending == "length" else (*kept, model.end_token)
         assert decoded.attention is not None, "it was asked for"
-        if kept == decoded.tokens[: len(kept)] and decoded.attention.shape[1] >= len(response):
+        as_decoded = kept == decoded.tokens[: len(kept)] and decoded.attention.shape[1] >= len(response)
+        if as_decoded and not distributions:
             yield index, Target(torch.tensor(response), decoded.attention[:, : len(response)])
         else:
             again[index] = TokenSequence(prompts[index], response)
-    for place, target in _read(model, list(again.values()), batch_size):
+    for place, target in _read(model, list(again.values()), batch_size, distributions):
         yield list(again)[place], target
 
 
-def _read(model: LanguageModel, sequences: Sequence[TokenSequence], batch_size: int) -> Iterator[tuple[int, Target]]:
+def _read(
+    model: LanguageModel, sequences: Sequence[TokenSequence], batch_size: int, distributions: bool
+) -> Iterator[tuple[int, Target]]:
     """The attention outputs with which the model reads responses that are known, batch by batch."""
     for indices in by_length(sequences, batch_size):
         batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
         with torch.no_grad(), record_attention(model.network, batch.at, detach=True) as attention:
-            forward(model.network, batch)
+            logits = response_logits(model.network, batch) if distributions else None
+            if logits is None:
+                forward(model.network, batch)
         outputs = attention.stacked()
         for place, index in enumerate(indices):
             own = batch.example == place
-            yield index, Target(batch.response[own], outputs[:, own])
+            yield index, Target(batch.response[own], outputs[:, own], logits[own] if logits is not None else None)

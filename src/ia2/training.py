@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ia2.adapters.adapter import Adapter, fresh_adapter
+from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
 from ia2.adapters.kinds import AdapterKind, LoRA, form_of
 from ia2.course import Course, StageHistory, Training
 from ia2.errors import InputError
@@ -20,7 +20,8 @@ from ia2.models.forms import Form
 from ia2.models.load import LanguageModel
 from ia2.models.memory import free_bytes
 from ia2.progress import SILENT, Progress
-from ia2.student import Part, StageRows, gradient_step, step_bytes
+from ia2.solving import solved
+from ia2.student import Part, StageRows, StudentRows, gradient_step, mean_losses, step_bytes
 from ia2.teacher import Targets
 
 
@@ -29,7 +30,8 @@ class Trained:
     """An adapter and how it came about."""
 
     adapter: Adapter
-    learning_rate: float
+    learning_rate: float | None
+    """None where no stage was trained at the rate of the plan."""
     stages: tuple[StageHistory, ...]
 
     @property
@@ -49,7 +51,7 @@ class Plan:
     few_shot_set: FewShotSet
     method: Method
     learning_rate: float
-    """Adam's, in every stage."""
+    """Adam's, in every stage that hasn't one of its own."""
     targets: Targets | None = None
     """The teacher's for this set, where the method needs them."""
 
@@ -59,13 +61,19 @@ class Plan:
             raise ValueError(
                 f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"
             )
+        if self.method.needs_distributions and self.targets is not None and self.targets.train[0].logits is None:
+            raise ValueError(
+                f"{self.method.name} learns from distributions: pass collect_targets(..., distributions=True)"
+            )
 
     def until(self, stage: int) -> "StagesKey":
         """What the adapter is after so many stages depends on."""
-        return self.few_shot_set, self.method.stages[:stage], self.learning_rate
+        stages = self.method.stages[:stage]
+        own = all(stage.solved or stage.learning_rate is not None for stage in stages)
+        return self.few_shot_set, stages, None if own else self.learning_rate
 
 
-StagesKey = tuple[FewShotSet, tuple[Stage, ...], float]
+StagesKey = tuple[FewShotSet, tuple[Stage, ...], float | None]
 StagesDone = dict[StagesKey, Trained]
 """What was trained before, by the set, the stages behind it and the learning rate."""
 
@@ -138,14 +146,20 @@ def train_all(
             key = plan.until(count)
             if count > len(plan.method.stages) or key in done or key in due:
                 continue
-            few = plan.few_shot_set
+            few, stage = plan.few_shot_set, plan.method.stages[count - 1]
             before = done.get(plan.until(count - 1))
-            start = before or Trained(fresh_adapter(model.network, configuration, few.seed), plan.learning_rate, ())
-            rows = StageRows.of(plan.method.stages[count - 1], few, plan.targets, model)
-            due[key] = _Job(rows, start, Course(len(rows.train.sequences), few.seed, training))
+            start = before or Trained(fresh_adapter(model.network, configuration, few.seed), None, ())
+            rows = StageRows.of(stage, few, plan.targets, model)
+            if stage.solved:
+                done[key] = _solved(model, rows, start)
+                continue
+            own = replace(training, epochs=stage.epochs or training.epochs)
+            rate = stage.learning_rate or plan.learning_rate
+            start = replace(start, learning_rate=key[2])
+            due[key] = _Job(rows, start, Course(len(rows.train.sequences), few.seed, own), rate)
         if due:
-            one = next(iter(due))
-            name = f"stage {count} at {one[2]:g}" if len(due) == 1 else f"stage {count} of {len(due)} adapters"
+            one = next(iter(due.values()))
+            name = f"stage {count} at {one.rate:g}" if len(due) == 1 else f"stage {count} of {len(due)} adapters"
             size = _bank_size(model, list(due.values()), form, memory, progress)
             for first in range(0, len(due), size):
                 keys = list(due)[first : first + size]
@@ -192,6 +206,7 @@ class _Job:
     rows: StageRows
     start: Trained
     course: Course
+    rate: float
     best: Tensor | None = None
     """Its values when the dev loss was lowest."""
 
@@ -203,7 +218,7 @@ def _train_bank(
     network = model.network
     bank = Bank(network, [job.start.adapter.weights for job in jobs], form)
     bank.values.requires_grad_(True)
-    optimiser = Adam(bank.values.detach(), [job.start.learning_rate for job in jobs])
+    optimiser = Adam(bank.values.detach(), [job.rate for job in jobs])
     kept: dict[int, Trained] = {}
     active = list(range(len(jobs)))
     with progress.phase(f"train {name}", sum(job.course.most_steps for job in jobs)) as advance:
@@ -235,6 +250,24 @@ def _train_bank(
                 going[place].course.note_step(lost[place])
             advance(len(stays))
     return [kept[number] for number in range(len(jobs))]
+
+
+def _solved(model: LanguageModel, rows: StageRows, start: Trained) -> Trained:
+    """A stage that takes no steps."""
+    begun = time.perf_counter()
+    adapter = solved(model, rows, start.adapter)
+    loss = dev_loss(model, rows.stage, rows.dev, adapter)
+    seconds = time.perf_counter() - begun
+    history = StageHistory(rows.stage.objective.name, 0, 0, "solved", (), ((0, loss),), seconds)
+    return Trained(adapter, start.learning_rate, (*start.stages, history))
+
+
+def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:
+    """The mean loss of a stage over some rows with an adapter."""
+    bank = bank_of(model.network, [adapter])
+    assert bank is not None, "every kind of adapter has a form"
+    (loss,) = mean_losses(model.network, [Part(stage, rows, range(len(rows.sequences)))], bank)
+    return loss
 
 
 def _parts(jobs: Sequence[_Job]) -> tuple[list[Part], list[Part]]:

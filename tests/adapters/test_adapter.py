@@ -4,8 +4,8 @@ from conftest import tiny_network
 from peft import PeftModel
 from torch.testing import assert_close
 
-from ia2.adapters.adapter import Adapter, attached, fresh_adapter, weights_of
-from ia2.adapters.kinds import LoRA
+from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter, weights_of
+from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence, lay_out, response_logits
 
@@ -17,22 +17,80 @@ def logits(network):
         return response_logits(network, lay_out(SEQUENCES))
 
 
-def filled(network, seed=0, **lora):
-    """An adapter whose every matrix is random, so that it changes what the network says."""
-    adapter = fresh_adapter(network, LoRA(**lora).configuration(network), seed)
+def filled(network, seed=0, kind=LoRA()):  # noqa: B008 - a frozen value
+    """An adapter whose every tensor is changed by chance, so that it changes what the network says."""
+    adapter = fresh_adapter(network, kind.configuration(network), seed)
     generator = torch.Generator().manual_seed(seed)
-    weights = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in adapter.weights.items()}
+    weights = {
+        name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in adapter.weights.items()
+    }
     return Adapter(adapter.configuration, weights)
 
 
-def test_a_fresh_adapter_changes_nothing_and_is_the_same_for_the_same_seed(network):
-    before = logits(network)
-    configuration = LoRA().configuration(network)
+ON_MODULES = [LoRA(), LoRA(dora=True), LoRA(rslora=True), IA3(), IA3(scale="input"), FullFineTuning()]
+KINDS = [*ON_MODULES, PromptTuning(), PrefixTuning()]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_a_fresh_adapter_changes_nothing_on_modules_and_is_the_same_for_the_same_seed(network, kind):
+    before, modules = logits(network), dict(network.named_modules())
+    configuration = kind.configuration(network)
     one, same, other = (fresh_adapter(network, configuration, seed) for seed in (1, 1, 2))
-    with attached(network, one):
-        assert torch.equal(logits(network), before)
+    assert dict(network.named_modules()) == modules
+    bank = bank_of(network, [one])
+    if kind in ON_MODULES:
+        with bank.attached(torch.zeros(1, dtype=torch.long)):
+            assert_close(logits(network), before, atol=2e-5, rtol=1e-5)
     assert all(torch.equal(one.weights[name], same.weights[name]) for name in one.weights)
-    assert any(not torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    if not isinstance(kind, IA3 | FullFineTuning):
+        assert any(not torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+@pytest.mark.parametrize("kind", ON_MODULES, ids=repr)
+def test_what_is_saved_is_loaded_by_peft_run_by_it_and_merged_by_it(network, tmp_path, kind):
+    adapter = filled(network, kind=kind)
+    adapter.save(tmp_path / "adapter")
+    loaded = Adapter.load(tmp_path / "adapter")
+    before, modules = logits(network), dict(network.named_modules())
+    bank = bank_of(network, [loaded])
+    with bank.attached(torch.zeros(1, dtype=torch.long)):
+        ours = logits(network)
+    with attached(network, loaded):
+        assert_close(logits(network), ours, atol=1e-4, rtol=1e-4)
+    assert torch.equal(logits(network), before)
+    assert dict(network.named_modules()) == modules
+    again = tiny_network(network.config.model_type.removesuffix("_text"))
+    model = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))
+    assert_close(logits(model.get_base_model()), ours, atol=1e-4, rtol=1e-4)
+    if kind == FullFineTuning():
+        return
+    assert_close(logits(model.merge_and_unload()), ours, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [PromptTuning(), PrefixTuning()], ids=repr)
+def test_virtual_tokens_are_saved_as_peft_loads_them(tiny_llama, tmp_path, kind):
+    adapter = filled(tiny_llama, kind=kind)
+    adapter.save(tmp_path / "adapter")
+    loaded = Adapter.load(tmp_path / "adapter")
+    model = PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / "adapter"))
+    theirs = model.get_prompt_embedding_to_save("default")
+    assert torch.equal(theirs, adapter.weights["prompt_embeddings"])
+    assert torch.equal(theirs, loaded.weights["prompt_embeddings"])
+    assert loaded.as_record("x")["kind"] == {"prompt": "prompt_tuning", "prefix": "prefix_tuning"}[kind.kind]
+    with pytest.raises(InputError, match="can't be run here"), attached(tiny_llama, loaded):
+        pass
+
+
+def test_an_adapter_of_another_model_makes_no_bank(tiny_llama):
+    with pytest.raises(InputError, match="doesn't fit this model"):
+        bank_of(tiny_llama, [filled(tiny_network("gpt2"))])
+    narrow = filled(tiny_llama)
+    for name, tensor in narrow.weights.items():
+        narrow.weights[name] = tensor[:, :2]
+    with pytest.raises(InputError, match="matrices have other shapes"):
+        bank_of(tiny_llama, [narrow])
+    assert bank_of(tiny_llama, [filled(tiny_llama), filled(tiny_llama, kind=LoRA(rank=2))]) is None
+    assert bank_of(tiny_llama, [filled(tiny_llama), filled(tiny_llama, kind=LoRA(rslora=True))]) is None
 
 
 def test_the_network_is_as_it_was_afterwards_whatever_happens(network):
@@ -48,18 +106,8 @@ def test_the_network_is_as_it_was_afterwards_whatever_happens(network):
         pass
 
 
-def test_peft_loads_what_is_saved_and_gives_the_same_logits(network, tmp_path):
-    adapter = filled(network)
-    adapter.save(tmp_path / "adapter")
-    with attached(network, adapter):
-        ours = logits(network)
-    again = tiny_network(network.config.model_type.removesuffix("_text"))
-    model = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))
-    assert_close(logits(model.get_base_model()), ours, atol=1e-6, rtol=0)
-
-
 def test_what_is_loaded_is_what_was_saved(tiny_llama, tmp_path):
-    adapter = filled(tiny_llama, rank=3, alpha=6, modules=("query", "value"))
+    adapter = filled(tiny_llama, kind=LoRA(rank=3, alpha=6, modules=("query", "value")))
     adapter.save(tmp_path / "adapter")
     loaded = Adapter.load(tmp_path / "adapter")
     assert loaded.weights.keys() == adapter.weights.keys()
@@ -70,7 +118,7 @@ def test_what_is_loaded_is_what_was_saved(tiny_llama, tmp_path):
 
 
 def test_an_update_is_b_times_a_scaled_by_alpha_over_rank(tiny_llama):
-    adapter = filled(tiny_llama, rank=4, alpha=6, modules=("query",))
+    adapter = filled(tiny_llama, kind=LoRA(rank=4, alpha=6, modules=("query",)))
     module = tiny_llama.model.layers[1].self_attn.q_proj
     x = torch.randn(5, 32)
     a, b = (

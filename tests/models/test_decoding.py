@@ -2,8 +2,10 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, tiny_network
 
-from ia2.models.attention import attention_blocks
-from ia2.models.batch import TokenSequence
+from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
+from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
+from ia2.models.attention import attention_blocks, record_attention
+from ia2.models.batch import TokenSequence, lay_out, response_logits
 from ia2.models.decoding import decode
 from ia2.models.prefix import prefill, shared_tokens
 
@@ -108,3 +110,38 @@ def test_a_row_that_has_finished_costs_nothing_more(tiny_llama):
 
 def test_nothing_is_recorded_unless_asked(tiny_llama):
     assert all(row.attention is None for row in decoded(tiny_llama, prompts(2)))
+
+
+KINDS = [LoRA(), LoRA(dora=True), IA3(), PromptTuning(tokens=3), PrefixTuning(tokens=3), FullFineTuning()]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt2", "opt"])
+def test_prompts_are_continued_each_by_its_own_adapter_as_forward_passes_say(architecture, kind):
+    network = tiny_network(architecture)
+    fresh = fresh_adapter(network, kind.configuration(network), 0)
+    generator = torch.Generator().manual_seed(4)
+    noise = [
+        {name: tensor + torch.randn(tensor.shape, generator=generator) * 0.3 for name, tensor in fresh.weights.items()}
+        for _ in range(3)
+    ]
+    bank = bank_of(network, [Adapter(fresh.configuration, weights) for weights in noise])
+    asked, own = prompts(5), [2, 0, 1, 2, 0]
+    free = decoded(network, asked, bank=bank, adapters=own, record=True)
+    ending = free[1].tokens[2]  # one leaves the batch before the others
+    stopped = decoded(network, asked, bank=bank, adapters=own, end_tokens=frozenset({ending}))
+    for prompt, adapter, ours, short in zip(asked, own, free, stopped, strict=True):
+        tokens = list(prompt)
+        for step in range(12):
+            batch = lay_out([TokenSequence(tuple(tokens), (0,))])
+            with (
+                torch.no_grad(),
+                bank.reading(batch, torch.tensor([adapter])) as (read, cache),
+                record_attention(network, batch.at) as attention,
+            ):
+                logits = response_logits(network, read, cache)
+            torch.testing.assert_close(ours.attention[:, step : step + 1], attention.stacked(), atol=2e-4, rtol=2e-4)
+            tokens.append(logits.argmax().item())
+        assert list(ours.tokens) == tokens[len(prompt) :]
+        where = ours.tokens.index(ending) if ending in ours.tokens else None
+        assert short.tokens == ours.tokens[:where]

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from ia2.adapters.kinds import form_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
-from ia2.models.bank import Bank
-from ia2.models.forms import LearnedPrefix
+from ia2.models.bank import PREFIX, Bank
+from ia2.models.forms import LearnedPrefix, Replaced
 from ia2.models.prefix import prefill
 from ia2.randomness import derived_seed
 
@@ -88,6 +88,8 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "adapter"))
         form = form_of(configuration)
+        if isinstance(form, Replaced):
+            return _own_weights(network, configuration)
         if form is None or not form.virtual_tokens:
             model = peft_model(network, configuration)
             adapter = weights_of(model)
@@ -99,9 +101,23 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
         values = LearnedPrefix.flat(prefill(network, words.tolist()).states)
     else:
         values = embeddings(words.to(network.device)).detach()
-    configuration = copy.copy(configuration)
-    configuration.base_model_name_or_path = network.name_or_path
-    return Adapter(configuration, {"prompt_embeddings": values.to("cpu", torch.float32)})
+    return Adapter(_named(configuration, network), {"prompt_embeddings": values.to("cpu", torch.float32)})
+
+
+def _own_weights(network: PreTrainedModel, configuration: PeftConfig) -> Adapter:
+    """The weights of the modules that are to be replaced, as they are."""
+    weights = {
+        f"{PREFIX}{path}.{name}": parameter.detach().to("cpu", torch.float32, copy=True)
+        for path in configuration.modules_to_save
+        for name, parameter in network.get_submodule(path).named_parameters()
+    }
+    return Adapter(_named(configuration, network), weights)
+
+
+def _named(configuration: PeftConfig, network: PreTrainedModel) -> PeftConfig:
+    named = copy.copy(configuration)
+    named.base_model_name_or_path = vars(network).get("name_or_path") or None
+    return named
 
 
 def weights_of(model: PeftModel) -> Adapter:
@@ -143,6 +159,9 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
         return
     if adapter.configuration.is_prompt_learning:
         raise InputError(f"adapters of PEFT's kind {adapter.as_record(None)['kind']} can't be run here.")
+    # peft's unload leaves modules that were saved whole in the place of the network's own
+    whole = getattr(adapter.configuration, "modules_to_save", None) or ()
+    own = {name: module for name, module in network.named_modules() if name.endswith(tuple(whole))} if whole else {}
     model = peft_model(network, adapter.configuration)
     try:
         try:
@@ -155,6 +174,8 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
         yield model.eval()
     finally:
         model.unload()
+        for name, module in own.items():
+            network.set_submodule(name, module)
 
 
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:

@@ -1,0 +1,57 @@
+"""Which layers are meant, and how much each counts: `all`, `8-20`, `every 2`, or a weight for each."""
+
+import re
+from dataclasses import dataclass
+
+from ia2.errors import InputError
+
+RANGE, EVERY = re.compile(r"(\d+)(?:-(\d+))?"), re.compile(r"every (\d+)")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A choice of layers, counted from 0."""
+
+    which: str = "all"
+    """`all`; a layer such as `5`, a range such as `8-20`, both ends included, or several with commas between; or `every
+    2`, which ends with the last layer."""
+    weight: tuple[float, ...] = ()
+    """How much each layer of the model counts; by default the same."""
+
+    def __post_init__(self) -> None:
+        parts = [part.strip() for part in self.which.split(",")]
+        if self.which != "all" and not EVERY.fullmatch(self.which) and not all(map(RANGE.fullmatch, parts)):
+            raise InputError(f"layers {self.which!r}: say all, a range such as 8-20, or every 2.")
+        if any(value < 0 for value in self.weight):
+            raise InputError(f"layers: the weights {self.weight} must not be negative.")
+
+    def weights(self, count: int) -> tuple[float, ...] | None:
+        """The weight of each of a model's layers, 0 where it isn't meant; None if all count the same.
+
+        Args:
+            count: how many layers the model has.
+
+        Raises:
+            InputError: there is no such layer, or there are not as many weights as layers.
+        """
+        if self.which == "all" and not self.weight:
+            return None
+        if self.weight and len(self.weight) != count:
+            raise InputError(f"layers: {len(self.weight)} weights were given, and the model has {count} layers.")
+        chosen = self._chosen(count)
+        if not chosen or max(chosen) >= count:
+            raise InputError(f"layers {self.which!r}: the model has layers 0 to {count - 1}.")
+        return tuple((self.weight or (1.0,) * count)[layer] if layer in chosen else 0.0 for layer in range(count))
+
+    def _chosen(self, count: int) -> set[int]:
+        if self.which == "all":
+            return set(range(count))
+        if every := EVERY.fullmatch(self.which):
+            step = int(every[1])
+            return set(range(count - 1, -1, -step)) if step else set()
+        found: set[int] = set()
+        for part in self.which.split(","):
+            bounds = RANGE.fullmatch(part.strip())
+            assert bounds is not None, "checked when it was made"
+            found |= set(range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1))
+        return found
