@@ -16,7 +16,7 @@ from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.kinds import LoRA
 from ia2.course import Training
 from ia2.evaluation import evaluate, evaluate_all
-from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
+from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
 from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel
@@ -56,7 +56,7 @@ class Benchmarks:
 
     def prompts(self, rows: Sequence[Example], shown: Sequence[Example] = ()) -> list[tuple[int, ...]]:
         """The tokens of whole prompts."""
-        return [self.tokenizer.prompt(prompt_text(row.query, shown)) for row in rows]
+        return [self.tokenizer.asked(row.query, shown) for row in rows]
 
     def in_context(self, n: int, count: int, wanted: str) -> Comparison:
         """The whole prompt for each query, against one prefill for the set."""

@@ -16,7 +16,7 @@ from benchmarks.measuring import Memory, machine, timed
 from ia2.cache import written_whole
 from ia2.course import Training
 from ia2.evaluation import evaluate
-from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
+from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import SFT
 from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel, load_model
@@ -83,7 +83,7 @@ def main() -> None:
     def teacher(count: int) -> None:
         few = FewShotSet.draw(gsm8k, 3)
         tokenizer = PromptTokenizer.of(model, gsm8k)
-        prompts = [tokenizer.prompt(prompt_text(row.query, few.train[:2])) for row in few.dev]
+        prompts = [tokenizer.asked(row.query, few.train[:2]) for row in few.dev]
         list(decode(model.network, prompts, most_tokens=count, end_tokens=frozenset(), record=True))
 
     curves = {

@@ -193,11 +193,15 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     return TOKENIZERS[request.param]()
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tiny_llama: PreTrainedModel) -> LanguageModel:
+def tiny_language_model(network: PreTrainedModel | None = None) -> LanguageModel:
     """The tiny Llama with a byte-level tokenizer."""
     identity = ModelIdentity(id="tiny-llama", revision=None, sha256="0" * 64, dtype="float32", device="cpu")
-    return LanguageModel(network=tiny_llama, tokenizer=byte_level_tokenizer(), identity=identity, notes=())
+    return LanguageModel(network or tiny_network("llama"), byte_level_tokenizer(), identity, ())
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_llama: PreTrainedModel) -> LanguageModel:
+    return tiny_language_model(tiny_llama)
 
 
 @pytest.fixture(scope="session")

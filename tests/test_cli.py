@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -185,6 +186,55 @@ def test_a_method_of_ones_own_and_other_responses(capsys, tmp_path, model, file)
     assert record["options"]["label_sources"] == ["icl-response"]
 
 
+def test_a_context_is_moved_into_an_adapter(capsys, tmp_path, model, file):
+    (tmp_path / "context.txt").write_text("Say 1 for praise and 0 for blame. " * 4)
+    more = ("--context", tmp_path / "context.txt", "--n", "6", "--lr", "1e-2", "--method", "ia2")
+    status, out, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 0, err
+    assert "in context" in out
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "records").iterdir()}
+    assert records.keys() == {"zero-shot", "context", "sft", "ia2"}
+    tokens = {name: record["metrics"]["prompt_tokens"] for name, record in records.items()}
+    assert tokens["zero-shot"] == tokens["ia2"] < tokens["context"]
+    assert records["context"]["metrics"]["asim"] == pytest.approx(1)
+    assert records["ia2"]["metrics"]["asim"] > records["zero-shot"]["metrics"]["asim"]
+    evaluate = ("evaluate", "--model", model, "--data", file, "--context", tmp_path / "context.txt", "--limit", "5")
+    status, out, err = run(capsys, *evaluate)
+    assert status == 0, err
+    assert "context on 5 rows" in err
+
+
+def test_texts_without_labels_are_aligned_on(capsys, tmp_path, model, file):
+    (tmp_path / "more.txt").write_text("the sea was wide\n\nthe hill was steep\nthe film was fine\n")
+    more = ("--unlabelled", tmp_path / "more.txt", "--orders", "2", "--n", "4", "--lr", "1e-2", "--method", "ia2")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more, "--no-compare", "--order", "best-of-3")
+    assert status == 0, err
+    assert "more.txt: 1 texts are also labelled rows and were left out" in err
+    record = json.loads((tmp_path / "out" / "records" / "ia2.json").read_text())
+    (stage,) = record["stages"]
+    assert stage["steps"] % 2 == 0  # 4 labelled rows and 2 x 2 others are two batches an epoch
+    targets = next((tmp_path / "cache" / "targets").iterdir())
+    assert len(list(targets.glob("*.safetensors"))) == 4 + 2 + 4
+
+
+def test_chat_models_are_asked_through_their_template(capsys, tmp_path, model, file):
+    status, _, err = adapt(capsys, tmp_path, model, file, "--chat")
+    assert status == 2
+    assert "--chat: this model has no chat template" in err
+    folder = tmp_path / "chatty"
+    shutil.copytree(model, folder)
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = (
+        "{% for turn in messages %}{{ turn.role }}:{{ turn.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    more = ("--chat", "--n", "4", "--lr", "1e-2", "--method", "ia2", "--limit", "5")
+    status, _, err = adapt(capsys, tmp_path, str(folder), file, *more)
+    assert status == 0, err
+    assert "turns of the model's chat template" in err
+
+
 def test_methods_are_listed(capsys):
     status, out, _ = run(capsys, "methods")
     assert status == 0
@@ -270,6 +320,14 @@ def mistakes(tmp_path):
         "no tokens": ((*data, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
         "no such adapter": ((*data, "--adapter", "lore"), "--adapter lore: expected"),
         "method file": ((*data, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
+        "context not there": ((*data, "--context", "none.txt"), "--context none.txt: this file can't be read"),
+        "order of a context": (
+            (*data, "--context", "none.txt", "--order", "best-of-3"),
+            "--context none.txt: this stands instead",
+        ),
+        "no order": ((*data, "--order", "best"), "--order best: say random, or best-of-K"),
+        "orders of nothing": ((*data, "--orders", "2"), "--orders 2: .*goes with --unlabelled"),
+        "unlabelled not there": ((*data, "--unlabelled", "none.txt"), "none.txt: no such file"),
         "rate of zero": ((*data, "--lr", "0"), "--lr 0: a learning rate must be a positive number"),
         "no rate": ((*data, "--lr", "nan"), "--lr nan: expected a number"),
         "rate not a number": ((*data, "--lr", ".nan"), "--lr nan: a learning rate must be a positive number"),

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
-from ia2.tasks.task import Example
+from ia2.tasks.task import Example, Instruction
 
 RESPONSES = ["0", "1", " positive", " negative", "positive", "There are 42.\n#### 42", " été", "-3"]
 
@@ -112,3 +113,81 @@ def test_a_prompt_longer_than_the_context_is_refused_with_its_length(tokenizer):
     tokens = PromptTokenizer(tokenizer, context_length=20)
     with pytest.raises(InputError, match=r"^'Text:cold cold cold.*…': prompt and response are \d+ tokens.*reads 20"):
         tokens.sequence("Text:" + "cold " * 30 + "\nLabel:", "1")
+
+
+def test_a_context_stands_instead_of_all_demonstrations(toy_task):
+    few = replace(FewShotSet.draw(toy_task, 4), context=Instruction("Say 1 for praise."))
+    assert few.demonstrations() == (few.context,)
+    assert few.training_contexts() == ((few.context,),) * 4
+    assert few.dev_contexts() == ((few.context,),) * 2
+    assert prompt_text("Text:c\nLabel:", few.demonstrations()) == "Say 1 for praise.\n\nText:c\nLabel:"
+
+
+def test_unlabelled_queries_meet_all_demonstrations_in_several_orders(toy_task):
+    few = replace(FewShotSet.draw(toy_task, 6), unlabelled=("a", "b"), orders=3)
+    assert few.unlabelled_queries() == ("a", "a", "a", "b", "b", "b")
+    contexts = few.unlabelled_contexts()
+    assert len(contexts) == 6
+    assert all(set(shown) == set(few.train) for shown in contexts)
+    assert len(set(contexts)) > 3
+
+
+def test_a_chosen_order_is_that_of_every_prompt(toy_task):
+    few = FewShotSet.draw(toy_task, 6)
+    orders = [replace(few, order=number).demonstrations() for number in range(5)]
+    assert len(set(orders)) == 5
+    assert all(set(shown) == set(few.train) for shown in orders)
+    chosen = replace(few, order=3)
+    for index, shown in enumerate(chosen.training_contexts()):
+        assert shown == tuple(row for row in orders[3] if row != few.train[index])
+    assert all(shown == orders[3][:5] for shown in chosen.dev_contexts())
+
+
+TEMPLATE = (
+    "{% for turn in messages %}<|{{ turn.role }}|>\n{{ turn.content | trim }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+@pytest.fixture
+def chat_tokenizer(tokenizer):
+    changed = copy.deepcopy(tokenizer)
+    bos = "{{ bos_token }}" if tokenizer.bos_token else ""
+    changed.chat_template = bos + TEMPLATE
+    return changed
+
+
+def test_chat_prompts_are_the_templates_with_one_bos_and_exact_boundaries(chat_tokenizer):
+    tokens = PromptTokenizer(chat_tokenizer, chat=True)
+    shown = (Instruction("Judge."), Example("a fine film", "1"), Example("a cold room", "0"))
+    sequence = tokens.sequence("a warm bed", "1", shown)
+    turns = [
+        {"role": "system", "content": "Judge."},
+        {"role": "user", "content": "a fine film"},
+        {"role": "assistant", "content": "1"},
+        {"role": "user", "content": "a cold room"},
+        {"role": "assistant", "content": "0"},
+        {"role": "user", "content": "a warm bed"},
+    ]
+    expected = chat_tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    assert list(sequence.prompt) == expected
+    if chat_tokenizer.bos_token_id is not None:
+        assert sequence.prompt.count(chat_tokenizer.bos_token_id) == 1
+    # the whole conversation, tokenised at once, begins with prompt and response
+    whole = chat_tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": "1"}])["input_ids"]
+    assert whole[: len(expected) + len(sequence.response)] == [*sequence.prompt, *sequence.response]
+
+
+def test_chat_needs_a_template_that_takes_the_turns(tokenizer, chat_tokenizer):
+    with pytest.raises(InputError, match="--chat: this model has no chat template"):
+        PromptTokenizer(tokenizer, chat=True)
+    chat_tokenizer.chat_template = "{{ raise_exception('no system turns') }}"
+    with pytest.raises(InputError, match="refuses the prompt \\(no system turns\\)"):
+        PromptTokenizer(chat_tokenizer, chat=True).asked("a", (Instruction("b"),))
+
+
+def test_a_task_as_chat_has_responses_that_stand_alone(toy_task, toy_texts):
+    spaced = replace(toy_task, labels=(" 0", " 1"), pool=(), evaluation=(Example("a", " 1"),)).as_chat()
+    assert (spaced.labels, spaced.evaluation[0].response, spaced.chat) == (("0", "1"), "1", True)
+    texts = replace(toy_texts, pool=(), evaluation=(Example("a", " yes\n"),)).as_chat()
+    assert (texts.evaluation[0].response, texts.stop) == ("yes", None)

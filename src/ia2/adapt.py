@@ -12,7 +12,7 @@ from ia2.adapters.kinds import AdapterKind, LoRA
 from ia2.analysis.similarity import ROWS, asim, response_attention
 from ia2.course import Training
 from ia2.evaluation import Evaluation, evaluate, evaluate_all
-from ia2.fewshot import FewShotSet
+from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelScoring
 from ia2.methods import FINE_TUNE, Method, betas_for
 from ia2.metrics import Binning
@@ -20,7 +20,7 @@ from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.records import Record, task_record
 from ia2.student import StageRows
-from ia2.tasks.task import Example
+from ia2.tasks.task import Example, Shown
 from ia2.teacher import Targets, collect_targets
 from ia2.training import Plan, Trained, dev_loss, train_all
 
@@ -84,7 +84,7 @@ class Adaptation:
             self._targets[distributions] = (targets, time.perf_counter() - begun)
         return self._targets[distributions][0]
 
-    def measure_baseline(self, name: str, demonstrations: Sequence[Example]) -> dict[str, Any]:
+    def measure_baseline(self, name: str, demonstrations: Sequence[Shown]) -> dict[str, Any]:
         """Measure the model as it is, with these demonstrations in context or with none, and write the record."""
         evaluation: Evaluation | None = None
         seconds: dict[str, float] = {}
@@ -100,7 +100,11 @@ class Adaptation:
                     name=f"evaluate {name}",
                 )
         return self._measure(
-            name, evaluation, demonstrations=demonstrations, count=len(demonstrations), seconds=seconds
+            name,
+            evaluation,
+            demonstrations=demonstrations,
+            count=sum(isinstance(shown, Example) for shown in demonstrations),
+            seconds=seconds,
         )
 
     def measure_methods(self, methods: Mapping[Method, str]) -> list[dict[str, Any]]:
@@ -185,7 +189,7 @@ class Adaptation:
         name: str,
         evaluation: Evaluation | None,
         *,
-        demonstrations: Sequence[Example] = (),
+        demonstrations: Sequence[Shown] = (),
         best: "Tried | None" = None,
         tried: Sequence["Tried"] = (),
         adapter_folder: str | None = None,
@@ -202,6 +206,10 @@ class Adaptation:
             rows = evaluation.rows()
             with _timed(seconds, "asim"):
                 metrics |= self._similarity(demonstrations, adapter)
+            tokenizer = PromptTokenizer.of(self.model, self.set.task)
+            virtual = getattr(self.settings.adapter, "tokens", 0) if adapter is not None else 0
+            shown = tokenizer.mean_prompt_tokens(self.set.evaluation, demonstrations)
+            metrics["prompt_tokens"] = shown + virtual
         record = Record(
             method=name,
             model=self.model.identity.as_record(),
@@ -229,7 +237,7 @@ class Adaptation:
         self.predictions[name] = rows
         return value
 
-    def _similarity(self, demonstrations: Sequence[Example], adapter: Adapter | None) -> dict[str, Any]:
+    def _similarity(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> dict[str, Any]:
         shown = self.set.demonstrations()
         if self._in_context is None:
             self._in_context = response_attention(self.model, self.compared_rows, self.set.task, demonstrations=shown)

@@ -12,9 +12,10 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.errors import InputError
-from ia2.options import Adapt, Demo, Evaluate, Rescore
+from ia2.options import Adapt, Demo, Evaluate, Rescore, Run
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
+COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run}
 LISTS = {
     "tasks": "List the built-in tasks.",
     "models": "List the built-in models.",
@@ -51,7 +52,7 @@ def build_parser() -> ArgumentParser:
     """The parser of `ia2`; a command's options are the fields of its dataclass, their docstrings the help."""
     parser = Parser(prog="ia2", description=DESCRIPTION)
     commands = parser.add_subcommands(dest="command", required=True)
-    for name, options in (("demo", Demo), ("adapt", Adapt), ("evaluate", Evaluate), ("rescore", Rescore)):
+    for name, options in COMMANDS.items():
         summary = docstring_parser.parse(options.__doc__ or "").short_description
         command = Parser(description=summary)
         command.add_argument("--config", action="config", help="A YAML file of these options.")
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = bool(settings.pop("debug", False))
     settings.pop("config", None)
     try:
-        _run(name, settings)
+        return _run(name, settings)
     except InputError as error:
         if debug:
             traceback.print_exc()
@@ -116,10 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
 
 
-def _run(name: str, settings: dict[str, Any]) -> None:
+def _run(name: str, settings: dict[str, Any]) -> int:
+    """Run one command. Returns 1 where it did what it could and something failed."""
     if name == "demo":
         demo = Demo(**settings)
         from ia2.commands import run_demo
@@ -140,7 +141,13 @@ def _run(name: str, settings: dict[str, Any]) -> None:
         from ia2.commands import run_rescore
 
         run_rescore(rescore)
+    elif name == "run":
+        study = Run(**settings)
+        from ia2.commands import run_study
+
+        return run_study(study)
     else:
         from ia2.commands import list_methods, list_models, list_tasks
 
         {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
+    return 0

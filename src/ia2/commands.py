@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
+from ia2.experiments.config import load_experiment
+from ia2.experiments.plan import described
+from ia2.experiments.run import run
+from ia2.experiments.store import FAILURES, Store
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
 from ia2.method_files import load_method
@@ -24,15 +29,16 @@ from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
 from ia2.objectives import MatchTokens
-from ia2.options import Adapt, Demo, Evaluate, Rescore, Source
+from ia2.options import Adapt, Demo, Evaluate, Rescore, Run, Source
+from ia2.ordering import best_ordered
 from ia2.progress import Progress
 from ia2.records import Record, task_record
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
 from ia2.tasks.benchmarks import BENCHMARKS
-from ia2.tasks.files import load_file
+from ia2.tasks.files import load_file, load_queries
 from ia2.tasks.load import load_task
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Instruction, Shown, Task
 
 MOST_TRAINING_ROWS = 128
 TASK_TRAINING_ROWS = 16
@@ -63,7 +69,19 @@ def run_adapt(options: Adapt) -> None:
     FewShotSet.draw(task, n, options.seed)  # refuses what can't be drawn before a model is fetched
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options)
-    few_shot_set = FewShotSet.draw(task, n, options.seed).limited(options.limit)
+    context = read_context(options)
+    unlabelled: tuple[str, ...] = ()
+    if options.unlabelled is not None:
+        unlabelled, said = load_queries(options.unlabelled, task, options.text)
+        notes += said
+    few_shot_set = replace(
+        FewShotSet.draw(task, n, options.seed).limited(options.limit),
+        context=context,
+        unlabelled=unlabelled,
+        orders=options.orders,
+    )
+    if options.best_of is not None:
+        few_shot_set = best_ordered(model, few_shot_set, options.best_of, progress)
     for sentence in (*notes, describe_set(few_shot_set)):
         progress.say(sentence)
     settings = Settings(
@@ -78,7 +96,7 @@ def run_adapt(options: Adapt) -> None:
         adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
         if options.compare and few_shot_set.evaluation:
             adaptation.measure_baseline("zero-shot", ())
-            adaptation.measure_baseline("icl", few_shot_set.demonstrations())
+            adaptation.measure_baseline("icl" if context is None else "context", few_shot_set.demonstrations())
         compared = {SFT: "compared/sft"} if options.compare and few_shot_set.evaluation and method is not SFT else {}
         adaptation.measure_methods({**compared, method: "adapter"})
     if few_shot_set.evaluation:
@@ -103,7 +121,8 @@ def run_evaluate(options: Evaluate) -> None:
         FewShotSet.draw(task, options.icl, options.seed)  # refuses what can't be drawn before a model is fetched
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options)
-    demonstrations: tuple[Example, ...] = ()
+    context = read_context(options)
+    demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
     if options.icl is not None:
         few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
@@ -111,7 +130,7 @@ def run_evaluate(options: Evaluate) -> None:
     examples = examples[: options.limit]
     if not examples:
         raise InputError(f"{task.name}: no row is left to evaluate; use fewer demonstrations (--icl).")
-    method = "icl" if demonstrations else "adapter" if adapter else "zero-shot"
+    method = "context" if context else "icl" if demonstrations else "adapter" if adapter else "zero-shot"
     for sentence in (*notes, f"{task.name}: {method} on {len(examples)} rows"):
         progress.say(sentence)
     evaluation = evaluate(
@@ -127,11 +146,15 @@ def run_evaluate(options: Evaluate) -> None:
         method=method,
         model=model.identity.as_record(),
         task=task_record(task, trained_on=None),
-        n=len(demonstrations),
-        seed=options.seed if demonstrations else None,
+        n=options.icl or 0,
+        seed=options.seed if options.icl else None,
         lr=None,
         adapter=adapter.as_record(str(options.adapter)) if adapter is not None else None,
-        metrics={**evaluation.metrics(options.ece), "asim": None},
+        metrics={
+            **evaluation.metrics(options.ece),
+            "asim": None,
+            "prompt_tokens": PromptTokenizer.of(model, task).mean_prompt_tokens(examples, demonstrations),
+        },
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
         options={"label_scoring": options.label_scoring},
         notes=notes,
@@ -149,6 +172,28 @@ def run_rescore(options: Rescore) -> None:
     for record in rescored:
         print(f"{record.path}: {record.changed} of {record.rows} rows are judged otherwise than before.")
     show([record.value for record in rescored])
+
+
+def run_study(options: Run) -> int:
+    """Compute a study's missing units, or say what they would be. Returns 1 if a unit failed."""
+    progress = ConsoleProgress()
+    experiment = load_experiment(options.experiment)
+    for model in experiment.models:
+        check_model_name(model)
+    for sentence in described(experiment):
+        print(sentence)
+    if options.dry_run:
+        return 0
+    assert options.out is not None, "Run has checked that there is a folder"
+    store = Store(options.out)
+    store.open(experiment, options.limit)
+    outcome = run(experiment, store, data_dir=options.data_dir, limit=options.limit, progress=progress)
+    said = [f"{outcome.done} units computed"]
+    said += [f"{outcome.before} were there already"] * bool(outcome.before)
+    said += [f"{outcome.elsewhere} are another process's"] * bool(outcome.elsewhere)
+    said += [f"{len(outcome.failed)} failed ({options.out / FAILURES}/ says why)"] * bool(outcome.failed)
+    print(f"{options.out}/: {', '.join(said)}.")
+    return 1 if outcome.failed else 0
 
 
 def list_tasks() -> None:
@@ -225,6 +270,20 @@ def load_rows(options: Source, evaluation: Path | None) -> Task:
     return load_task(options.task, data_dir=options.data_dir)
 
 
+def read_context(options: Source) -> Instruction | None:
+    """The text that stands before every query, if one was given."""
+    if options.context is None:
+        return None
+    try:
+        text = options.context.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"--context {options.context}: this file can't be read ({reason}).") from error
+    if not text:
+        raise InputError(f"--context {options.context}: this file is empty.")
+    return Instruction(text)
+
+
 def default_n(options: Source, task: Task) -> int:
     """Half of a file's rows, at most 128, at least 2; 16 of a named task."""
     if options.data is None:
@@ -247,6 +306,9 @@ def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task,
 
     They follow the colon with one space, unless only the spaceless form is a single token.
     """
+    if options.chat:
+        PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
+        return task.as_chat(), (*task.notes, "Queries and labels are turns of the model's chat template.")
     if options.data is None or task.response_kind == "text":
         return task, task.notes
     tokenizer = PromptTokenizer.of(model, task)

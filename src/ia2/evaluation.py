@@ -16,7 +16,7 @@ from ia2.models.batch import Layout, TokenSequence
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
 from ia2.progress import SILENT, Progress
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Example, Shown, Task
 
 LABEL_BATCH, TEXT_BATCH = 16, 32
 
@@ -74,7 +74,7 @@ def evaluate(
     examples: Sequence[Example],
     task: Task,
     *,
-    demonstrations: Sequence[Example] = (),
+    demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
     label_scoring: LabelScoring = "token",
     batch_size: int | None = None,

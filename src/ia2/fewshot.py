@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jinja2 import TemplateError
+
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence
 from ia2.models.load import LanguageModel
 from ia2.randomness import generator
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Example, Instruction, Shown, Task
 
 SEPARATOR = "\n\n"
 """Stands between demonstrations, and between the last one and the query (PROTOCOL, Data)."""
@@ -24,6 +26,14 @@ class FewShotSet:
     dev: tuple[Example, ...]
     evaluation: tuple[Example, ...]
     """The task's evaluation rows; where it has none, every row of the pool that is in neither part above."""
+    context: Instruction | None = None
+    """What the teacher sees instead of demonstrations."""
+    unlabelled: tuple[str, ...] = ()
+    """More queries for the teacher to answer and the student to be aligned on: they need no labels."""
+    orders: int = 1
+    """In how many orders of the demonstrations the teacher answers each of those."""
+    order: int | None = None
+    """Which of the orders that can be chosen among all prompts follow; by default each has one of its own."""
 
     @property
     def n(self) -> int:
@@ -64,22 +74,43 @@ class FewShotSet:
         """The same set with at most `rows` evaluation rows, the first ones (all of them for None)."""
         return replace(self, evaluation=self.evaluation[:rows])
 
-    def demonstrations(self) -> tuple[Example, ...]:
-        """All training rows in the one order in which every query of this set meets them (PROTOCOL, Evaluation)."""
-        return self._shuffled(self.train, "demonstrations")
+    def demonstrations(self) -> tuple[Shown, ...]:
+        """What every query of this set meets: all training rows in one order (PROTOCOL, Evaluation), or the context."""
+        return self._shown(self.train, "demonstrations")
 
-    def training_contexts(self) -> tuple[tuple[Example, ...], ...]:
+    def training_contexts(self) -> tuple[tuple[Shown, ...], ...]:
         """For each training row the other N-1 as demonstrations, each in an order of its own (PROTOCOL, Teacher)."""
         return tuple(
-            self._shuffled(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
+            self._shown(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
             for index in range(self.n)
         )
 
-    def dev_contexts(self) -> tuple[tuple[Example, ...], ...]:
+    def dev_contexts(self) -> tuple[tuple[Shown, ...], ...]:
         """For each dev row N-1 of the training rows as demonstrations (PROTOCOL, Teacher)."""
+        if self.context is not None:
+            return ((self.context,),) * len(self.dev)
         return tuple(
-            self._shuffled(self.train, f"context of dev row {index}")[: self.n - 1] for index in range(len(self.dev))
+            self._shown(self.train, f"context of dev row {index}")[: self.n - 1] for index in range(len(self.dev))
         )
+
+    def unlabelled_contexts(self) -> tuple[tuple[Shown, ...], ...]:
+        """For each unlabelled query all training rows, once for every order; the orders of a query stand together."""
+        return tuple(
+            self._shown(self.train, f"context {number} of unlabelled query {index}")
+            for index in range(len(self.unlabelled))
+            for number in range(self.orders)
+        )
+
+    def unlabelled_queries(self) -> tuple[str, ...]:
+        """The query of each of those contexts."""
+        return tuple(query for query in self.unlabelled for _ in range(self.orders))
+
+    def _shown(self, examples: tuple[Example, ...], purpose: str) -> tuple[Shown, ...]:
+        if self.context is not None:
+            return (self.context,)
+        if self.order is None:
+            return self._shuffled(examples, purpose)
+        return tuple(row for row in self._shuffled(self.train, f"order {self.order}") if row in examples)
 
     def _shuffled(self, examples: tuple[Example, ...], purpose: str) -> tuple[Example, ...]:
         order = list(examples)
@@ -87,40 +118,90 @@ class FewShotSet:
         return tuple(order)
 
 
-def prompt_text(query: str, demonstrations: Sequence[Example] = ()) -> str:
+def prompt_text(query: str, shown: Sequence[Shown] = ()) -> str:
     """Demonstrations joined by blank lines, ending with one before the query; the query alone where there are none."""
-    return "".join(shown.query + shown.response + SEPARATOR for shown in demonstrations) + query
+    texts = [one.text if isinstance(one, Instruction) else one.query + one.response for one in shown]
+    return "".join(text + SEPARATOR for text in texts) + query
 
 
 class PromptTokenizer:
     """Turns prompts and responses into tokens with an exact boundary, and one BOS where the model has one."""
 
-    def __init__(self, tokenizer: Any, context_length: int | None = None, end_token: int | None = None) -> None:
-        """Take a transformers tokenizer, how many tokens the model reads (None: any number), and what ends a text."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        context_length: int | None = None,
+        end_token: int | None = None,
+        chat: bool = False,
+    ) -> None:
+        """Begin to tokenise for a model.
+
+        Args:
+            tokenizer: transformers' tokenizer.
+            context_length: how many tokens the model reads; None for any number.
+            end_token: what ends a response; None where nothing does.
+            chat: render prompts through the tokenizer's chat template.
+
+        Raises:
+            InputError: there is no chat template.
+        """
+        if chat and not getattr(tokenizer, "chat_template", None):
+            raise InputError("--chat: this model has no chat template; leave --chat out, or use an instructed model.")
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.end_token = end_token
+        self.chat = chat
         text = "a"
         bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
-        self.opening: tuple[int, ...] = tuple(whole[:start])
-        """What the tokenizer itself puts before a text: BOS, or nothing."""
+        self.opening: tuple[int, ...] = () if chat else tuple(whole[:start])
+        """What the tokenizer itself puts before a text: BOS, or nothing; a chat template brings its own."""
 
     @classmethod
     def of(cls, model: LanguageModel, task: Task) -> "PromptTokenizer":
         """A model's tokenizer for a task: where responses are free text, each ends with the end token."""
         end_token = model.end_token if task.response_kind == "text" else None
-        return cls(model.tokenizer, model.context_length, end_token)
+        return cls(model.tokenizer, model.context_length, end_token, task.chat)
 
-    def sequence(self, query: str, response: str, demonstrations: Sequence[Example] = ()) -> TokenSequence:
+    def sequence(self, query: str, response: str, shown: Sequence[Shown] = ()) -> TokenSequence:
         """The prompt's tokens, which are those of the prompt alone, and the response's, the end token included if any.
 
         Raises:
             InputError: prompt and response together are longer than the model's context.
         """
-        prompt = prompt_text(query, demonstrations)
+        prompt = self.rendered(query, shown)
         ending = () if self.end_token is None else (self.end_token,)
         return self.checked(TokenSequence(self.prompt(prompt), self.response(prompt, response) + ending), query)
+
+    def asked(self, query: str, shown: Sequence[Shown] = ()) -> tuple[int, ...]:
+        """The tokens of the prompt that asks a query after what is shown before it."""
+        return self.prompt(self.rendered(query, shown))
+
+    def rendered(self, query: str, shown: Sequence[Shown] = ()) -> str:
+        """The text of that prompt: joined by blank lines, or turns of a conversation that end where a response begins.
+
+        Raises:
+            InputError: the chat template refuses these turns, such as a system message.
+        """
+        if not self.chat:
+            return prompt_text(query, shown)
+        turns: list[dict[str, str]] = []
+        for one in shown:
+            if isinstance(one, Instruction):
+                turns.append({"role": "system", "content": one.text})
+            else:
+                turns.append({"role": "user", "content": one.query})
+                turns.append({"role": "assistant", "content": one.response})
+        turns.append({"role": "user", "content": query})
+        try:
+            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise InputError(f"--chat: this model's chat template refuses the prompt ({error}).") from error
+        return text
+
+    def mean_prompt_tokens(self, rows: Sequence[Example], shown: Sequence[Shown] = ()) -> float:
+        """How many tokens the prompts of these rows have on average: what each query costs."""
+        return sum(len(self.asked(row.query, shown)) for row in rows) / len(rows)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The tokens of a prompt, what the tokenizer puts before a text included once."""

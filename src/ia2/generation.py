@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia2.fewshot import PromptTokenizer, prompt_text
+from ia2.fewshot import PromptTokenizer
 from ia2.metrics import Binning, accuracy, bootstrap_interval
 from ia2.models.bank import Bank
 from ia2.models.decoding import Decoded, decode
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, Prefill
 from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Example, Shown, Task
 
 Ending = Literal["end", "stop", "length"]
 
@@ -96,16 +96,14 @@ class TextEvaluation:
 
 
 def checked_prompts(
-    tokenizer: PromptTokenizer, examples: Sequence[Example], contexts: Sequence[Sequence[Example]], task: Task
+    tokenizer: PromptTokenizer, examples: Sequence[Example], contexts: Sequence[Sequence[Shown]], task: Task
 ) -> list[tuple[int, ...]]:
     """The tokens of prompts that are to be continued.
 
     Raises:
         InputError: a prompt, with as many tokens as a response may have, is longer than the model's context.
     """
-    prompts = [
-        tokenizer.prompt(prompt_text(row.query, context)) for row, context in zip(examples, contexts, strict=True)
-    ]
+    prompts = [tokenizer.asked(row.query, context) for row, context in zip(examples, contexts, strict=True)]
     for row, prompt in zip(examples, prompts, strict=True):
         tokenizer.check_length(len(prompt) + task.max_new_tokens, row.query)
     return prompts

@@ -35,7 +35,7 @@ class LabelTokens:
         Raises:
             InputError: the first token is to decide, and labels are not single tokens of their own.
         """
-        query = (task.evaluation or task.pool)[0].query
+        query = tokenizer.rendered((task.evaluation or task.pool)[0].query)
         labels = cls(task.labels, tuple(tokenizer.response(query, label) for label in task.labels), scoring)
         if scoring == "token" and not labels.single:
             raise InputError(

@@ -1,7 +1,8 @@
 """Methods that a user describes in a YAML file: stages with their objectives, responses, layers and rates."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -105,18 +106,14 @@ def method_of(content: object, where: str) -> Method:
         described = _Description.model_validate(content)
         return Method(described.name, described.description, tuple(stage.stage() for stage in described.stages))
     except ValidationError as error:
-        raise InputError("\n".join(f"{where}: {problem}" for problem in problems(error))) from error
+        raise InputError("\n".join(f"{where}: {problem(one)}" for one in error.errors(include_url=False))) from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def problems(error: ValidationError) -> list[str]:
-    """What pydantic found wrong, a sentence each: the place, the matter and what was given."""
-    found = []
-    for one in error.errors(include_url=False):
-        place = ".".join(str(part) for part in one["loc"]) or "the whole file"
-        given = (
-            one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
-        )
-        found.append(f"{place}: {one['msg'][0].lower()}{one['msg'][1:]} (given: {given}).")
-    return found
+def problem(one: Mapping[str, Any]) -> str:
+    """What pydantic found wrong, in a sentence: the place, the matter and what was given."""
+    place = ".".join(str(part) for part in one["loc"]) or "the whole file"
+    given = one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
+    message = one["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]} (given: {given})."

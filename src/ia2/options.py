@@ -42,6 +42,10 @@ class Source:
     """The most rows to evaluate."""
     response_kind: Literal["label", "text"] | None = None
     """Whether a file's responses are labels or free text (default: text where labels are many and long)."""
+    chat: bool = False
+    """Ask through the model's chat template."""
+    context: Path | None = None
+    """A text file that stands before every query instead of demonstrations, such as a system prompt."""
     label_scoring: Literal["token", "whole"] = "token"
     """Whether a label's one token competes with the whole vocabulary, or whole labels with each other."""
     ece: Literal["equal-width", "equal-mass"] = "equal-width"
@@ -72,6 +76,12 @@ class Adapt(Source):
     """Folder for the adapter, records and predictions; it must be absent or empty."""
     eval_data: Path | None = None
     """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
+    unlabelled: Path | None = None
+    """A file of more texts, without labels, for the model to answer in context and the adapter to be aligned on."""
+    orders: int = 1
+    """In how many orders of the demonstrations the model answers each unlabelled text."""
+    order: str = "random"
+    """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any number) by dev loss."""
     n: int | None = None
     """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
     method: str = "ia2-sft"
@@ -102,6 +112,17 @@ class Adapt(Source):
         super().__post_init__()
         if self.eval_data is not None and self.data is None:
             raise InputError(f"--eval-data {self.eval_data}: this goes with --data; a built-in task has its own rows.")
+        if self.unlabelled is not None and self.data is None:
+            raise InputError(
+                f"--unlabelled {self.unlabelled}: this goes with --data; a built-in task has labels for all."
+            )
+        if self.orders < 1 or (self.orders > 1 and self.unlabelled is None):
+            raise InputError(f"--orders {self.orders}: this must be 1 or more, and goes with --unlabelled.")
+        if self.context is not None and (self.orders > 1 or self.order != "random"):
+            raise InputError(
+                f"--context {self.context}: this stands instead of demonstrations, which then have no order."
+            )
+        self.best_of  # noqa: B018 - refuses what is no order
         if self.n is not None and self.n < 2:
             raise InputError(
                 f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
@@ -123,6 +144,16 @@ class Adapt(Source):
             if not (math.isfinite(rate) and rate > 0):
                 raise InputError(f"--lr {rate:g}: a learning rate must be a positive number, such as 1e-3.")
 
+    @property
+    def best_of(self) -> int | None:
+        """How many orders of the demonstrations are tried; None where they keep a random one."""
+        if self.order == "random":
+            return None
+        count = self.order.removeprefix("best-of-")
+        if count == self.order or not count.isdecimal() or int(count) < 2:
+            raise InputError(f"--order {self.order}: say random, or best-of-K with K of 2 or more, such as best-of-8.")
+        return int(count)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Source):
@@ -143,8 +174,34 @@ class Evaluate(Source):
             raise InputError(
                 f"--icl {self.icl}: an adapter answers without demonstrations; leave --icl or --adapter out."
             )
+        if self.context is not None and (self.icl is not None or self.adapter is not None):
+            raise InputError(
+                f"--context {self.context}: this stands alone before a query; leave --icl and --adapter out."
+            )
         if self.icl is not None and self.icl < 2:
             raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Compute a study that a YAML file describes; run it again to go on where it was stopped."""
+
+    experiment: Path = field(metadata={"positional": True})
+    """The study's YAML file."""
+    out: Path | None = None
+    """Folder for records, predictions and adapters; it may hold a part of the same study already."""
+    data_dir: Path | None = None
+    """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
+    limit: int | None = None
+    """The most rows to evaluate of each task."""
+    dry_run: bool = False
+    """Say what would be computed, and compute nothing."""
+
+    def __post_init__(self) -> None:
+        if self.out is None and not self.dry_run:
+            raise InputError("--out: this must be given; or say --dry-run to see what would be computed.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class StudentRows:
         assert targets is not None, "train has checked that there are targets"
         return cls(
             [
-                tokenizer.checked(TokenSequence(tokenizer.prompt(row.query), tokens), row.query)
+                tokenizer.checked(TokenSequence(tokenizer.asked(row.query), tokens), row.query)
                 for row, tokens in zip(rows, targets.responses(), strict=True)
             ],
             targets,
@@ -64,10 +64,14 @@ class StageRows:
     @classmethod
     def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
         """The rows of a set for a stage."""
-        task = few_shot_set.task
+        task, rows, asked = few_shot_set.task, few_shot_set.train, targets.train if targets else None
+        if stage.labels == "icl-response" and targets is not None:
+            # these need no labels, so that unlabelled queries serve as well
+            rows += tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
+            asked = TargetFiles(targets.train.files + targets.unlabelled.files)
         return cls(
             stage,
-            StudentRows.of(few_shot_set.train, targets.train if targets else None, stage, model, task),
+            StudentRows.of(rows, asked, stage, model, task),
             StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model, task),
         )
 

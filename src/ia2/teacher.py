@@ -21,7 +21,7 @@ from ia2.models.attention import record_attention
 from ia2.models.batch import TokenSequence, by_length, forward, lay_out, response_logits
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
-from ia2.tasks.task import Task
+from ia2.tasks.task import Example, Task
 
 SCHEMA = 1
 INDEX_FILE = "index.json"
@@ -69,11 +69,13 @@ class TargetFiles(Sequence[Target]):
 
 @dataclass(frozen=True)
 class Targets:
-    """What the teacher did for every training and dev row of a set."""
+    """What the teacher did for every row of a set."""
 
     folder: Path
     train: TargetFiles
     dev: TargetFiles
+    unlabelled: TargetFiles
+    """For the set's unlabelled queries, each in every order of the demonstrations."""
 
 
 def collect_targets(
@@ -106,8 +108,10 @@ def collect_targets(
     """
     task = few_shot_set.task
     tokenizer = PromptTokenizer.of(model, task)
-    rows = few_shot_set.train + few_shot_set.dev
-    contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts()
+    # what an unlabelled query is answered with is for the teacher to say
+    unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
+    rows = few_shot_set.train + few_shot_set.dev + unlabelled
+    contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts() + few_shot_set.unlabelled_contexts()
     labels = None
     if task.response_kind == "text":
         prompts = checked_prompts(tokenizer, rows, contexts, task)
@@ -138,7 +142,13 @@ def collect_targets(
             )
             _write(made, len(prompts), folder, advance)
         files = [folder / _name(index) for index in range(len(rows))]
-    return Targets(folder, TargetFiles(files[: few_shot_set.n]), TargetFiles(files[few_shot_set.n :]))
+    labelled = few_shot_set.n + len(few_shot_set.dev)
+    return Targets(
+        folder,
+        TargetFiles(files[: few_shot_set.n]),
+        TargetFiles(files[few_shot_set.n : labelled]),
+        TargetFiles(files[labelled:]),
+    )
 
 
 def _name(index: int) -> str:

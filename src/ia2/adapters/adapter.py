@@ -40,7 +40,7 @@ class Adapter:
     def save(self, folder: Path | str) -> None:
         """Write it as PEFT does, whole or not at all; `PeftModel.from_pretrained(base, folder)` loads it."""
         with folder_written_whole(Path(folder)) as partial:
-            self.configuration.save_pretrained(str(partial))
+            _ordered(self.configuration).save_pretrained(str(partial))
             tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
 
@@ -112,6 +112,15 @@ def _own_weights(network: PreTrainedModel, configuration: PeftConfig) -> Adapter
         for name, parameter in network.get_submodule(path).named_parameters()
     }
     return Adapter(_named(configuration, network), weights)
+
+
+def _ordered(configuration: PeftConfig) -> PeftConfig:
+    """The same with its names in order: PEFT holds them as sets, and would write them in another order each time."""
+    ordered = copy.copy(configuration)
+    for name, value in vars(configuration).items():
+        if isinstance(value, set | frozenset):
+            setattr(ordered, name, sorted(value))
+    return ordered
 
 
 def _named(configuration: PeftConfig, network: PreTrainedModel) -> PeftConfig:

@@ -16,7 +16,7 @@ from ia2.models.attention import record_attention
 from ia2.models.batch import by_length, forward, lay_out
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Example, Shown, Task
 
 ROWS = 100
 """How many evaluation rows similarity is measured on (appendix B)."""
@@ -47,7 +47,7 @@ def response_attention(
     examples: Sequence[Example],
     task: Task,
     *,
-    demonstrations: Sequence[Example] = (),
+    demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
     batch_size: int = 16,
 ) -> list[Float[Tensor, "layers _ hidden"]]:

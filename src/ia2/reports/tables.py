@@ -5,7 +5,20 @@ from typing import Any
 
 from rich.table import Table
 
-METHOD_NAMES = {"zero-shot": "zero-shot", "icl": "ICL", "sft": "SFT", "ia2": "IA2", "ia2-sft": "IA2→SFT"}
+METHOD_NAMES = {
+    "zero-shot": "zero-shot",
+    "icl": "ICL",
+    "context": "in context",
+    "sft": "SFT",
+    "ia2": "IA2",
+    "ia2-sft": "IA2→SFT",
+    "sft-ia2": "SFT→IA2",
+    "ia2+sft": "IA2+SFT",
+    "sft-soft": "soft SFT",
+    "ia2-solved": "IA2 solved",
+    "ia2-solved-ia2": "IA2 solved→IA2",
+    "ia2-solved-sft": "IA2 solved→SFT",
+}
 """How the paper writes them."""
 
 
@@ -31,7 +44,7 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
     if binnings:
         headings.append("ECE")
         explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
-    explained.append("asim is the similarity to in-context learning")
+    explained.append("tokens: of a query's prompt; asim is the similarity to in-context learning")
     table = Table(
         title=f"{records[0]['task']['eval']}, {first['n']} rows, N = {max(record['n'] for record in records)}",
         caption="; ".join(explained),
@@ -39,7 +52,7 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
         caption_justify="left",
     )
     table.add_column("method", style="bold")
-    for heading in (*headings, "asim", "lr", "train s", "evaluate s"):
+    for heading in (*headings, "asim", "tokens", "lr", "train s", "evaluate s"):
         table.add_column(heading, justify="right", no_wrap=True)
     cells = {
         "accuracy %": ("accuracy", 100.0, 1),
@@ -52,6 +65,7 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
             method_name(record),
             *(_with_interval(values, *cells[heading]) for heading in headings),
             _number(values.get("asim"), 3),
+            _number(values.get("prompt_tokens"), 0),
             f"{rate:g}" if rate is not None else "–",
             _number(sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None, 1),
             _number(seconds.get("evaluate"), 1),

@@ -93,6 +93,44 @@ def load_file(
     )
 
 
+def load_queries(path: Path, known: Task, text: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Texts without labels, as queries like those of a file's task, and what is to be said of them.
+
+    Args:
+        path: a text file with a text on each line, or a table as in `load_file`, whose labels, if any, are not read.
+        known: the task; texts that it measures or that may teach with their labels are left out.
+        text: the column of texts.
+
+    Raises:
+        InputError: the file can't be read, its column can't be found, or no text is left.
+    """
+    notes: list[str] = []
+    if path.suffix.lower() == ".txt":
+        if not path.is_file():
+            raise InputError(f"{path}: no such file.")
+        try:
+            texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+    else:
+        table = _read(path)
+        only = table.columns[0] if len(table.columns) == 1 else None
+        column = _column(table, text or only, "text", TEXT_NAMES, LABEL_NAMES, notes)
+        texts = [_value(row.get(column), place, column) for place, row in table.rows]
+    queries = dict.fromkeys(_query(text) for text in texts if text)
+    taken = {example.query for example in known.pool + known.evaluation}
+    kept = tuple(query for query in queries if query not in taken)
+    if len(kept) < len(queries):
+        notes.append(f"{path.name}: {len(queries) - len(kept)} texts are also labelled rows and were left out.")
+    if not kept:
+        raise InputError(f"{path}: no text is left that {known.name} hasn't got with a label.")
+    return kept, tuple(notes)
+
+
+def _query(text: str) -> str:
+    return f"Text:{text}\nLabel:"
+
+
 def _labels(table: _Table, examples: Sequence[Example], kind: ResponseKind | None, notes: list[str]) -> tuple[str, ...]:
     """The labels in order; none where responses are free text."""
     responses = [example.response for example in examples]
@@ -134,7 +172,7 @@ def _examples(table: _Table, text: str, label: str, notes: list[str]) -> tuple[E
     for place, row in table.rows:
         query, response = (_value(row.get(column), place, column) for column in (text, label))
         if query and response:
-            examples.append(Example(f"Text:{query}\nLabel:", f" {response}"))
+            examples.append(Example(_query(query), f" {response}"))
     if empty := len(table.rows) - len(examples):
         notes.append(f"{table.path.name}: {empty} rows without a text or a label were left out.")
     if not examples:

@@ -24,6 +24,17 @@ class Example:
     """Follows the query directly: `1`, or ` positive` with the space that belongs to it."""
 
 
+@dataclass(frozen=True)
+class Instruction:
+    """A text that stands before a query like demonstrations do: an instruction, a system prompt, a document."""
+
+    text: str
+
+
+Shown = Example | Instruction
+"""What a prompt may hold before the query."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Rows to learn from and rows to be measured on (PROTOCOL: at most 2,000 and 500, no text in both)."""
@@ -48,6 +59,8 @@ class Task:
     """How long a generated response may get, in tokens."""
     stop: str | None = None
     """The text that ends a generated response, where it isn't a single token."""
+    chat: bool = False
+    """Queries and responses are turns of a conversation in the model's own template."""
     notes: tuple[str, ...] = ()
     """Choices made for the user while the rows were read, one sentence each, to be said once and recorded."""
 
@@ -80,6 +93,12 @@ class Task:
             raise ValueError(f"{self.name}: the labels {list(self.labels)} can't do without their leading space")
         return replace(self, labels=labels, pool=_spaceless(self.pool), evaluation=_spaceless(self.evaluation))
 
+    def as_chat(self) -> "Task":
+        """The same task as turns of a conversation: responses stand alone, and end where the turn does."""
+        if self.labels:
+            return replace(self.with_spaceless_labels(), chat=True)
+        return replace(self, pool=_stripped(self.pool), evaluation=_stripped(self.evaluation), stop=None, chat=True)
+
     def trainable(self) -> "Task":
         """This task, if it may be trained on.
 
@@ -93,6 +112,10 @@ class Task:
 
 def _spaceless(examples: tuple[Example, ...]) -> tuple[Example, ...]:
     return tuple(replace(example, response=example.response.removeprefix(" ")) for example in examples)
+
+
+def _stripped(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    return tuple(replace(example, response=example.response.strip()) for example in examples)
 
 
 def rows_digest(*parts: Iterable[Example]) -> str:

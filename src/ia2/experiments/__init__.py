@@ -1,0 +1,1 @@
+"""Studies: a YAML file described, planned, computed and kept."""

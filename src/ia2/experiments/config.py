@@ -1,0 +1,227 @@
+"""What a study is: the YAML file, validated, every mistake named with its line."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ia2.adapters.kinds import ADAPTERS, AdapterKind
+from ia2.course import Training
+from ia2.errors import InputError
+from ia2.labels import LabelScoring
+from ia2.method_files import method_of, problem
+from ia2.methods import METHODS, LabelSource, Method
+from ia2.metrics import Binning
+from ia2.tasks.benchmarks import BENCHMARKS
+
+BASELINES = ("zero-shot", "icl")
+TASKS = ("reviews", *BENCHMARKS)
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Beta = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """A task that is trained on, and those that its adapters are measured on."""
+
+    train: str
+    """The task's name."""
+    evaluate: tuple[str, ...] = ()
+    """Tasks to be measured on; by default the same one. Others than that are out of distribution."""
+
+    @field_validator("train", "evaluate")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in TASKS:
+                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
+        return value
+
+    @field_validator("train")
+    @classmethod
+    def _trainable(cls, value: str) -> str:
+        if value in BENCHMARKS and BENCHMARKS[value].evaluation_only:
+            raise ValueError(f"{value} only evaluates; train on another task and name it under evaluate")
+        return value
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Tasks to be measured on."""
+        return self.evaluate or (self.train,)
+
+
+class AdapterSettings(BaseModel):
+    """A kind of adapter with its sizes, as `ia2.adapters.kinds` names them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AdapterSettings":
+        self.adapter  # noqa: B018 - refuses what is no adapter
+        return self
+
+    @property
+    def adapter(self) -> AdapterKind:
+        """The adapter."""
+        if self.kind not in ADAPTERS:
+            raise ValueError(f"there is no adapter {self.kind}; there are {', '.join(ADAPTERS)}")
+        sizes = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in (self.model_extra or {}).items()
+        }
+        make: Any = ADAPTERS[self.kind]
+        try:
+            adapter: AdapterKind = make(**sizes)
+        except (TypeError, InputError) as error:
+            raise ValueError(str(error).rpartition("__init__() ")[2]) from error
+        return adapter
+
+
+class TrainingSettings(_Strict):
+    """How stages are trained; what isn't said is PROTOCOL's."""
+
+    batch_size: Count = Training.batch_size
+    epochs: Count = Training.epochs
+    dev_every: Count = Training.dev_every
+    patience: Count = Training.patience
+    keep: Literal["best", "last"] = Training.keep
+    rows_per_pass: Count | None = Training.rows_per_pass
+
+    @property
+    def training(self) -> Training:
+        """The same as training takes it."""
+        return Training(**self.model_dump())
+
+
+class Experiment(_Strict):
+    """A study: every model, task, N and set with every method, adapter, learning rate and β."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """What reports call it."""
+    description: str = ""
+    """What it is for."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Built-in models, Hugging Face ids, folders or GGUF files."""
+    tasks: Annotated[tuple[Source, ...], Field(min_length=1)]
+    n: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+    """Training rows."""
+    sets: Count = 5
+    """How many sets of each N; their seeds count from 0."""
+    methods: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)]
+    """Names, `zero-shot` and `icl` among them, or descriptions as in a method's own file."""
+    adapters: Annotated[tuple[AdapterSettings, ...], Field(min_length=1)] = (AdapterSettings(kind="lora"),)
+    learning_rates: tuple[Rate, ...] = ()
+    """By default each adapter's own three."""
+    betas: tuple[Beta, ...] = ()
+    """Weights of the token loss in ia2+sft; by default four that suit the model's family."""
+    label_sources: Annotated[tuple[LabelSource, ...], Field(min_length=1)] = ("ground-truth",)
+    """What fine-tuning fits."""
+    rows: Count | None = None
+    """The most evaluation rows of each task."""
+    asim_rows: Annotated[int, Field(ge=0)] = 100
+    """Of how many of them similarity to in-context learning is measured."""
+    training: TrainingSettings = TrainingSettings()
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    label_scoring: LabelScoring = "token"
+    ece: Binning = "equal-width"
+    select: Literal["accuracy", "dev"] = "accuracy"
+    """How reports choose the learning rate and β: by mean accuracy on the source task, or by dev loss."""
+
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+    @field_validator("methods")
+    @classmethod
+    def _methods(cls, value: tuple[str | dict[str, Any], ...]) -> tuple[str | dict[str, Any], ...]:
+        names = []
+        for one in value:
+            if isinstance(one, dict):
+                try:
+                    names.append(method_of(one, "").name)
+                except InputError as error:
+                    raise ValueError(str(error).removeprefix(": ")) from error
+            elif one in METHODS or one in BASELINES:
+                names.append(one)
+            else:
+                raise ValueError(f"there is no method {one}; there are {', '.join((*BASELINES, *METHODS))}")
+        if len(set(names)) < len(names):
+            raise ValueError("a method is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Experiment":
+        if self.betas and not any(method.tries_betas for method in self.trained_methods):
+            raise ValueError("betas are given, and no method tries several; ia2+sft does")
+        solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
+        unfit = [one.kind for one in self.adapters if one.kind != "lora"]
+        if solving and unfit:
+            raise ValueError(f"{solving[0]} is solved for LoRA alone, and the adapter {unfit[0]} is asked for as well")
+        return self
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The methods that train nothing."""
+        return tuple(one for one in self.methods if one in BASELINES)
+
+    @property
+    def trained_methods(self) -> tuple[Method, ...]:
+        """The methods that train adapters."""
+        return tuple(
+            method_of(one, "") if isinstance(one, dict) else METHODS[one]
+            for one in self.methods
+            if one not in BASELINES
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of everything that decides what a unit's records hold, whichever units there are."""
+        apart = {"name", "description", "models", "tasks", "n", "sets", "select"}
+        content = self.model_dump(mode="json", exclude=apart)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read a study.
+
+    Raises:
+        InputError: the file isn't there, isn't YAML, or describes no study; each problem is named with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is no YAML ({' '.join(str(error).split())}).") from error
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        found = [f"{path}, line {_line(tree, one['loc'])}: {problem(one)}" for one in error.errors(include_url=False)]
+        raise InputError("\n".join(found)) from error
+
+
+def _line(node: Any, place: tuple[str | int, ...]) -> int:
+    """The line on which the innermost part of a place stands that is in the file."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == part]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            pairs = [(node.value[part], node.value[part])]
+        else:
+            pairs = []
+        if not pairs:
+            break
+        (key, node), *_ = pairs
+        line = key.start_mark.line + 1
+    return int(line)

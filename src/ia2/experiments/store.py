@@ -1,0 +1,143 @@
+"""A study's folder: records of whole units, their predictions and adapters, the plan, and what failed."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ia2.cache import folder_written_whole, written_whole
+from ia2.errors import InputError
+from ia2.experiments.config import Experiment
+from ia2.experiments.plan import Unit
+
+RECORDS, PREDICTIONS, ADAPTERS, FAILURES = "records", "predictions", "adapters", "failures"
+LOCKS, UNFINISHED = "locks", "unfinished"
+PLAN_FILE = "plan.json"
+
+
+class Store:
+    """The folder of a study. A unit is done when the folder of its records is there, which appears in one step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, experiment: Experiment, limit: int | None = None) -> None:
+        """Begin or go on.
+
+        Args:
+            experiment: the study.
+            limit: the most evaluation rows, where the study has no smaller number.
+
+        Raises:
+            InputError: the folder holds something else, or records of a study with other settings.
+        """
+        plan = self.folder / PLAN_FILE
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: this is a file, and a folder is to be written. Name another one.")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not plan.exists():
+            raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
+        if plan.exists():
+            before = json.loads(plan.read_text(encoding="utf-8"))
+            if (before["digest"], before["limit"]) != (experiment.digest(), limit):
+                raise InputError(
+                    f"{self.folder}: this folder holds records of {before['experiment']['name']} with other settings "
+                    "(models, tasks, N and sets may be added; methods, rates, rows and training may not change). Name "
+                    "another folder with --out."
+                )
+        with written_whole(plan) as partial:
+            content = {
+                "digest": experiment.digest(),
+                "limit": limit,
+                "experiment": experiment.model_dump(mode="json"),
+            }
+            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def is_done(self, unit: Unit) -> bool:
+        """Whether all records of a unit are there."""
+        return (self.folder / RECORDS / unit.id).is_dir()
+
+    @contextmanager
+    def claimed(self, unit: Unit) -> Iterator[bool]:
+        """Keep a unit to oneself for a while; gives False where another process on this machine is at it."""
+        path = self.folder / LOCKS / unit.id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            # the lock goes with the process, however it ends; what one that was killed has left is cleared away
+            for part in (RECORDS, PREDICTIONS, ADAPTERS):
+                for left in (self.folder / part).glob(f".partial-*-{unit.id}"):
+                    shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(self.unfinished(unit), ignore_errors=True)
+            yield True
+
+    def unfinished(self, unit: Unit) -> Path:
+        """The folder that a unit is computed in."""
+        return self.folder / UNFINISHED / unit.id
+
+    def keep(self, unit: Unit, computed: Path) -> None:
+        """Take in what was computed of a unit, its records last.
+
+        Args:
+            unit: the unit.
+            computed: a folder that holds what this one is to hold.
+        """
+        for part in (PREDICTIONS, ADAPTERS, RECORDS):
+            made = computed / part / unit.id
+            if made.is_dir():
+                with folder_written_whole(self.folder / part / unit.id, replace=True) as partial:
+                    shutil.copytree(made, partial, dirs_exist_ok=True)
+        (self.folder / FAILURES / f"{unit.id}.json").unlink(missing_ok=True)
+
+    def note_failure(self, unit: Unit, error: str) -> None:
+        """Write down that a unit failed, and why."""
+        with written_whole(self.folder / FAILURES / f"{unit.id}.json") as partial:
+            content = {"unit": vars(unit), "error": error}
+            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def failures(self) -> dict[str, str]:
+        """The error of each unit that failed, by its id."""
+        files = sorted((self.folder / FAILURES).glob("*.json"))
+        return {file.stem: json.loads(file.read_text(encoding="utf-8"))["error"] for file in files}
+
+
+def load_records(folder: Path) -> list[dict[str, Any]]:
+    """All records of a study's folder, each with the file it came from under `file`.
+
+    Raises:
+        InputError: there are none, or one can't be read.
+    """
+    files = sorted((folder / RECORDS).rglob("*.json"))
+    if not files:
+        raise InputError(f"{folder}: no records here: records/ holds none. Name a folder that ia2 run wrote.")
+    found: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            found.append({**record, "file": file.relative_to(folder).as_posix()})
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{file}: this record can't be read ({error}).") from error
+    return found
+
+
+def load_experiment_of(folder: Path) -> Experiment:
+    """The study that a folder holds.
+
+    Raises:
+        InputError: its plan is missing or damaged.
+    """
+    try:
+        content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        return Experiment.model_validate(content["experiment"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{folder / PLAN_FILE}: this plan can't be read ({error}).") from error

@@ -1,0 +1,218 @@
+"""One unit of a study computed: the teacher, every adapter in banks, the evaluations, and a record for each."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ia2.analysis.similarity import asim, response_attention
+from ia2.evaluation import Evaluation, evaluate, evaluate_all
+from ia2.experiments.config import Experiment
+from ia2.experiments.plan import Planned, Unit, planned
+from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
+from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.methods import betas_for
+from ia2.models.load import LanguageModel
+from ia2.progress import Progress
+from ia2.records import Record, task_record
+from ia2.tasks.load import load_task
+from ia2.tasks.task import Example, Task
+from ia2.teacher import collect_targets
+from ia2.training import Plan, Trained, train_all
+
+
+def compute(
+    experiment: Experiment,
+    unit: Unit,
+    model: LanguageModel,
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress,
+) -> None:
+    """Compute everything of a unit and write it as a study's folder holds it.
+
+    Args:
+        experiment: the study.
+        unit: which part of it.
+        model: the unit's model.
+        folder: where records, predictions and adapters go.
+        data_dir: a folder of benchmark files instead of the hub.
+        limit: the most evaluation rows, where the study has no smaller number.
+        cache_dir: where the teacher's targets are kept; by default the project's cache folder.
+        progress: told what is going on.
+
+    Raises:
+        InputError: a task can't be loaded or has too few rows, or the model can't read a prompt.
+    """
+    _Computation(experiment, unit, model, folder, data_dir, limit, cache_dir, progress).run()
+
+
+class _Computation:
+    def __init__(
+        self,
+        experiment: Experiment,
+        unit: Unit,
+        model: LanguageModel,
+        folder: Path,
+        data_dir: Path | None,
+        limit: int | None,
+        cache_dir: Path | None,
+        progress: Progress,
+    ) -> None:
+        self.experiment, self.unit, self.model, self.folder = experiment, unit, model, folder
+        self.cache_dir, self.progress = cache_dir, progress
+        rows = min((value for value in (experiment.rows, limit) if value is not None), default=None)
+        self.set = FewShotSet.draw(load_task(unit.train, data_dir=data_dir), unit.n, unit.seed).limited(rows)
+        self.measured = [
+            self.set.task.limited(rows) if name == unit.train else load_task(name, data_dir=data_dir).limited(rows)
+            for name in unit.evaluate
+        ]
+        self.shown = self.set.demonstrations()
+        self.compared = self.set.evaluation[: experiment.asim_rows]
+        self.in_context: list[Any] | None = None
+
+    def rows_of(self, task: Task) -> tuple[Example, ...]:
+        """What is measured of a task; a set may leave over what its own task has no other rows for."""
+        return self.set.evaluation if task.name == self.unit.train else task.evaluation
+
+    def run(self) -> None:
+        """Compute and write."""
+        for name in self.experiment.baselines:
+            self.measure_baseline(name)
+        adapters = planned(self.experiment, betas_for(self.model.network.config.model_type))
+        asked = [one for one in adapters if one.method.needs_targets]
+        seconds: dict[str, float] = {}
+        targets = None
+        if asked:
+            begun = time.perf_counter()
+            targets = collect_targets(
+                self.model,
+                self.set,
+                label_scoring=self.experiment.label_scoring,
+                distributions=any(one.method.needs_distributions for one in asked),
+                cache_dir=self.cache_dir,
+                progress=self.progress,
+            )
+            seconds["teacher"] = time.perf_counter() - begun
+        for kind in dict.fromkeys(one.kind for one in adapters):
+            own = [one for one in adapters if one.kind == kind]
+            trained = train_all(
+                self.model,
+                [Plan(self.set, one.method, one.learning_rate, targets) for one in own],
+                adapter=kind,
+                training=self.experiment.training.training,
+                progress=self.progress,
+            )
+            self.measure_adapters(own, trained, seconds)
+
+    def measure_baseline(self, name: str) -> None:
+        """The model as it is, without demonstrations or with the set's."""
+        shown = self.shown if name == "icl" else ()
+        similarity, spent = self.similarity(None, in_context=bool(shown))
+        for task in self.measured:
+            begun = time.perf_counter()
+            evaluation = evaluate(
+                self.model,
+                self.rows_of(task),
+                task,
+                demonstrations=shown,
+                label_scoring=self.experiment.label_scoring,
+                progress=self.progress,
+                name=f"evaluate {name} on {task.name}",
+            )
+            seconds = {"evaluate": time.perf_counter() - begun} | spent
+            self.write(name, name, task, evaluation, similarity, seconds, n=len(shown))
+
+    def measure_adapters(
+        self, adapters: Sequence[Planned], trained: Sequence[Trained], seconds: dict[str, float]
+    ) -> None:
+        """Every adapter of a kind: saved, measured on every task, and compared with in-context learning."""
+        similarities = [self.similarity(one) for one in trained]
+        for one, made in zip(adapters, trained, strict=True):
+            made.save(self.folder / ADAPTERS / self.unit.id / one.id)
+        for task in self.measured:
+            begun = time.perf_counter()
+            evaluations = evaluate_all(
+                self.model,
+                self.rows_of(task),
+                task,
+                [made.adapter for made in trained],
+                label_scoring=self.experiment.label_scoring,
+                progress=self.progress,
+                name=f"evaluate {len(trained)} adapters on {task.name}",
+            )
+            share = (time.perf_counter() - begun) / len(trained)
+            for one, made, evaluation, (similarity, spent) in zip(
+                adapters, trained, evaluations, similarities, strict=True
+            ):
+                own = {"train": sum(stage.seconds for stage in made.stages), "evaluate": share} | spent
+                if one.method.needs_targets:
+                    own |= seconds
+                self.write(one.id, one.method.name, task, evaluation, similarity, own, one=one, trained=made)
+
+    def similarity(
+        self, trained: Trained | None, *, in_context: bool = False
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        """Asim to in-context learning on rows of the source task, and the seconds that it took."""
+        if not self.compared:
+            return {"asim": None}, {}
+        begun = time.perf_counter()
+        if self.in_context is None:
+            self.in_context = response_attention(self.model, self.compared, self.set.task, demonstrations=self.shown)
+        ours = self.in_context
+        if not in_context:
+            adapter = trained.adapter if trained is not None else None
+            ours = response_attention(self.model, self.compared, self.set.task, adapter=adapter)
+        return asim(ours, self.in_context).metrics(), {"asim": time.perf_counter() - begun}
+
+    def write(
+        self,
+        file: str,
+        method: str,
+        task: Task,
+        evaluation: Evaluation,
+        similarity: dict[str, Any],
+        seconds: dict[str, float],
+        *,
+        n: int | None = None,
+        one: Planned | None = None,
+        trained: Trained | None = None,
+    ) -> None:
+        """A record and its predictions."""
+        experiment, unit = self.experiment, self.unit
+        shown = self.shown if method == "icl" else ()
+        tokenizer = PromptTokenizer.of(self.model, task)
+        tokens = tokenizer.mean_prompt_tokens(self.rows_of(task), shown)
+        kind = one.kind if one is not None else None
+        stem = f"{file}_on_{task.name}"
+        record = Record(
+            method=method,
+            model=self.model.identity.as_record(),
+            task=task_record(task, trained_on=unit.train),
+            n=unit.n if n is None else n,
+            seed=unit.seed,
+            lr=trained.learning_rate if trained is not None else None,
+            adapter=kind.as_record(f"{ADAPTERS}/{unit.id}/{file}") if kind is not None else None,
+            metrics=evaluation.metrics(experiment.ece)
+            | similarity
+            | {"prompt_tokens": tokens + getattr(kind, "tokens", 0)},
+            seconds={phase: round(value, 3) for phase, value in seconds.items()},
+            stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
+            options={
+                "experiment": experiment.name,
+                "unit": unit.id,
+                "set_n": unit.n,
+                "label_scoring": experiment.label_scoring,
+                "label_source": one.label_source if one is not None else None,
+                "beta": one.method.beta if one is not None else None,
+                "dev_loss": trained.dev_loss if trained is not None else None,
+                "training": asdict(replace(experiment.training.training)) if trained is not None else None,
+            },
+            notes=(*self.model.notes, *task.notes),
+        )
+        predictions = self.folder / PREDICTIONS / unit.id / f"{stem}.jsonl"
+        record.write(self.folder / RECORDS / unit.id / f"{stem}.json", predictions, evaluation.rows())

@@ -1,0 +1,44 @@
+"""Which order of the demonstrations: several are tried on the dev rows before the teacher is asked."""
+
+from dataclasses import replace
+
+import torch
+
+from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.models.batch import by_length, lay_out, response_logits
+from ia2.models.load import LanguageModel
+from ia2.models.prefix import prefill, shared_tokens
+from ia2.objectives import MatchTokens, StudentOutputs, Wanted
+from ia2.progress import SILENT, Progress
+
+
+def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, progress: Progress = SILENT) -> FewShotSet:
+    """The set with that one of `count` orders with which the model in context predicts the dev rows best."""
+    with progress.phase("choose order", count) as advance:
+        losses = []
+        for order in range(count):
+            losses.append(in_context_loss(model, replace(few_shot_set, order=order)))
+            advance(1)
+    return replace(few_shot_set, order=min(range(count), key=losses.__getitem__))
+
+
+@torch.no_grad()
+def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: int = 16) -> float:
+    """The mean cross-entropy of the dev rows' own responses with the demonstrations in context.
+
+    Args:
+        model: the model.
+        few_shot_set: the demonstrations, in their order, and the dev rows.
+        batch_size: dev rows a forward pass.
+    """
+    network, tokenizer = model.network, PromptTokenizer.of(model, few_shot_set.task)
+    shown = few_shot_set.demonstrations()
+    sequences = [tokenizer.sequence(row.query, row.response, shown) for row in few_shot_set.dev]
+    shared = prefill(network, shared_tokens(sequences))
+    total = 0.0
+    for indices in by_length(sequences, batch_size):
+        batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=network.device)
+        logits = response_logits(network, batch, shared.cache(batch.input_ids.shape[0]))
+        wanted = Wanted(batch.response, None, batch.example, len(indices))
+        total += MatchTokens().loss(StudentOutputs(None, logits), wanted).sum().item()
+    return total / len(sequences)

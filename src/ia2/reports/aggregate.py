@@ -1,0 +1,154 @@
+"""From records to the cells of a table: mean and standard deviation over sets at the best learning rate and β."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Record = Mapping[str, Any]
+Select = Literal["accuracy", "dev"]
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What a row of a table is about: everything but the method."""
+
+    model: str
+    adapter: str
+    """Kind and sizes."""
+    label_source: str
+    n: int
+    source: str
+    eval: str
+
+    @property
+    def out_of_distribution(self) -> bool:
+        """Whether another task is measured than was trained on."""
+        return self.source != self.eval
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method in one setting, over the sets."""
+
+    setting: Setting
+    method: str
+    accuracy: tuple[float, ...]
+    """Of each set, in [0, 1]."""
+    ece: tuple[float, ...]
+    """Of each set; empty where responses are free text."""
+    asim: tuple[float, ...]
+    lr: float | None
+    """The best learning rate."""
+    beta: float | None
+    records: tuple[Record, ...]
+    """What it was computed from, a record for each set."""
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; None of nothing."""
+    return statistics.fmean(values) if values else None
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation over sets as a sample's (n - 1); 0 of a single one."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
+    """Every cell that records have, the best learning rate and β of each chosen on the source task.
+
+    A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with.
+
+    Args:
+        records: a study's.
+        select: whether the best has the highest mean accuracy on the source task's evaluation set, as in the paper, or
+            the lowest mean dev loss, which never looks at that set (PROTOCOL, Evaluation).
+    """
+    groups: dict[tuple[Any, ...], dict[tuple[float | None, float | None], list[Record]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    baselines: list[Record] = []
+    for record in records:
+        if record["adapter"] is None:
+            baselines.append(record)
+            continue
+        options = record["options"]
+        key = (
+            record["model"]["id"],
+            adapter_name(record["adapter"]),
+            options["label_source"],
+            options["set_n"],
+            record["task"]["train"],
+            record["method"],
+        )
+        groups[key][record["lr"], options["beta"]].append(record)
+    found: list[Cell] = []
+    for (model, adapter, labels, n, source, method), tried in groups.items():
+        lr, beta = _best(tried, source, select)
+        chosen = tried[lr, beta]
+        for task in dict.fromkeys(record["task"]["eval"] for record in chosen):
+            own = [record for record in chosen if record["task"]["eval"] == task]
+            found.append(_cell(Setting(model, adapter, labels, n, source, task), method, own, lr, beta))
+    compared = dict.fromkeys(cell.setting for cell in found)
+    for setting in compared or _settings_of(baselines):
+        alike = defaultdict(list)
+        for record in baselines:
+            same = (record["model"]["id"], record["options"]["set_n"], record["task"]["train"], record["task"]["eval"])
+            if same == (setting.model, setting.n, setting.source, setting.eval):
+                alike[record["method"]].append(record)
+        found += [_cell(setting, method, own, None, None) for method, own in alike.items()]
+    return found
+
+
+def _best(
+    tried: Mapping[tuple[float | None, float | None], Sequence[Record]], source: str, select: Select
+) -> tuple[float | None, float | None]:
+    def score(own: Sequence[Record]) -> float:
+        if select == "dev":
+            return statistics.fmean(record["options"]["dev_loss"] for record in own)
+        at_home = [record for record in own if record["task"]["eval"] == source] or own
+        return -statistics.fmean(record["metrics"]["accuracy"] for record in at_home)
+
+    return min(sorted(tried, key=str), key=lambda key: score(tried[key]))
+
+
+def _cell(setting: Setting, method: str, own: Sequence[Record], lr: float | None, beta: float | None) -> Cell:
+    own = sorted(own, key=lambda record: record["seed"] or 0)
+
+    def values(name: str) -> tuple[float, ...]:
+        return tuple(record["metrics"][name] for record in own if record["metrics"].get(name) is not None)
+
+    return Cell(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(own))
+
+
+def _settings_of(baselines: Sequence[Record]) -> list[Setting]:
+    return list(
+        dict.fromkeys(
+            Setting(
+                record["model"]["id"],
+                "–",
+                "–",
+                record["options"]["set_n"],
+                record["task"]["train"],
+                record["task"]["eval"],
+            )
+            for record in baselines
+        )
+    )
+
+
+def adapter_name(adapter: Mapping[str, Any]) -> str:
+    """Kind and what of its sizes isn't usual, for people: `lora`, `lora r4 q,v`, `prefix 3`."""
+    parts: list[str] = [adapter["kind"]]
+    if adapter["kind"] == "lora" and (adapter["rank"], adapter["alpha"]) != (8, 8):
+        parts.append(f"r{adapter['rank']} α{adapter['alpha']}")
+    parts += [flag for flag in ("dora", "rslora") if adapter.get(flag)]
+    if adapter.get("scale") == "input":
+        parts.append("inputs")
+    if adapter.get("tokens") not in (None, 8):
+        parts.append(f"{adapter['tokens']} tokens")
+    if adapter["modules"] and list(adapter["modules"]) != ["query", "key", "output"]:
+        parts.append(",".join(module[0] for module in adapter["modules"]))
+    return " ".join(parts)

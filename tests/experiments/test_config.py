@@ -1,0 +1,82 @@
+import pytest
+import yaml
+
+from ia2.adapters.kinds import LoRA
+from ia2.errors import InputError
+from ia2.experiments.config import load_experiment
+
+SMALL = {"name": "small", "models": ["m"], "tasks": [{"train": "reviews"}], "n": [4], "methods": ["sft"]}
+
+
+def write(path, **changes):
+    path.write_text(yaml.safe_dump({**SMALL, **changes}, sort_keys=False))
+    return path
+
+
+def test_what_is_not_said_is_the_protocols(tmp_path):
+    study = load_experiment(write(tmp_path / "a.yaml"))
+    assert study.sets == 5
+    assert [one.adapter for one in study.adapters] == [LoRA()]
+    assert study.tasks[0].measured == ("reviews",)
+    assert study.training.training.epochs == 50
+    assert study.select == "accuracy"
+
+
+def test_adapters_and_methods_are_named_or_described(tmp_path):
+    own = {"name": "upper", "stages": [{"objective": "align-attention", "layers": "1-2"}]}
+    study = load_experiment(
+        write(
+            tmp_path / "a.yaml",
+            adapters=["ia3", {"kind": "lora", "rank": 4, "modules": ["query", "value"]}],
+            methods=["icl", "ia2", own],
+        )
+    )
+    assert study.adapters[1].adapter == LoRA(rank=4, modules=("query", "value"))
+    assert study.baselines == ("icl",)
+    assert [method.name for method in study.trained_methods] == ["ia2", "upper"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rats": [1]}, r"line 10: rats: extra inputs are not permitted"),
+        ({"n": [4, 1]}, r"line 8: n.1: input should be greater than or equal to 2 \(given: 1\)"),
+        ({"tasks": [{"train": "reviews"}, {"train": "sst3"}]}, r"line 6: tasks.1.train: there is no task sst3"),
+        ({"tasks": [{"train": "gsm8k_symbolic"}]}, r"gsm8k_symbolic only evaluates"),
+        ({"methods": ["sft", "stf"]}, r"methods: there is no method stf"),
+        ({"methods": ["sft", "sft"]}, r"a method is named twice"),
+        ({"methods": [{"name": "a", "stages": []}]}, r"stages: list should have at least 1 item"),
+        ({"adapters": ["lore"]}, r"line 11: adapters.0: there is no adapter lore"),
+        ({"adapters": [{"kind": "lora", "ranks": 3}]}, r"unexpected keyword argument 'ranks'"),
+        ({"adapters": [{"kind": "lora", "rank": 0}]}, r"rank 0"),
+        ({"betas": [0.5]}, r"betas are given, and no method tries several"),
+        ({"methods": ["ia2-solved"], "adapters": ["ia3"]}, r"ia2-solved is solved for LoRA alone"),
+        ({"learning_rates": [0]}, r"learning_rates.0: input should be greater than 0"),
+        ({"training": {"epoch": 2}}, r"line 11: training.epoch: extra inputs"),
+        ({"select": "test"}, r"select: input should be 'accuracy' or 'dev'"),
+        ({"models": []}, r"models: .*at least 1 item"),
+    ],
+)
+def test_every_mistake_is_named_with_its_line(tmp_path, changes, message):
+    path = write(tmp_path / "a.yaml", **changes)
+    with pytest.raises(InputError, match=message) as error:
+        load_experiment(path)
+    assert all(line.startswith(f"{path}, line ") for line in str(error.value).splitlines())
+
+
+def test_files_that_are_no_study_are_refused(tmp_path):
+    with pytest.raises(InputError, match="can't be read"):
+        load_experiment(tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_text("a: [")
+    with pytest.raises(InputError, match="this is no YAML"):
+        load_experiment(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("")
+    with pytest.raises(InputError, match="line 1: the whole file"):
+        load_experiment(tmp_path / "a.yaml")
+
+
+def test_settings_alone_decide_what_records_hold(tmp_path):
+    first = load_experiment(write(tmp_path / "a.yaml"))
+    more = load_experiment(write(tmp_path / "a.yaml", n=[4, 8], sets=2, description="more", select="dev"))
+    other = load_experiment(write(tmp_path / "a.yaml", rows=3))
+    assert first.digest() == more.digest() != other.digest()

@@ -1,0 +1,72 @@
+from ia2.experiments.config import Experiment
+from ia2.experiments.plan import counts, described, planned, units
+
+
+def study(**changes):
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "models": ["a/b", "c"],
+            "tasks": [{"train": "reviews"}, {"train": "sst2", "evaluate": ["sst2", "finsen"]}],
+            "n": [8, 4],
+            "sets": 3,
+            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
+            **changes,
+        }
+    )
+
+
+def test_units_are_every_model_task_n_and_set():
+    found = units(study())
+    assert len(found) == 2 * 2 * 2 * 3
+    assert len({unit.id for unit in found}) == len(found)
+    assert found[0].id == "a-b-reviews-n4-set0"
+    assert [unit.model for unit in found] == ["a/b"] * 12 + ["c"] * 12
+    assert found[3].evaluate == ("sst2", "finsen")
+
+
+def test_adapters_are_every_method_at_every_rate_and_weight():
+    found = planned(study(learning_rates=[1e-3, 1e-2]), (0.1,))
+    assert [one.id for one in found] == [
+        f"lora_{method}_lr{rate}" for method in ("sft", "ia2", "ia2-sft") for rate in ("0.001", "0.01")
+    ]
+    found = planned(study(methods=["ia2+sft", "ia2-solved"], learning_rates=[1e-3, 1e-2]), (0.1, 0.5))
+    assert [one.id for one in found] == [
+        *(f"lora_ia2+sft_lr{rate}_beta{beta}" for beta in ("0.1", "0.5") for rate in ("0.001", "0.01")),
+        "lora_ia2-solved",
+    ]
+    assert {one.method.beta for one in planned(study(methods=["ia2+sft"], betas=[0.3]), (0.1,))} == {0.3}
+
+
+def test_sources_of_labels_count_only_where_they_make_a_difference():
+    found = planned(
+        study(methods=["sft", "ia2"], learning_rates=[1e-3], label_sources=["ground-truth", "icl-response"]), ()
+    )
+    assert [one.id for one in found] == ["lora_sft_lr0.001", "lora_sft_icl-response_lr0.001", "lora_ia2_lr0.001"]
+
+
+def test_sizes_of_adapters_are_part_of_their_names():
+    found = planned(
+        study(
+            methods=["sft"],
+            learning_rates=[1e-3],
+            adapters=["lora", {"kind": "lora", "rank": 4, "dora": True}, {"kind": "prefix", "tokens": 3}],
+        ),
+        (),
+    )
+    assert [one.id for one in found] == [
+        "lora_sft_lr0.001", "lora-rank4-doraTrue_sft_lr0.001", "prefix-tokens3_sft_lr0.001"
+    ]  # fmt: skip
+
+
+def test_what_is_shared_is_counted_once():
+    # per unit: 3 methods at 3 rates; an IA2 stage serves two methods, so that 9 stages are trained for 9 adapters
+    found = counts(study())
+    assert (found.units, found.adapters, found.stages) == (24, 24 * 9, 24 * 9)
+    assert found.teacher_passes == 12 * (4 + 2) + 12 * (8 + 4)
+    assert found.evaluations == 12 * 11 + 12 * 11 * 2
+    text = " ".join(described(study()))
+    assert "24 units: 2 models x 2 tasks x 2 N x 3 sets" in text
+    assert "3 stages a unit serve more than one method" in text
+    assert "One teacher pass a unit" in text
+    assert counts(study(methods=["sft"])).teacher_passes == 0

@@ -1,0 +1,172 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ia2.errors import InputError
+from ia2.experiments import run as module
+from ia2.experiments.config import Experiment
+from ia2.experiments.plan import units
+from ia2.experiments.run import run
+from ia2.experiments.store import Store, load_experiment_of, load_records
+
+
+def study(**changes):
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "models": ["tiny"],
+            "tasks": [{"train": "reviews"}],
+            "n": [4],
+            "sets": 2,
+            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
+            "learning_rates": [1e-3, 1e-2],
+            "rows": 6,
+            "asim_rows": 4,
+            "training": {"epochs": 2},
+            "label_scoring": "whole",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("IA2_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def load(tiny_model):
+    return lambda _name: tiny_model
+
+
+def opened(folder, experiment, limit=None):
+    store = Store(folder)
+    store.open(experiment, limit)
+    return store
+
+
+def content(folder):
+    """Every file of a study's folder, records without what may differ between two runs."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or name.startswith("locks/"):
+            continue
+        if name.startswith("records/"):
+            record = json.loads(path.read_text())
+            record.pop("seconds")
+            for stage in record["stages"]:
+                stage.pop("seconds")
+            found[name] = record
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def test_a_study_is_computed_once_and_its_records_say_everything(tmp_path, load):
+    experiment = study()
+    store = opened(tmp_path / "out", experiment)
+    outcome = run(experiment, store, load=load)
+    assert (outcome.done, outcome.before, outcome.failed) == (2, 0, ())
+    records = load_records(tmp_path / "out")
+    assert len(records) == 2 * (2 + 6)
+    for record in records:
+        assert record["metrics"]["n"] == 6
+        assert record["metrics"]["asim"] is not None
+        assert (tmp_path / "out" / "records" / record["options"]["unit"] / record["predictions"]).resolve().is_file()
+        if record["adapter"] is not None:
+            assert (tmp_path / "out" / record["adapter"]["path"] / "adapter_config.json").is_file()
+    assert {record["seed"] for record in records} == {0, 1}
+    assert load_experiment_of(tmp_path / "out") == experiment
+    before = content(tmp_path / "out")
+    outcome = run(experiment, opened(tmp_path / "out", experiment), load=lambda _n: pytest.fail("nothing is missing"))
+    assert (outcome.done, outcome.before) == (0, 2)
+    assert content(tmp_path / "out") == before
+    # a set more is computed beside what is there
+    more = study(sets=3)
+    assert run(more, opened(tmp_path / "out", more), load=load).done == 1
+    assert {name: value for name, value in content(tmp_path / "out").items() if name in before} | {
+        "plan.json": before["plan.json"]
+    } == before
+
+
+def test_a_folder_of_other_settings_or_of_something_else_is_refused(tmp_path):
+    opened(tmp_path / "out", study())
+    with pytest.raises(InputError, match="records of small with other settings"):
+        opened(tmp_path / "out", study(rows=7))
+    with pytest.raises(InputError, match="with other settings"):
+        opened(tmp_path / "out", study(), limit=3)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    with pytest.raises(InputError, match="holds something else"):
+        opened(tmp_path / "other", study())
+    with pytest.raises(InputError, match="no records here"):
+        load_records(tmp_path / "out")
+    with pytest.raises(InputError, match="no study here"):
+        load_experiment_of(tmp_path / "other")
+
+
+def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path, load, monkeypatch):
+    experiment = study(methods=["icl"])
+    compute = module.compute
+
+    def failing(experiment, unit, *rest, **more):
+        if unit.seed == 0:
+            raise MemoryError("too little")
+        compute(experiment, unit, *rest, **more)
+
+    monkeypatch.setattr(module, "compute", failing)
+    store = opened(tmp_path / "out", experiment)
+    outcome = run(experiment, store, load=load)
+    assert (outcome.done, outcome.failed) == (1, ("tiny-reviews-n4-set0",))
+    assert "MemoryError: too little" in store.failures()["tiny-reviews-n4-set0"]
+    assert not (tmp_path / "out" / "unfinished" / "tiny-reviews-n4-set0").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("IA2_CACHE_DIR", str(tmp_path / "cache"))
+    assert run(experiment, store, load=load).done == 1
+    assert store.failures() == {}
+
+
+def test_a_unit_that_another_process_computes_is_left_to_it(tmp_path, load):
+    experiment = study(methods=["zero-shot"])
+    store = opened(tmp_path / "out", experiment)
+    with store.claimed(units(experiment)[0]) as mine:
+        assert mine
+        outcome = run(experiment, Store(tmp_path / "out"), load=load)
+    assert (outcome.done, outcome.elsewhere) == (1, 1)
+
+
+def _go(folder: Path, cache: Path) -> None:
+    os.environ["IA2_CACHE_DIR"] = str(cache)
+    from conftest import tiny_language_model
+
+    experiment = study()
+    run(experiment, opened(folder, experiment), load=lambda _name: tiny_language_model())
+
+
+def test_a_run_that_was_killed_again_and_again_ends_with_the_same_records(tmp_path):
+    start = multiprocessing.get_context("spawn")
+    whole = start.Process(target=_go, args=(tmp_path / "whole", tmp_path / "cache-whole"))
+    begun = time.monotonic()
+    whole.start()
+    whole.join()
+    took = time.monotonic() - begun
+    assert whole.exitcode == 0
+    killed = 0
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.5, 3.0, 9.0):
+        process = start.Process(target=_go, args=(tmp_path / "torn", tmp_path / "cache-torn"))
+        process.start()
+        process.join(share * took)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            killed += 1
+        elif process.exitcode == 0:
+            break
+    assert killed
+    assert content(tmp_path / "torn") == content(tmp_path / "whole")
