@@ -35,6 +35,7 @@ class Benchmarks:
 
     def __init__(self, model: LanguageModel, data_dir: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
+        self.plain_network = plain.unfrozen(model.network)
         self.sst2 = load_task("sst2", data_dir=data_dir)
         self.gsm8k = load_task("gsm8k", data_dir=data_dir)
         self.tokenizer = PromptTokenizer.of(model, self.sst2)
@@ -43,6 +44,7 @@ class Benchmarks:
         """Every comparison, the short ones first."""
         return [
             self.start_up(),
+            self.products(),
             self.training("train_sft", FINE_TUNE, SFT),
             self.training("train_ia2", ALIGN, IA2),
             self.bank(),
@@ -66,7 +68,7 @@ class Benchmarks:
             f"icl_shared_prefill_n{n}",
             wanted,
             {"rows": count, "demonstrations": n},
-            lambda: plain.last_logits(self.model.network, self.prompts(rows, shown), by_length=True),
+            lambda: plain.last_logits(self.plain_network, self.prompts(rows, shown), by_length=True),
             lambda: evaluate(self.model, rows, self.sst2, demonstrations=shown),
             self.same_answers,
         )
@@ -77,7 +79,7 @@ class Benchmarks:
         adapter = self.fresh()
 
         def plainly() -> torch.Tensor:
-            network = plain.with_adapter(self.model.network, adapter)
+            network = plain.with_adapter(self.plain_network, adapter)
             logits = plain.last_logits(network, self.prompts(rows), by_length=False)
             network.unload()
             return logits
@@ -132,7 +134,7 @@ class Benchmarks:
             "teacher_64_tokens",
             "≥ 20",
             {"examples": 3, "demonstrations": 2, "tokens": 64},
-            lambda: plain.teacher(self.model.network, prompts, 64),
+            lambda: plain.teacher(self.plain_network, prompts, 64),
             lambda: self.ours_64(prompts),
             agree,
         )
@@ -144,7 +146,7 @@ class Benchmarks:
             "teacher_against_generate",
             "≥ 0.67",
             {"examples": 1, "demonstrations": 2, "tokens": 64},
-            lambda: plain.greedy(self.model.network, prompt, 64),
+            lambda: plain.greedy(self.plain_network, prompt, 64),
             lambda: self.ours_64([prompt], 1),
             lambda expected, found: assert_equal(expected, list(found[0].tokens)),
             pairs=5,
@@ -162,7 +164,7 @@ class Benchmarks:
     def plainly_trained(self, few: FewShotSet, stage: Stage, start: Adapter, rate: float, targets: Targets) -> Adapter:
         """An adapter that was trained one example at a time."""
         rows = StageRows.of(stage, few, targets, self.model)
-        network = plain.with_adapter(self.model.network, start)
+        network = plain.with_adapter(self.plain_network, start)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_("lora_" in name)
         student = plain.Student(network, rows.train, rows.dev, aligned="attention" in stage.objective.student)
@@ -178,6 +180,25 @@ class Benchmarks:
         """All methods at all learning rates in one bank; the last adapters are kept, as the plain way does."""
         plans = [Plan(few, method, rate, targets) for method in methods for rate in rates]
         return train_all(self.model, plans, training=Training(**{**vars(STEPS), "keep": "last"}))
+
+    def products(self) -> Comparison:
+        """Gradients of a step's tokens through the model with torch's products, against those of frozen layers."""
+        tokens = torch.arange(70)[None]
+
+        def gradient(network: Any) -> torch.Tensor:
+            read = network.get_input_embeddings()(tokens).detach().requires_grad_(True)
+            network.base_model(inputs_embeds=read, use_cache=False).last_hidden_state.square().sum().backward()
+            return read.grad
+
+        return Comparison(
+            "products",
+            "> 1",
+            {"tokens": 70},
+            lambda: gradient(self.plain_network),
+            lambda: gradient(self.model.network),
+            lambda expected, found: assert_close(found, expected, atol=1e-3, rtol=1e-3),
+            pairs=9,
+        )
 
     def training(self, name: str, stage: Stage, method: Method) -> Comparison:
         """One example at a time, against a bank of one."""
@@ -224,7 +245,7 @@ class Benchmarks:
     def cell(self) -> Comparison:
         """All of one set: teacher, three methods at three learning rates, their evaluations, and ICL."""
         few = FewShotSet.draw(self.sst2, 8).limited(100)
-        rows, shown, network = few.evaluation, few.demonstrations(), self.model.network
+        rows, shown, network = few.evaluation, few.demonstrations(), self.plain_network
 
         def plainly() -> list[torch.Tensor]:
             # the plain teacher's pass is timed; its targets are ours, which a test holds equal

@@ -4,6 +4,7 @@ Whole prompts for each query, a full forward pass for each generated token, one 
 gradients, one adapter at a time, the language-model head over all positions. No work is done beyond that description.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from ia2.adapters.adapter import Adapter, peft_model
 from ia2.course import Course, Training
 from ia2.models.batch import TokenSequence
+from ia2.models.frozen import FrozenLinear
 from ia2.student import StudentRows
 
 BATCH = 20
@@ -132,6 +134,15 @@ class Student:
                 course.note_dev_loss(sum(losses) / len(losses))
         if recorder is not None:
             recorder.remove()
+
+
+def unfrozen(network: Any) -> Any:
+    """A copy of a network whose linear layers are torch's own."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if isinstance(module, FrozenLinear):
+            module.__class__ = torch.nn.Linear
+    return copied
 
 
 def with_adapter(network: Any, adapter: Adapter) -> PeftModel:

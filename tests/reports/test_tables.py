@@ -25,10 +25,10 @@ def row(method, **changes):
 
 
 def test_a_row_shows_the_records_numbers():
-    text = shown([row("ia2-sft")])
+    text = shown([row("ia2-sft", metrics=MEASURED | {"prompt_tokens": 41.6})])
     line = next(line for line in text.splitlines() if "IA2→SFT" in line)
     cells = [cell.strip() for cell in line.strip("│").split("│")]
-    assert cells == ["IA2→SFT", "92.5 [88.0, 96.0]", "0.061 [0.040, 0.090]", "0.900", "0.001", "3.2", "3.0"]
+    assert cells == ["IA2→SFT", "92.5 [88.0, 96.0]", "0.061 [0.040, 0.090]", "0.900", "42", "0.001", "3.2", "3.0"]
     assert "toy, 200 rows, N = 8" in text
     assert "equal-width" in text
 
@@ -37,7 +37,7 @@ def test_what_was_not_measured_is_a_dash():
     bare = {"n": 0, "accuracy": None, "ece": None, "asim": None}
     text = shown([row("zero-shot", lr=None, metrics=bare, seconds={}, n=0), row("ia2-sft")])
     line = next(line for line in text.splitlines() if "zero-shot" in line)
-    assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["–"] * 6
+    assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["–"] * 7
 
 
 def test_texts_have_no_ece_and_mathematics_a_second_accuracy():

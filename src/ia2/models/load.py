@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.errors import InputError
+from ia2.models.frozen import freeze
 from ia2.models.names import check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.progress import SILENT, Progress
@@ -247,7 +248,8 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # likewise
         raise InputError(f"{name}: its tokenizer can't be loaded ({_first_line(error)}).") from error
-    return network.eval().requires_grad_(False), tokenizer
+    freeze(network)
+    return network, tokenizer
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,81 @@
+import copy
+
+import pytest
+import torch
+from conftest import tiny_network
+from hypothesis import given
+from hypothesis import strategies as some
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from torch.testing import assert_close
+
+from ia2.models.frozen import FrozenLinear, freeze
+
+
+@given(
+    rows=some.lists(some.integers(1, 5), min_size=1, max_size=3),
+    inputs=some.integers(1, 70),
+    outputs=some.integers(1, 70),
+    bias=some.booleans(),
+    turned=some.booleans(),
+)
+def test_products_and_gradients_are_those_of_float64(rows, inputs, outputs, bias, turned):
+    torch.manual_seed(0)
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    exact = copy.deepcopy(layer).double()
+    freeze(layer)
+    freeze_is_on = type(layer) is FrozenLinear
+    values = torch.randn(*reversed(rows), inputs)
+    if turned:  # rows that don't lie side by side in memory
+        values = torch.randn(inputs, *rows).permute(*range(len(rows), -1, -1))
+    given_in = values.clone().requires_grad_(True)
+    expected_in = values.double().requires_grad_(True)
+    found, expected = layer(given_in), exact(expected_in)
+    assert freeze_is_on == torch.backends.mkldnn.is_available()
+    assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(expected)
+    (found * weights.float()).sum().backward()
+    (expected * weights).sum().backward()
+    assert_close(given_in.grad, expected_in.grad.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_trained_or_of_another_number_format_is_left_to_torch():
+    layer = nn.Linear(4, 3)
+    freeze(layer)
+    layer.weight.requires_grad_(True)
+    layer(torch.ones(2, 4)).sum().backward()
+    assert_close(layer.weight.grad, torch.full((3, 4), 2.0))
+    layer.requires_grad_(False)
+    layer.bias.requires_grad_(True)
+    layer(torch.ones(2, 4)).sum().backward()
+    assert_close(layer.bias.grad, torch.full((3,), 2.0))
+    layer.requires_grad_(False).double()
+    assert layer(torch.ones(2, 4, dtype=torch.float64)).dtype == torch.float64
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.ones(2, 4))
+
+
+def test_a_change_of_the_weights_is_seen_and_peft_and_copies_work_as_ever():
+    network = tiny_network("llama")
+    ids = torch.arange(6)[None]
+    before = network(input_ids=ids).logits
+    names = list(network.state_dict())
+    model = get_peft_model(
+        copy.deepcopy(network), LoraConfig(target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    )
+    adapted = model(input_ids=ids).logits
+    merged = model.merge_and_unload()
+    assert_close(merged(input_ids=ids).logits, adapted, atol=1e-4, rtol=1e-4)
+    assert (adapted - before).abs().max() > 1e-3
+    assert torch.equal(network(input_ids=ids).logits, before)
+    assert list(merged.state_dict()) == names
+
+
+def test_layers_of_other_kinds_are_left_alone():
+    class Own(nn.Linear):
+        pass
+
+    both = nn.Sequential(Own(2, 2), nn.Embedding(3, 2))
+    freeze(both)
+    assert [type(one) for one in both] == [Own, nn.Embedding]
+    assert not any(parameter.requires_grad for parameter in both.parameters())
