@@ -1,18 +1,20 @@
 """What each command does: load, adapt or measure, and show the result."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
-from ia2.cache import check_absent_or_empty, folder_written_whole
+from ia2.cache import check_absent_or_empty, folder_written_whole, written_whole
 from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
@@ -20,7 +22,7 @@ from ia2.evaluation import evaluate
 from ia2.experiments.config import load_experiment
 from ia2.experiments.plan import described
 from ia2.experiments.run import run
-from ia2.experiments.store import FAILURES, Store
+from ia2.experiments.store import FAILURES, Store, load_experiment_of, load_records
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
 from ia2.method_files import load_method
@@ -29,10 +31,15 @@ from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
 from ia2.objectives import MatchTokens
-from ia2.options import Adapt, Demo, Evaluate, Rescore, Run, Source
+from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run, Source
 from ia2.ordering import best_ordered
 from ia2.progress import Progress
 from ia2.records import Record, task_record
+from ia2.reports.aggregate import cells
+from ia2.reports.figures import save_figure, svg_of
+from ia2.reports.page import page
+from ia2.reports.study import rendered, study_tables
+from ia2.reports.study_figures import study_figures
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
 from ia2.tasks.benchmarks import BENCHMARKS
@@ -194,6 +201,48 @@ def run_study(options: Run) -> int:
     said += [f"{len(outcome.failed)} failed ({options.out / FAILURES}/ says why)"] * bool(outcome.failed)
     print(f"{options.out}/: {', '.join(said)}.")
     return 1 if outcome.failed else 0
+
+
+def run_report(options: Report) -> None:
+    """Show what a study found, or write it."""
+    experiment, store = load_experiment_of(options.folder), Store(options.folder)
+    select = options.select or experiment.select
+    found = cells(load_records(options.folder), select)
+    tables = study_tables(found)
+    chosen = "accuracy on the source task" if select == "accuracy" else "dev loss"
+    note = (
+        "Mean (standard deviation) over sets, accuracy in percent, at the learning rate and β of best mean "
+        f"{chosen}; the best of a row is bold, and * marks tasks that were not trained on."
+    )
+    failures = store.failures()
+    out = options.out or (options.folder / "report" if options.format == "html" else None)
+    if out is None:
+        print(rendered(tables, options.format, note), end="")
+        for unit, error in failures.items():
+            print(f"{unit} failed: {error}", file=sys.stderr)
+        return
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: this is a file, and a folder is to be written. Name another one.")
+    figures = study_figures(found)
+    text = rendered(tables, options.format, note)
+    if options.format == "html":
+        text = page(
+            experiment.name,
+            experiment.description,
+            note,
+            tables,
+            figures={caption: svg_of(figure) for caption, figure in figures.items()},
+            failures=failures,
+            settings=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+            records=os.path.relpath(options.folder, out),
+        )
+    else:
+        for number, figure in enumerate(figures.values(), start=1):
+            save_figure(figure, out / f"figure{number}")
+    name = {"markdown": "report.md", "latex": "report.tex", "html": "index.html", "csv": "report.csv"}[options.format]
+    with written_whole(out / name) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(out / name)
 
 
 def list_tasks() -> None:

@@ -205,6 +205,21 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report:
+    """Show what a study found, from its records alone: tables in the paper's shape, figures, and a page."""
+
+    folder: Path = field(metadata={"positional": True})
+    """What run wrote."""
+    out: Path | None = None
+    """Folder for the report and its figures; without it, text is printed, and a page goes to FOLDER/report."""
+    format: Literal["markdown", "latex", "html", "csv"] = "markdown"
+    """How it is written."""
+    select: Literal["accuracy", "dev"] | None = None
+    """How learning rates are chosen: by accuracy on the source task, as in the paper, or by dev loss (default: as the
+    study says)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rescore:
     """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
 

@@ -1,5 +1,6 @@
 """Figures of records: how far confidence can be trusted, and how like in-context learning each layer works."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ STYLE: Any = {
     "svg.hashsalt": "ia2",
     "svg.fonttype": "none",
 }
+SVG_METADATA: Any = {"Date": None, "Creator": None}
 BINS = 10
 """Fewer than the ECE's 15, so that a bar stands on enough rows to mean something."""
 
@@ -43,13 +45,27 @@ def reliability_and_similarity(
     """
     with matplotlib.rc_context(STYLE):
         figure = draw(records, predictions)
-        written = []
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
+    return save_figure(figure, stem)
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG and SVG, the same bytes each time, and give the two files."""
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", SVG_METADATA)):
             path = stem.with_suffix(suffix)
             with written_whole(path) as partial, partial.open("wb") as file:
                 figure.savefig(file, format=suffix[1:], dpi=160, metadata=metadata)
             written.append(path)
     return written
+
+
+def svg_of(figure: Figure) -> str:
+    """A figure as the text of an SVG file."""
+    file = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, format="svg", metadata=SVG_METADATA)
+    return file.getvalue().decode()
 
 
 def draw(records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

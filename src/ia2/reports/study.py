@@ -178,8 +178,13 @@ def _latex(table: StudyTable) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
 
 
-def html_table(table: StudyTable) -> str:
-    """A table whose columns can be sorted and whose numbers say which records they came from."""
+def html_table(table: StudyTable, records: str = ".") -> str:
+    """A table whose numbers say which records they came from.
+
+    Args:
+        table: the table.
+        records: the path to the study's folder, from where the table is shown.
+    """
     head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in table.headings)
     body = []
     for line in table.lines:
@@ -190,7 +195,7 @@ def html_table(table: StudyTable) -> str:
         for entry in line.entries:
             text = f"<b>{html.escape(entry.text)}</b>" if entry.best else html.escape(entry.text)
             links = " ".join(
-                f'<a href="{html.escape(file)}" title="{html.escape(file)}">{number}</a>'
+                f'<a href="{html.escape(f"{records}/{file}")}" title="{html.escape(file)}">{number}</a>'
                 for number, file in enumerate(entry.files)
             )
             paper = f'<small class="paper">{html.escape(_beside(entry).strip(" []"))}</small>' if entry.paper else ""
