@@ -12,10 +12,10 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.errors import InputError
-from ia2.options import Adapt, Demo, Evaluate, Rescore, Run
+from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
-COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run}
+COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
 LISTS = {
     "tasks": "List the built-in tasks.",
     "models": "List the built-in models.",
@@ -146,6 +146,11 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         from ia2.commands import run_study
 
         return run_study(study)
+    elif name == "report":
+        report = Report(**settings)
+        from ia2.commands import run_report
+
+        run_report(report)
     else:
         from ia2.commands import list_methods, list_models, list_tasks
 

@@ -1,5 +1,6 @@
 """What each command does: load, adapt or measure, and show the result."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,15 +13,15 @@ from rich.table import Table
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
-from ia2.cache import check_absent_or_empty, folder_written_whole
+from ia2.cache import check_absent_or_empty, folder_written_whole, written_whole
 from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.experiments.config import load_experiment
-from ia2.experiments.plan import described
+from ia2.experiments.plan import described, units
 from ia2.experiments.run import run
-from ia2.experiments.store import FAILURES, Store
+from ia2.experiments.store import FAILURES, Store, load_experiment_of, load_records
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
 from ia2.method_files import load_method
@@ -29,10 +30,14 @@ from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
 from ia2.objectives import MatchTokens
-from ia2.options import Adapt, Demo, Evaluate, Rescore, Run, Source
+from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run, Source
 from ia2.ordering import best_ordered
 from ia2.progress import Progress
 from ia2.records import Record, task_record
+from ia2.reports.aggregate import cells
+from ia2.reports.page import START, page
+from ia2.reports.paper import load_paper
+from ia2.reports.study import STARTS, explained, rendered, study_tables
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
 from ia2.tasks.benchmarks import BENCHMARKS
@@ -42,6 +47,7 @@ from ia2.tasks.task import Instruction, Shown, Task
 
 MOST_TRAINING_ROWS = 128
 TASK_TRAINING_ROWS = 16
+REPORT_FILES = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
 
 
 def run_demo(options: Demo) -> None:
@@ -194,6 +200,58 @@ def run_study(options: Run) -> int:
     said += [f"{len(outcome.failed)} failed ({options.out / FAILURES}/ says why)"] * bool(outcome.failed)
     print(f"{options.out}/: {', '.join(said)}.")
     return 1 if outcome.failed else 0
+
+
+def run_report(options: Report) -> None:
+    """Print a study's tables, or write them or its page."""
+    experiment, store = load_experiment_of(options.folder), Store(options.folder)
+    found = cells(load_records(options.folder), experiment.select)
+    paper = load_paper() if options.paper else None
+    tables = study_tables(found, paper)
+    every = units(experiment)
+    done, failures = sum(map(store.is_done, every)), store.failures()
+    notes = [experiment.description] if experiment.description else []
+    if done < len(every):
+        notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+    notes += explained(found, experiment.select, tables, paper)
+    out = options.out
+    if options.format == "html":
+        out = out or options.folder / "report"
+        text = page(
+            experiment.name,
+            tables,
+            notes=notes,
+            settings=experiment.model_dump(mode="json"),
+            failures=failures,
+            # as the browser goes, which knows no links between folders
+            folder=Path(os.path.relpath(options.folder, out)).as_posix(),
+        )
+    else:
+        text = rendered(experiment.name, tables, options.format, notes)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    path = out / REPORT_FILES[options.format]
+    check_replaceable(path, START if options.format == "html" else STARTS[options.format])
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(path)
+
+
+def check_replaceable(path: Path, start: str) -> None:
+    """Refuse to write a report where something else is.
+
+    Args:
+        path: the report's file.
+        start: how reports begin; an earlier one may be replaced.
+
+    Raises:
+        InputError: the folder is a file, or the file is no report.
+    """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
+    if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
+        raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")
 
 
 def list_tasks() -> None:

@@ -205,6 +205,21 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report:
+    """Show what a study found, as tables in the paper's shape or as a page."""
+
+    folder: Path = field(metadata={"positional": True})
+    """What run wrote."""
+    out: Path | None = None
+    """Folder for index.html, report.md, report.tex or report.csv; without it the tables are printed, and a page goes to
+    report/ in the study's folder."""
+    format: Literal["markdown", "latex", "html", "csv"] = "markdown"
+    """Tables as text for a page, a paper or a program, or one HTML page with everything."""
+    paper: bool = False
+    """Set the paper's numbers beside those of the same model, adapter, N and tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rescore:
     """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
 
