@@ -185,6 +185,10 @@ class Benchmarks:
         """Gradients of a step's tokens through the model with torch's products, against those of frozen layers."""
         tokens = torch.arange(70)[None]
 
+        def agree(expected: torch.Tensor, found: torch.Tensor) -> None:
+            # by token: the first one's activations are a hundred times as large as others', as is its rounding
+            assert ((found - expected).norm(dim=-1) < 1e-3 * expected.norm(dim=-1)).all()
+
         def gradient(network: Any) -> torch.Tensor:
             read = network.get_input_embeddings()(tokens).detach().requires_grad_(True)
             network.base_model(inputs_embeds=read, use_cache=False).last_hidden_state.square().sum().backward()
@@ -196,7 +200,7 @@ class Benchmarks:
             {"tokens": 70},
             lambda: gradient(self.plain_network),
             lambda: gradient(self.model.network),
-            lambda expected, found: assert_close(found, expected, atol=1e-3, rtol=1e-3),
+            agree,
             pairs=9,
         )
 

@@ -269,18 +269,3 @@ def toy_texts() -> Task:
         max_new_tokens=10,
         stop="\n\n",
     )
-
-
-LORA = {"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"]}
-
-
-def study_record(method, seed, accuracy, lr=1e-3, *, ece=0.1, task="a", dev=0.5, beta=None, adapter=LORA, n=4):
-    """A record as a study's folder holds it, with numbers of a test's choice."""
-    return {
-        "method": method, "model": {"id": "m"}, "task": {"train": "a", "eval": task}, "n": n, "seed": seed,
-        "lr": None if adapter is None else lr, "adapter": adapter,
-        "metrics": {"accuracy": accuracy, "ece": ece, "asim": 0.5, "asim_by_layer": [0.4, 0.6]},
-        "options": {"set_n": n, "label_source": None if adapter is None else "ground-truth", "beta": beta,
-                    "dev_loss": dev},
-        "file": f"records/{method}-{seed}-{lr}-{task}.json",
-    }  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +19,7 @@ from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.experiments.config import load_experiment
-from ia2.experiments.plan import described
+from ia2.experiments.plan import described, units
 from ia2.experiments.run import run
 from ia2.experiments.store import FAILURES, Store, load_experiment_of, load_records
 from ia2.fewshot import FewShotSet, PromptTokenizer
@@ -37,8 +36,9 @@ from ia2.progress import Progress
 from ia2.records import Record, task_record
 from ia2.reports.aggregate import cells
 from ia2.reports.figures import save_figure, svg_of
-from ia2.reports.page import page
-from ia2.reports.study import rendered, study_tables
+from ia2.reports.page import START, page
+from ia2.reports.paper import load_paper
+from ia2.reports.study import STARTS, explained, rendered, study_tables
 from ia2.reports.study_figures import study_figures
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
@@ -49,6 +49,7 @@ from ia2.tasks.task import Instruction, Shown, Task
 
 MOST_TRAINING_ROWS = 128
 TASK_TRAINING_ROWS = 16
+REPORT_FILES = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
 
 
 def run_demo(options: Demo) -> None:
@@ -204,45 +205,60 @@ def run_study(options: Run) -> int:
 
 
 def run_report(options: Report) -> None:
-    """Show what a study found, or write it."""
+    """Print a study's tables, or write them or its page."""
     experiment, store = load_experiment_of(options.folder), Store(options.folder)
-    select = options.select or experiment.select
-    found = cells(load_records(options.folder), select)
-    tables = study_tables(found)
-    chosen = "accuracy on the source task" if select == "accuracy" else "dev loss"
-    note = (
-        "Mean (standard deviation) over sets, accuracy in percent, at the learning rate and β of best mean "
-        f"{chosen}; the best of a row is bold, and * marks tasks that were not trained on."
-    )
-    failures = store.failures()
-    out = options.out or (options.folder / "report" if options.format == "html" else None)
-    if out is None:
-        print(rendered(tables, options.format, note), end="")
-        for unit, error in failures.items():
-            print(f"{unit} failed: {error}", file=sys.stderr)
-        return
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: this is a file, and a folder is to be written. Name another one.")
-    figures = study_figures(found)
-    text = rendered(tables, options.format, note)
+    found = cells(load_records(options.folder), experiment.select)
+    paper = load_paper() if options.paper else None
+    tables = study_tables(found, paper)
+    every = units(experiment)
+    done, failures = sum(map(store.is_done, every)), store.failures()
+    notes = [experiment.description] if experiment.description else []
+    if done < len(every):
+        notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+    notes += explained(found, experiment.select, tables, paper)
+    out = options.out
     if options.format == "html":
+        out = out or options.folder / "report"
         text = page(
             experiment.name,
-            experiment.description,
-            note,
             tables,
-            figures={caption: svg_of(figure) for caption, figure in figures.items()},
+            notes=notes,
+            settings=experiment.model_dump(mode="json"),
             failures=failures,
-            settings=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-            records=os.path.relpath(options.folder, out),
+            # as the browser goes, which knows no links between folders
+            folder=Path(os.path.relpath(options.folder, out)).as_posix(),
+            figures={name: (svg_of(drawn.figure), drawn.caption) for name, drawn in study_figures(found).items()},
         )
     else:
-        for number, figure in enumerate(figures.values(), start=1):
-            save_figure(figure, out / f"figure{number}")
-    name = {"markdown": "report.md", "latex": "report.tex", "html": "index.html", "csv": "report.csv"}[options.format]
-    with written_whole(out / name) as partial:
+        text = rendered(experiment.name, tables, options.format, notes)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    path = out / REPORT_FILES[options.format]
+    check_replaceable(path, START if options.format == "html" else STARTS[options.format])
+    with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
-    print(out / name)
+    print(path)
+    if options.format in ("markdown", "latex"):
+        for number, drawn in enumerate(study_figures(found).values(), start=1):
+            for file in save_figure(drawn.figure, out / f"figure{number}"):
+                print(file)
+
+
+def check_replaceable(path: Path, start: str) -> None:
+    """Refuse to write a report where something else is.
+
+    Args:
+        path: the report's file.
+        start: how reports begin; an earlier one may be replaced.
+
+    Raises:
+        InputError: the folder is a file, or the file is no report.
+    """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
+    if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
+        raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")
 
 
 def list_tasks() -> None:

@@ -206,17 +206,17 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Show what a study found, from its records alone: tables in the paper's shape, figures, and a page."""
+    """Show what a study found, as tables in the paper's shape or as a page."""
 
     folder: Path = field(metadata={"positional": True})
     """What run wrote."""
     out: Path | None = None
-    """Folder for the report and its figures; without it, text is printed, and a page goes to FOLDER/report."""
+    """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
+    tables are printed, and a page goes to report/ in the study's folder."""
     format: Literal["markdown", "latex", "html", "csv"] = "markdown"
-    """How it is written."""
-    select: Literal["accuracy", "dev"] | None = None
-    """How learning rates are chosen: by accuracy on the source task, as in the paper, or by dev loss (default: as the
-    study says)."""
+    """Tables as text for a page, a paper or a program, or one HTML page with everything."""
+    paper: bool = False
+    """Set the paper's numbers beside those of the same model, adapter, N and tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,72 +1,89 @@
+import csv
 import io
 
-import polars as pl
-import pytest
-from conftest import study_record as record
+from study_records import record
 
-from ia2.reports.aggregate import cells
-from ia2.reports.study import html_table, rendered, study_tables
+from ia2.reports.aggregate import Setting, cells
+from ia2.reports.paper import Key, Paper, Printed
+from ia2.reports.study import STARTS, explained, rendered, study_tables
 
-
-@pytest.fixture
-def tables():
-    return study_tables(
-        cells(
-            [
-                record("icl", 0, 0.5, adapter=None, ece=0.3), record("icl", 1, 0.7, adapter=None, ece=0.2),
-                record("sft", 0, 0.6), record("sft", 1, 0.6), record("ia2-sft", 0, 0.55), record("ia2-sft", 1, 0.75),
-                record("sft", 0, 0.4, task="b_c", ece=None),
-            ]
-        )
-    )  # fmt: skip
+# icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
+RECORDS = [
+    *(record("sft", value, seed=seed, ece=0.3) for seed, value in enumerate((0.6, 0.7))),
+    *(record("ia2", 0.65, seed=seed, labels=None, ece=0.204) for seed in (0, 1)),
+    *(record("icl", 0.5, seed=seed, ece=0.2) for seed in (0, 1)),
+    *(record("sft", value, seed=seed, eval="finsen", ece=0.3) for seed, value in enumerate((0.4, 0.5))),
+]
+KEY = Key.of(Setting("small", "lora", "ground-truth", 4, "sst2", "sst2"), "sft")
+PAPER = Paper({KEY: Printed(70.5, None)})
 
 
-def test_a_row_holds_mean_and_deviation_and_the_best_of_it_is_bold(tables):
-    (table,) = tables
-    assert table.title == "m, lora, fine-tuned on ground-truth labels"
-    assert table.methods == ("icl", "sft", "ia2-sft")
-    at_home, other = table.lines
-    assert [entry.text for entry in at_home.entries] == [
-        "60.0 (14.1)", "0.25 (0.07)", "60.0 (0.0)", "0.10 (0.00)", "65.0 (14.1)", "0.10 (0.00)"
+def markdown_cells(text, row):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [cell.strip() for cell in lines[2 + row].strip("|").split("|")]
+
+
+def test_a_table_in_the_papers_shape():
+    (table,) = study_tables(cells(RECORDS))
+    assert table.title == "small, lora, fine-tuned on ground-truth labels"
+    assert table.methods == ("icl", "sft", "ia2")
+    text = rendered("fake", [table], "markdown", ["A note_with *marks*."])
+    assert text.startswith("<!-- ia2 report -->\n\n# fake\n\n- A note\\_with \\*marks\\*.\n")
+    assert markdown_cells(text, 1) == [
+        "4", "sst2", "sst2",
+        "50.0 (0.0)", "**0.20 (0.00)**", "**65.0 (7.1)**", "0.30 (0.00)", "**65.0 (0.0)**", "**0.20 (0.00)**",
     ]  # fmt: skip
-    # equals are bold together
-    assert [entry.best for entry in at_home.entries] == [False, False, False, True, True, True]
-    assert [entry.text for entry in other.entries] == ["–", "–", "40.0 (0.0)", "–", "–", "–"]
-    assert at_home.entries[0].files == ("records/icl-0-0.001-a.json", "records/icl-1-0.001-a.json")
+    assert markdown_cells(text, 0)[2:7] == ["finsen\\*", "–", "–", "**45.0 (7.1)**", "**0.30 (0.00)**"]
 
 
-def test_markdown_stars_what_was_not_trained_on(tables):
-    lines = rendered(tables, "markdown", "Read so.").splitlines()
-    assert lines[0] == "Read so."
-    assert lines[4] == "| N | source | eval | ICL acc | ICL ECE | SFT acc | SFT ECE | IA2→SFT acc | IA2→SFT ECE |"
-    assert lines[6].startswith("| 4 | a | a | 60.0 (14.1) | 0.25 (0.07) | 60.0 (0.0) | **0.10 (0.00)** |")
-    assert lines[7].startswith("| 4 | a | b_c* | – | – | **40.0 (0.0)** |")
+def test_one_set_has_no_deviation_and_texts_have_no_ece():
+    found = cells([record("sft", 0.5, ece=None)])
+    (table,) = study_tables(found)
+    assert table.headings == ["N", "source", "eval", "SFT acc"]
+    assert table.lines[0].entries[0].text == "50.0 (–)"
+    notes = " ".join(explained(found, "accuracy", [table], None))
+    assert "One set, so no standard deviation" in notes
+    assert "ECE" not in notes
+    assert "*" not in notes
 
 
-def test_csv_can_be_read_again(tables):
-    frame = pl.read_csv(io.StringIO(rendered(tables, "csv", "")))
-    own = frame.filter((pl.col("method") == "ia2-sft") & (pl.col("measure") == "accuracy") & (pl.col("eval") == "a"))
-    assert own["value"].to_list() == ["65.0 (14.1)"]
-    assert own["best"].to_list() == ["True"] or own["best"].to_list() == [True]
-    assert len(own["records"].item().split()) == 2
+def test_the_papers_number_and_ours_less_it():
+    found = cells(RECORDS)
+    (table,) = study_tables(found, PAPER)
+    assert markdown_cells(rendered("fake", [table], "markdown", []), 1)[5] == "**65.0 (7.1)** [paper 70.5, -5.5]"
+    notes = " ".join(explained(found, "dev", [table], PAPER))
+    assert "1 of 12 numbers have the paper's beside them" in notes
+    assert "lowest mean dev loss" in notes
+    assert "over 2 sets" in notes
+    assert "15 equal-width bins" in notes
+    assert "* marks a task" in notes
 
 
-def test_latex_escapes_and_has_as_many_cells_as_columns(tables):
-    text = rendered(tables, "latex", "Read so.")
-    assert text.startswith("% Read so.\n")
-    assert all(part in text for part in ("b\\_c*", "IA2$\\to$SFT acc", "\\textbf{65.0 (14.1)}"))
-    rows = [line for line in text.splitlines() if line.endswith("\\\\")]
-    assert {line.count(" & ") for line in rows} == {8}
+def test_where_the_paper_has_nothing_that_is_said():
+    found = cells(RECORDS)
+    tables = study_tables(found, Paper({}))
+    assert explained(found, "accuracy", tables, Paper({}))[-1].startswith("The paper printed none of these settings")
 
 
-def test_html_leads_to_the_records(tables):
-    text = html_table(tables[0], "../study")
-    assert 'href="../study/records/icl-0-0.001-a.json"' in text
-    assert "<b>65.0 (14.1)</b>" in text
+def test_latex_is_safe_and_bold():
+    (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
+    text = rendered("fake", [table], "latex", ["one\nline"])
+    assert text.startswith("% ia2 report\n% fake\n% one line\n")
+    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
+    assert "N & source & eval & IA2$\\to$SFT acc & IA2$\\to$SFT ECE \\\\" in text
+    assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
 
 
-def test_the_papers_number_stands_beside_ours():
-    paper = {("m", "lora", "ground-truth", 4, "a", "a", "sft"): (50.0, 0.3)}
-    (table,) = study_tables(cells([record("sft", 0, 0.6)]), paper)
-    assert table.lines[0].entries[0].difference == pytest.approx(10.0)
-    assert "[paper 50, +10.00]" in rendered([table], "markdown", "")
+def test_csv_has_a_line_for_each_number():
+    text = rendered("fake", study_tables(cells(RECORDS), PAPER), "csv", ["not in here"])
+    assert text.startswith(STARTS["csv"] + "\n")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 2 * 3 * 2
+    row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))
+    assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "7.07107", "2", "True")
+    assert (row["lr"], row["beta"], row["paper"], row["difference"]) == ("0.001", "", "70.5", "-5.5")
+    assert row["records"].split() == [one["file"] for one in RECORDS[:2]]
+    ece = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "ia2", "ece"))
+    assert ece["mean"] == "0.204"
+    missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
+    assert (missing["mean"], missing["sets"], missing["ood"]) == ("", "0", "True")

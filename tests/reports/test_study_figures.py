@@ -1,25 +1,33 @@
 import pytest
-from conftest import study_record as record
+from study_records import record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.study_figures import study_figures
 
 
+def measured(method, seed, value, n):
+    found = record(method, value + 0.1 * seed, seed=seed, n=n)
+    found["metrics"] |= {"asim": 0.5, "asim_by_layer": [0.4, 0.6]}
+    return found
+
+
 def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
     records = [
-        record(
-            method, seed, value + 0.1 * seed, n=n, adapter=None if method == "icl" else {"kind": "ia3", "modules": []}
-        )
+        measured(method, seed, value, n)
         for method, value in (("icl", 0.5), ("sft", 0.6), ("own", 0.7))
         for seed in (0, 1)
         for n in (4, 8)
     ]
-    bars, layers, points = study_figures(cells(records)).values()
+    found = study_figures(cells(records))
+    assert [name.partition(":")[0] for name in found] == [
+        "Accuracy and ECE by N", "Similarity to ICL by layer", "Similarity to ICL against accuracy and ECE"
+    ]  # fmt: skip
+    bars, layers, points = (drawn.figure for drawn in found.values())
     accuracy, ece = bars.axes
     assert sorted(patch.get_height() for patch in accuracy.patches) == pytest.approx([55, 55, 65, 65, 75, 75])
     assert [patch.get_height() for patch in ece.patches] == pytest.approx([0.1] * 6)
     assert [text.get_text() for text in bars.legends[0].get_texts()] == ["ICL", "SFT", "own"]
-    assert [axes.get_title(loc="left") for axes in layers.axes] == ["a, N = 4", "a, N = 8"]
+    assert [axes.get_title(loc="left") for axes in layers.axes] == ["sst2, N = 4", "sst2, N = 8"]
     # in-context learning is what it is compared with
     assert len(layers.axes[0].lines) == 2
     assert list(layers.axes[0].lines[0].get_ydata()) == [0.4, 0.6]
@@ -27,7 +35,5 @@ def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
 
 
 def test_what_was_not_measured_has_no_figure():
-    bare = record("zero-shot", 0, 0.5, adapter=None, ece=None)
-    bare["metrics"]["asim"] = None
-    (bars,) = study_figures(cells([bare])).values()
-    assert len(bars.axes) == 1
+    (bars,) = study_figures(cells([record("zero-shot", 0.5, ece=None)])).values()
+    assert len(bars.figure.axes) == 1

@@ -34,7 +34,8 @@ class Planned:
     kind: AdapterKind
     method: Method
     """With its own β and label source."""
-    label_source: LabelSource
+    label_source: LabelSource | None
+    """What fine-tuning fits; None where the method fits no labels of its own."""
     learning_rate: float
 
     @property
@@ -91,7 +92,7 @@ def planned(experiment: Experiment, betas: tuple[float, ...]) -> list[Planned]:
     return list(found.values())
 
 
-def _with_labels(experiment: Experiment) -> Iterator[tuple[LabelSource, Method]]:
+def _with_labels(experiment: Experiment) -> Iterator[tuple[LabelSource | None, Method]]:
     """Each method with each label source that makes a difference to it."""
     for method in experiment.trained_methods:
         seen: list[Method] = []
@@ -100,7 +101,7 @@ def _with_labels(experiment: Experiment) -> Iterator[tuple[LabelSource, Method]]
             if changed not in seen:
                 seen.append(changed)
                 same = method.fine_tuned_on("ground-truth") == method.fine_tuned_on("icl-response")
-                yield "ground-truth" if same else source, changed
+                yield None if same else source, changed
 
 
 @dataclass(frozen=True)

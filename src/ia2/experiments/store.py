@@ -113,7 +113,8 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: there are none, or one can't be read.
     """
-    files = sorted((folder / RECORDS).rglob("*.json"))
+    # a unit that is being taken in, or was when its process was killed, stands in a hidden folder
+    files = sorted(file for file in (folder / RECORDS).glob("*/*.json") if not file.parent.name.startswith("."))
     if not files:
         raise InputError(f"{folder}: no records here: records/ holds none. Name a folder that ia2 run wrote.")
     found: list[dict[str, Any]] = []

@@ -59,7 +59,10 @@ def deviation(values: Sequence[float]) -> float:
 def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
     """Every cell that records have, the best learning rate and β of each chosen on the source task.
 
-    A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with.
+    A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with,
+    a method that fits no labels of its own (`ia2`) beside each label source. Of equally good pairs the one with the
+    lowest learning rate is taken, then the one with the lowest β. Where the source task itself wasn't measured, the
+    mean over the tasks that were decides.
 
     Args:
         records: a study's.
@@ -88,9 +91,10 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
     for (model, adapter, labels, n, source, method), tried in groups.items():
         lr, beta = _best(tried, source, select)
         chosen = tried[lr, beta]
+        beside = [labels] if labels is not None else _label_sources(groups, model, adapter)
         for task in dict.fromkeys(record["task"]["eval"] for record in chosen):
             own = [record for record in chosen if record["task"]["eval"] == task]
-            found.append(_cell(Setting(model, adapter, labels, n, source, task), method, own, lr, beta))
+            found += [_cell(Setting(model, adapter, one, n, source, task), method, own, lr, beta) for one in beside]
     compared = dict.fromkeys(cell.setting for cell in found)
     for setting in compared or _settings_of(baselines):
         alike = defaultdict(list)
@@ -102,6 +106,12 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
     return found
 
 
+def _label_sources(groups: Iterable[tuple[Any, ...]], model: str, adapter: str) -> list[str]:
+    """What other methods with the same adapter fit; a dash where there are none."""
+    found = dict.fromkeys(group[2] for group in groups if group[:2] == (model, adapter) and group[2] is not None)
+    return list(found) or ["–"]
+
+
 def _best(
     tried: Mapping[tuple[float | None, float | None], Sequence[Record]], source: str, select: Select
 ) -> tuple[float | None, float | None]:
@@ -109,9 +119,10 @@ def _best(
         if select == "dev":
             return statistics.fmean(record["options"]["dev_loss"] for record in own)
         at_home = [record for record in own if record["task"]["eval"] == source] or own
-        return -statistics.fmean(record["metrics"]["accuracy"] for record in at_home)
+        # sums in another order may differ in the last digits, which is a tie
+        return -round(statistics.fmean(record["metrics"]["accuracy"] for record in at_home), 12)
 
-    return min(sorted(tried, key=str), key=lambda key: score(tried[key]))
+    return min(tried, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
 
 
 def _cell(setting: Setting, method: str, own: Sequence[Record], lr: float | None, beta: float | None) -> Cell:

@@ -1,103 +1,213 @@
-"""A study's report as one HTML page that needs no network: tables that can be sorted, and links to the records."""
+"""A study on one HTML page that needs nothing else: tables that can be sorted, figures, settings and what failed."""
 
 import html
+import json
+import posixpath
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
 
-from ia2.reports.study import StudyTable, html_table
+from ia2.reports.aggregate import Record
+from ia2.reports.study import SCALES, Entry, StudyTable, eval_name
+
+START = "<!doctype html>\n<!-- ia2 report -->"
+"""How each page begins."""
+
+# no address of another host can be asked for, whatever a figure holds
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #d5d5d5; --quiet: #666; --mark: #0a5fb4; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --paper: #16181a; --line: #3a3d40; --quiet: #a2a6aa; --mark: #7db8f0; }
-}
+:root { color-scheme: light dark; --text: #1b1b1f; --quiet: #5c5c66; --back: #fff; --line: #d8d8e0; --band: #f4f4f8;
+  --link: #0b57a4; }
+@media (prefers-color-scheme: dark) { :root { --text: #e8e8ee; --quiet: #a9a9b6; --back: #16161a; --line: #3a3a44;
+  --band: #202027; --link: #8ab8ff; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; } a { color: var(--mark); } p { max-width: 46rem; }
+body { margin: 0 auto; max-width: 80rem; padding: 1rem; background: var(--back); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.2; }
+a { color: var(--link); }
+:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
-tbody tr:last-child td { border-bottom: 0; } td.number { text-align: right; }
-th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid var(--mark); }
-th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
-small { display: block; color: var(--quiet); } small.records a { margin-left: .35em; }
-figure { margin: 1rem 0; background: #fff; color: #1b1b1b; border-radius: 6px; padding: .5rem; overflow-x: auto; }
-figure svg { max-width: 100%; height: auto; } figcaption { font-size: .875rem; }
-pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); border-radius: 6px; padding: .75rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+th, td { padding: .4rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+tbody tr:last-child > * { border-bottom: 0; }
+thead { background: var(--band); }
+.number { text-align: right; }
+thead button { all: unset; cursor: pointer; font-weight: 600; }
+thead button:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+thead button::after { content: " \\2195"; color: var(--quiet); }
+th[aria-sort=ascending] button::after { content: " \\2191"; color: inherit; }
+th[aria-sort=descending] button::after { content: " \\2193"; color: inherit; }
+summary { cursor: pointer; }
+.best > summary { font-weight: 700; }
+td small, td ul { color: var(--quiet); }
+td ul { margin: .2rem 0; padding: 0; list-style: none; font-size: .85rem; }
+figure { margin: 1rem 0; }
+figure .wide { background: #fff; padding: .5rem; }
+figure svg { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+dt { font-weight: 600; }
+dd { margin: 0 0 .5rem; }
+pre { white-space: pre-wrap; background: var(--band); padding: .6rem; border-radius: 6px; }
 """
 
 SCRIPT = """
-for (const table of document.querySelectorAll("table")) {
-  table.querySelectorAll("th").forEach((head, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => {
-      const falling = head.getAttribute("aria-sort") === "ascending";
-      table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", falling ? "descending" : "ascending");
-      const value = row => row.cells[column].firstChild?.textContent ?? "";
-      const compared = (one, other) => {
-        const [first, second] = [parseFloat(value(one)), parseFloat(value(other))];
-        if (Number.isNaN(first) !== Number.isNaN(second)) return Number.isNaN(first) ? 1 : -1;
-        const order = Number.isNaN(first) ? value(one).localeCompare(value(other)) : first - second;
-        return falling ? -order : order;
-      };
-      const body = table.tBodies[0];
-      body.append(...[...body.rows].sort(compared));
-    });
+for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => {
+  const head = button.closest("th"), body = head.closest("table").tBodies[0];
+  const down = head.getAttribute("aria-sort") === "ascending";
+  for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const value = row => row.cells[head.cellIndex].dataset.value, numeric = head.classList.contains("number");
+  const compare = (a, b) => numeric ? a - b : a.localeCompare(b);
+  const rows = [...body.rows].sort((a, b) => {
+    const x = value(a), y = value(b);
+    if (x === "" || y === "") return (x === "") - (y === "");  // what was not measured comes last either way
+    return down ? compare(y, x) : compare(x, y);
   });
-}
+  body.append(...rows);
+});
 """
 
 
 def page(
     title: str,
-    description: str,
-    note: str,
     tables: Sequence[StudyTable],
     *,
-    figures: Mapping[str, str],
+    notes: Sequence[str],
+    settings: Mapping[str, Any],
     failures: Mapping[str, str],
-    settings: str,
-    records: str,
+    folder: str,
+    figures: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
-    """The whole page.
+    """The page.
 
     Args:
         title: the study's name.
-        description: what it is for.
-        note: how to read the tables.
-        tables: the study's.
-        figures: SVG of each figure by its caption.
+        tables: its tables.
+        notes: how to read them, in sentences.
+        settings: the study's, as its file has them.
         failures: the error of each unit that failed.
-        settings: the study as YAML.
-        records: the path from the page to the study's folder.
+        folder: the way from the page's folder to the study's, to which the records' files are relative.
+        figures: an SVG document and its caption, by heading.
     """
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(description)}</p>" if description else "",
-        "<h2>Results</h2>",
-        f"<p>{html.escape(note)} A number's small figures lead to the records it was computed from; a click on a "
-        "column's head sorts by it.</p>",
-        *(html_table(table, records) for table in tables),
-    ]
-    if failures:
-        parts.append("<h2>Units that failed</h2><ul>")
-        parts += [f"<li>{html.escape(unit)}: {html.escape(error)}</li>" for unit, error in failures.items()]
-        parts.append("</ul>")
+    parts = [f"<h1>{_safe(title)}</h1>", _items(notes), "<h2>Results</h2>"]
+    parts += [_table(table, folder) for table in tables]
     if figures:
         parts.append("<h2>Figures</h2>")
-    for caption, svg in figures.items():
-        # what stands before the element is for files, not for a page
-        parts.append(f"<figure>{svg[svg.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>")
-    parts.append(f"<h2>The study</h2><pre>{html.escape(settings)}</pre>")
+        parts += [_figure(number, *figure) for number, figure in enumerate(figures.items())]
+    parts.append("<h2>What failed</h2>")
+    if failures:
+        pairs = failures.items()
+        parts += [f"<h3>{_safe(unit)}</h3><pre>{_safe(error)}</pre>" for unit, error in pairs]
+    else:
+        parts.append("<p>Nothing.</p>")
+    parts += ["<h2>Settings</h2>", _settings(settings), "<h2>Models and versions</h2>", _origins(tables)]
+    body = "\n".join(parts)
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n'
-        + "\n".join(part for part in parts if part)
-        + f"\n<script>{SCRIPT}</script></body></html>\n"
+        f'{START}\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<title>{_safe(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
+
+
+def _safe(text: str) -> str:
+    return html.escape(text)
+
+
+def _items(sentences: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{_safe(sentence)}</li>" for sentence in sentences) + "</ul>"
+
+
+def _table(table: StudyTable, folder: str) -> str:
+    head = "".join(
+        f'<th scope="col"{_class("number" if place not in (1, 2) else "")}>'
+        f'<button type="button">{_safe(heading)}</button></th>'
+        for place, heading in enumerate(table.headings)
+    )
+    rows = []
+    for line in table.lines:
+        texts = (line.setting.source, eval_name(line.setting))
+        cells = [f'<td class="number" data-value="{line.setting.n}">{line.setting.n}</td>']
+        cells += [f'<td data-value="{_safe(text)}">{_safe(text)}</td>' for text in texts]
+        cells += [_cell(entry, folder) for entry in line.entries]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    # a box that scrolls must be reachable by keyboard, and then have a name
+    return (
+        f"<h3>{_safe(table.title)}</h3>\n"
+        f'<div class="wide" role="region" tabindex="0" aria-label="{_safe(table.title)}"><table>'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
+    )
+
+
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""
+
+
+def _cell(entry: Entry, folder: str) -> str:
+    """A number that opens to the records it was computed from."""
+    beside = f"<small>{_safe(entry.beside)}</small>" if entry.beside else ""
+    if entry.cell is None or entry.center is None:
+        return f'<td class="number" data-value="">{_safe(entry.text)} {beside}</td>'
+    chosen = [f"lr {entry.cell.lr:g}"] if entry.cell.lr is not None else []
+    chosen += [f"β {entry.cell.beta:g}"] if entry.cell.beta is not None else []
+    items = [f"<li>{_safe(', '.join(chosen))}</li>"] if chosen else []
+    items += [_source(record, entry, folder) for record in entry.records]
+    return (
+        f'<td class="number" data-value="{entry.center:.6g}"><details{_class("best" if entry.best else "")}>'
+        f"<summary>{_safe(entry.text)}</summary><ul>{''.join(items)}</ul></details>{beside}</td>"
+    )
+
+
+def _source(record: Record, entry: Entry, folder: str) -> str:
+    scale, digits = SCALES[entry.measure]
+    value = record["metrics"].get(entry.measure)
+    shown = "–" if value is None else f"{scale * value:.{digits}f}"
+    links = [_link("record", record["file"], folder)]
+    if record.get("predictions"):
+        rows = posixpath.normpath(posixpath.join(posixpath.dirname(record["file"]), record["predictions"]))
+        links.append(_link("rows", rows, folder))
+    return f"<li>set {record['seed']}: {shown} {' '.join(links)}</li>"
+
+
+def _link(text: str, file: str, folder: str) -> str:
+    # ./ so that a colon in a folder's name is no scheme
+    return f'<a href="{_safe(quote(posixpath.join(".", folder, file)))}" title="{_safe(file)}">{text}</a>'
+
+
+def _figure(number: int, name: str, figure: tuple[str, str]) -> str:
+    svg, caption = figure
+    return (
+        f'<figure><h3>{_safe(name)}</h3><div class="wide" role="img" aria-label="{_safe(f"{name}: {caption}")}">'
+        f"{_inline(svg, f'figure{number}-')}</div><figcaption>{_safe(caption)}</figcaption></figure>"
+    )
+
+
+def _inline(svg: str, prefix: str) -> str:
+    """An SVG document as part of a page, its ids made different from those of other figures."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    return re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    pairs = (f"<dt>{_safe(name)}</dt><dd>{_safe(shown(value))}</dd>" for name, value in settings.items())
+    return f"<dl>{''.join(pairs)}</dl>"
+
+
+def _origins(tables: Sequence[StudyTable]) -> str:
+    """Which weights and which libraries made the numbers, and what was said while they did."""
+    records = [record for table in tables for line in table.lines for entry in line.entries for record in entry.records]
+    said: dict[str, None] = {}
+    for kind in ("model", "versions"):
+        for record in records:
+            pairs = (f"{name} {value}" for name, value in record.get(kind, {}).items() if value is not None)
+            said[", ".join(pairs)] = None
+    for record in records:
+        said.update(dict.fromkeys(record.get("notes", ())))
+    return _items([sentence for sentence in said if sentence])

@@ -1,16 +1,29 @@
-"""A study's tables in the paper's shape, as Markdown, LaTeX, HTML or CSV."""
+"""A study's tables in the paper's shape, as Markdown, LaTeX or CSV."""
 
 import csv
-import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ia2.reports.aggregate import Cell, Setting, deviation, mean
+from ia2.reports.aggregate import Cell, Record, Select, Setting, deviation, mean
+from ia2.reports.paper import Paper
 from ia2.reports.tables import METHOD_NAMES
 
-Format = Literal["markdown", "latex", "html", "csv"]
+Format = Literal["markdown", "latex", "csv"]
+Measure = Literal["accuracy", "ece"]
+CSV_COLUMNS = (
+    *("model", "adapter", "label_source", "n", "source", "eval", "ood", "method", "measure", "mean", "std", "sets"),
+    *("best", "lr", "beta", "paper", "difference", "records"),
+)
+STARTS: Mapping[Format, str] = {
+    "markdown": "<!-- ia2 report -->",
+    "latex": "% ia2 report",
+    "csv": ",".join(CSV_COLUMNS),
+}
+"""How what is written begins, by which it is known for a report."""
+SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
+"""What a measure is multiplied by, and how many decimals are printed (the paper's)."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +32,32 @@ class Entry:
 
     text: str
     """Mean and standard deviation."""
+    measure: Measure
+    cell: Cell | None = None
+    """What it was computed from."""
+    center: float | None = None
+    """The mean: accuracy in percent, ECE in [0, 1]."""
+    spread: float | None = None
+    """The standard deviation in the same unit; None of a single set."""
     best: bool = False
     paper: float | None = None
     """The paper's mean."""
     difference: float | None = None
-    """Ours less the paper's."""
-    files: tuple[str, ...] = ()
-    """The records that it was computed from."""
+    """Ours, as printed, less the paper's."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """What it was computed from."""
+        return self.cell.records if self.cell is not None else ()
+
+    @property
+    def beside(self) -> str:
+        """The paper's number and how far ours is from it; empty where the paper has none."""
+        if self.paper is None:
+            return ""
+        digits = SCALES[self.measure][1]
+        said = f"paper {self.paper:.{digits}f}"
+        return said if self.difference is None else f"{said}, {self.difference:+.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -49,15 +81,15 @@ class StudyTable:
     @property
     def headings(self) -> list[str]:
         """The columns."""
-        found = ["N", "source", "eval"]
-        for method in self.methods:
-            name = METHOD_NAMES.get(method, method)
-            found += [f"{name} acc", f"{name} ECE"] if self.calibrated else [f"{name} acc"]
-        return found
+        shown = {"accuracy": "acc", "ece": "ECE"}
+        own = [f"{METHOD_NAMES.get(method, method)} {shown[measure]}" for method, measure in self.columns]
+        return ["N", "source", "eval", *own]
 
-
-Paper = Mapping[tuple[str, str, str, int, str, str, str], tuple[float | None, float | None]]
-"""The paper's mean accuracy in percent and ECE by model, adapter, label source, N, source, eval and method."""
+    @property
+    def columns(self) -> list[tuple[str, Measure]]:
+        """The method and measure of each entry."""
+        measures: tuple[Measure, ...] = ("accuracy", "ece") if self.calibrated else ("accuracy",)
+        return [(method, measure) for method in self.methods for measure in measures]
 
 
 def study_tables(cells: Sequence[Cell], paper: Paper | None = None) -> list[StudyTable]:
@@ -86,145 +118,170 @@ def study_tables(cells: Sequence[Cell], paper: Paper | None = None) -> list[Stud
 def _entries(
     setting: Setting, of_method: Mapping[str, Cell], methods: Sequence[str], calibrated: bool, paper: Paper | None
 ) -> list[Entry]:
-    accuracy = {name: mean(cell.accuracy) for name, cell in of_method.items()}
-    ece = {name: mean(cell.ece) for name, cell in of_method.items() if cell.ece}
-    highest = max((round(100 * value, 1) for value in accuracy.values() if value is not None), default=None)
-    lowest = min((round(value, 2) for value in ece.values() if value is not None), default=None)
+    # compared as printed, so that what reads the same is bold alike
+    accuracies = [round(100 * value, 1) for cell in of_method.values() if (value := mean(cell.accuracy)) is not None]
+    errors = [round(value, 2) for cell in of_method.values() if (value := mean(cell.ece)) is not None]
+    highest, lowest = max(accuracies, default=None), min(errors, default=None)
     entries = []
     for method in methods:
         cell = of_method.get(method)
-        theirs: tuple[float | None, float | None] = (None, None)
-        if paper is not None:
-            key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, setting.eval)
-            theirs = paper.get((*key, method), (None, None))
-        entries.append(_entry(cell, cell.accuracy if cell else (), 100, 1, highest, theirs[0]))
+        theirs = paper.of(setting, method) if paper is not None else (None, None)
+        entries.append(_entry(cell, "accuracy", highest, theirs[0]))
         if calibrated:
-            entries.append(_entry(cell, cell.ece if cell else (), 1, 2, lowest, theirs[1]))
+            entries.append(_entry(cell, "ece", lowest, theirs[1]))
     return entries
 
 
-def _entry(
-    cell: Cell | None, values: Sequence[float], scale: int, digits: int, best: float | None, theirs: float | None
-) -> Entry:
-    center = mean(values)
-    if cell is None or center is None:
-        return Entry("–", paper=theirs)
-    shown = round(scale * center, digits)
+def _entry(cell: Cell | None, measure: Measure, best: float | None, theirs: float | None) -> Entry:
+    values = () if cell is None else cell.accuracy if measure == "accuracy" else cell.ece
+    average = mean(values)
+    if cell is None or average is None:
+        return Entry("–", measure, paper=theirs)
+    scale, digits = SCALES[measure]
+    printed = round(scale * average, digits)
+    spread = scale * deviation(values) if len(values) > 1 else None
     return Entry(
-        f"{shown:.{digits}f} ({scale * deviation(values):.{digits}f})",
-        best=shown == best,
+        f"{printed:.{digits}f} ({f'{spread:.{digits}f}' if spread is not None else '–'})",
+        measure,
+        cell,
+        scale * average,
+        spread,
+        best=printed == best,
         paper=theirs,
-        difference=shown - theirs if theirs is not None else None,
-        files=tuple(record["file"] for record in cell.records),
+        difference=round(printed - theirs, digits) if theirs is not None else None,
     )
 
 
-def rendered(tables: Sequence[StudyTable], kind: Format, note: str) -> str:
+def explained(cells: Sequence[Cell], select: Select, tables: Sequence[StudyTable], paper: Paper | None) -> list[str]:
+    """How the tables are to be read, in sentences.
+
+    Args:
+        cells: what was measured.
+        select: how the best learning rate and β were chosen.
+        tables: the tables of these cells.
+        paper: the paper's numbers, where they stand beside ours.
+    """
+    counts = sorted({len(cell.records) for cell in cells})
+    sets = f"{counts[0]} to {counts[-1]} sets" if counts[0] < counts[-1] else f"{counts[0]} sets"
+    measured = (
+        f"Mean (standard deviation, n - 1) over {sets}" if counts[-1] > 1 else "One set, so no standard deviation"
+    )
+    chosen = {
+        "accuracy": "the highest mean accuracy on the source task's evaluation set",
+        "dev": "the lowest mean dev loss, without a look at the evaluation set",
+    }[select]
+    said = [
+        f"{measured}; accuracy in percent.",
+        f"Learning rate and β of each method are those with {chosen}.",
+        "Bold is the best of a row as printed, all of them where several are equal.",
+    ]
+    if any(cell.setting.out_of_distribution for cell in cells):
+        said.append("* marks a task that was not trained on.")
+    metrics = [record["metrics"] for cell in cells for record in cell.records]
+    binnings = sorted({one["ece_binning"] for one in metrics if one.get("ece_binning")})
+    if binnings:
+        said.append(f"ECE: 15 {' or '.join(binnings)} bins.")
+    if paper is not None:
+        entries = [entry for table in tables for line in table.lines for entry in line.entries]
+        found = sum(entry.paper is not None for entry in entries)
+        if not found:
+            said.append("The paper printed none of these settings, so there is nothing of it to show.")
+        else:
+            said.append(
+                f"{found} of {len(entries)} numbers have the paper's beside them, with ours less the paper's; its ECE "
+                "is of equal-mass bins."
+            )
+    return said
+
+
+def rendered(title: str, tables: Sequence[StudyTable], kind: Format, notes: Sequence[str]) -> str:
     """All tables in one format.
 
     Args:
+        title: the study's name.
         tables: the tables.
         kind: the format.
-        note: how to read them, printed with them.
+        notes: how to read them, printed with them; CSV has no place for it.
     """
     if kind == "csv":
         return _csv(tables)
-    make = {"markdown": _markdown, "latex": _latex, "html": html_table}[kind]
-    told = {"markdown": note, "latex": f"% {note}", "html": f"<p>{html.escape(note)}</p>"}[kind]
-    return "\n\n".join((told, *(make(table) for table in tables))) + "\n"
+    if kind == "markdown":
+        head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
+    else:
+        said = (title, *notes, "Needs the package booktabs.")
+        head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in said)))
+    make = {"markdown": _markdown, "latex": _latex}[kind]
+    return "\n\n".join((head, *(make(table) for table in tables))) + "\n"
 
 
-def _name(setting: Setting) -> str:
+def eval_name(setting: Setting) -> str:
+    """The task that is measured, starred where another one was trained on."""
     return setting.eval + ("*" if setting.out_of_distribution else "")
 
 
-def _beside(entry: Entry, digits: int = 2) -> str:
-    if entry.paper is None:
-        return ""
-    if entry.difference is None:
-        return f" [paper {entry.paper:g}]"
-    return f" [paper {entry.paper:g}, {entry.difference:+.{digits}f}]"
+def _in_markdown(text: str) -> str:
+    for mark in "\\*_|`<[":
+        text = text.replace(mark, f"\\{mark}")
+    return text
 
 
 def _markdown(table: StudyTable) -> str:
-    rows = [table.headings, ["---", "---", "---", *["---:"] * (len(table.headings) - 3)]]
+    rows = [[_in_markdown(heading) for heading in table.headings], ["---"] * 3 + ["---:"] * len(table.columns)]
     for line in table.lines:
-        shown = [(f"**{entry.text}**" if entry.best else entry.text) + _beside(entry) for entry in line.entries]
-        rows.append([str(line.setting.n), line.setting.source, _name(line.setting), *shown])
-    return f"### {table.title}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        setting = (str(line.setting.n), line.setting.source, eval_name(line.setting))
+        shown = [f"**{entry.text}**" if entry.best else entry.text for entry in line.entries]
+        beside = [f" [{entry.beside}]" if entry.beside else "" for entry in line.entries]
+        rows.append([*map(_in_markdown, setting), *(a + b for a, b in zip(shown, beside, strict=True))])
+    return f"## {_in_markdown(table.title)}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", "–": "--",
+    }
+)  # fmt: skip
 
 
 def _latex(table: StudyTable) -> str:
-    def safe(text: str) -> str:
-        for mark in "&%_#$":
-            text = text.replace(mark, f"\\{mark}")
-        return text.replace("→", "$\\to$").replace("β", "$\\beta$").replace("–", "--")
-
     lines = [
-        f"% {table.title}",
-        "\\begin{tabular}{lll" + "r" * (len(table.headings) - 3) + "}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{table.title.translate(LATEX)}}}",
+        "\\begin{tabular}{rll" + "r" * len(table.columns) + "}",
         "\\toprule",
-        " & ".join(map(safe, table.headings)) + " \\\\",
+        " & ".join(heading.translate(LATEX) for heading in table.headings) + " \\\\",
         "\\midrule",
     ]
     for line in table.lines:
-        shown = [
-            (f"\\textbf{{{safe(entry.text)}}}" if entry.best else safe(entry.text)) + safe(_beside(entry))
-            for entry in line.entries
-        ]
-        lines.append(
-            " & ".join([str(line.setting.n), safe(line.setting.source), safe(_name(line.setting)), *shown]) + " \\\\"
-        )
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
-
-
-def html_table(table: StudyTable, records: str = ".") -> str:
-    """A table whose numbers say which records they came from.
-
-    Args:
-        table: the table.
-        records: the path to the study's folder, from where the table is shown.
-    """
-    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in table.headings)
-    body = []
-    for line in table.lines:
-        cells = [
-            f"<td>{line.setting.n}</td><td>{html.escape(line.setting.source)}</td>"
-            f"<td>{html.escape(_name(line.setting))}</td>"
-        ]
+        shown = []
         for entry in line.entries:
-            text = f"<b>{html.escape(entry.text)}</b>" if entry.best else html.escape(entry.text)
-            links = " ".join(
-                f'<a href="{html.escape(f"{records}/{file}")}" title="{html.escape(file)}">{number}</a>'
-                for number, file in enumerate(entry.files)
-            )
-            paper = f'<small class="paper">{html.escape(_beside(entry).strip(" []"))}</small>' if entry.paper else ""
-            sources = f'<small class="records">{links}</small>' if links else ""
-            cells.append(f'<td class="number">{text}{paper}{sources}</td>')
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<h3>{html.escape(table.title)}</h3>\n<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-CSV_COLUMNS = (
-    *("model", "adapter", "label_source", "n", "source", "eval", "ood", "method", "measure"),
-    *("value", "best", "paper", "difference", "records"),
-)
+            text = entry.text.translate(LATEX)
+            beside = f" [{entry.beside.translate(LATEX)}]" if entry.beside else ""
+            shown.append((f"\\textbf{{{text}}}" if entry.best else text) + beside)
+        setting = (str(line.setting.n), line.setting.source, eval_name(line.setting))
+        lines.append(" & ".join([*(one.translate(LATEX) for one in setting), *shown]) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
 
 
 def _csv(tables: Sequence[StudyTable]) -> str:
+    """A line for each number: accuracy in percent, ECE in [0, 1]; a standard deviation where there are two sets."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for table in tables:
-        measures = ("accuracy", "ece") if table.calibrated else ("accuracy",)
-        columns = [(method, measure) for method in table.methods for measure in measures]
         for line in table.lines:
             own = line.setting
             setting = (own.model, own.adapter, own.label_source, own.n, own.source, own.eval, own.out_of_distribution)
-            for column, entry in zip(columns, line.entries, strict=True):
-                beside = ("" if value is None else f"{value:g}" for value in (entry.paper, entry.difference))
-                writer.writerow([*setting, *column, entry.text, entry.best, *beside, " ".join(entry.files)])
+            for column, entry in zip(table.columns, line.entries, strict=True):
+                rate, beta = (entry.cell.lr, entry.cell.beta) if entry.cell is not None else (None, None)
+                measured = (*map(_plain, (entry.center, entry.spread)), len(entry.records), entry.best)
+                files = " ".join(record["file"] for record in entry.records)
+                told = map(_plain, (rate, beta, entry.paper, entry.difference))
+                writer.writerow([*setting, *column, *measured, *told, files])
     return out.getvalue()
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

@@ -1,6 +1,7 @@
 """A study's figures: accuracy and ECE by N (the paper's Figure 1), and similarity to in-context learning (2, 3, 5)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -16,13 +17,21 @@ OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00
 """For methods that `COLOURS` doesn't name."""
 
 
-def study_figures(cells: Sequence[Cell]) -> dict[str, Figure]:
-    """Every figure that a study has numbers for, by its caption.
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and what it shows."""
+
+    figure: Figure
+    caption: str
+
+
+def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
+    """Every figure that a study has numbers for, by its heading.
 
     Args:
         cells: what was measured, at the best learning rate of each method.
     """
-    found: dict[str, Figure] = {}
+    found: dict[str, Drawn] = {}
     methods = [name for name in METHOD_NAMES if any(cell.method == name for cell in cells)]
     methods += sorted({cell.method for cell in cells} - set(methods))
     colours = _colours(methods)
@@ -30,17 +39,19 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Figure]:
         for key in dict.fromkeys((c.setting.model, c.setting.adapter, c.setting.label_source) for c in cells):
             own = [c for c in cells if (c.setting.model, c.setting.adapter, c.setting.label_source) == key]
             named = f"{key[0]}, {key[1]}" + (f", {key[2]} labels" if key[2] != "–" else "")
-            found[f"{named}: accuracy and ECE by N, mean and standard deviation over sets"] = _bars(
-                own, methods, colours
+            found[f"Accuracy and ECE by N: {named}"] = Drawn(
+                _bars(own, methods, colours),
+                "Mean over sets, and their standard deviation. * marks tasks that were not trained on.",
             )
             at_home = [cell for cell in own if not cell.setting.out_of_distribution]
             compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
             if compared:
-                found[f"{named}: similarity of attention outputs to ICL by layer, mean over sets"] = _by_layer(
-                    compared, methods, colours
+                found[f"Similarity to ICL by layer: {named}"] = Drawn(
+                    _by_layer(compared, methods, colours),
+                    "Cosine similarity of attention outputs to those in context, mean over sets.",
                 )
-                found[f"{named}: similarity to ICL against accuracy and ECE, a point for each set"] = _against(
-                    compared, methods, colours
+                found[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
+                    _against(compared, methods, colours), "A point for each set."
                 )
     return found
 

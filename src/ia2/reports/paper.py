@@ -1,0 +1,94 @@
+"""What the paper printed, to stand beside what was measured."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import NamedTuple
+
+from ia2.reports.aggregate import Setting
+
+LABELS_MEAN_NOTHING = ("zero-shot", "icl", "ia2", "ia2+sft", "sft-soft")
+"""Methods that fit no labels or, in the paper as here, always the model's own answers in context."""
+ADAPTERS_OF_TABLE_7 = {
+    "r8-qko": ("lora",),
+    "r8-qk": ("lora q,k",),
+    "r8-qkv": ("lora q,k,v",),
+    # which α went with it, the paper doesn't say
+    "r16-qko": ("lora r16 α8", "lora r16 α16"),
+}
+
+
+class Key(NamedTuple):
+    """What a printed number is about; None where a part means nothing for the method."""
+
+    model: str
+    """The last part of the hub's id: `Qwen3-4B-Base`."""
+    adapter: str | None
+    label_source: str | None
+    n: int | None
+    source: str | None
+    eval: str
+    method: str
+
+    @classmethod
+    def of(cls, setting: Setting, method: str) -> "Key":
+        """The key of a method in a setting, whose model may be named by the hub's whole id."""
+        trained, shown = method not in ("zero-shot", "icl"), method != "zero-shot"
+        return cls(
+            setting.model.rpartition("/")[2],
+            setting.adapter if trained else None,
+            setting.label_source if method not in LABELS_MEAN_NOTHING else None,
+            setting.n if shown else None,
+            setting.source if shown else None,
+            setting.eval,
+            method,
+        )
+
+
+class Printed(NamedTuple):
+    """Means over the paper's five sets; None where it reports none."""
+
+    accuracy: float | None
+    """In percent."""
+    ece: float | None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper's means."""
+
+    means: Mapping[Key, Printed]
+
+    def of(self, setting: Setting, method: str) -> Printed:
+        """What the paper printed of a method in a setting."""
+        return self.means.get(Key.of(setting, method), Printed(None, None))
+
+
+def load_paper() -> Paper:
+    """Tables 1–7 and 9–20, from the package's own copy."""
+    text = (files("ia2.reports") / "paper_results" / "results.csv").read_text(encoding="utf-8")
+    return read_paper(csv.DictReader(text.splitlines()))
+
+
+def read_paper(rows: Iterable[Mapping[str, str]]) -> Paper:
+    """The means of the printed rows; a setting may be printed in several tables.
+
+    Args:
+        rows: as `results.csv` has them.
+
+    Raises:
+        ValueError: a setting is printed with different numbers.
+    """
+    means: dict[Key, Printed] = {}
+    for row in rows:
+        if not row["acc_mean"]:
+            continue  # a column that is headed and blank (Table 17)
+        printed = Printed(float(row["acc_mean"]), float(row["ece_mean"]) if row["ece_mean"] else None)
+        config = row["adapter_config"]
+        for adapter in ADAPTERS_OF_TABLE_7[config] if config else (row["adapter"],):
+            setting = Setting(row["model"], adapter, row["label_source"], int(row["n"]), row["source"], row["eval"])
+            key = Key.of(setting, row["method"])
+            if means.setdefault(key, printed) != printed:
+                raise ValueError(f"the paper has both {means[key]} and {printed} of {key}")
+    return Paper(means)
