@@ -156,7 +156,7 @@ def _cell(entry: Entry, folder: str) -> str:
     items = [f"<li>{_safe(', '.join(chosen))}</li>"] if chosen else []
     items += [_source(record, entry, folder) for record in entry.records]
     return (
-        f'<td class="number" data-value="{entry.center}"><details{_class("best" if entry.best else "")}>'
+        f'<td class="number" data-value="{entry.center:.6g}"><details{_class("best" if entry.best else "")}>'
         f"<summary>{_safe(entry.text)}</summary><ul>{''.join(items)}</ul></details>{beside}</td>"
     )
 

@@ -1,0 +1,103 @@
+import re
+from html.parser import HTMLParser
+
+from study_records import record
+
+from ia2.reports.aggregate import cells
+from ia2.reports.page import page
+from ia2.reports.study import study_tables
+
+RECORDS = [
+    *(record("sft", value, seed=seed) for seed, value in enumerate((0.6, 0.7))),
+    *(record("icl", 0.5, seed=seed, ece=None) for seed in (0, 1)),
+    record("sft", 0.4, eval="finsen"),
+]
+VOID = {"meta", "link", "br"}
+
+
+class Tree(HTMLParser):
+    """Every element with its attributes; complains where one is closed that isn't open."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def made(records=RECORDS, **changes):
+    own = {"notes": ["How to read."], "settings": {"n": [4]}, "failures": {}, "folder": ".."}
+    return page("fake", study_tables(cells(records)), **{**own, **changes})
+
+
+def test_every_number_leads_to_its_records_and_rows():
+    tree = Tree(made(folder="../a study: 1"))
+    links = [link["href"] for link in tree.all("a")]
+    # the sets of sft on two tasks and two measures, and of icl with its accuracy alone
+    assert len(links) == 2 * (2 * 2 + 2 + 2)
+    own = RECORDS[0]
+    assert f"./../a%20study%3A%201/{own['file']}" in links
+    assert "./../a%20study%3A%201/predictions/small-sst2-n4-set0/" + own["predictions"].rpartition("/")[2] in links
+    values = [cell["data-value"] for cell in tree.all("td")]
+    assert values[:3] == ["4", "sst2", "finsen*"]
+    assert "65" in values
+    assert values.count("") == 3  # icl on finsen twice, its ECE on sst2
+
+
+def test_nothing_is_fetched():
+    tree = Tree(made(figures={"One": ('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"></svg>', "c")}))
+    assert not tree.all("img")
+    assert [script for script in tree.all("script") if "src" in script] == []
+    assert [link["href"] for link in tree.all("link")] == ["data:,"]
+    (policy,) = [meta["content"] for meta in tree.all("meta") if "http-equiv" in meta]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_failures_and_settings_are_told_and_made_safe():
+    text = made(failures={"unit-1": "ValueError: a < b & <script>"}, settings={"name": "<b>", "n": [4, 8]})
+    assert "<h3>unit-1</h3><pre>ValueError: a &lt; b &amp; &lt;script&gt;</pre>" in text
+    assert "<dt>name</dt><dd>&lt;b&gt;</dd><dt>n</dt><dd>[4, 8]</dd>" in text
+    assert "id small, dtype float32" in text
+    assert "torch 2" in text
+    assert "Said of the model." in text
+    assert "<p>Nothing.</p>" in made()
+    Tree(text)
+
+
+def test_names_with_marks_break_nothing():
+    text = made([record("sft", 0.5, model='x"><script>alert(1)</script>')])
+    assert "<script>alert" not in text
+    Tree(text)
+
+
+def test_figures_keep_their_ids_apart():
+    svg = '<!DOCTYPE svg><svg><g id="a"></g><use href="#a" xlink:href="#a" clip-path="url(#a)"></use></svg>'
+    text = made(figures={"One": (svg, "first"), "Two": (svg, "second")})
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) == 2
+    for number in (0, 1):
+        name = f"figure{number}-a"
+        assert f'href="#{name}" xlink:href="#{name}" clip-path="url(#{name})"' in text
+    assert "DOCTYPE svg" not in text
+    assert "<figcaption>second</figcaption>" in text
+
+
+def test_headings_are_buttons_and_the_scrolling_box_is_named():
+    tree = Tree(made())
+    assert len(tree.all("th")) == len(tree.all("button")) == 7
+    assert all(button["type"] == "button" for button in tree.all("button"))
+    (box,) = [one for one in tree.all("div") if one.get("role") == "region"]
+    assert box["tabindex"] == "0"
+    assert box["aria-label"] == "small, lora, fine-tuned on ground-truth labels"

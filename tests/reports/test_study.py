@@ -1,0 +1,89 @@
+import csv
+import io
+
+from study_records import record
+
+from ia2.reports.aggregate import Setting, cells
+from ia2.reports.paper import Key, Paper, Printed
+from ia2.reports.study import STARTS, explained, rendered, study_tables
+
+# icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
+RECORDS = [
+    *(record("sft", value, seed=seed, ece=0.3) for seed, value in enumerate((0.6, 0.7))),
+    *(record("ia2", 0.65, seed=seed, labels=None, ece=0.204) for seed in (0, 1)),
+    *(record("icl", 0.5, seed=seed, ece=0.2) for seed in (0, 1)),
+    *(record("sft", value, seed=seed, eval="finsen", ece=0.3) for seed, value in enumerate((0.4, 0.5))),
+]
+KEY = Key.of(Setting("small", "lora", "ground-truth", 4, "sst2", "sst2"), "sft")
+PAPER = Paper({KEY: Printed(70.5, None)})
+
+
+def markdown_cells(text, row):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [cell.strip() for cell in lines[2 + row].strip("|").split("|")]
+
+
+def test_a_table_in_the_papers_shape():
+    (table,) = study_tables(cells(RECORDS))
+    assert table.title == "small, lora, fine-tuned on ground-truth labels"
+    assert table.methods == ("icl", "sft", "ia2")
+    text = rendered("fake", [table], "markdown", ["A note_with *marks*."])
+    assert text.startswith("<!-- ia2 report -->\n\n# fake\n\n- A note\\_with \\*marks\\*.\n")
+    assert markdown_cells(text, 1) == [
+        "4", "sst2", "sst2",
+        "50.0 (0.0)", "**0.20 (0.00)**", "**65.0 (7.1)**", "0.30 (0.00)", "**65.0 (0.0)**", "**0.20 (0.00)**",
+    ]  # fmt: skip
+    assert markdown_cells(text, 0)[2:7] == ["finsen\\*", "–", "–", "**45.0 (7.1)**", "**0.30 (0.00)**"]
+
+
+def test_one_set_has_no_deviation_and_texts_have_no_ece():
+    found = cells([record("sft", 0.5, ece=None)])
+    (table,) = study_tables(found)
+    assert table.headings == ["N", "source", "eval", "SFT acc"]
+    assert table.lines[0].entries[0].text == "50.0 (–)"
+    notes = " ".join(explained(found, "accuracy", [table], None))
+    assert "One set, so no standard deviation" in notes
+    assert "ECE" not in notes
+    assert "*" not in notes
+
+
+def test_the_papers_number_and_ours_less_it():
+    found = cells(RECORDS)
+    (table,) = study_tables(found, PAPER)
+    assert markdown_cells(rendered("fake", [table], "markdown", []), 1)[5] == "**65.0 (7.1)** [paper 70.5, -5.5]"
+    notes = " ".join(explained(found, "dev", [table], PAPER))
+    assert "1 of 12 numbers have the paper's beside them" in notes
+    assert "lowest mean dev loss" in notes
+    assert "over 2 sets" in notes
+    assert "15 equal-width bins" in notes
+    assert "* marks a task" in notes
+
+
+def test_where_the_paper_has_nothing_that_is_said():
+    found = cells(RECORDS)
+    tables = study_tables(found, Paper({}))
+    assert explained(found, "accuracy", tables, Paper({}))[-1].startswith("The paper printed none of these settings")
+
+
+def test_latex_is_safe_and_bold():
+    (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
+    text = rendered("fake", [table], "latex", ["one\nline"])
+    assert text.startswith("% ia2 report\n% fake\n% one line\n")
+    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
+    assert "N & source & eval & IA2$\\to$SFT acc & IA2$\\to$SFT ECE \\\\" in text
+    assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
+
+
+def test_csv_has_a_line_for_each_number():
+    text = rendered("fake", study_tables(cells(RECORDS), PAPER), "csv", ["not in here"])
+    assert text.startswith(STARTS["csv"] + "\n")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 2 * 3 * 2
+    row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))
+    assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "7.07107", "2", "True")
+    assert (row["lr"], row["beta"], row["paper"], row["difference"]) == ("0.001", "", "70.5", "-5.5")
+    assert row["records"].split() == [one["file"] for one in RECORDS[:2]]
+    ece = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "ia2", "ece"))
+    assert ece["mean"] == "0.204"
+    missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
+    assert (missing["mean"], missing["sets"], missing["ood"]) == ("", "0", "True")

@@ -1,0 +1,77 @@
+"""Records and folders of a study that was never computed, for tests of reports."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ia2.experiments.config import Experiment
+
+LORA = {"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False}
+
+
+def record(
+    method: str,
+    accuracy: float,
+    *,
+    seed: int = 0,
+    lr: float | None = None,
+    n: int = 4,
+    train: str = "sst2",
+    eval: str = "sst2",
+    model: str = "small",
+    adapter: dict[str, Any] | None = None,
+    labels: str | None = "ground-truth",
+    beta: float | None = None,
+    dev_loss: float | None = None,
+    ece: float | None = 0.1,
+) -> dict[str, Any]:
+    """A record as `ia2 run` writes it, in what reports read."""
+    baseline = method in ("zero-shot", "icl")
+    unit = f"{model.replace('/', '-')}-{train}-n{n}-set{seed}"
+    stem = f"{method}_lr{lr}_beta{beta}_{labels}_on_{eval}"
+    return {
+        "method": method,
+        "model": {"id": model, "revision": None, "dtype": "float32"},
+        "task": {"train": train, "eval": eval},
+        "n": 0 if method == "zero-shot" else n,
+        "seed": seed,
+        "lr": None if baseline else lr or 1e-3,
+        "adapter": None if baseline else adapter or LORA,
+        "metrics": {"accuracy": accuracy, "ece": ece, "ece_binning": None if ece is None else "equal-width"},
+        "options": {
+            "unit": unit,
+            "set_n": n,
+            "label_source": None if baseline else labels,
+            "beta": beta,
+            "dev_loss": dev_loss,
+        },
+        "notes": ["Said of the model."],
+        "versions": {"torch": "2"},
+        "predictions": f"../../predictions/{unit}/{stem}.jsonl",
+        "file": f"records/{unit}/{stem}.json",
+    }
+
+
+def write_study(folder: Path, records: list[dict[str, Any]], **changes: Any) -> Path:
+    """A study's folder that holds these records."""
+    settings = {
+        "name": "fake",
+        "description": "Never computed.",
+        "models": ["small"],
+        "tasks": [{"train": "sst2", "evaluate": ["sst2", "finsen"]}],
+        "n": [4],
+        "sets": 2,
+        "methods": ["icl", "sft", "ia2"],
+        **changes,
+    }
+    experiment = Experiment.model_validate(settings).model_dump(mode="json")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps({"digest": "", "limit": None, "experiment": experiment}))
+    for one in records:
+        path = folder / one["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({key: value for key, value in one.items() if key != "file"}))
+        rows = path.parent / one["predictions"]
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        rows.write_text("{}\n")
+    return folder
