@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import study_records
 import torch
 from conftest import byte_level_tokenizer, tiny_network
 from peft import PeftModel
@@ -74,12 +75,12 @@ def test_help_takes_less_than_a_third_of_the_time_to_import_both():
     assert min(seconds(*helping) for _ in range(2)) < min(seconds(*importing) for _ in range(2)) / 3
 
 
-@pytest.mark.parametrize("command", ["demo", "adapt", "evaluate"])
+@pytest.mark.parametrize("command", ["demo", "adapt", "evaluate", "report"])
 def test_every_option_has_its_help(capsys, command):
     status, out, _ = run(capsys, command, "--help")
     assert status == 0
     flags = re.findall(r"^  (?:-h, )?(--[\w-]+)", out, flags=re.MULTILINE)
-    assert len(flags) > 4
+    assert len(flags) >= 4
     for block in re.split(r"\n  (?=-)", out)[1:]:
         assert len(block.split()) > 3, block
 
@@ -467,3 +468,96 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
     status, _, err = run(capsys, "rescore", tmp_path)
     assert status == 2
     assert "no records here" in err
+
+
+def study_folder(tmp_path):
+    records = [
+        study_records.record(method, 0.5, seed=seed, labels=None) for method in ("icl", "ia2") for seed in (0, 1)
+    ]
+    return study_records.write_study(tmp_path / "study", records)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "start"),
+    [
+        ("markdown", "report.md", "<!-- ia2 report -->\n\n# fake\n\n- Never computed.\n"),
+        ("latex", "report.tex", "% ia2 report\n% fake\n"),
+        ("csv", "report.csv", "model,adapter,"),
+    ],
+)
+def test_a_report_is_printed_or_written(capsys, tmp_path, kind, file, start):
+    folder = study_folder(tmp_path)
+    status, out, err = run(capsys, "report", folder, "--format", kind)
+    assert (status, err) == (0, "")
+    assert out.startswith(start)
+    assert "ia2" in out.lower()
+    figures = ["figure1.png", "figure1.svg"] if file in ("report.md", "report.tex") else []
+    for _ in range(2):  # an earlier report is replaced
+        status, said, _ = run(capsys, "report", folder, "--format", kind, "--out", tmp_path / "out")
+        assert (status, said) == (0, "".join(f"{tmp_path / 'out' / name}\n" for name in (file, *figures)))
+        assert (tmp_path / "out" / file).read_text() == out
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([file, *figures])
+
+
+@pytest.mark.parametrize("out", [None, "elsewhere/deep"])
+def test_the_links_of_a_page_lead_to_files(capsys, tmp_path, out):
+    folder = study_folder(tmp_path)
+    (folder / "failures").mkdir()
+    (folder / "failures" / "unit-9.json").write_text('{"unit": {}, "error": "MemoryError: too little"}')
+    more = ["--out", tmp_path / out] if out else []
+    status, said, _ = run(capsys, "report", folder, "--format", "html", *more)
+    page = (tmp_path / out if out else folder / "report") / "index.html"
+    assert (status, said) == (0, f"{page}\n")
+    text = page.read_text()
+    links = re.findall(r'<a href="([^"]+)"', text)
+    assert len(links) == 2 * 2 * 2 * 2  # methods, measures, sets, and a record and its rows
+    assert all((page.parent / link).resolve().is_file() for link in links)
+    assert "MemoryError: too little" in text
+    assert "units are computed" not in text
+    assert "<dt>methods</dt><dd>[&quot;icl&quot;, &quot;sft&quot;, &quot;ia2&quot;]</dd>" in text
+
+
+def test_a_report_beside_the_papers_numbers(capsys, tmp_path):
+    status, out, _ = run(capsys, "report", study_folder(tmp_path), "--paper")
+    assert status == 0
+    assert "The paper printed none of these settings" in out
+    hub = "Qwen/Qwen3-4B-Base"
+    own = [
+        study_records.record("icl", 0.5, seed=seed, n=4, train="agnews", eval="agnews", model=hub) for seed in (0, 1)
+    ]
+    status, out, _ = run(capsys, "report", study_records.write_study(tmp_path / "qwen", own, models=[hub]), "--paper")
+    assert status == 0
+    assert "**50.0 (0.0)** [paper 30.0, +20.0] | **0.10 (0.00)** [paper 0.13, -0.03]" in out
+    assert "paper 30.0" not in run(capsys, "report", tmp_path / "qwen")[1]
+
+
+def test_a_report_says_what_is_still_missing(capsys, tmp_path):
+    folder = study_records.write_study(tmp_path / "study", [study_records.record("icl", 0.5)])
+    assert "1 of the study's 2 units are computed, 0 failed." in run(capsys, "report", folder)[1]
+
+
+def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
+    empty = study_records.write_study(tmp_path / "empty", [])
+    # a process that was killed while it took a unit in leaves this
+    left = empty / "records" / ".partial-0-unit"
+    left.mkdir(parents=True)
+    (left / "icl.json").write_text("{}")
+    status, _, err = run(capsys, "report", empty)
+    assert status == 2
+    assert "no records here" in err
+    status, _, err = run(capsys, "report", tmp_path / "nowhere")
+    assert status == 2
+    assert "no study here" in err
+    own = tmp_path / "own" / "index.html"
+    own.parent.mkdir()
+    own.write_text("<p>mine</p>")
+    status, _, err = run(capsys, "report", study_folder(tmp_path), "--format", "html", "--out", own.parent)
+    assert status == 2
+    assert "this is no report of ours" in err
+    assert own.read_text() == "<p>mine</p>"
+    status, _, err = run(capsys, "report", tmp_path / "study", "--out", own)
+    assert status == 2
+    assert "this is a file" in err
+    status, _, err = run(capsys, "report", tmp_path / "study", "--format", "pdf")
+    assert status == 2
+    assert "pdf" in err
