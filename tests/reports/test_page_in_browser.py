@@ -65,7 +65,8 @@ def seen(tmp_path):
         (tmp_path / "outer.html").write_text(OUTER.format(width=width), encoding="utf-8")
         done = subprocess.run(
             [
-                browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}",
+                browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                f"--user-data-dir={tmp_path / 'profile'}",
                 "--virtual-time-budget=5000", "--dump-dom", *flags, (tmp_path / "outer.html").as_uri(),
             ],
             capture_output=True, text=True, check=True, timeout=120,
