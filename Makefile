@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench bench-scaling
+.PHONY: install demo test test-slow lint bench bench-scaling
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -17,6 +17,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest $(ARGS)
+
+# needs Chromium: apt-get install chromium
+test-slow: install
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: install
 	$(BIN)/ruff format --check .

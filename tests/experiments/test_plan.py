@@ -43,6 +43,7 @@ def test_sources_of_labels_count_only_where_they_make_a_difference():
         study(methods=["sft", "ia2"], learning_rates=[1e-3], label_sources=["ground-truth", "icl-response"]), ()
     )
     assert [one.id for one in found] == ["lora_sft_lr0.001", "lora_sft_icl-response_lr0.001", "lora_ia2_lr0.001"]
+    assert [one.label_source for one in found] == ["ground-truth", "icl-response", None]
 
 
 def test_sizes_of_adapters_are_part_of_their_names():
