@@ -186,7 +186,7 @@ def run_study(options: Run) -> int:
     """Compute a study's missing units, or say what they would be. Returns 1 if a unit failed."""
     progress = ConsoleProgress()
     experiment = load_experiment(options.experiment)
-    for model in experiment.models:
+    for model in experiment.all_models:
         check_model_name(model)
     for sentence in described(experiment):
         print(sentence)

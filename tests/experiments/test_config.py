@@ -43,6 +43,17 @@ def test_adapters_and_methods_are_named_or_described(tmp_path):
         ({"n": [4, 1]}, r"line 8: n.1: input should be greater than or equal to 2 \(given: 1\)"),
         ({"tasks": [{"train": "reviews"}, {"train": "sst3"}]}, r"line 6: tasks.1.train: there is no task sst3"),
         ({"tasks": [{"train": "gsm8k_symbolic"}]}, r"gsm8k_symbolic only evaluates"),
+        ({"tasks": [{"train": "sst2", "evaluate": ["sst2", "sst2"]}]}, r"tasks.0.evaluate: a task is named twice"),
+        ({"tasks": [{"train": "sst2", "n": []}]}, r"tasks.0.n: tuple should have at least 1 item"),
+        ({"tasks": [{"train": "sst2", "n": [1]}]}, r"tasks.0.n.0: input should be greater than or equal to 2"),
+        (
+            {"tasks": [{"train": "sst2"}, {"train": "sst2", "models": ["o", "m"]}]},
+            r"two entries of tasks train m on 4 rows of sst2",
+        ),
+        (
+            {"methods": ["ia2-solved"], "tasks": [{"train": "sst2", "adapters": ["lora", "ia3"]}]},
+            r"ia2-solved is solved for LoRA alone",
+        ),
         ({"methods": ["sft", "stf"]}, r"methods: there is no method stf"),
         ({"methods": ["sft", "sft"]}, r"a method is named twice"),
         ({"methods": [{"name": "a", "stages": []}]}, r"stages: list should have at least 1 item"),
@@ -80,3 +91,22 @@ def test_settings_alone_decide_what_records_hold(tmp_path):
     more = load_experiment(write(tmp_path / "a.yaml", n=[4, 8], sets=2, description="more", select="dev"))
     other = load_experiment(write(tmp_path / "a.yaml", rows=3))
     assert first.digest() == more.digest() != other.digest()
+
+
+def test_a_task_may_have_models_n_and_adapters_of_its_own(tmp_path):
+    own = {"train": "sst2", "models": ["o"], "n": [8], "adapters": ["ia3"]}
+    study = load_experiment(write(tmp_path / "a.yaml", tasks=[{"train": "reviews"}, own]))
+    first, second = study.tasks
+    assert (study.models_of(first), study.n_of(first), study.adapters_of(first)) == (("m",), (4,), study.adapters)
+    assert (study.models_of(second), study.n_of(second)) == (("o",), (8,))
+    assert [one.kind for one in study.adapters_of(second)] == ["ia3"]
+    assert study.all_models == ("m", "o")
+    assert load_experiment(write(tmp_path / "a.yaml", tasks=[own])).all_models == ("o",)
+
+
+def test_adapters_of_a_task_decide_what_records_hold(tmp_path):
+    def digest(**task):
+        return load_experiment(write(tmp_path / "a.yaml", tasks=[{"train": "sst2", **task}])).digest()
+
+    assert digest() == digest(n=[8]) == digest(models=["o"])
+    assert len({digest(), digest(adapters=["ia3"]), digest(adapters=["prefix"])}) == 3

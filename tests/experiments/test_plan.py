@@ -1,5 +1,5 @@
 from ia2.experiments.config import Experiment
-from ia2.experiments.plan import counts, described, planned, units
+from ia2.experiments.plan import counts, described, planned, stages_of, units
 
 
 def study(**changes):
@@ -16,6 +16,11 @@ def study(**changes):
     )
 
 
+def adapters(experiment, betas):
+    """Those of the study's first unit."""
+    return planned(experiment, units(experiment)[0], betas)
+
+
 def test_units_are_every_model_task_n_and_set():
     found = units(study())
     assert len(found) == 2 * 2 * 2 * 3
@@ -26,20 +31,20 @@ def test_units_are_every_model_task_n_and_set():
 
 
 def test_adapters_are_every_method_at_every_rate_and_weight():
-    found = planned(study(learning_rates=[1e-3, 1e-2]), (0.1,))
+    found = adapters(study(learning_rates=[1e-3, 1e-2]), (0.1,))
     assert [one.id for one in found] == [
         f"lora_{method}_lr{rate}" for method in ("sft", "ia2", "ia2-sft") for rate in ("0.001", "0.01")
     ]
-    found = planned(study(methods=["ia2+sft", "ia2-solved"], learning_rates=[1e-3, 1e-2]), (0.1, 0.5))
+    found = adapters(study(methods=["ia2+sft", "ia2-solved"], learning_rates=[1e-3, 1e-2]), (0.1, 0.5))
     assert [one.id for one in found] == [
         *(f"lora_ia2+sft_lr{rate}_beta{beta}" for beta in ("0.1", "0.5") for rate in ("0.001", "0.01")),
         "lora_ia2-solved",
     ]
-    assert {one.method.beta for one in planned(study(methods=["ia2+sft"], betas=[0.3]), (0.1,))} == {0.3}
+    assert {one.method.beta for one in adapters(study(methods=["ia2+sft"], betas=[0.3]), (0.1,))} == {0.3}
 
 
 def test_sources_of_labels_count_only_where_they_make_a_difference():
-    found = planned(
+    found = adapters(
         study(methods=["sft", "ia2"], learning_rates=[1e-3], label_sources=["ground-truth", "icl-response"]), ()
     )
     assert [one.id for one in found] == ["lora_sft_lr0.001", "lora_sft_icl-response_lr0.001", "lora_ia2_lr0.001"]
@@ -47,7 +52,7 @@ def test_sources_of_labels_count_only_where_they_make_a_difference():
 
 
 def test_sizes_of_adapters_are_part_of_their_names():
-    found = planned(
+    found = adapters(
         study(
             methods=["sft"],
             learning_rates=[1e-3],
@@ -68,6 +73,40 @@ def test_what_is_shared_is_counted_once():
     assert found.evaluations == 12 * 11 + 12 * 11 * 2
     text = " ".join(described(study()))
     assert "24 units: 2 models x 2 tasks x 2 N x 3 sets" in text
-    assert "3 stages a unit serve more than one method" in text
+    assert "3 stages a unit serve more than one adapter: ia2, ia2-sft begin alike." in text
     assert "One teacher pass a unit" in text
     assert counts(study(methods=["sft"])).teacher_passes == 0
+
+
+def test_a_task_may_have_models_n_and_adapters_of_its_own():
+    one = study(
+        models=["a"],
+        tasks=[
+            {"train": "reviews"},
+            {"train": "sst2", "models": ["b", "a"], "n": [16, 4], "adapters": ["ia3", "lora"]},
+        ],
+    )
+    every = units(one)
+    assert [(unit.model, unit.train, unit.n) for unit in every[::3]] == [
+        ("a", "reviews", 4), ("a", "sst2", 4), ("a", "reviews", 8), ("a", "sst2", 16),
+        ("b", "sst2", 4), ("b", "sst2", 16),
+    ]  # fmt: skip
+    assert {one.kind.kind for one in planned(one, every[0], ())} == {"lora"}
+    assert {one.kind.kind for one in planned(one, every[3], ())} == {"lora", "ia3"}
+    # six units of reviews with 9 adapters, twelve of sst2 with 18
+    assert counts(one).adapters == 6 * 9 + 12 * 18
+    text = " ".join(described(one))
+    assert "18 units: 6 of a model, a task and an N x 3 sets." in text
+    assert "9 or 18 adapters a unit" in text
+
+
+def test_a_stage_that_no_rate_reaches_is_trained_once_for_all_rates():
+    # solved once; then descended at three rates, and fine-tuned at three rates
+    one = study(methods=["ia2-solved", "ia2-solved-ia2", "ia2-solved-sft"])
+    trained = stages_of(adapters(one, ()))
+    assert sorted(len(served) for served in trained.values()) == [1] * 6 + [7]
+    assert counts(one).stages == 24 * 7
+    assert "1 stages" not in " ".join(described(one))
+    assert "1 stage a unit serves more than one adapter: ia2-solved, ia2-solved-ia2, ia2-solved-sft" in " ".join(
+        described(one)
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ia2.adapters.kinds import ADAPTERS, AdapterKind
 from ia2.course import Training
@@ -23,39 +23,17 @@ TASKS = ("reviews", *BENCHMARKS)
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Models = Annotated[tuple[str, ...], Field(min_length=1)]
+TrainingRows = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Strict):
-    """A task that is trained on, and those that its adapters are measured on."""
-
-    train: str
-    """The task's name."""
-    evaluate: tuple[str, ...] = ()
-    """Tasks to be measured on; by default the same one. Others than that are out of distribution."""
-
-    @field_validator("train", "evaluate")
-    @classmethod
-    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for name in (value,) if isinstance(value, str) else value:
-            if name not in TASKS:
-                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
-        return value
-
-    @field_validator("train")
-    @classmethod
-    def _trainable(cls, value: str) -> str:
-        if value in BENCHMARKS and BENCHMARKS[value].evaluation_only:
-            raise ValueError(f"{value} only evaluates; train on another task and name it under evaluate")
-        return value
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """Tasks to be measured on."""
-        return self.evaluate or (self.train,)
+def _settings(value: Any) -> Any:
+    """Adapters that are only named, as settings."""
+    return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
 class AdapterSettings(BaseModel):
@@ -85,6 +63,46 @@ class AdapterSettings(BaseModel):
         return adapter
 
 
+Adapters = Annotated[tuple[AdapterSettings, ...], Field(min_length=1), BeforeValidator(_settings)]
+
+
+class Source(_Strict):
+    """A task that is trained on, and those that its adapters are measured on."""
+
+    train: str
+    """The task's name."""
+    evaluate: tuple[str, ...] = ()
+    """Tasks to be measured on; by default the same one. Others than that are out of distribution."""
+    models: Models | None = None
+    """Instead of the study's."""
+    n: TrainingRows | None = None
+    """Instead of the study's."""
+    adapters: Adapters | None = None
+    """Instead of the study's."""
+
+    @field_validator("train", "evaluate")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in TASKS:
+                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
+        if not isinstance(value, str) and len(set(value)) < len(value):
+            raise ValueError("a task is named twice")
+        return value
+
+    @field_validator("train")
+    @classmethod
+    def _trainable(cls, value: str) -> str:
+        if value in BENCHMARKS and BENCHMARKS[value].evaluation_only:
+            raise ValueError(f"{value} only evaluates; train on another task and name it under evaluate")
+        return value
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Tasks to be measured on."""
+        return self.evaluate or (self.train,)
+
+
 class TrainingSettings(_Strict):
     """How stages are trained; what isn't said is PROTOCOL's."""
 
@@ -108,16 +126,16 @@ class Experiment(_Strict):
     """What reports call it."""
     description: str = ""
     """What it is for."""
-    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    models: Models
     """Built-in models, Hugging Face ids, folders or GGUF files."""
     tasks: Annotated[tuple[Source, ...], Field(min_length=1)]
-    n: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+    n: TrainingRows
     """Training rows."""
     sets: Count = 5
     """How many sets of each N; their seeds count from 0."""
     methods: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)]
     """Names, `zero-shot` and `icl` among them, or descriptions as in a method's own file."""
-    adapters: Annotated[tuple[AdapterSettings, ...], Field(min_length=1)] = (AdapterSettings(kind="lora"),)
+    adapters: Adapters = (AdapterSettings(kind="lora"),)
     learning_rates: tuple[Rate, ...] = ()
     """By default each adapter's own three."""
     betas: tuple[Beta, ...] = ()
@@ -134,11 +152,6 @@ class Experiment(_Strict):
     ece: Binning = "equal-width"
     select: Literal["accuracy", "dev"] = "accuracy"
     """How reports choose the learning rate and β: by mean accuracy on the source task, or by dev loss."""
-
-    @field_validator("adapters", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
     @field_validator("methods")
     @classmethod
@@ -163,10 +176,35 @@ class Experiment(_Strict):
         if self.betas and not any(method.tries_betas for method in self.trained_methods):
             raise ValueError("betas are given, and no method tries several; ia2+sft does")
         solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
-        unfit = [one.kind for one in self.adapters if one.kind != "lora"]
+        asked = [one for source in self.tasks for one in self.adapters_of(source)]
+        unfit = [one.kind for one in asked if one.kind != "lora"]
         if solving and unfit:
             raise ValueError(f"{solving[0]} is solved for LoRA alone, and the adapter {unfit[0]} is asked for as well")
+        seen: set[tuple[str, str, int]] = set()
+        for source in self.tasks:
+            own = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
+            for model, train, n in sorted(seen & own):
+                raise ValueError(f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant")
+            seen |= own
         return self
+
+    def models_of(self, source: Source) -> tuple[str, ...]:
+        """The models that are trained on a source."""
+        return self.models if source.models is None else source.models
+
+    def n_of(self, source: Source) -> tuple[int, ...]:
+        """The numbers of its rows that they are trained on."""
+        return self.n if source.n is None else source.n
+
+    def adapters_of(self, source: Source) -> tuple[AdapterSettings, ...]:
+        """The adapters that are trained on it."""
+        return self.adapters if source.adapters is None else source.adapters
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """Every model that is used, the study's own ones first."""
+        used = dict.fromkeys(model for source in self.tasks for model in self.models_of(source))
+        return tuple(model for model in dict.fromkeys((*self.models, *used)) if model in used)
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -186,6 +224,9 @@ class Experiment(_Strict):
         """SHA-256 of everything that decides what a unit's records hold, whichever units there are."""
         apart = {"name", "description", "models", "tasks", "n", "sets", "select"}
         content = self.model_dump(mode="json", exclude=apart)
+        # a source's own adapters decide what units of its models and N hold
+        if own := [one.model_dump(mode="json", exclude={"evaluate"}) for one in self.tasks if one.adapters is not None]:
+            content["tasks"] = own
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

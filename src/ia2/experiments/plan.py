@@ -1,11 +1,12 @@
 """What a study computes: its units, what each holds, and what is shared within it."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ia2.adapters.kinds import AdapterKind
-from ia2.experiments.config import Experiment
+from ia2.experiments.config import Experiment, Source
 from ia2.methods import OTHER_BETAS, LabelSource, Method, Stage
 
 
@@ -64,30 +65,45 @@ def _sizes(kind: AdapterKind) -> list[tuple[str, str]]:
 
 def units(experiment: Experiment) -> list[Unit]:
     """Every unit of a study, the small ones of a model first."""
+    sizes = sorted({n for source in experiment.tasks for n in experiment.n_of(source)})
     return [
         Unit(model, source.train, source.measured, n, seed)
-        for model in experiment.models
-        for n in sorted(set(experiment.n))
+        for model in experiment.all_models
+        for n in sizes
         for source in experiment.tasks
+        if model in experiment.models_of(source) and n in experiment.n_of(source)
         for seed in range(experiment.sets)
     ]
 
 
-def planned(experiment: Experiment, betas: tuple[float, ...]) -> list[Planned]:
+def source_of(experiment: Experiment, unit: Unit) -> Source:
+    """The entry of a study's tasks that a unit comes from; there is one, as the study has checked."""
+    (source,) = (
+        source
+        for source in experiment.tasks
+        if source.train == unit.train
+        and unit.model in experiment.models_of(source)
+        and unit.n in experiment.n_of(source)
+    )
+    return source
+
+
+def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> list[Planned]:
     """Every adapter of a unit.
 
     Args:
         experiment: the study.
+        unit: one of its units.
         betas: the weights of the token loss that are tried where the study names none.
     """
     found: dict[str, Planned] = {}
-    for settings in experiment.adapters:
+    for settings in experiment.adapters_of(source_of(experiment, unit)):
         kind = settings.adapter
         rates = experiment.learning_rates or kind.learning_rates
-        for source, method in _with_labels(experiment):
+        for labels, method in _with_labels(experiment):
             for candidate in method.candidates(experiment.betas or betas):
                 for rate in rates if candidate.has_learning_rate else rates[:1]:
-                    one = Planned(kind, candidate, source, rate)
+                    one = Planned(kind, candidate, labels, rate)
                     found.setdefault(one.id, one)
     return list(found.values())
 
@@ -111,52 +127,69 @@ class Counts:
     units: int
     adapters: int
     stages: int
-    """Training runs; a stage with which several methods begin is one."""
+    """Training runs; a stage with which several adapters begin is one."""
     teacher_passes: int
     """Rows that the teacher answers."""
     evaluations: int
     """Of adapters and baselines, each on one task."""
-    shared: tuple[str, ...] = field(default=())
+    shared: tuple[str, ...]
     """Sentences on what is computed once for several."""
 
 
-def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Counts:
-    """Count what a study computes."""
-    every, adapters = units(experiment), planned(experiment, betas)
-    stages: set[tuple[AdapterKind, tuple[Stage, ...], float | None]] = set()
+StageRun = tuple[AdapterKind, tuple[Stage, ...], float | None]
+"""A stage with those before it, and the learning rate if any of them is trained at the whole method's."""
+
+
+def stages_of(adapters: Iterable[Planned]) -> dict[StageRun, list[Planned]]:
+    """What is trained for a unit's adapters, each stage with the adapters that it serves."""
+    found: dict[StageRun, list[Planned]] = defaultdict(list)
     for one in adapters:
         for count in range(1, len(one.method.stages) + 1):
-            own = not one.method.has_learning_rate
-            stages.add((one.kind, one.method.stages[:count], None if own else one.learning_rate))
-    separate = sum(len(one.method.stages) for one in adapters)
-    asked = any(one.method.needs_targets for one in adapters)
-    sentences = []
-    if separate > len(stages):
-        sentences.append(
-            f"{separate - len(stages)} stages a unit serve more than one method: an IA2 stage serves IA2 and IA2→SFT."
-        )
-    if asked:
-        sentences.append("One teacher pass a unit serves all methods, learning rates and adapters.")
-    measured = len(adapters) + len(experiment.baselines)
-    return Counts(
-        units=len(every),
-        adapters=len(adapters) * len(every),
-        stages=len(stages) * len(every),
-        teacher_passes=sum(unit.n + unit.n // 2 for unit in every) if asked else 0,
-        evaluations=sum(measured * len(unit.evaluate) for unit in every),
-        shared=tuple(sentences),
-    )
+            stages = one.method.stages[:count]
+            own = all(stage.solved or stage.learning_rate is not None for stage in stages)
+            found[one.kind, stages, None if own else one.learning_rate].append(one)
+    return dict(found)
+
+
+def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Counts:
+    """Count what a study computes.
+
+    Args:
+        experiment: the study.
+        betas: the weights of the token loss where the study names none; every family of models has as many.
+    """
+    adapters = stages = teacher_passes = evaluations = 0
+    shared: dict[str, None] = {}
+    for unit in units(experiment):
+        own = planned(experiment, unit, betas)
+        trained = stages_of(own)
+        adapters += len(own)
+        stages += len(trained)
+        evaluations += (len(own) + len(experiment.baselines)) * len(unit.evaluate)
+        if several := [served for served in trained.values() if len(served) > 1]:
+            names = ", ".join(dict.fromkeys(one.method.name for served in several for one in served))
+            those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
+            shared[f"{those} more than one adapter: {names} begin alike."] = None
+        if any(one.method.needs_targets for one in own):
+            teacher_passes += unit.n + unit.n // 2
+            shared["One teacher pass a unit serves all methods, learning rates and adapters."] = None
+    return Counts(len(units(experiment)), adapters, stages, teacher_passes, evaluations, tuple(shared))
 
 
 def described(experiment: Experiment) -> list[str]:
     """What a study computes, in sentences for people."""
-    found, adapters = counts(experiment), planned(experiment, OTHER_BETAS)
+    found, every = counts(experiment), units(experiment)
     methods = ", ".join((*experiment.baselines, *(method.name for method in experiment.trained_methods)))
+    each = sorted({len(planned(experiment, unit, OTHER_BETAS)) for unit in every})
+    models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
+    if models * sources * sizes * experiment.sets == len(every):
+        product = f"{models} models x {sources} tasks x {sizes} N x {experiment.sets} sets"
+    else:
+        product = f"{len(every) // experiment.sets} of a model, a task and an N x {experiment.sets} sets"
     return [
         f"{experiment.name}: {experiment.description}".rstrip(": "),
-        f"{found.units} units: {len(experiment.models)} models x {len(experiment.tasks)} tasks x "
-        f"{len(set(experiment.n))} N x {experiment.sets} sets.",
-        f"{len(adapters)} adapters a unit by {methods}: {found.adapters} adapters, {found.stages} training runs, "
-        f"{found.teacher_passes} rows for the teacher, {found.evaluations} evaluations.",
+        f"{found.units} units: {product}.",
+        f"{' or '.join(map(str, each))} adapters a unit by {methods}: {found.adapters} adapters, {found.stages} "
+        f"training runs, {found.teacher_passes} rows for the teacher, {found.evaluations} evaluations.",
         *found.shared,
     ]

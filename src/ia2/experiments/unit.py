@@ -83,7 +83,7 @@ class _Computation:
         """Compute and write."""
         for name in self.experiment.baselines:
             self.measure_baseline(name)
-        adapters = planned(self.experiment, betas_for(self.model.network.config.model_type))
+        adapters = planned(self.experiment, self.unit, betas_for(self.model.network.config.model_type))
         asked = [one for one in adapters if one.method.needs_targets]
         seconds: dict[str, float] = {}
         targets = None
