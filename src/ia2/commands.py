@@ -22,6 +22,7 @@ from ia2.experiments.config import load_experiment
 from ia2.experiments.plan import described, units
 from ia2.experiments.run import run
 from ia2.experiments.store import FAILURES, Store, load_experiment_of, load_records
+from ia2.experiments.tokens import described_tokens
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelTokens
 from ia2.method_files import load_method
@@ -191,6 +192,7 @@ def run_study(options: Run) -> int:
     for sentence in described(experiment):
         print(sentence)
     if options.dry_run:
+        print(described_tokens(experiment, options.data_dir, options.limit))
         return 0
     assert options.out is not None, "Run has checked that there is a folder"
     store = Store(options.out)

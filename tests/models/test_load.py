@@ -3,13 +3,14 @@ import shutil
 import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, ViTConfig
 
 from ia2.errors import InputError
 from ia2.models import load
-from ia2.models.load import load_model
+from ia2.models.load import load_model, tokenizer_at_hand
+from ia2.models.packaged import PACKAGED
 
 
 @pytest.fixture
@@ -155,3 +156,41 @@ def test_a_gguf_that_is_cut_short_is_said(tmp_path):
     with pytest.raises(InputError, match="can't read this GGUF file"):
         load_model(tmp_path / "m.gguf", cache_dir=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_tokenizer_is_at_hand_without_weights(folder):
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    assert tokenizer_at_hand(str(folder))("Label:")["input_ids"] == byte_level_tokenizer()("Label:")["input_ids"]
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(InputError, match="its tokenizer can't be loaded"):
+        tokenizer_at_hand(str(folder))
+
+
+def test_a_tokenizer_of_the_hub_is_at_hand_where_the_hubs_cache_has_it(folder, monkeypatch):
+    asked = []
+
+    def cached(name, *, local_files_only):
+        asked.append((name, local_files_only))
+        return str(folder)
+
+    monkeypatch.setattr(load, "snapshot_download", cached)
+    assert tokenizer_at_hand("some/model") is not None
+    assert asked == [("some/model", True)]
+    (folder / "tokenizer.json").unlink()
+    assert tokenizer_at_hand("some/model") is None
+
+    def nothing(name, *, local_files_only):
+        raise LocalEntryNotFoundError(name)
+
+    monkeypatch.setattr(load, "snapshot_download", nothing)
+    assert tokenizer_at_hand("some/model") is None
+
+
+def test_a_packaged_models_tokenizer_is_at_hand_once_it_was_converted(tmp_path):
+    assert tokenizer_at_hand("smollm2-135m", cache_dir=tmp_path) is None
+    packaged = PACKAGED["smollm2-135m"]
+    stem = packaged.file_name.removesuffix(".gguf")
+    byte_level_tokenizer().save_pretrained(tmp_path / "models" / f"{stem}-{packaged.sha256[:16]}")
+    assert tokenizer_at_hand("smollm2-135m", cache_dir=tmp_path) is not None
+    assert list(tmp_path.glob("models/*.gguf")) == []

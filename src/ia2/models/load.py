@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.errors import InputError
 from ia2.models.frozen import freeze
-from ia2.models.names import check_model_name, kind_of, path_of
+from ia2.models.names import TOKENIZERS, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.progress import SILENT, Progress
 
@@ -129,6 +129,34 @@ def load_model(
     return LanguageModel(network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), (note,))
 
 
+def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrainedTokenizerBase | None:
+    """A model's tokenizer where it is on this machine already, and nothing must be fetched or converted; else None.
+
+    Args:
+        name: as `load_model` takes it.
+        cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
+
+    Raises:
+        InputError: it is there, and can't be read.
+    """
+    kind, kept = kind_of(name), cache_dir or cache_folder()
+    if kind == "hub":
+        try:
+            folder = Path(snapshot_download(name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+    elif kind == "folder":
+        folder = path_of(name)
+    else:
+        packaged = PACKAGED.get(name)
+        file = kept / "models" / packaged.file_name if packaged else path_of(name)
+        folder = _converted_folder(file, packaged.sha256 if packaged else sha256_of(file), kept)
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        return None
+    with _quiet():
+        return _tokenizer(folder, name)
+
+
 @cache
 def has_fast_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 at least as fast as float32.
@@ -200,9 +228,13 @@ def _folder_checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _converted_folder(file: Path, sha256: str, kept: Path) -> Path:
+    return kept / "models" / f"{file.stem}-{sha256[:16]}"
+
+
 def _converted(file: Path, sha256: str, kept: Path, progress: Progress) -> Path:
     """The folder of a GGUF file's dequantised weights and tokenizer, made the first time it is needed."""
-    folder = kept / "models" / f"{file.stem}-{sha256[:16]}"
+    folder = _converted_folder(file, sha256, kept)
     if folder.is_dir():
         try:
             if (folder / CHECKSUM_FILE).read_text() == _folder_checksum(folder):
@@ -244,12 +276,17 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
     if absent := sorted(told["missing_keys"]):
         # transformers would fill them with random numbers
         raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # likewise
-        raise InputError(f"{name}: its tokenizer can't be loaded ({_first_line(error)}).") from error
+    tokenizer = _tokenizer(folder, name)
     freeze(network)
     return network, tokenizer
+
+
+def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # tokenizers raise kinds of their own for damaged files
+        raise InputError(f"{name}: its tokenizer can't be loaded ({_first_line(error)}).") from error
+    return tokenizer
 
 
 def _first_line(error: Exception) -> str:
