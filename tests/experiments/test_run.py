@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 import os
 import signal
@@ -6,32 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
+from small_study import content, opened, study
 
 from ia2.errors import InputError
 from ia2.experiments import run as module
-from ia2.experiments.config import Experiment
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
 from ia2.experiments.store import Store, load_experiment_of, load_records
-
-
-def study(**changes):
-    return Experiment.model_validate(
-        {
-            "name": "small",
-            "models": ["tiny"],
-            "tasks": [{"train": "reviews"}],
-            "n": [4],
-            "sets": 2,
-            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
-            "learning_rates": [1e-3, 1e-2],
-            "rows": 6,
-            "asim_rows": 4,
-            "training": {"epochs": 2},
-            "label_scoring": "whole",
-            **changes,
-        }
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +22,6 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def load(tiny_model):
     return lambda _name: tiny_model
-
-
-def opened(folder, experiment, limit=None):
-    store = Store(folder)
-    store.open(experiment, limit)
-    return store
-
-
-def content(folder):
-    """Every file of a study's folder, records without what may differ between two runs."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name.startswith("locks/"):
-            continue
-        if name.startswith("records/"):
-            record = json.loads(path.read_text())
-            record.pop("seconds")
-            for stage in record["stages"]:
-                stage.pop("seconds")
-            found[name] = record
-        else:
-            found[name] = path.read_bytes()
-    return found
 
 
 def test_a_study_is_computed_once_and_its_records_say_everything(tmp_path, load):
