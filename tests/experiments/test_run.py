@@ -88,6 +88,24 @@ def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path, load, monkeyp
     assert store.failures() == {}
 
 
+def test_what_a_run_left_that_was_killed_after_its_unit_was_taken_in_is_cleared_away(tmp_path, load):
+    experiment = study(methods=["zero-shot"])
+    store = opened(tmp_path / "out", experiment)
+    run(experiment, store, load=load)
+    before = content(tmp_path / "out")
+    mine, anothers = (store.unfinished(unit) / "adapters" for unit in units(experiment))
+    mine.mkdir(parents=True)
+    (mine / "weights").touch()
+    with store.claimed(units(experiment)[1]):
+        anothers.mkdir(parents=True)
+        (anothers / "weights").touch()
+        run(experiment, Store(tmp_path / "out"), load=load)
+        assert not mine.parent.exists()
+        assert (anothers / "weights").exists()
+    run(experiment, store, load=load)
+    assert content(tmp_path / "out") == before
+
+
 def test_a_unit_that_another_process_computes_is_left_to_it(tmp_path, load):
     experiment = study(methods=["zero-shot"])
     store = opened(tmp_path / "out", experiment)

@@ -95,6 +95,11 @@ class Ledger:
         self._done, self._elsewhere = 0, 0
         self._failed: list[str] = []
         self._begun = time.monotonic()
+        for unit in every:
+            # of a process that was killed when it had taken its unit in, and not yet cleared up
+            if store.is_done(unit) and store.unfinished(unit).exists():
+                with store.claimed(unit):
+                    pass
 
     @contextmanager
     def claimed(self, unit: Unit) -> Iterator[bool]:
