@@ -19,8 +19,12 @@ test: install
 	$(BIN)/python -m pytest $(ARGS)
 
 # needs Chromium: apt-get install chromium
-test-slow: install
+test-slow: .venv/installed-cluster
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+.venv/installed-cluster: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster]'
+	touch $@
 
 lint: install
 	$(BIN)/ruff format --check .

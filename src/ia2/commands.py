@@ -18,6 +18,7 @@ from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
+from ia2.experiments.cluster import run_on_cluster
 from ia2.experiments.config import load_experiment
 from ia2.experiments.plan import described, units
 from ia2.experiments.run import run
@@ -197,7 +198,11 @@ def run_study(options: Run) -> int:
     assert options.out is not None, "Run has checked that there is a folder"
     store = Store(options.out)
     store.open(experiment, options.limit)
-    outcome = run(experiment, store, data_dir=options.data_dir, limit=options.limit, progress=progress)
+    settings: dict[str, Any] = {"data_dir": options.data_dir, "limit": options.limit, "progress": progress}
+    if options.cluster is None:
+        outcome = run(experiment, store, **settings)
+    else:
+        outcome = run_on_cluster(experiment, store, options.cluster, **settings)
     said = [f"{outcome.done} units computed"]
     said += [f"{outcome.before} were there already"] * bool(outcome.before)
     said += [f"{outcome.elsewhere} are another process's"] * bool(outcome.elsewhere)

@@ -196,6 +196,9 @@ class Run:
     """The most rows to evaluate of each task."""
     dry_run: bool = False
     """Say what would be computed, and compute nothing."""
+    cluster: str | None = None
+    """Compute on a Ray cluster: HOST:PORT of its head, or auto for the one that this machine belongs to. This needs
+    pip install 'ia2[cluster]'."""
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:

@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 import os
 import signal
@@ -6,32 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
+from small_study import content, opened, study
 
 from ia2.errors import InputError
 from ia2.experiments import run as module
-from ia2.experiments.config import Experiment
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
 from ia2.experiments.store import Store, load_experiment_of, load_records
-
-
-def study(**changes):
-    return Experiment.model_validate(
-        {
-            "name": "small",
-            "models": ["tiny"],
-            "tasks": [{"train": "reviews"}],
-            "n": [4],
-            "sets": 2,
-            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
-            "learning_rates": [1e-3, 1e-2],
-            "rows": 6,
-            "asim_rows": 4,
-            "training": {"epochs": 2},
-            "label_scoring": "whole",
-            **changes,
-        }
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +22,6 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def load(tiny_model):
     return lambda _name: tiny_model
-
-
-def opened(folder, experiment, limit=None):
-    store = Store(folder)
-    store.open(experiment, limit)
-    return store
-
-
-def content(folder):
-    """Every file of a study's folder, records without what may differ between two runs."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name.startswith("locks/"):
-            continue
-        if name.startswith("records/"):
-            record = json.loads(path.read_text())
-            record.pop("seconds")
-            for stage in record["stages"]:
-                stage.pop("seconds")
-            found[name] = record
-        else:
-            found[name] = path.read_bytes()
-    return found
 
 
 def test_a_study_is_computed_once_and_its_records_say_everything(tmp_path, load):
@@ -130,6 +86,24 @@ def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path, load, monkeyp
     monkeypatch.setenv("IA2_CACHE_DIR", str(tmp_path / "cache"))
     assert run(experiment, store, load=load).done == 1
     assert store.failures() == {}
+
+
+def test_what_a_run_left_that_was_killed_after_its_unit_was_taken_in_is_cleared_away(tmp_path, load):
+    experiment = study(methods=["zero-shot"])
+    store = opened(tmp_path / "out", experiment)
+    run(experiment, store, load=load)
+    before = content(tmp_path / "out")
+    mine, anothers = (store.unfinished(unit) / "adapters" for unit in units(experiment))
+    mine.mkdir(parents=True)
+    (mine / "weights").touch()
+    with store.claimed(units(experiment)[1]):
+        anothers.mkdir(parents=True)
+        (anothers / "weights").touch()
+        run(experiment, Store(tmp_path / "out"), load=load)
+        assert not mine.parent.exists()
+        assert (anothers / "weights").exists()
+    run(experiment, store, load=load)
+    assert content(tmp_path / "out") == before
 
 
 def test_a_unit_that_another_process_computes_is_left_to_it(tmp_path, load):

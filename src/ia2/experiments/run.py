@@ -1,8 +1,10 @@
 """Doing what a study plans: unit after unit, what is done already left alone, what fails written down."""
 
 import shutil
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,23 +52,19 @@ def run(
         load: how a model is loaded by its name; by default as the study's dtype and this machine want it.
         progress: told which units are done.
     """
-    every = units(experiment)
-    missing = [unit for unit in every if not store.is_done(unit)]
+    ledger = Ledger(experiment, store, progress)
     models = Models(load or (lambda name: load_model(name, dtype=experiment.dtype, progress=progress)))
-    done, elsewhere, failed = 0, 0, []
-    for number, unit in enumerate(missing, start=1):
-        with store.claimed(unit) as mine:
-            if not mine or store.is_done(unit):
-                elsewhere += 1
-                continue
-            progress.say(f"unit {number} of {len(missing)}: {unit.id}")
-            error = compute_into(store, experiment, unit, models, data_dir, limit, progress)
-        if error is None:
-            done += 1
-        else:
-            failed.append(unit.id)
-            progress.say(f"{unit.id} failed: {error.splitlines()[-1]}")
-    return Outcome(done, len(every) - len(missing), elsewhere, tuple(failed))
+
+    def work(unit: Unit, folder: Path) -> None:
+        compute(experiment, unit, models[unit.model], folder, data_dir=data_dir, limit=limit, progress=progress)
+
+    for number, unit in enumerate(ledger.missing, start=1):
+        with ledger.claimed(unit) as mine:
+            if mine:
+                progress.say(f"unit {number} of {len(ledger.missing)}: {unit.id}")
+                ledger.take(unit, work)
+        ledger.tell()
+    return ledger.outcome()
 
 
 class Models:
@@ -85,24 +83,75 @@ class Models:
         return self._model
 
 
-def compute_into(
-    store: Store,
-    experiment: Experiment,
-    unit: Unit,
-    models: Models,
-    data_dir: Path | None,
-    limit: int | None,
-    progress: Progress,
-) -> str | None:
-    """Compute a unit and take it into the study's folder; an error is written down and given back."""
-    folder = store.unfinished(unit)
-    try:
-        compute(experiment, unit, models[unit.model], folder, data_dir=data_dir, limit=limit, progress=progress)
-        store.keep(unit, folder)
-    except Exception as error:
-        reason = "".join(traceback.format_exception(error))
-        store.note_failure(unit, reason.rstrip())
-        return f"{type(error).__name__}: {error}"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return None
+class Ledger:
+    """What became of a run's units, wherever they are computed: each is taken into the store, or noted as failed."""
+
+    def __init__(self, experiment: Experiment, store: Store, progress: Progress) -> None:
+        every = units(experiment)
+        self.missing = [unit for unit in every if not store.is_done(unit)]
+        """The units that this run is to compute."""
+        self._store, self._progress = store, progress
+        self._before = len(every) - len(self.missing)
+        self._done, self._elsewhere = 0, 0
+        self._failed: list[str] = []
+        self._begun = time.monotonic()
+        for unit in every:
+            # of a process that was killed when it had taken its unit in, and not yet cleared up
+            if store.is_done(unit) and store.unfinished(unit).exists():
+                with store.claimed(unit):
+                    pass
+
+    @contextmanager
+    def claimed(self, unit: Unit) -> Iterator[bool]:
+        """Keep a unit to oneself for a while; gives False, and counts it, where another process has it."""
+        with self._store.claimed(unit) as mine:
+            free = mine and not self._store.is_done(unit)
+            self._elsewhere += not free
+            yield free
+
+    def take(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
+        """Take in the files that `work` puts into the folder it is given; an error of its is written down instead."""
+        folder = self._store.unfinished(unit)
+        try:
+            work(unit, folder)
+            self._store.keep(unit, folder)
+            self._done += 1
+        except Exception as error:
+            self.fail(unit, error_text(error))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def fail(self, unit: Unit, error: str) -> None:
+        """Write down that a unit failed.
+
+        Args:
+            unit: the unit.
+            error: what happened; its last line is said to the person.
+        """
+        self._store.note_failure(unit, error)
+        self._failed.append(unit.id)
+        self._progress.say(f"{unit.id} failed: {error.splitlines()[-1]}")
+
+    def tell(self, running: int = 0) -> None:
+        """Say how far the run is, and when it will be over if it goes on as it did.
+
+        Args:
+            running: units that are being computed now.
+        """
+        left = len(self.missing) - self._done - self._elsewhere - len(self._failed)
+        said = [f"{self._done} of {len(self.missing)} units done"]
+        said += [f"{running} running"] * bool(running)
+        said += [f"{len(self._failed)} failed"] * bool(self._failed)
+        if left and (own := self._done + len(self._failed)):
+            minutes = (time.monotonic() - self._begun) / own * left / 60
+            said.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
+        self._progress.say(", ".join(said))
+
+    def outcome(self) -> Outcome:
+        """How the run ended."""
+        return Outcome(self._done, self._before, self._elsewhere, tuple(self._failed))
+
+
+def error_text(error: BaseException) -> str:
+    """An error with its traceback, as it is written down."""
+    return "".join(traceback.format_exception(error)).rstrip()

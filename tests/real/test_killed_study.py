@@ -1,0 +1,72 @@
+"""The smallest study, through the command line, killed again and again: its records are those of an undisturbed run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_study import content
+
+from ia2.cache import cache_folder
+
+STUDY = Path(__file__).parents[2] / "experiments" / "quick.yaml"
+FIRST, SECOND = "smollm2-135m-reviews-n4-set0", "smollm2-135m-reviews-n4-set1"
+
+
+def started(folder: Path, cache: Path) -> subprocess.Popen[bytes]:
+    """`ia2 run`, with a cache of its own for all but models, which would be fetched anew."""
+    models = cache_folder() / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(exist_ok=True)
+    if not (cache / "models").exists():
+        (cache / "models").symlink_to(models)
+    command = [sys.executable, "-c", "import sys; from ia2.cli import main; sys.exit(main())", "run", str(STUDY)]
+    environment = {**os.environ, "IA2_CACHE_DIR": str(cache)}
+    return subprocess.Popen([*command, "--out", str(folder)], env=environment)
+
+
+def killed_when(folder: Path, cache: Path, moment: Callable[[float], bool]) -> bool:
+    """Whether a run was killed at a moment, which is told the seconds since the run began, before it ended."""
+    begun = time.monotonic()
+    process = started(folder, cache)
+    while process.poll() is None:
+        if moment(time.monotonic() - begun):
+            process.kill()
+            process.wait()
+            return True
+        time.sleep(0.001)
+    return False
+
+
+@pytest.mark.slow
+def test_the_smallest_study_killed_at_many_moments_ends_with_the_same_records(tmp_path):
+    begun = time.monotonic()
+    assert started(tmp_path / "whole", tmp_path / "cache-whole").wait() == 0
+    took = time.monotonic() - begun
+    torn, cache = tmp_path / "torn", tmp_path / "cache-torn"
+
+    def there(part: str, unit: str) -> bool:
+        return (torn / part / unit).is_dir()
+
+    moments: list[Callable[[float], bool]] = [
+        # as it begins, loading or asking the teacher, and training
+        lambda seconds: (torn / "plan.json").exists(),
+        lambda seconds: seconds > 0.15 * took,
+        lambda seconds: seconds > 0.35 * took,
+        # as the first unit is taken in
+        lambda seconds: there("predictions", FIRST),
+        # at the second
+        lambda seconds: there("records", FIRST) and (torn / "unfinished" / SECOND).is_dir() and seconds > 0.1 * took,
+        lambda seconds: there("adapters", SECOND),
+    ]
+    assert [killed_when(torn, cache, moment) for moment in moments] == [True] * len(moments)
+    assert started(torn, cache).wait() == 0
+    assert content(torn) == content(tmp_path / "whole")
+    assert not list((torn / "unfinished").iterdir())
+    # once more, and nothing is computed again
+    before = {path: path.stat().st_mtime_ns for path in torn.glob("records/*/*.json")}
+    assert started(torn, cache).wait() == 0
+    assert {path: path.stat().st_mtime_ns for path in torn.glob("records/*/*.json")} == before
