@@ -83,7 +83,8 @@ def update_basis(b: Float[Tensor, "out rank"], a: Float[Tensor, "rank in"]) -> F
     vectors, values, _ = torch.linalg.svd(small)
     rounding = max(len(b), a.shape[1]) * torch.finfo(torch.float64).eps
     kept = int((values > rounding * values[0]).sum())
-    return q @ vectors[:, :kept]
+    basis: Tensor = q @ vectors[:, :kept]
+    return basis
 
 
 def overlap_of(first: Float[Tensor, "out k"], second: Float[Tensor, "out l"], *, rank: int) -> float:
