@@ -37,3 +37,9 @@ def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
 def test_what_was_not_measured_has_no_figure():
     (bars,) = study_figures(cells([record("zero-shot", 0.5, ece=None)])).values()
     assert len(bars.figure.axes) == 1
+
+
+def test_methods_of_a_users_own_have_no_colour_of_another():
+    methods = ("ia2+sft", "sft-ia2", "own", "other")
+    (bars, *_) = study_figures(cells([record(method, 0.5) for method in methods])).values()
+    assert len({patch.get_facecolor() for patch in bars.figure.axes[0].patches}) == len(methods)

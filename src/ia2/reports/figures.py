@@ -15,8 +15,13 @@ from ia2.cache import written_whole
 from ia2.metrics import reliability_bins
 from ia2.reports.tables import method_name
 
-# Okabe and Ito's colours, which stay apart for every kind of colour vision
-COLOURS = {"zero-shot": "#7f7f7f", "icl": "#000000", "sft": "#D55E00", "ia2": "#56B4E9", "ia2-sft": "#009E73"}
+# Okabe and Ito's colours, which stay apart for every kind of colour vision; others where they have run out
+COLOURS = {
+    "zero-shot": "#7f7f7f", "icl": "#000000", "context": "#525252",
+    "sft": "#D55E00", "ia2": "#56B4E9", "ia2-sft": "#009E73",
+    "sft-ia2": "#E69F00", "ia2+sft": "#0072B2", "sft-soft": "#CC79A7",
+    "ia2-solved": "#17BECF", "ia2-solved-ia2": "#7B3294", "ia2-solved-sft": "#8C564B",
+}  # fmt: skip
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,

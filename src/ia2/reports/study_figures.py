@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -57,7 +58,9 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
 
 
 def _colours(methods: Sequence[str]) -> dict[str, str]:
-    others = iter(OTHER_COLOURS * (1 + len(methods) // len(OTHER_COLOURS)))
+    taken = {COLOURS[method] for method in methods if method in COLOURS}
+    free = [colour for colour in OTHER_COLOURS if colour not in taken] or list(OTHER_COLOURS)
+    others = cycle(free)
     return {method: COLOURS.get(method) or next(others) for method in methods}
 
 

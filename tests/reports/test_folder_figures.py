@@ -1,0 +1,135 @@
+import json
+
+import pytest
+import torch
+from peft import LoraConfig
+from study_records import LORA, record
+
+from ia2.adapters.adapter import Adapter
+from ia2.errors import InputError
+from ia2.reports.figures import COLOURS
+from ia2.reports.folder_figures import CAPTIONS, OVERLAP, RELIABILITY, folder_figures
+from ia2.reports.tables import METHOD_NAMES
+
+AXES = torch.eye(6)
+READS = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
+
+
+def saved(folder, one, columns):
+    """The record, with an adapter of rank 2 in the folder that writes into these axes, two a layer."""
+    path = f"adapters/{one['options']['unit']}/{one['method']}_lr{one['lr']}"
+    weights = {}
+    for layer, own in enumerate(columns):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        weights |= {f"{name}.lora_A.weight": READS.clone(), f"{name}.lora_B.weight": AXES[:, own].contiguous()}
+    Adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]), weights).save(folder / path)
+    return {**one, "adapter": {**LORA, "rank": 2, "path": path}}
+
+
+def curves(axes):
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+
+
+def with_predictions(folder, one, rows):
+    path = (folder / one["file"]).parent / one["predictions"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (folder / one["file"]).parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"confidence": c, "correct": right}) + "\n" for c, right in rows))
+    return one
+
+
+def test_lines_are_the_overlaps_of_adapters_of_the_same_set(tmp_path):
+    records = [
+        saved(tmp_path, record("sft", 0.5, seed=0), [[0, 1], [0, 1]]),
+        saved(tmp_path, record("sft", 0.5, seed=1), [[2, 3], [2, 3]]),
+        saved(tmp_path, record("ia2-sft", 0.5, seed=0), [[0, 2], [0, 1]]),
+        saved(tmp_path, record("ia2-sft", 0.5, seed=1), [[2, 3], [4, 5]]),
+        saved(tmp_path, record("ia2", 0.5, seed=1, labels=None), [[4, 5], [4, 5]]),
+        record("icl", 0.5, seed=0),
+    ]
+    found = folder_figures(records, tmp_path, "accuracy")
+    assert list(found) == [OVERLAP]
+    (axes,) = found[OVERLAP].axes
+    # by hand: SFT and IA2→SFT share 1/2 and 1 of the axes of set 0, 1 and 0 of those of set 1
+    assert curves(axes) == {
+        "SFT and IA2 (1)": ([1, 2], [0, 0]),
+        "SFT and IA2→SFT (2)": ([1, 2], pytest.approx([0.75, 0.5])),
+        "IA2 and IA2→SFT (1)": ([1, 2], pytest.approx([0, 1])),
+    }
+    # a band only where there are two sets: standard deviations √(1/8) and √(1/2)
+    (band,) = axes.collections
+    edges = sorted({round(float(y), 4) for _, y in band.get_paths()[0].vertices})
+    assert edges == pytest.approx([0.5 - 0.5**0.5, 0.75 - 0.125**0.5, 0.75 + 0.125**0.5, 0.5 + 0.5**0.5], abs=1e-4)
+
+
+@pytest.mark.parametrize(("select", "shared"), [("accuracy", 1.0), ("dev", 0.0)])
+def test_the_adapter_of_the_best_learning_rate_is_taken(tmp_path, select, shared):
+    records = [
+        saved(tmp_path, record("ia2", 0.5, lr=1e-3, dev_loss=1.0), [[0, 1]]),
+        saved(tmp_path, record("sft", 0.9, lr=1e-3, dev_loss=2.0), [[0, 1]]),
+        saved(tmp_path, record("sft", 0.6, lr=3e-4, dev_loss=1.0), [[2, 3]]),
+    ]
+    (axes,) = folder_figures(records, tmp_path, select)[OVERLAP].axes
+    assert list(curves(axes).values()) == [([1], pytest.approx([shared]))]
+
+
+def test_an_adapter_measured_on_two_tasks_counts_once(tmp_path):
+    at_home = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2-sft")]
+    elsewhere = [{**one, "task": {"train": "sst2", "eval": "finsen"}} for one in at_home]
+    records = at_home + elsewhere
+    (axes,) = folder_figures(records, tmp_path, "accuracy")[OVERLAP].axes
+    assert list(curves(axes)) == ["SFT and IA2→SFT (1)"]
+
+
+def test_each_model_has_a_panel(tmp_path):
+    records = [
+        saved(tmp_path, record(method, 0.5, model=model), [[0, 1]])
+        for model in ("small", "large")
+        for method in ("sft", "ia2")
+    ]
+    titles = [axes.get_title(loc="left") for axes in folder_figures(records, tmp_path, "accuracy")[OVERLAP].axes]
+    assert titles == ["small, lora r2 α8, ground-truth labels", "large, lora r2 α8, ground-truth labels"]
+
+
+def test_reliability_is_of_the_rows_of_all_sets_on_the_task_itself(tmp_path):
+    one, two = record("sft", 0.5, seed=0, ece=0.2), record("sft", 1.0, seed=1, ece=0.4)
+    records = [
+        with_predictions(tmp_path, one, [(0.95, True), (0.96, False)]),
+        with_predictions(tmp_path, two, [(0.94, True), (0.05, False)]),
+        with_predictions(tmp_path, record("sft", 0.5, eval="finsen"), [(0.5, True)]),
+        with_predictions(tmp_path, record("icl", 1.0, n=8), [(0.35, True)]),
+        with_predictions(tmp_path, record("sft", 1.0, n=8), [(0.35, True)]),
+    ]
+    found = folder_figures(records, tmp_path, "accuracy")
+    assert list(found) == [RELIABILITY]
+    grid = found[RELIABILITY].axes
+    # a row of panels for each N, a column for each method; in-context learning wasn't measured at N = 4
+    assert [axes.axison for axes in grid] == [False, True, True, True]
+    assert [bar.get_height() for bar in grid[1].patches] == pytest.approx([0] * 9 + [2 / 3])
+    assert grid[1].get_title(loc="left") == "SFT\naccuracy 75.0 %\nECE 0.300"
+    assert [grid[place].get_ylabel() for place in (1, 2)] == ["sst2, N = 4\naccuracy", "sst2, N = 8\naccuracy"]
+
+
+def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
+    gone = {**LORA, "path": "adapters/gone"}
+    first = {**with_predictions(tmp_path, record("sft", 0.5, seed=0), [(0.9, True)]), "adapter": gone}
+    without_rows = {**record("sft", 0.5, seed=1), "adapter": gone}
+    text = with_predictions(tmp_path, record("ia2", 0.5, ece=None), [(0.9, True)])
+    alone = saved(tmp_path, record("ia2-sft", 0.5), [[0, 1]])
+    dora = [saved(tmp_path, record(method, 0.5, n=8), [[0, 1]]) for method in ("sft", "ia2")]
+    for one in dora:
+        one["adapter"]["dora"] = True
+    assert folder_figures([first, without_rows, text, alone, *dora], tmp_path, "accuracy") == {}
+
+
+def test_a_damaged_adapter_is_told(tmp_path):
+    records = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2")]
+    (tmp_path / records[0]["adapter"]["path"] / "adapter_model.safetensors").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"sft.*can't be read"):
+        folder_figures(records, tmp_path, "accuracy")
+
+
+def test_captions_and_colours_are_complete():
+    assert set(CAPTIONS) == {OVERLAP, RELIABILITY}
+    assert set(COLOURS) == set(METHOD_NAMES)
+    assert len(set(COLOURS.values())) == len(COLOURS)
