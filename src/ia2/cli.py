@@ -26,6 +26,7 @@ LISTS = {
 # how jsonargparse words a value of the wrong kind, on one line or on many
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>\w+)".*(?:Given|Got) value: (?P<value>[^\n]*)', re.DOTALL)
 EXPECTED = re.compile(r"Expected an? (?:<class ')?(?:typing\.Literal)?([^'>.]*\S*?)'?>?(?:\.? Got| *$)", re.MULTILINE)
+CHOICES = re.compile(r"typing\.Literal\[(?P<names>[^\]]*)\]")
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 REQUIRED = "the following arguments are required: "
 
@@ -40,6 +41,8 @@ class Parser(ArgumentParser):
         if found is not None:
             wanted = dict.fromkeys(kind for kind in EXPECTED.findall(message) if kind != "NoneType")
             expected = " or ".join(KINDS.get(kind, kind) for kind in wanted) or "something else"
+            if (choices := CHOICES.search(message)) is not None:
+                expected = f"one of {choices['names'].replace(chr(39), '')}"
             text = f"--{found['key'].replace('_', '-')} {found['value']}: expected {expected}."
         elif text.startswith(REQUIRED):
             names = [f"--{name.rpartition('.')[2]}" for name in text.removeprefix(REQUIRED).split(", ")]

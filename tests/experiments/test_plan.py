@@ -1,3 +1,6 @@
+import pytest
+
+from ia2.errors import InputError
 from ia2.experiments.config import Experiment
 from ia2.experiments.plan import counts, described, planned, stages_of, units
 
@@ -28,6 +31,11 @@ def test_units_are_every_model_task_n_and_set():
     assert found[0].id == "a-b-reviews-n4-set0"
     assert [unit.model for unit in found] == ["a/b"] * 12 + ["c"] * 12
     assert found[3].evaluate == ("sst2", "finsen")
+
+
+def test_models_that_would_share_a_folder_are_refused():
+    with pytest.raises(InputError, match="models: a/b and a-b would share the folder a-b-reviews-n4-set0"):
+        units(study(models=["a/b", "a-b"]))
 
 
 def test_adapters_are_every_method_at_every_rate_and_weight():

@@ -67,6 +67,22 @@ def test_a_folder_of_other_settings_or_of_something_else_is_refused(tmp_path):
         load_experiment_of(tmp_path / "other")
 
 
+def test_tasks_that_are_measured_may_not_change_for_units_that_are_done(tmp_path):
+    opened(tmp_path / "out", study())
+    with pytest.raises(InputError, match="records of reviews measure reviews, and now reviews, sst2 is asked for"):
+        opened(tmp_path / "out", study(tasks=[{"train": "reviews", "evaluate": ["reviews", "sst2"]}]))
+    # another task, and the same one said otherwise, change nothing
+    same = {"train": "reviews", "evaluate": ["reviews"]}
+    opened(tmp_path / "out", study(tasks=[same, {"train": "sst2", "evaluate": ["sst2", "finsen"]}]))
+
+
+def test_what_is_no_record_of_a_study_is_named(tmp_path):
+    (tmp_path / "records" / "unit").mkdir(parents=True)
+    (tmp_path / "records" / "unit" / "one.json").write_text('{"method": "sft", "model": {}}')
+    with pytest.raises(InputError, match=r"unit/one\.json: this record can't be read \(task is missing\)"):
+        load_records(tmp_path)
+
+
 def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path, load, monkeypatch):
     experiment = study(methods=["icl"])
     compute = module.compute

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ia2.adapters.kinds import AdapterKind
+from ia2.errors import InputError
 from ia2.experiments.config import Experiment, Source
 from ia2.methods import OTHER_BETAS, LabelSource, Method, Stage
 
@@ -64,9 +65,13 @@ def _sizes(kind: AdapterKind) -> list[tuple[str, str]]:
 
 
 def units(experiment: Experiment) -> list[Unit]:
-    """Every unit of a study, the small ones of a model first."""
+    """Every unit of a study, the small ones of a model first.
+
+    Raises:
+        InputError: two models have names that make the same folder's.
+    """
     sizes = sorted({n for source in experiment.tasks for n in experiment.n_of(source)})
-    return [
+    found = [
         Unit(model, source.train, source.measured, n, seed)
         for model in experiment.all_models
         for n in sizes
@@ -74,6 +79,13 @@ def units(experiment: Experiment) -> list[Unit]:
         if model in experiment.models_of(source) and n in experiment.n_of(source)
         for seed in range(experiment.sets)
     ]
+    model_of: dict[str, str] = {}
+    for unit in found:
+        if (other := model_of.setdefault(unit.id, unit.model)) != unit.model:
+            raise InputError(
+                f"models: {other} and {unit.model} would share the folder {unit.id}. Put them into two studies."
+            )
+    return found
 
 
 def source_of(experiment: Experiment, unit: Unit) -> Source:

@@ -11,11 +11,13 @@ from typing import Any
 from ia2.cache import folder_written_whole, written_whole
 from ia2.errors import InputError
 from ia2.experiments.config import Experiment
-from ia2.experiments.plan import Unit
+from ia2.experiments.plan import Unit, units
 
 RECORDS, PREDICTIONS, ADAPTERS, FAILURES = "records", "predictions", "adapters", "failures"
 LOCKS, UNFINISHED = "locks", "unfinished"
 PLAN_FILE = "plan.json"
+PARTS = ("method", "model", "task", "n", "seed", "lr", "adapter", "metrics", "options", "predictions")
+"""What every record has."""
 
 
 class Store:
@@ -41,6 +43,8 @@ class Store:
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         if plan.exists():
             before = json.loads(plan.read_text(encoding="utf-8"))
+            earlier = load_experiment_of(self.folder)
+            _check_same_evaluation(self.folder, earlier, experiment)
             if (before["digest"], before["limit"]) != (experiment.digest(), limit):
                 raise InputError(
                     f"{self.folder}: this folder holds records of {before['experiment']['name']} with other settings "
@@ -107,6 +111,17 @@ class Store:
         return {file.stem: json.loads(file.read_text(encoding="utf-8"))["error"] for file in files}
 
 
+def _check_same_evaluation(folder: Path, earlier: Experiment, experiment: Experiment) -> None:
+    """Refuse units that would be measured on other tasks than before: done ones wouldn't be measured again."""
+    measured = {unit.id: unit.evaluate for unit in units(earlier)}
+    for unit in units(experiment):
+        if measured.get(unit.id, unit.evaluate) != unit.evaluate:
+            raise InputError(
+                f"{folder}: this folder's records of {unit.train} measure {', '.join(measured[unit.id])}, and now "
+                f"{', '.join(unit.evaluate)} is asked for. Name another folder with --out."
+            )
+
+
 def load_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a study's folder, each with the file it came from under `file`.
 
@@ -122,6 +137,8 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
         try:
             record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             found.append({**record, "file": file.relative_to(folder).as_posix()})
+            if absent := [name for name in PARTS if name not in record]:
+                raise ValueError(f"{absent[0]} is missing")
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{file}: this record can't be read ({error}).") from error
     return found
