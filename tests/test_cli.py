@@ -319,7 +319,10 @@ def mistakes(tmp_path):
         "rank of prefix": ((*data, "--adapter", "prefix", "--rank", "2"), "--rank: this is for --adapter lora"),
         "tokens of lora": ((*data, "--virtual-tokens", "2"), "only prompt and prefix have virtual tokens"),
         "no tokens": ((*data, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
-        "no such adapter": ((*data, "--adapter", "lore"), "--adapter lore: expected"),
+        "no such adapter": (
+            (*data, "--adapter", "lore"),
+            "--adapter lore: expected one of lora, ia3, prompt, prefix, full.",
+        ),
         "method file": ((*data, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
         "context not there": ((*data, "--context", "none.txt"), "--context none.txt: this file can't be read"),
         "order of a context": (
@@ -337,7 +340,7 @@ def mistakes(tmp_path):
         "kind of a task": (("--task", "gsm8k", "--response-kind", "text"), "--response-kind text: a built-in task"),
         "two sources": ((*data, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
         "unknown option": ((*data, "--colour", "red"), "--colour"),
-        "scoring": ((*data, "--label-scoring", "half"), "--label-scoring half: expected"),
+        "scoring": ((*data, "--label-scoring", "half"), "--label-scoring half: expected one of token, whole."),
     }
 
 
@@ -491,7 +494,9 @@ def test_a_report_is_printed_or_written(capsys, tmp_path, kind, file, start):
     assert (status, err) == (0, "")
     assert out.startswith(start)
     assert "ia2" in out.lower()
-    figures = ["figure1.png", "figure1.svg"] if file in ("report.md", "report.tex") else []
+    figures = (
+        [f"figure{n}.{kind}" for n in (1, 2) for kind in ("png", "svg")] if file in ("report.md", "report.tex") else []
+    )
     for _ in range(2):  # an earlier report is replaced
         status, said, _ = run(capsys, "report", folder, "--format", kind, "--out", tmp_path / "out")
         assert (status, said) == (0, "".join(f"{tmp_path / 'out' / name}\n" for name in (file, *figures)))

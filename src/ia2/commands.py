@@ -1,10 +1,8 @@
 """What each command does: load, adapt or measure, and show the result."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,46 +10,41 @@ from rich.table import Table
 
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
-from ia2.cache import check_absent_or_empty, folder_written_whole, written_whole
+from ia2.cache import check_absent_or_empty, folder_written_whole
+from ia2.choices import (
+    adapter_of_options,
+    default_learning_rates,
+    default_n,
+    fit_labels,
+    load_rows,
+    method_of_options,
+    read_context,
+)
 from ia2.console import ConsoleProgress
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.experiments.cluster import run_on_cluster
 from ia2.experiments.config import load_experiment
-from ia2.experiments.plan import described, units
+from ia2.experiments.plan import described
 from ia2.experiments.run import run
-from ia2.experiments.store import FAILURES, Store, load_experiment_of, load_records
+from ia2.experiments.store import FAILURES, Store
 from ia2.experiments.tokens import described_tokens
 from ia2.fewshot import FewShotSet, PromptTokenizer
-from ia2.labels import LabelTokens
-from ia2.method_files import load_method
-from ia2.methods import METHODS, SFT, Method, method_named
-from ia2.models.load import LanguageModel, load_model
+from ia2.methods import METHODS, SFT
+from ia2.models.load import load_model
 from ia2.models.names import check_model_name
 from ia2.models.packaged import PACKAGED
-from ia2.objectives import MatchTokens
-from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run, Source
+from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run
 from ia2.ordering import best_ordered
-from ia2.progress import Progress
 from ia2.records import Record, task_record
-from ia2.reports.aggregate import cells
-from ia2.reports.figures import save_figure, svg_of
-from ia2.reports.page import START, page
-from ia2.reports.paper import load_paper
-from ia2.reports.study import STARTS, explained, rendered, study_tables
-from ia2.reports.study_figures import study_figures
+from ia2.reporting import StudyReport
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
 from ia2.tasks.benchmarks import BENCHMARKS
-from ia2.tasks.files import load_file, load_queries
+from ia2.tasks.files import load_queries
 from ia2.tasks.load import load_task
-from ia2.tasks.task import Instruction, Shown, Task
-
-MOST_TRAINING_ROWS = 128
-TASK_TRAINING_ROWS = 16
-REPORT_FILES = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
+from ia2.tasks.task import Shown
 
 
 def run_demo(options: Demo) -> None:
@@ -74,12 +67,12 @@ def run_adapt(options: Adapt) -> None:
     method, adapter = method_of_options(options), adapter_of_options(options)
     check_absent_or_empty(options.out)
     check_model_name(options.model)
+    context = read_context(options)
     task = load_rows(options, options.eval_data)
     n = options.n or default_n(options, task)
     FewShotSet.draw(task, n, options.seed)  # refuses what can't be drawn before a model is fetched
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options)
-    context = read_context(options)
     unlabelled: tuple[str, ...] = ()
     if options.unlabelled is not None:
         unlabelled, said = load_queries(options.unlabelled, task, options.text)
@@ -126,12 +119,12 @@ def run_evaluate(options: Evaluate) -> None:
     if options.out is not None and options.out.exists():
         raise InputError(f"{options.out}: this file exists. Name another with --out.")
     adapter = Adapter.load(options.adapter) if options.adapter is not None else None
+    context = read_context(options)
     task = load_rows(options, None)
     if options.icl is not None:
         FewShotSet.draw(task, options.icl, options.seed)  # refuses what can't be drawn before a model is fetched
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options)
-    context = read_context(options)
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
     if options.icl is not None:
@@ -213,59 +206,12 @@ def run_study(options: Run) -> int:
 
 def run_report(options: Report) -> None:
     """Print a study's tables, or write them or its page."""
-    experiment, store = load_experiment_of(options.folder), Store(options.folder)
-    found = cells(load_records(options.folder), experiment.select)
-    paper = load_paper() if options.paper else None
-    tables = study_tables(found, paper)
-    every = units(experiment)
-    done, failures = sum(map(store.is_done, every)), store.failures()
-    notes = [experiment.description] if experiment.description else []
-    if done < len(every):
-        notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
-    notes += explained(found, experiment.select, tables, paper)
-    out = options.out
-    if options.format == "html":
-        out = out or options.folder / "report"
-        text = page(
-            experiment.name,
-            tables,
-            notes=notes,
-            settings=experiment.model_dump(mode="json"),
-            failures=failures,
-            # as the browser goes, which knows no links between folders
-            folder=Path(os.path.relpath(options.folder, out)).as_posix(),
-            figures={name: (svg_of(drawn.figure), drawn.caption) for name, drawn in study_figures(found).items()},
-        )
-    else:
-        text = rendered(experiment.name, tables, options.format, notes)
-    if out is None:
-        sys.stdout.write(text)
+    report = StudyReport.of(options.folder, with_paper=options.paper)
+    if options.out is None and options.format != "html":
+        sys.stdout.write(report.text(options.format))
         return
-    path = out / REPORT_FILES[options.format]
-    check_replaceable(path, START if options.format == "html" else STARTS[options.format])
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    print(path)
-    if options.format in ("markdown", "latex"):
-        for number, drawn in enumerate(study_figures(found).values(), start=1):
-            for file in save_figure(drawn.figure, out / f"figure{number}"):
-                print(file)
-
-
-def check_replaceable(path: Path, start: str) -> None:
-    """Refuse to write a report where something else is.
-
-    Args:
-        path: the report's file.
-        start: how reports begin; an earlier one may be replaced.
-
-    Raises:
-        InputError: the folder is a file, or the file is no report.
-    """
-    if path.parent.exists() and not path.parent.is_dir():
-        raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
-    if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
-        raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")
+    for path in report.write(options.out or options.folder / "report", options.format):
+        print(path)
 
 
 def list_tasks() -> None:
@@ -301,98 +247,6 @@ def list_methods() -> None:
         table.add_row(name, method.description)
     stdout().print(table)
     print("A YAML file can describe another; see docs/method.md.")
-
-
-def method_of_options(options: Adapt) -> Method:
-    """The method that was named or described in a file, with the responses that were asked for."""
-    path = Path(options.method)
-    method = load_method(path) if path.suffix in (".yaml", ".yml") else method_named(options.method)
-    if options.beta and not method.tries_betas:
-        raise InputError(f"--beta {options.beta[0]:g}: {method.name} has no weight to be tried; ia2+sft has.")
-    if options.label_source is None:
-        return method
-    changed = method.fine_tuned_on(options.label_source)
-    if not any(isinstance(stage.objective, MatchTokens) for stage in method.stages):
-        raise InputError(f"--label-source {options.label_source}: {method.name} has no stage that fits tokens.")
-    return changed
-
-
-def adapter_of_options(options: Adapt) -> AdapterKind:
-    """The adapter that was asked for."""
-    if options.adapter == "lora":
-        return LoRA(rank=options.rank or LoRA().rank, dora=options.dora, rslora=options.rslora)
-    kind = ADAPTERS[options.adapter]
-    if options.virtual_tokens is not None:
-        assert kind is PromptTuning or kind is PrefixTuning, "the options have checked that it has virtual tokens"
-        return kind(tokens=options.virtual_tokens)
-    return kind()
-
-
-def load_rows(options: Source, evaluation: Path | None) -> Task:
-    """The rows that were asked for, from a file or a named task."""
-    if options.data is not None:
-        return load_file(
-            options.data,
-            text=options.text,
-            label=options.label,
-            evaluation_path=evaluation,
-            response_kind=options.response_kind,
-        )
-    assert options.task is not None, "Source has checked that one of the two is given"
-    return load_task(options.task, data_dir=options.data_dir)
-
-
-def read_context(options: Source) -> Instruction | None:
-    """The text that stands before every query, if one was given."""
-    if options.context is None:
-        return None
-    try:
-        text = options.context.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"--context {options.context}: this file can't be read ({reason}).") from error
-    if not text:
-        raise InputError(f"--context {options.context}: this file is empty.")
-    return Instruction(text)
-
-
-def default_n(options: Source, task: Task) -> int:
-    """Half of a file's rows, at most 128, at least 2; 16 of a named task."""
-    if options.data is None:
-        return TASK_TRAINING_ROWS
-    return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
-
-
-def default_learning_rates(adapter: AdapterKind, task: Task, progress: Progress) -> tuple[float, ...]:
-    """The adapter's three; the middle one alone for free text, which is said."""
-    rates = adapter.learning_rates
-    if task.response_kind == "label":
-        return rates
-    every = " ".join(f"{rate:.0e}".replace("e-0", "e-") for rate in rates)
-    progress.say(f"One learning rate, {rates[1]:g}, since steps on free text are long; --lr {every} tries three.")
-    return (rates[1],)
-
-
-def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task, tuple[str, ...]]:
-    """A user's labels in the form that is one token under the model's tokenizer, and what is to be said of the task.
-
-    They follow the colon with one space, unless only the spaceless form is a single token.
-    """
-    if options.chat:
-        PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
-        return task.as_chat(), (*task.notes, "Queries and labels are turns of the model's chat template.")
-    if options.data is None or task.response_kind == "text":
-        return task, task.notes
-    tokenizer = PromptTokenizer.of(model, task)
-    spaceless = task.with_spaceless_labels()
-    if (
-        options.label_scoring == "token"
-        and not LabelTokens.of(task, tokenizer, "whole").single
-        and LabelTokens.of(spaceless, tokenizer, "whole").single
-    ):
-        said = "Labels follow the colon without a space: only so is each a single token of this model."
-        return spaceless, (*task.notes, said)
-    return task, (*task.notes, "Labels follow the colon with one space.")
 
 
 def describe_set(few_shot_set: FewShotSet) -> str:

@@ -7,8 +7,9 @@ from study_records import LORA, record
 
 from ia2.adapters.adapter import Adapter
 from ia2.errors import InputError
+from ia2.reports.aggregate import cells
 from ia2.reports.figures import COLOURS
-from ia2.reports.folder_figures import CAPTIONS, OVERLAP, RELIABILITY, folder_figures
+from ia2.reports.folder_figures import CAPTIONS, OVERLAP, RELIABILITY, absent_files, folder_figures
 from ia2.reports.tables import METHOD_NAMES
 
 AXES = torch.eye(6)
@@ -47,9 +48,9 @@ def test_lines_are_the_overlaps_of_adapters_of_the_same_set(tmp_path):
         saved(tmp_path, record("ia2", 0.5, seed=1, labels=None), [[4, 5], [4, 5]]),
         record("icl", 0.5, seed=0),
     ]
-    found = folder_figures(records, tmp_path, "accuracy")
+    found = folder_figures(cells(records), tmp_path)
     assert list(found) == [OVERLAP]
-    (axes,) = found[OVERLAP].axes
+    (axes,) = found[OVERLAP].figure.axes
     # by hand: SFT and IA2→SFT share 1/2 and 1 of the axes of set 0, 1 and 0 of those of set 1
     assert curves(axes) == {
         "SFT and IA2 (1)": ([1, 2], [0, 0]),
@@ -69,7 +70,7 @@ def test_the_adapter_of_the_best_learning_rate_is_taken(tmp_path, select, shared
         saved(tmp_path, record("sft", 0.9, lr=1e-3, dev_loss=2.0), [[0, 1]]),
         saved(tmp_path, record("sft", 0.6, lr=3e-4, dev_loss=1.0), [[2, 3]]),
     ]
-    (axes,) = folder_figures(records, tmp_path, select)[OVERLAP].axes
+    (axes,) = folder_figures(cells(records, select), tmp_path)[OVERLAP].figure.axes
     assert list(curves(axes).values()) == [([1], pytest.approx([shared]))]
 
 
@@ -77,7 +78,7 @@ def test_an_adapter_measured_on_two_tasks_counts_once(tmp_path):
     at_home = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2-sft")]
     elsewhere = [{**one, "task": {"train": "sst2", "eval": "finsen"}} for one in at_home]
     records = at_home + elsewhere
-    (axes,) = folder_figures(records, tmp_path, "accuracy")[OVERLAP].axes
+    (axes,) = folder_figures(cells(records), tmp_path)[OVERLAP].figure.axes
     assert list(curves(axes)) == ["SFT and IA2→SFT (1)"]
 
 
@@ -87,7 +88,7 @@ def test_each_model_has_a_panel(tmp_path):
         for model in ("small", "large")
         for method in ("sft", "ia2")
     ]
-    titles = [axes.get_title(loc="left") for axes in folder_figures(records, tmp_path, "accuracy")[OVERLAP].axes]
+    titles = [axes.get_title(loc="left") for axes in folder_figures(cells(records), tmp_path)[OVERLAP].figure.axes]
     assert titles == ["small, lora r2 α8, ground-truth labels", "large, lora r2 α8, ground-truth labels"]
 
 
@@ -100,9 +101,9 @@ def test_reliability_is_of_the_rows_of_all_sets_on_the_task_itself(tmp_path):
         with_predictions(tmp_path, record("icl", 1.0, n=8), [(0.35, True)]),
         with_predictions(tmp_path, record("sft", 1.0, n=8), [(0.35, True)]),
     ]
-    found = folder_figures(records, tmp_path, "accuracy")
+    found = folder_figures(cells(records), tmp_path)
     assert list(found) == [RELIABILITY]
-    grid = found[RELIABILITY].axes
+    grid = found[RELIABILITY].figure.axes
     # a row of panels for each N, a column for each method; in-context learning wasn't measured at N = 4
     assert [axes.axison for axes in grid] == [False, True, True, True]
     assert [bar.get_height() for bar in grid[1].patches] == pytest.approx([0] * 9 + [2 / 3])
@@ -119,14 +120,28 @@ def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
     dora = [saved(tmp_path, record(method, 0.5, n=8), [[0, 1]]) for method in ("sft", "ia2")]
     for one in dora:
         one["adapter"]["dora"] = True
-    assert folder_figures([first, without_rows, text, alone, *dora], tmp_path, "accuracy") == {}
+    found = cells([first, without_rows, text, alone, *dora])
+    assert folder_figures(found, tmp_path) == {}
+    assert absent_files(found, tmp_path) == [
+        "1 of 2 adapters aren't in the folder; the figure Subspace overlap by layer leaves them out.",
+        "4 of 5 files of predictions aren't in the folder; the figure Reliability leaves them out.",
+    ]
 
 
 def test_a_damaged_adapter_is_told(tmp_path):
     records = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2")]
     (tmp_path / records[0]["adapter"]["path"] / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match=r"sft.*can't be read"):
-        folder_figures(records, tmp_path, "accuracy")
+        folder_figures(cells(records), tmp_path)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"confidence": 0.5}'])
+def test_damaged_predictions_are_told(tmp_path, line):
+    one = with_predictions(tmp_path, record("sft", 0.5), [(0.9, True)])
+    path = (tmp_path / one["file"]).parent / one["predictions"]
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"sft.*these predictions can't be read"):
+        folder_figures(cells([one]), tmp_path)
 
 
 def test_captions_and_colours_are_complete():

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 from ia2.adapters.adapter import Adapter
 from ia2.analysis.subspace import subspace_overlap
-from ia2.reports.aggregate import Cell, Select, Setting, cells, mean
+from ia2.errors import InputError
+from ia2.reports.aggregate import Cell, Setting, mean
 from ia2.reports.figures import STYLE, draw_reliability
-from ia2.reports.study_figures import OTHER_COLOURS
+from ia2.reports.study_figures import OTHER_COLOURS, Drawn
 from ia2.reports.tables import METHOD_NAMES
 
 OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
@@ -40,29 +41,39 @@ Curve = Mapping[int, float]
 """The overlap at each layer."""
 
 
-def folder_figures(records: Sequence[Mapping[str, Any]], folder: Path, select: Select) -> dict[str, Figure]:
-    """The figures that a study's folder has files for, by the headings of `CAPTIONS`.
+def folder_figures(found: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
+    """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
 
-    An adapter or a file of predictions that isn't there is left out with what would be drawn from it, and so are
-    adapters that aren't plain LoRA, whose updates no factors give.
+    Adapters that aren't plain LoRA have no place in the first: no factors give their updates.
 
     Args:
-        records: the study's, each with the `file` it came from.
+        found: what was measured, at the best learning rate of each method.
         folder: the study's.
-        select: how the best learning rate and β of each method are chosen.
 
     Raises:
-        InputError: an adapter is there and can't be read.
+        InputError: an adapter or a file of predictions is there and can't be read.
     """
-    found, figures = cells(records, select), {}
+    figures = {}
     overlaps = _overlaps(found, folder)
     predictions = [(cell, rows) for cell in found if (rows := _predictions(cell, folder))]
     with matplotlib.rc_context(STYLE):
         if overlaps:
-            figures[OVERLAP] = _overlap_figure(overlaps)
+            figures[OVERLAP] = Drawn(_overlap_figure(overlaps), CAPTIONS[OVERLAP])
         if predictions:
-            figures[RELIABILITY] = _reliability_figure(predictions)
+            figures[RELIABILITY] = Drawn(_reliability_figure(predictions), CAPTIONS[RELIABILITY])
     return figures
+
+
+def absent_files(found: Iterable[Cell], folder: Path) -> list[str]:
+    """Sentences on what records name, isn't in the folder, and is left out of figures for that reason."""
+    cells = list(found)
+    adapters = {folder / path for paths in _adapters(cells).values() for path in paths.values()}
+    predictions = {file for cell in cells for file in _files(cell, folder)}
+    said = []
+    for name, paths, figure in (("adapters", adapters, OVERLAP), ("files of predictions", predictions, RELIABILITY)):
+        if absent := sum(not path.exists() for path in paths):
+            said.append(f"{absent} of {len(paths)} {name} aren't in the folder; the figure {figure} leaves them out.")
+    return said
 
 
 def _overlaps(found: Iterable[Cell], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
@@ -93,12 +104,25 @@ def _adapters(found: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
 
 def _predictions(cell: Cell, folder: Path) -> list[dict[str, Any]]:
     """The rows of all sets; none of another task, of free text, or where a set's are missing."""
-    if cell.setting.out_of_distribution or not cell.ece:
-        return []
-    files = [(folder / record["file"]).parent / record["predictions"] for record in cell.records]
+    files = _files(cell, folder)
     if not all(file.is_file() for file in files):
         return []
-    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return [row for file in files for row in _rows(file)]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [{name: row[name] for name in ("confidence", "correct")} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: these predictions can't be read ({type(error).__name__}: {error}).") from error
+
+
+def _files(cell: Cell, folder: Path) -> list[Path]:
+    """The predictions that a diagram of a cell is drawn from; none of another task or of free text."""
+    if cell.setting.out_of_distribution or not cell.ece:
+        return []
+    return [(folder / record["file"]).parent / record["predictions"] for record in cell.records]
 
 
 def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) -> Figure:

@@ -1,0 +1,112 @@
+"""What a command's options stand for: the method, adapter, rows and context, and what is chosen if nothing was said."""
+
+from pathlib import Path
+
+from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
+from ia2.errors import InputError
+from ia2.fewshot import PromptTokenizer
+from ia2.labels import LabelTokens
+from ia2.method_files import load_method
+from ia2.methods import Method, method_named
+from ia2.models.load import LanguageModel
+from ia2.objectives import MatchTokens
+from ia2.options import Adapt, Source
+from ia2.progress import Progress
+from ia2.tasks.files import load_file
+from ia2.tasks.load import load_task
+from ia2.tasks.task import Instruction, Task
+
+MOST_TRAINING_ROWS = 128
+TASK_TRAINING_ROWS = 16
+
+
+def method_of_options(options: Adapt) -> Method:
+    """The method that was named or described in a file, with the responses that were asked for."""
+    path = Path(options.method)
+    method = load_method(path) if path.suffix in (".yaml", ".yml") else method_named(options.method)
+    if options.beta and not method.tries_betas:
+        raise InputError(f"--beta {options.beta[0]:g}: {method.name} has no weight to be tried; ia2+sft has.")
+    if options.label_source is None:
+        return method
+    changed = method.fine_tuned_on(options.label_source)
+    if not any(isinstance(stage.objective, MatchTokens) for stage in method.stages):
+        raise InputError(f"--label-source {options.label_source}: {method.name} has no stage that fits tokens.")
+    return changed
+
+
+def adapter_of_options(options: Adapt) -> AdapterKind:
+    """The adapter that was asked for."""
+    if options.adapter == "lora":
+        return LoRA(rank=options.rank or LoRA().rank, dora=options.dora, rslora=options.rslora)
+    kind = ADAPTERS[options.adapter]
+    if options.virtual_tokens is not None:
+        assert kind is PromptTuning or kind is PrefixTuning, "the options have checked that it has virtual tokens"
+        return kind(tokens=options.virtual_tokens)
+    return kind()
+
+
+def load_rows(options: Source, evaluation: Path | None) -> Task:
+    """The rows that were asked for, from a file or a named task."""
+    if options.data is not None:
+        return load_file(
+            options.data,
+            text=options.text,
+            label=options.label,
+            evaluation_path=evaluation,
+            response_kind=options.response_kind,
+        )
+    assert options.task is not None, "Source has checked that one of the two is given"
+    return load_task(options.task, data_dir=options.data_dir)
+
+
+def read_context(options: Source) -> Instruction | None:
+    """The text that stands before every query, if one was given."""
+    if options.context is None:
+        return None
+    try:
+        text = options.context.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"--context {options.context}: this file can't be read ({reason}).") from error
+    if not text:
+        raise InputError(f"--context {options.context}: this file is empty.")
+    return Instruction(text)
+
+
+def default_n(options: Source, task: Task) -> int:
+    """Half of a file's rows, at most 128, at least 2; 16 of a named task."""
+    if options.data is None:
+        return TASK_TRAINING_ROWS
+    return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
+
+
+def default_learning_rates(adapter: AdapterKind, task: Task, progress: Progress) -> tuple[float, ...]:
+    """The adapter's three; the middle one alone for free text, which is said."""
+    rates = adapter.learning_rates
+    if task.response_kind == "label":
+        return rates
+    every = " ".join(f"{rate:.0e}".replace("e-0", "e-") for rate in rates)
+    progress.say(f"One learning rate, {rates[1]:g}, since steps on free text are long; --lr {every} tries three.")
+    return (rates[1],)
+
+
+def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task, tuple[str, ...]]:
+    """A user's labels in the form that is one token under the model's tokenizer, and what is to be said of the task.
+
+    They follow the colon with one space, unless only the spaceless form is a single token.
+    """
+    if options.chat:
+        PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
+        return task.as_chat(), (*task.notes, "Queries and labels are turns of the model's chat template.")
+    if options.data is None or task.response_kind == "text":
+        return task, task.notes
+    tokenizer = PromptTokenizer.of(model, task)
+    spaceless = task.with_spaceless_labels()
+    if (
+        options.label_scoring == "token"
+        and not LabelTokens.of(task, tokenizer, "whole").single
+        and LabelTokens.of(spaceless, tokenizer, "whole").single
+    ):
+        said = "Labels follow the colon without a space: only so is each a single token of this model."
+        return spaceless, (*task.notes, said)
+    return task, (*task.notes, "Labels follow the colon with one space.")

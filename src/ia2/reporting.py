@@ -1,0 +1,118 @@
+"""From a study's folder to its report: its tables as text, or a page, with the figures of its records and files."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from ia2.cache import written_whole
+from ia2.errors import InputError
+from ia2.experiments.config import Experiment
+from ia2.experiments.plan import units
+from ia2.experiments.store import Store, load_experiment_of, load_records
+from ia2.reports.aggregate import Cell, cells
+from ia2.reports.compared import differences
+from ia2.reports.figures import save_figure, svg_of
+from ia2.reports.folder_figures import absent_files, folder_figures
+from ia2.reports.page import START, page
+from ia2.reports.paper import load_paper
+from ia2.reports.study import STARTS, Format, StudyTable, explained, rendered, study_tables
+from ia2.reports.study_figures import Drawn, study_figures
+
+FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study's folder says."""
+
+    folder: Path
+    """The study's."""
+    experiment: Experiment
+    cells: tuple[Cell, ...]
+    tables: tuple[StudyTable, ...]
+    notes: tuple[str, ...]
+    """How the tables are to be read, what was found to differ, and what is missing."""
+
+    @classmethod
+    def of(cls, folder: Path, *, with_paper: bool) -> "StudyReport":
+        """Read a study.
+
+        Args:
+            folder: what `ia2 run` wrote.
+            with_paper: set the paper's numbers beside those of the same settings.
+
+        Raises:
+            InputError: no study is there, it has no records yet, or one can't be read.
+        """
+        experiment, store = load_experiment_of(folder), Store(folder)
+        found = cells(load_records(folder), experiment.select)
+        paper = load_paper() if with_paper else None
+        tables = study_tables(found, paper)
+        every = units(experiment)
+        done = sum(map(store.is_done, every))
+        notes = [experiment.description] if experiment.description else []
+        if done < len(every):
+            notes.append(f"{done} of the study's {len(every)} units are computed, {len(store.failures())} failed.")
+        notes += explained(found, experiment.select, tables, paper)
+        notes += differences(found)
+        notes += absent_files(found, folder)
+        return cls(folder, experiment, tuple(found), tuple(tables), tuple(notes))
+
+    @cached_property
+    def figures(self) -> dict[str, Drawn]:
+        """Every figure that there are numbers and files for, by its heading.
+
+        Raises:
+            InputError: a saved adapter can't be read.
+        """
+        return study_figures(self.cells) | folder_figures(self.cells, self.folder)
+
+    def text(self, kind: Format) -> str:
+        """The tables as Markdown, LaTeX or CSV."""
+        return rendered(self.experiment.name, self.tables, kind, self.notes)
+
+    def page(self, out: Path) -> str:
+        """The page, for a folder that it is to stand in."""
+        return page(
+            self.experiment.name,
+            self.tables,
+            notes=self.notes,
+            settings=self.experiment.model_dump(mode="json"),
+            failures=Store(self.folder).failures(),
+            # as the browser goes, which knows no links between folders
+            folder=Path(os.path.relpath(self.folder, out)).as_posix(),
+            figures={heading: (svg_of(drawn.figure), drawn.caption) for heading, drawn in self.figures.items()},
+        )
+
+    def write(self, out: Path, kind: Format | Literal["html"]) -> list[Path]:
+        """Write the report, and beside Markdown and LaTeX its figures; an earlier one is replaced.
+
+        Args:
+            out: the folder.
+            kind: the format.
+
+        Returns:
+            What was written, the report first.
+
+        Raises:
+            InputError: the folder is a file, or what stands in the report's place is none of ours.
+        """
+        path = out / FILES[kind]
+        _check_replaceable(path, START if kind == "html" else STARTS[kind])
+        text = self.page(out) if kind == "html" else self.text(kind)
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+        written = [path]
+        if kind in ("markdown", "latex"):
+            for number, drawn in enumerate(self.figures.values(), start=1):
+                written += save_figure(drawn.figure, out / f"figure{number}")
+        return written
+
+
+def _check_replaceable(path: Path, start: str) -> None:
+    if path.parent.exists() and not path.parent.is_dir():
+        raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
+    if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
+        raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")
