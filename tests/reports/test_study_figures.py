@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from study_records import record
 
@@ -32,6 +34,7 @@ def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
     assert len(layers.axes[0].lines) == 2
     assert list(layers.axes[0].lines[0].get_ydata()) == [0.4, 0.6]
     assert [len(one.get_offsets()) for one in points.axes[0].collections] == [4, 4]
+    assert sorted({float(y) for _, y in points.axes[0].collections[0].get_offsets()}) == pytest.approx([60, 70])
 
 
 def test_what_was_not_measured_has_no_figure():
@@ -43,3 +46,9 @@ def test_methods_of_a_users_own_have_no_colour_of_another():
     methods = ("ia2+sft", "sft-ia2", "own", "other")
     (bars, *_) = study_figures(cells([record(method, 0.5) for method in methods])).values()
     assert len({patch.get_facecolor() for patch in bars.figure.axes[0].patches}) == len(methods)
+
+
+def test_there_is_no_bar_where_nothing_was_measured():
+    bars, *_ = study_figures(cells([record("sft", 0.5, n=4), record("ia2", 0.5, n=8)])).values()
+    heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
+    assert heights == pytest.approx([50, math.nan, math.nan, 50], nan_ok=True)

@@ -1,5 +1,6 @@
 """A study's figures: accuracy and ECE by N (the paper's Figure 1), and similarity to in-context learning (2, 3, 5)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -111,7 +112,9 @@ def _grouped_bars(
     scale, width = (100 if measure == "accuracy" else 1), 0.8 / len(methods)
     for place, method in enumerate(methods):
         values = {cell.setting.n: getattr(cell, measure) for cell in cells if cell.method == method}
-        heights = [scale * (mean(values.get(n, ())) or 0.0) for n in sizes]
+        centers = [mean(values.get(n, ())) for n in sizes]
+        # no bar where nothing was measured, which is not 0
+        heights = [scale * center if center is not None else math.nan for center in centers]
         errors = [scale * deviation(values.get(n, ())) for n in sizes]
         at = np.arange(len(sizes)) - 0.4 + width * (place + 0.5)
         name = METHOD_NAMES.get(method, method)
@@ -149,13 +152,14 @@ def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, s
         for method in methods:
             own = [cell for cell in cells if cell.method == method]
             across = [value for cell in own for value in cell.asim]
-            up = [value for cell in own for value in getattr(cell, measure)]
+            scale = 100 if measure == "accuracy" else 1
+            up = [scale * value for cell in own for value in getattr(cell, measure)]
             if up:
                 label = METHOD_NAMES.get(method, method)
                 axes.scatter(across, up, s=14, color=colours[method], label=label, alpha=0.8, linewidths=0)
         axes.set_xlabel("similarity to ICL")
-        axes.set_ylabel("accuracy" if measure == "accuracy" else "ECE")
-        axes.set_ylim(bottom=0)
+        axes.set_ylabel("accuracy %" if measure == "accuracy" else "ECE")
+        axes.set_ylim(0, 100 if measure == "accuracy" else None)
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False)
     return figure
