@@ -195,13 +195,17 @@ def described(experiment: Experiment) -> list[str]:
     each = sorted({len(planned(experiment, unit, OTHER_BETAS)) for unit in every})
     models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
     if models * sources * sizes * experiment.sets == len(every):
-        product = f"{models} models x {sources} tasks x {sizes} N x {experiment.sets} sets"
+        product = f"{_several(models, 'model')} x {_several(sources, 'task')} x {sizes} N"
     else:
-        product = f"{len(every) // experiment.sets} of a model, a task and an N x {experiment.sets} sets"
+        product = f"{len(every) // experiment.sets} of a model, a task and an N"
     return [
         f"{experiment.name}: {experiment.description}".rstrip(": "),
-        f"{found.units} units: {product}.",
+        f"{_several(found.units, 'unit')}: {product} x {_several(experiment.sets, 'set')}.",
         f"{' or '.join(map(str, each))} adapters a unit by {methods}: {found.adapters} adapters, {found.stages} "
         f"training runs, {found.teacher_passes} rows for the teacher, {found.evaluations} evaluations.",
         *found.shared,
     ]
+
+
+def _several(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
