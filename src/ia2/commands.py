@@ -45,6 +45,7 @@ from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import load_queries
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Shown
+from ia2.tracking import Tracking
 
 
 def run_demo(options: Demo) -> None:
@@ -67,6 +68,7 @@ def run_adapt(options: Adapt) -> None:
     method, adapter = method_of_options(options), adapter_of_options(options)
     check_absent_or_empty(options.out)
     check_model_name(options.model)
+    tracking = Tracking.of(options.track, options.out.resolve().name, options.out)
     context = read_context(options)
     task = load_rows(options, options.eval_data)
     n = options.n or default_n(options, task)
@@ -102,6 +104,8 @@ def run_adapt(options: Adapt) -> None:
             adaptation.measure_baseline("icl" if context is None else "context", few_shot_set.demonstrations())
         compared = {SFT: "compared/sft"} if options.compare and few_shot_set.evaluation and method is not SFT else {}
         adaptation.measure_methods({**compared, method: "adapter"})
+    for record in adaptation.records:
+        tracking.show(record["method"], record)
     if few_shot_set.evaluation:
         show(adaptation.records)
     else:
@@ -190,8 +194,9 @@ def run_study(options: Run) -> int:
         return 0
     assert options.out is not None, "Run has checked that there is a folder"
     store = Store(options.out)
-    store.open(experiment, options.limit)
     settings: dict[str, Any] = {"data_dir": options.data_dir, "limit": options.limit, "progress": progress}
+    settings["tracking"] = Tracking.of(options.track, experiment.name, options.out)
+    store.open(experiment, options.limit)
     if options.cluster is None:
         outcome = run(experiment, store, **settings)
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ia2.errors import InputError
+from ia2.tracking import TrackerName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,9 @@ class Adapt(Source):
     """GiB that training may take beyond the model (default: what is free, less a tenth)."""
     compare: bool = True
     """Measure zero-shot, ICL and SFT beside the method."""
+    track: TrackerName | None = None
+    """Show the records in this tracker too, each as a run with its losses. It must be installed:
+    pip install 'ia2[trackio]', or one of the others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -199,6 +203,9 @@ class Run:
     cluster: str | None = None
     """Compute on a Ray cluster: HOST:PORT of its head, or auto for the one that this machine belongs to. This needs
     pip install 'ia2[cluster]'."""
+    track: TrackerName | None = None
+    """Show each record in this tracker too, as a run with its losses, once its unit is done. It must be installed:
+    pip install 'ia2[trackio]', or one of the others."""
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:

@@ -22,6 +22,7 @@ from ia2.experiments.store import Store
 from ia2.experiments.unit import compute
 from ia2.models.load import load_model
 from ia2.progress import SILENT, Progress
+from ia2.tracking import UNTRACKED, Tracking
 
 RETRIES = 3
 """How often Ray begins a unit again whose machine or process died."""
@@ -40,6 +41,7 @@ def run_on_cluster(
     limit: int | None = None,
     load: Load | None = None,
     progress: Progress = SILENT,
+    tracking: Tracking = UNTRACKED,
 ) -> Outcome:
     """Compute every unit that is missing, as many at once as the cluster has GPUs.
 
@@ -53,11 +55,13 @@ def run_on_cluster(
         limit: the most evaluation rows, where the study has no smaller number.
         load: how a model is loaded by its name; by default as the study's dtype and a task's machine want it.
         progress: told which units are done.
+        tracking: shown the records of every unit that is done.
 
     Raises:
-        InputError: Ray isn't installed, the cluster can't be reached, or it has nothing to compute with.
+        InputError: Ray isn't installed, the cluster can't be reached, it has nothing to compute with, or a record can't
+            be shown in the tracker.
     """
-    ledger = Ledger(experiment, store, progress)
+    ledger = Ledger(experiment, store, progress, tracking)
     with _connected(address) as ray:
         needs = _needs(ray, address)
         begin = ray.remote(max_retries=RETRIES, **needs)(_computed)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit, units
-from ia2.experiments.store import Store
+from ia2.experiments.store import RECORDS, Store, load_records
 from ia2.experiments.unit import compute
 from ia2.models.load import LanguageModel, load_model
 from ia2.progress import SILENT, Progress
+from ia2.tracking import UNTRACKED, Tracking
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def run(
     limit: int | None = None,
     load: Load | None = None,
     progress: Progress = SILENT,
+    tracking: Tracking = UNTRACKED,
 ) -> Outcome:
     """Compute every unit that is missing, one after another.
 
@@ -51,8 +53,12 @@ def run(
         limit: the most evaluation rows, where the study has no smaller number.
         load: how a model is loaded by its name; by default as the study's dtype and this machine want it.
         progress: told which units are done.
+        tracking: shown the records of every unit that is done.
+
+    Raises:
+        InputError: a record can't be shown in the tracker.
     """
-    ledger = Ledger(experiment, store, progress)
+    ledger = Ledger(experiment, store, progress, tracking)
     models = Models(load or (lambda name: load_model(name, dtype=experiment.dtype, progress=progress)))
 
     def work(unit: Unit, folder: Path) -> None:
@@ -86,11 +92,13 @@ class Models:
 class Ledger:
     """What became of a run's units, wherever they are computed: each is taken into the store, or noted as failed."""
 
-    def __init__(self, experiment: Experiment, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, experiment: Experiment, store: Store, progress: Progress, tracking: Tracking = UNTRACKED
+    ) -> None:
         every = units(experiment)
         self.missing = [unit for unit in every if not store.is_done(unit)]
         """The units that this run is to compute."""
-        self._store, self._progress = store, progress
+        self._store, self._progress, self._tracking = store, progress, tracking
         self._before = len(every) - len(self.missing)
         self._done, self._elsewhere = 0, 0
         self._failed: list[str] = []
@@ -110,7 +118,11 @@ class Ledger:
             yield free
 
     def take(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
-        """Take in the files that `work` puts into the folder it is given; an error of its is written down instead."""
+        """Take in the files that `work` puts into the folder it is given; an error of its is written down instead.
+
+        Raises:
+            InputError: the unit's records can't be shown in the tracker. They are taken in nevertheless.
+        """
         folder = self._store.unfinished(unit)
         try:
             work(unit, folder)
@@ -118,6 +130,9 @@ class Ledger:
             self._done += 1
         except Exception as error:
             self.fail(unit, error_text(error))
+        else:
+            for record in load_records(self._store.folder, unit.id):
+                self._tracking.show(record["file"].removeprefix(f"{RECORDS}/").removesuffix(".json"), record)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -122,14 +122,14 @@ def _check_same_evaluation(folder: Path, earlier: Experiment, experiment: Experi
             )
 
 
-def load_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a study's folder, each with the file it came from under `file`.
+def load_records(folder: Path, unit: str = "*") -> list[dict[str, Any]]:
+    """All records of a study's folder, or of one of its units, each with the file it came from under `file`.
 
     Raises:
         InputError: there are none, or one can't be read.
     """
     # a unit that is being taken in, or was when its process was killed, stands in a hidden folder
-    files = sorted(file for file in (folder / RECORDS).glob("*/*.json") if not file.parent.name.startswith("."))
+    files = sorted(file for file in (folder / RECORDS).glob(f"{unit}/*.json") if not file.parent.name.startswith("."))
     if not files:
         raise InputError(f"{folder}: no records here: records/ holds none. Name a folder that ia2 run wrote.")
     found: list[dict[str, Any]] = []

@@ -1,0 +1,195 @@
+"""Showing records in an experiment tracker: each is a run, with its losses by step and what was measured."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from ia2.errors import InputError
+
+TrackerName = Literal["trackio", "wandb", "tensorboard"]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A record as trackers take it."""
+
+    name: str
+    group: str | None
+    """What it belongs to, such as a study's unit."""
+    settings: Mapping[str, bool | int | float | str]
+    """What it was made with."""
+    losses: Mapping[int, Mapping[str, float]]
+    """Each stage's training and dev losses, by the steps taken so far, those of earlier stages counted."""
+    measured: Mapping[str, float]
+    """The metrics that are one number."""
+
+    @classmethod
+    def of(cls, name: str, record: Mapping[str, Any]) -> "TrackedRun":
+        """A record under this name, whose part before the last slash is its group."""
+        adapter = record["adapter"] or {}
+        settings = {
+            "method": record["method"],
+            "model": record["model"]["id"],
+            "train": record["task"]["train"],
+            "eval": record["task"]["eval"],
+            **{key: record[key] for key in ("n", "seed", "lr")},
+            "adapter": adapter.get("kind"),
+            **{key: adapter.get(key) for key in ("rank", "tokens")},
+            **record["options"],
+        }
+        metrics = {key: value for key, value in record["metrics"].items() if isinstance(value, (int, float))}
+        return cls(
+            name,
+            name.rpartition("/")[0] or None,
+            {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))},
+            _by_step(record["stages"]),
+            {f"measured/{key}": float(value) for key, value in metrics.items()},
+        )
+
+    @property
+    def last(self) -> int:
+        """The last step; 0 where none was taken."""
+        return max(self.losses, default=0)
+
+
+def _by_step(stages: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    before = 0
+    for number, stage in enumerate(stages, start=1):
+        lines = {"train loss": enumerate(stage["train_losses"]), "dev loss": stage["dev_losses"]}
+        for line, points in lines.items():
+            for step, loss in points:
+                found.setdefault(before + step, {})[f"stage {number}/{line}"] = float(loss)
+        before += stage["steps"]
+    return dict(sorted(found.items()))
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Where runs are shown."""
+
+    def show(self, run: TrackedRun) -> None:
+        """Show a whole run."""
+        ...
+
+
+class TensorBoard:
+    """Event files in `tensorboard/` of a folder, each run's in a folder of its own."""
+
+    def __init__(self, library: Any, project: str, folder: Path) -> None:
+        self.library, self.folder = library, folder / "tensorboard"
+
+    def show(self, run: TrackedRun) -> None:
+        """Write an event file."""
+        with self.library.SummaryWriter(str(self.folder / run.name)) as writer:
+            writer.add_text("settings", f"```\n{json.dumps(run.settings, indent=2)}\n```")
+            for step, values in run.losses.items():
+                for name, value in values.items():
+                    writer.add_scalar(name, value, step)
+            writer.add_hparams(dict(run.settings), dict(run.measured), run_name=".", global_step=run.last)
+
+
+class Trackio:
+    """Hugging Face's tracker: a database on this machine, which `trackio show` shows."""
+
+    def __init__(self, library: Any, project: str, folder: Path) -> None:
+        self.library, self.project = library, project
+
+    def show(self, run: TrackedRun) -> None:
+        """Write to the database."""
+        # the machine's load, which it would note as well, says nothing of a run that is written after the fact
+        quiet = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+        _tell(self.library.init(project=self.project, **_described(run), **quiet), run)
+
+
+class WandB:
+    """Weights & Biases; WANDB_MODE=offline keeps its files in `wandb/` of a folder."""
+
+    def __init__(self, library: Any, project: str, folder: Path) -> None:
+        self.library, self.project, self.folder = library, project, folder
+
+    def show(self, run: TrackedRun) -> None:
+        """Send to the service, or write files."""
+        quiet = self.library.Settings(silent=True, console="off", save_code=False, disable_git=True)
+        _tell(
+            self.library.init(project=self.project, **_described(run), dir=str(self.folder), settings=quiet),
+            run,
+        )
+
+
+def _described(run: TrackedRun) -> dict[str, Any]:
+    return {"name": run.name, "group": run.group, "config": dict(run.settings)}
+
+
+def _tell(begun: Any, run: TrackedRun) -> None:
+    """Tell a run that a library has begun everything, and end it."""
+    try:
+        for step in sorted({*run.losses, run.last}):
+            measured = run.measured if step == run.last else {}
+            begun.log({**run.losses.get(step, {}), **measured}, step=step)
+    finally:
+        begun.finish()
+
+
+LIBRARIES: dict[TrackerName, tuple[str, type[TensorBoard | Trackio | WandB]]] = {
+    "trackio": ("trackio", Trackio),
+    "wandb": ("wandb", WandB),
+    "tensorboard": ("torch.utils.tensorboard", TensorBoard),
+}
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Shows records in a tracker, or in none."""
+
+    name: str
+    tracker: Tracker | None
+
+    @classmethod
+    def of(cls, name: TrackerName | None, project: str, folder: Path) -> "Tracking":
+        """Showing in the tracker of this name.
+
+        Args:
+            name: which one; None for none.
+            project: what its runs belong to.
+            folder: where a tracker that writes files puts them.
+
+        Raises:
+            InputError: it isn't installed.
+        """
+        if name is None:
+            return UNTRACKED
+        module, kind = LIBRARIES[name]
+        try:
+            library = import_module(module)
+        except ImportError as error:
+            raise InputError(
+                f"--track {name}: this tracker isn't installed. Install it: pip install 'ia2[{name}]'."
+            ) from error
+        return cls(name, kind(library, project, folder))
+
+    def show(self, name: str, record: Mapping[str, Any]) -> None:
+        """Show a record as a run of this name.
+
+        Raises:
+            InputError: the tracker refuses, for example since nobody is logged in.
+        """
+        if self.tracker is None:
+            return
+        try:
+            # what a library prints is no result
+            with redirect_stdout(sys.stderr):
+                self.tracker.show(TrackedRun.of(name, record))
+        except Exception as error:
+            raise InputError(
+                f"--track {self.name}: {name} was computed and its record is written, but the tracker refused it: "
+                f"{' '.join(str(error).split()) or type(error).__name__}"
+            ) from error
+
+
+UNTRACKED = Tracking("none", None)
