@@ -19,11 +19,11 @@ test: install
 	$(BIN)/python -m pytest $(ARGS)
 
 # needs Chromium: apt-get install chromium
-test-slow: .venv/installed-cluster
+test-slow: .venv/installed-extras
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-.venv/installed-cluster: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster]'
+.venv/installed-extras: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster,tensorboard,trackio,wandb]'
 	touch $@
 
 lint: install
