@@ -52,3 +52,31 @@ def test_there_is_no_bar_where_nothing_was_measured():
     bars, *_ = study_figures(cells([record("sft", 0.5, n=4), record("ia2", 0.5, n=8)])).values()
     heights = [patch.get_height() for patch in bars.figure.axes[0].patches]
     assert heights == pytest.approx([50, math.nan, math.nan, 50], nan_ok=True)
+
+
+def test_from_three_sizes_on_there_is_a_trend_of_each_task():
+    records = [
+        record(method, value + n / 100, seed=seed, n=n, **where)
+        for method, value in (("icl", 0.5), ("ia2", 0.6))
+        for seed in (0, 1)
+        for n in (2, 4, 16)
+        for where in ({}, {"eval": "poems"})
+    ]
+    found = study_figures(cells(records))
+    (trend,) = [drawn.figure for name, drawn in found.items() if name.startswith("Accuracy and ECE as N grows")]
+    assert [axes.get_title(loc="left") for axes in trend.axes if axes.axison][:2] == ["sst2", "sst2 → poems*"]
+    icl, ia2 = trend.axes[0].lines
+    assert list(icl.get_xdata()) == [2, 4, 16]
+    assert list(icl.get_ydata()) == pytest.approx([52, 54, 66])
+    assert list(ia2.get_ydata()) == pytest.approx([62, 64, 76])
+
+
+def test_many_tasks_stand_in_several_rows_on_one_scale():
+    tasks = ["sst2", *"abcde"]
+    found = study_figures(cells([record("sft", 0.5, eval=task) for task in tasks]))
+    figure = next(iter(found.values())).figure
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert len(shown) == 2 * 6
+    assert figure.get_figwidth() < 15
+    assert {axes.get_ylim() for axes in shown if axes.get_ylabel() == "accuracy %"} == {(0, 100)}
+    assert len({axes.get_ylim()[0] for axes in shown}) == 1

@@ -1,7 +1,7 @@
-"""A study's figures: accuracy and ECE by N (the paper's Figure 1), and similarity to in-context learning (2, 3, 5)."""
+"""A study's figures: accuracy and ECE by N (the paper's 1 and 6), and similarity to in-context learning (2, 3, 5)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -17,6 +17,10 @@ from ia2.reports.tables import METHOD_NAMES
 
 OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00", "#17BECF")
 """For methods that `COLOURS` doesn't name."""
+WIDEST = 4
+"""Panels that stand abreast."""
+SHOWN = {"accuracy": "accuracy %", "ece": "ECE", "asim": "cosine similarity"}
+"""What each measure is called on an axis."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
                 _bars(own, methods, colours),
                 "Mean over sets, and their standard deviation. * marks tasks that were not trained on.",
             )
+            if len({cell.setting.n for cell in own}) > 2:
+                found[f"Accuracy and ECE as N grows: {named}"] = Drawn(
+                    _trend(own, methods, colours), "Mean over sets; the band is a standard deviation to each side."
+                )
             at_home = [cell for cell in own if not cell.setting.out_of_distribution]
             compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
             if compared:
@@ -78,26 +86,83 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _grid(
+    panels: Sequence[str], measures: Sequence[str], width: float, height: float
+) -> tuple[Figure, list[dict[str, Axes]]]:
+    """A figure with axes for each panel and measure; measures below each other, at most `WIDEST` panels abreast.
+
+    All axes of a measure have the same range.
+    """
+    columns = min(len(panels), WIDEST)
+    blocks = math.ceil(len(panels) / columns)
+    figure = _figure(max(4.0, width * columns + 1.2), height * len(measures) * blocks + 0.3)
+    grid = figure.subplots(blocks * len(measures), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    found: list[dict[str, Axes]] = []
+    for place, name in enumerate(panels):
+        block, column = divmod(place, columns)
+        found.append({measure: grid[block * len(measures) + line, column] for line, measure in enumerate(measures)})
+        for measure, axes in found[-1].items():
+            axes.set_axis_on()
+            if place:
+                axes.sharey(found[0][measure])
+            if column == 0:
+                axes.set_ylabel(SHOWN[measure])
+        found[-1][measures[0]].set_title(name, loc="left")
+    return figure, found
+
+
+def _explain(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all axes, on the right."""
+    shown = {name: handle for one in axes for handle, name in zip(*one.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False)
+
+
+def _measures(cells: Sequence[Cell]) -> list[str]:
+    return ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
+
+
+def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
+    first = grid[0]
+    first["accuracy"].set_ylim(0, 100)
+    if "ece" in first:
+        first["ece"].set_ylim(bottom=0)
+
+
 def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
-    panels = list(_panels(cells))
-    measures = ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
-    figure = _figure(max(4.0, 3.2 * len(panels) + 1.2), 2.3 * len(measures) + 0.3)
-    grid = figure.subplots(len(measures), len(panels), squeeze=False, sharey="row")
-    for column, (name, own) in enumerate(panels):
+    panels = dict(_panels(cells))
+    figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
+    for (_, own), of_measure in zip(panels.items(), grid, strict=True):
         sizes = sorted({cell.setting.n for cell in own})
-        for line, measure in enumerate(measures):
-            axes = grid[line, column]
+        for measure, axes in of_measure.items():
             _grouped_bars(axes, own, measure, methods, sizes, colours)
             axes.set_xticks(range(len(sizes)), [f"N = {n}" for n in sizes])
-            if line == 0:
-                axes.set_title(name, loc="left")
-    grid[0, 0].set_ylabel("accuracy %")
-    grid[0, 0].set_ylim(0, 100)
-    if len(measures) == 2:
-        grid[1, 0].set_ylabel("ECE")
-        grid[1, 0].set_ylim(bottom=0)
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False)
+    _limit(grid)
+    _explain(figure, list(grid[0].values()))
+    return figure
+
+
+def _trend(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+    panels = dict(_panels(cells))
+    figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
+    for (_, own), of_measure in zip(panels.items(), grid, strict=True):
+        sizes = sorted({cell.setting.n for cell in own})
+        for measure, axes in of_measure.items():
+            scale = 100 if measure == "accuracy" else 1
+            for method in methods:
+                values = {c.setting.n: getattr(c, measure) for c in own if c.method == method and getattr(c, measure)}
+                at = sorted(values)
+                center = scale * np.array([mean(values[n]) for n in at], dtype=float)
+                spread = scale * np.array([deviation(values[n]) for n in at], dtype=float)
+                name = METHOD_NAMES.get(method, method)
+                axes.plot(at, center, marker="o", markersize=3, linewidth=1.6, color=colours[method], label=name)
+                axes.fill_between(at, center - spread, center + spread, color=colours[method], alpha=0.15, linewidth=0)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sizes, [str(n) for n in sizes])
+            axes.set_xlabel("N")
+    _limit(grid)
+    _explain(figure, list(grid[0].values()))
     return figure
 
 
@@ -122,30 +187,27 @@ def _grouped_bars(
 
 
 def _by_layer(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
-    panels = [
-        (f"{name}, N = {n}", [cell for cell in own if cell.setting.n == n])
+    panels = {
+        f"{name}, N = {n}": [cell for cell in own if cell.setting.n == n]
         for name, own in _panels(cells)
         for n in sorted({cell.setting.n for cell in own})
-    ]
-    figure = _figure(max(4.0, 3.0 * len(panels) + 1.2), 2.8)
-    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (name, own) in zip(grid, panels, strict=True):
+    }
+    figure, grid = _grid(list(panels), ["asim"], 3.0, 2.5)
+    for own, of_measure in zip(panels.values(), grid, strict=True):
+        axes = of_measure["asim"]
         for cell in sorted(own, key=lambda cell: methods.index(cell.method)):
             curves = np.array([record["metrics"]["asim_by_layer"] for record in cell.records])
             layers = np.arange(1, curves.shape[1] + 1)
             label = METHOD_NAMES.get(cell.method, cell.method)
             axes.plot(layers, curves.mean(0), color=colours[cell.method], linewidth=1.6, label=label)
-        axes.set_title(name, loc="left")
         axes.set_xlabel("layer")
-    grid[0].set_ylabel("cosine similarity")
-    grid[0].set_ylim(top=1)
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False)
+    grid[0]["asim"].set_ylim(top=1)
+    _explain(figure, [of_measure["asim"] for of_measure in grid])
     return figure
 
 
 def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
-    measures = ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
+    measures = _measures(cells)
     figure = _figure(3.2 * len(measures) + 1.4, 2.8)
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(grid, measures, strict=True):
@@ -158,8 +220,7 @@ def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, s
                 label = METHOD_NAMES.get(method, method)
                 axes.scatter(across, up, s=14, color=colours[method], label=label, alpha=0.8, linewidths=0)
         axes.set_xlabel("similarity to ICL")
-        axes.set_ylabel("accuracy %" if measure == "accuracy" else "ECE")
+        axes.set_ylabel(SHOWN[measure])
         axes.set_ylim(0, 100 if measure == "accuracy" else None)
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False)
+    _explain(figure, list(grid))
     return figure
