@@ -40,6 +40,14 @@ def test_evaluation_equals_one_whole_prompt_at_a_time(tiny_model, toy_task, show
     same(evaluation, answers(tiny_model, toy_task.evaluation, demonstrations), toy_task.evaluation)
 
 
+def test_each_query_may_have_a_context_of_its_own(tiny_model, toy_task):
+    rows = toy_task.evaluation[:4]
+    contexts = [toy_task.pool[index : index + 2] for index in range(4)]
+    evaluation = evaluate(tiny_model, rows, toy_task, contexts=contexts)
+    expected = [answers(tiny_model, [row], context)[0] for row, context in zip(rows, contexts, strict=True)]
+    same(evaluation, expected, rows)
+
+
 def test_padding_batch_size_and_prefill_change_nothing(tiny_model, toy_task):
     rows, demonstrations = toy_task.evaluation, toy_task.pool[:4]
     expected = answers(tiny_model, rows, demonstrations)

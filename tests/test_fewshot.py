@@ -191,3 +191,21 @@ def test_a_task_as_chat_has_responses_that_stand_alone(toy_task, toy_texts):
     assert (spaced.labels, spaced.evaluation[0].response, spaced.chat) == (("0", "1"), "1", True)
     texts = replace(toy_texts, pool=(), evaluation=(Example("a", " yes\n"),)).as_chat()
     assert (texts.evaluation[0].response, texts.stop) == ("yes", None)
+
+
+def test_resampled_demonstrations_are_drawn_afresh_from_rows_that_serve_for_nothing_else(toy_task):
+    few = FewShotSet.draw(toy_task, 4)
+    contexts = few.resampled_contexts(20)
+    assert contexts == few.resampled_contexts(20)
+    assert {len(context) for context in contexts} == {3}
+    assert len(set(contexts)) > 10
+    shown = {row for context in contexts for row in context}
+    assert shown <= set(toy_task.pool)
+    assert not shown & {*few.train, *few.dev, *few.evaluation}
+    assert FewShotSet.draw(toy_task, 4, seed=1).resampled_contexts(20) != contexts
+
+
+def test_resampled_demonstrations_need_rows_that_are_left(toy_task):
+    few = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:8]), 4)
+    with pytest.raises(InputError, match="3 demonstrations are to be drawn afresh for each query, and 2 rows are left"):
+        few.resampled_contexts(1)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from pytest import approx
+from torch.testing import assert_close
 
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
@@ -93,3 +94,17 @@ def test_every_prompt_is_counted_once(tiny_model, toy_task, tokens, scoring):
     prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
     score_labels(tiny_model.network, prompts, labels, batch_size=5, advance=told.append)
     assert sum(told) == len(prompts)
+
+
+def test_confidence_may_be_a_share_of_the_ten_likeliest_tokens(tiny_model, toy_task, tokens):
+    labels = LabelTokens.of(toy_task, tokens)
+    prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
+    (plain,) = score_labels(tiny_model.network, prompts, labels)
+    (shares,) = score_labels(tiny_model.network, prompts, labels, confidence="top-10")
+    assert torch.equal(shares.token, plain.token)
+    assert torch.equal(shares.label_confidence, plain.label_confidence)
+    for prompt, share, token in zip(prompts, shares.confidence, shares.token, strict=True):
+        with torch.no_grad():
+            probability = tiny_model.network(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+        expected = probability[token] / probability.sort(descending=True).values[:10].sum()
+        assert_close(share.double(), expected, atol=1e-6, rtol=0)

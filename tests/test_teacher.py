@@ -255,6 +255,16 @@ def test_another_stop_or_length_is_another_pass(tiny_model, toy_texts, tmp_path)
     assert len(folders) == 3
 
 
+def test_a_teacher_that_is_not_stopped_writes_on(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(toy_texts, 2)
+    free = collect_targets(tiny_model, few, cache_dir=tmp_path, teacher_stop="none")
+    text = tiny_model.tokenizer.decode(free.train[0].tokens)
+    stopped = replace(few, task=replace(toy_texts, stop=text[2]))
+    assert collect_targets(tiny_model, stopped, cache_dir=tmp_path, teacher_stop="none").folder == free.folder
+    short = collect_targets(tiny_model, stopped, cache_dir=tmp_path)
+    assert len(short.train[0].tokens) < len(free.train[0].tokens)
+
+
 def test_memory_holds_one_batch_of_targets(tiny_model, toy_texts, tmp_path, monkeypatch):
     written = []
     plain = teacher.save_file

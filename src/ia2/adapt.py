@@ -208,7 +208,7 @@ class Adaptation:
                 metrics |= self._similarity(demonstrations, adapter)
             tokenizer = PromptTokenizer.of(self.model, self.set.task)
             virtual = getattr(self.settings.adapter, "tokens", 0) if adapter is not None else 0
-            shown = tokenizer.mean_prompt_tokens(self.set.evaluation, demonstrations)
+            shown = tokenizer.mean_prompt_tokens(self.set.evaluation, [demonstrations] * len(self.set.evaluation))
             metrics["prompt_tokens"] = shown + virtual
         record = Record(
             method=name,

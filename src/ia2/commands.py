@@ -160,7 +160,9 @@ def run_evaluate(options: Evaluate) -> None:
         metrics={
             **evaluation.metrics(options.ece),
             "asim": None,
-            "prompt_tokens": PromptTokenizer.of(model, task).mean_prompt_tokens(examples, demonstrations),
+            "prompt_tokens": PromptTokenizer.of(model, task).mean_prompt_tokens(
+                examples, [demonstrations] * len(examples)
+            ),
         },
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
         options={"label_scoring": options.label_scoring},

@@ -9,7 +9,7 @@ import numpy as np
 from ia2.adapters.adapter import Adapter, attached, bank_of
 from ia2.fewshot import PromptTokenizer
 from ia2.generation import TextEvaluation, checked_prompts, generate
-from ia2.labels import LabelScores, LabelScoring, LabelTokens, score_labels
+from ia2.labels import Confidence, LabelScores, LabelScoring, LabelTokens, score_labels
 from ia2.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.models.bank import Bank
 from ia2.models.batch import Layout, TokenSequence
@@ -75,8 +75,10 @@ def evaluate(
     task: Task,
     *,
     demonstrations: Sequence[Shown] = (),
+    contexts: Sequence[Sequence[Shown]] | None = None,
     adapter: Adapter | None = None,
     label_scoring: LabelScoring = "token",
+    confidence: Confidence = "vocabulary",
     batch_size: int | None = None,
     layout: Layout = "packed",
     share_prefill: bool = True,
@@ -90,8 +92,10 @@ def evaluate(
         examples: the rows to be measured.
         task: the task whose labels compete, or which says how long a text may get, what ends it and what its answer is.
         demonstrations: shown before every query, in this order; none for zero-shot and for adapters.
+        contexts: instead, what is shown before each query.
         adapter: runs on the model meanwhile.
         label_scoring: whether the first token or the whole label decides; means nothing for free text.
+        confidence: what a first token's confidence is.
         batch_size: queries a forward pass; by default 16, and 32 where texts are generated, which reads all weights for
             each token and costs hardly more for twice as many.
         layout: how they share it, where labels are scored.
@@ -103,17 +107,20 @@ def evaluate(
         InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
             for another model.
     """
-    bank = bank_of(model.network, [adapter]) if adapter is not None and not demonstrations else None
+    shown = [demonstrations] * len(examples) if contexts is None else contexts
+    bank = bank_of(model.network, [adapter]) if adapter is not None and not any(shown) else None
     if bank is not None and layout == "packed":
-        asked = _asked_together(model, examples, task, bank, label_scoring, batch_size, progress, name)
+        asked = _asked_together(model, examples, task, bank, label_scoring, confidence, batch_size, progress, name)
         return asked[0]
     text = task.response_kind == "text"
     tokenizer = PromptTokenizer.of(model, task)
     if text:
-        prompts = checked_prompts(tokenizer, examples, [demonstrations] * len(examples), task)
+        prompts = checked_prompts(tokenizer, examples, shown, task)
     else:
         labels = LabelTokens.of(task, tokenizer, label_scoring)
-        prompts = [tokenizer.sequence(row.query, row.response, demonstrations).prompt for row in examples]
+        prompts = [
+            tokenizer.sequence(row.query, row.response, own).prompt for row, own in zip(examples, shown, strict=True)
+        ]
     with attached(model.network, adapter), progress.phase(name, len(prompts)) as advance:
         shared = NO_PREFILL
         if share_prefill and len(prompts) > 1:
@@ -127,6 +134,7 @@ def evaluate(
             prompts,
             labels,
             prefill=shared,
+            confidence=confidence,
             batch_size=batch_size or LABEL_BATCH,
             layout=layout,
             advance=advance,
@@ -141,6 +149,7 @@ def evaluate_all(
     adapters: Sequence[Adapter],
     *,
     label_scoring: LabelScoring = "token",
+    confidence: Confidence = "vocabulary",
     batch_size: int | None = None,
     progress: Progress = SILENT,
     name: str = "evaluate",
@@ -155,6 +164,7 @@ def evaluate_all(
         task: theirs.
         adapters: what is to be measured.
         label_scoring: as in `evaluate`.
+        confidence: as in `evaluate`.
         batch_size: queries that each adapter is asked at once; by default as in `evaluate`.
         progress: told which rows are done.
         name: what to call this phase.
@@ -165,10 +175,19 @@ def evaluate_all(
     bank = bank_of(model.network, adapters)
     if bank is None:
         return [
-            evaluate(model, examples, task, adapter=one, label_scoring=label_scoring, progress=progress, name=name)
+            evaluate(
+                model,
+                examples,
+                task,
+                adapter=one,
+                label_scoring=label_scoring,
+                confidence=confidence,
+                progress=progress,
+                name=name,
+            )
             for one in adapters
         ]
-    return _asked_together(model, examples, task, bank, label_scoring, batch_size, progress, name)
+    return _asked_together(model, examples, task, bank, label_scoring, confidence, batch_size, progress, name)
 
 
 def _asked_together(
@@ -177,6 +196,7 @@ def _asked_together(
     task: Task,
     bank: Bank,
     label_scoring: LabelScoring,
+    confidence: Confidence,
     batch_size: int | None,
     progress: Progress,
     name: str,
@@ -197,6 +217,7 @@ def _asked_together(
             prompts,
             labels,
             bank=bank,
+            confidence=confidence,
             batch_size=batch_size or LABEL_BATCH,
             advance=lambda done: advance(done * len(bank)),
         )

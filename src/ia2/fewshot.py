@@ -78,6 +78,27 @@ class FewShotSet:
         """What every query of this set meets: all training rows in one order (PROTOCOL, Evaluation), or the context."""
         return self._shown(self.train, "demonstrations")
 
+    def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
+        """For each query N-1 rows drawn afresh from those of the pool that neither teach, check nor are measured.
+
+        So the published scripts do it (PROTOCOL, Evaluation).
+
+        Raises:
+            InputError: fewer are left.
+        """
+        taken = {*self.train, *self.dev, *self.evaluation}
+        unused = [row for row in self.task.pool if row not in taken]
+        if len(unused) < self.n - 1:
+            raise InputError(
+                f"{self.task.name}: {self.n - 1} demonstrations are to be drawn afresh for each query, and "
+                f"{len(unused)} rows are left to draw from. Use a smaller N, or the same demonstrations for all queries."
+            )
+        named = f"set of {self.n} from {self.task.name}"
+        return tuple(
+            tuple(generator(self.seed, f"demonstrations of query {index}, {named}").sample(unused, self.n - 1))
+            for index in range(queries)
+        )
+
     def training_contexts(self) -> tuple[tuple[Shown, ...], ...]:
         """For each training row the other N-1 as demonstrations, each in an order of its own (PROTOCOL, Teacher)."""
         return tuple(
@@ -199,9 +220,9 @@ class PromptTokenizer:
             raise InputError(f"--chat: this model's chat template refuses the prompt ({error}).") from error
         return text
 
-    def mean_prompt_tokens(self, rows: Sequence[Example], shown: Sequence[Shown] = ()) -> float:
-        """How many tokens the prompts of these rows have on average: what each query costs."""
-        return sum(len(self.asked(row.query, shown)) for row in rows) / len(rows)
+    def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
+        """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
+        return sum(len(self.asked(row.query, own)) for row, own in zip(rows, contexts, strict=True)) / len(rows)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The tokens of a prompt, what the tokenizer puts before a text included once."""

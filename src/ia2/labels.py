@@ -18,6 +18,8 @@ from ia2.tasks.task import Task
 
 LabelScoring = Literal["token", "whole"]
 """Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other."""
+Confidence = Literal["vocabulary", "top-10"]
+"""Whether a token's confidence is its probability, or its share of the ten likeliest ones' (the published scripts)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class LabelScores:
     token: Int[Tensor, " n"] | None
     """The likeliest next token; None where whole labels were scored."""
     confidence: Float[Tensor, " n"]
-    """Its probability over the whole vocabulary; the label's among the labels where whole labels were scored."""
+    """Its probability over the whole vocabulary or share of the ten likeliest; the label's among the labels where whole
+    labels were scored."""
     label: Int[Tensor, " n"]
     """The index of the likeliest label."""
     label_confidence: Float[Tensor, " n"]
@@ -83,6 +86,7 @@ def score_labels(
     *,
     bank: Bank | None = None,
     prefill: Prefill = NO_PREFILL,
+    confidence: Confidence = "vocabulary",
     batch_size: int = 16,
     layout: Layout = "packed",
     advance: Callable[[int], None] = lambda done: None,
@@ -96,6 +100,7 @@ def score_labels(
             probabilities, so that of two labels of which one begins the other the shorter never loses.
         bank: the adapters; without one the network is asked as it is.
         prefill: keys and values of the prompts' shared prefix, as the network alone computes them.
+        confidence: what the likeliest token's is; whole labels have theirs among the labels.
         batch_size: prompts that are read at once.
         layout: how they share a forward pass.
         advance: told how many prompts were newly scored.
@@ -114,7 +119,7 @@ def score_labels(
     shape = (len(adapters), len(prompts))
     log_probability = torch.zeros(*shape, len(responses), dtype=torch.float32)
     token = torch.zeros(shape, dtype=torch.long)
-    confidence = torch.zeros(shape, dtype=torch.float32)
+    certain = torch.zeros(shape, dtype=torch.float32)
     among = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
     first = [tokens[0] for tokens in labels.tokens]
     for indices in by_length([TokenSequence(prompt, (0,)) for prompt in prompts], batch_size):
@@ -140,7 +145,10 @@ def score_labels(
         else:
             best = scores.max(-1)
             token[place] = best.indices.cpu().view(len(adapters), -1)
-            confidence[place] = best.values.exp().cpu().view(len(adapters), -1)
+            probability = best.values.exp()
+            if confidence == "top-10":
+                probability = probability / scores.topk(min(10, scores.shape[-1])).values.exp().sum(-1)
+            certain[place] = probability.cpu().view(len(adapters), -1)
             among[place] = scores[:, first].cpu().view(len(adapters), len(indices), -1)
         advance(len(indices))
     best_label = (log_probability if whole else among).softmax(-1).max(-1)
@@ -149,6 +157,4 @@ def score_labels(
             LabelScores(None, best_label.values[one], best_label.indices[one], best_label.values[one])
             for one in adapters
         ]
-    return [
-        LabelScores(token[one], confidence[one], best_label.indices[one], best_label.values[one]) for one in adapters
-    ]
+    return [LabelScores(token[one], certain[one], best_label.indices[one], best_label.values[one]) for one in adapters]

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,8 @@ from ia2.progress import SILENT, Progress
 from ia2.tasks.task import Example, Task
 
 SCHEMA = 1
+TeacherStop = Literal["task", "none"]
+"""Whether the teacher's text ends at the task's stop string, or is never stopped by one (the published scripts)."""
 INDEX_FILE = "index.json"
 
 
@@ -83,6 +85,7 @@ def collect_targets(
     few_shot_set: FewShotSet,
     *,
     label_scoring: LabelScoring = "token",
+    teacher_stop: TeacherStop = "task",
     distributions: bool = False,
     batch_size: int = 4,
     cache_dir: Path | None = None,
@@ -98,6 +101,7 @@ def collect_targets(
         model: the model, which is its own teacher.
         few_shot_set: the rows.
         label_scoring: with "whole" the response is the likeliest label, of any number of tokens.
+        teacher_stop: what ends a text of the teacher's, besides its end token and the most tokens.
         distributions: keep the next-token logits as well, which take far more room (soft labels).
         batch_size: prompts a forward pass.
         cache_dir: where targets are kept; by default the project's cache folder.
@@ -107,6 +111,8 @@ def collect_targets(
         InputError: a prompt is longer than the model's context, or labels are not single tokens.
     """
     task = few_shot_set.task
+    if teacher_stop == "none":
+        task = replace(task, stop=None)
     tokenizer = PromptTokenizer.of(model, task)
     # what an unlabelled query is answered with is for the teacher to say
     unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())

@@ -1,9 +1,11 @@
 import pytest
 import yaml
+from conftest import real_data
 
 from ia2.adapters.kinds import LoRA
 from ia2.errors import InputError
-from ia2.experiments.config import load_experiment
+from ia2.experiments.config import Experiment, load_experiment
+from ia2.tasks.load import load_task
 
 SMALL = {"name": "small", "models": ["m"], "tasks": [{"train": "reviews"}], "n": [4], "methods": ["sft"]}
 
@@ -66,6 +68,13 @@ def test_adapters_and_methods_are_named_or_described(tmp_path):
         ({"training": {"epoch": 2}}, r"line 11: training.epoch: extra inputs"),
         ({"select": "test"}, r"select: input should be 'accuracy' or 'dev'"),
         ({"models": []}, r"models: .*at least 1 item"),
+        ({"teacher_stop": "never"}, r"line 10: teacher_stop: input should be 'task' or 'none'"),
+        ({"confidence": "top-10", "label_scoring": "whole"}, r"confidence top-10 is of single tokens"),
+        ({"benchmark_options": {"text_limits": 3}}, r"benchmark_options.text_limits: unexpected keyword argument"),
+        (
+            {"benchmark_options": {"text_limit": 3}},
+            r"the option text_limit is changed, and no task of the study has it",
+        ),
     ],
 )
 def test_every_mistake_is_named_with_its_line(tmp_path, changes, message):
@@ -110,3 +119,22 @@ def test_adapters_of_a_task_decide_what_records_hold(tmp_path):
 
     assert digest() == digest(n=[8]) == digest(models=["o"])
     assert len({digest(), digest(adapters=["ia3"]), digest(adapters=["prefix"])}) == 3
+
+
+@real_data
+def test_each_task_has_the_benchmark_options_that_mean_something_there(data_dir):
+    experiment = Experiment.model_validate(
+        {
+            "name": "a",
+            "models": ["m"],
+            "tasks": [{"train": "sciq_remap", "evaluate": ["qasc_remap"]}, {"train": "sst2"}],
+            "n": [4],
+            "methods": ["icl"],
+            "benchmark_options": {"blank_line_before_answer": True},
+        }
+    )
+    assert all(
+        "\n\nAnswer:" in experiment.task(name, data_dir).evaluation[0].query for name in ("sciq_remap", "qasc_remap")
+    )
+    assert experiment.task("sst2", data_dir) == load_task("sst2", data_dir=data_dir)
+    assert experiment.task("reviews", data_dir).name == "reviews"

@@ -59,6 +59,20 @@ def test_tokens_of_a_study_worked_by_hand():
     assert estimate(study(methods=["icl"])) == Tokens(0, 0, 26 + 60 + 26 + 40)
 
 
+def test_demonstrations_drawn_for_each_query_are_read_for_each():
+    # one of 13 tokens before each of three queries
+    assert estimate(study(methods=["icl"], asim_rows=0, demonstrations="resampled")) == Tokens(0, 0, 3 * 13 + 60)
+
+
+def test_a_teacher_that_is_not_stopped_writes_as_much_as_it_may():
+    free = {"response": "12", "labels": ()}
+    plain, unstopped = (
+        estimate(study(methods=["ia2"], asim_rows=0, teacher_stop=stop), **free) for stop in ("task", "none")
+    )
+    # five tokens instead of two and an end token, for each of three rows
+    assert unstopped.teacher == plain.teacher + 3 * 2
+
+
 def test_answers_of_free_text_are_read_up_to_where_they_are_cut():
     # nine characters and an end token, the last of which is never read; five tokens may be generated
     found = estimate(study(methods=["sft", "ia2"], asim_rows=0), response="nine char", labels=())

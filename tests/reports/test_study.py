@@ -87,3 +87,13 @@ def test_csv_has_a_line_for_each_number():
     assert ece["mean"] == "0.204"
     missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
     assert (missing["mean"], missing["sets"], missing["ood"]) == ("", "0", "True")
+
+
+def test_what_was_done_as_the_scripts_do_it_is_said():
+    plain, theirs = record("icl", 0.5), record("icl", 0.5, seed=1)
+    theirs["options"] |= {"confidence": "top-10", "demonstrations": "resampled", "teacher_stop": "none"}
+    theirs["options"] |= {"benchmark_options": {"text_limit": None}}
+    usual = explained(cells([plain]), "accuracy", study_tables(cells([plain])), None)
+    said = explained(cells([plain, theirs]), "accuracy", study_tables(cells([plain, theirs])), None)
+    assert len(said) == len(usual) + 4
+    assert "Queries are made with text_limit: None." in said

@@ -11,11 +11,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ia2.adapters.kinds import ADAPTERS, AdapterKind
 from ia2.course import Training
 from ia2.errors import InputError
-from ia2.labels import LabelScoring
+from ia2.labels import Confidence, LabelScoring
 from ia2.method_files import method_of, problem
 from ia2.methods import METHODS, LabelSource, Method
 from ia2.metrics import Binning
-from ia2.tasks.benchmarks import BENCHMARKS
+from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS, BenchmarkOptions
+from ia2.tasks.load import load_task
+from ia2.tasks.task import Task
+from ia2.teacher import TeacherStop
 
 BASELINES = ("zero-shot", "icl")
 TASKS = ("reviews", *BENCHMARKS)
@@ -150,6 +153,12 @@ class Experiment(_Strict):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     label_scoring: LabelScoring = "token"
     ece: Binning = "equal-width"
+    confidence: Confidence = "vocabulary"
+    demonstrations: Literal["shared", "resampled"] = "shared"
+    """Whether all queries of a set meet its training rows, or each N-1 rows drawn afresh (the published scripts)."""
+    teacher_stop: TeacherStop = "task"
+    benchmark_options: BenchmarkOptions = DEFAULTS
+    """How rows of the tasks that have these options become queries."""
     select: Literal["accuracy", "dev"] = "accuracy"
     """How reports choose the learning rate and β: by mean accuracy on the source task, or by dev loss."""
 
@@ -180,6 +189,12 @@ class Experiment(_Strict):
         unfit = [one.kind for one in asked if one.kind != "lora"]
         if solving and unfit:
             raise ValueError(f"{solving[0]} is solved for LoRA alone, and the adapter {unfit[0]} is asked for as well")
+        if self.confidence != "vocabulary" and self.label_scoring == "whole":
+            raise ValueError("confidence top-10 is of single tokens, and label_scoring is whole")
+        used = {name for source in self.tasks for name in (source.train, *source.measured) if name in BENCHMARKS}
+        for option in sorted(self.benchmark_options.changed):
+            if not any(option in BENCHMARKS[name].options for name in used):
+                raise ValueError(f"the option {option} is changed, and no task of the study has it")
         seen: set[tuple[str, str, int]] = set()
         for source in self.tasks:
             own = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
@@ -195,6 +210,19 @@ class Experiment(_Strict):
     def n_of(self, source: Source) -> tuple[int, ...]:
         """The numbers of its rows that they are trained on."""
         return self.n if source.n is None else source.n
+
+    def task(self, name: str, data_dir: Path | None) -> Task:
+        """A task of the study, with the options that it has.
+
+        Args:
+            name: its name.
+            data_dir: a folder of benchmark files instead of the hub.
+
+        Raises:
+            InputError: it can't be loaded.
+        """
+        options = BENCHMARKS[name].own(self.benchmark_options) if name in BENCHMARKS else DEFAULTS
+        return load_task(name, data_dir=data_dir, options=options)
 
     def adapters_of(self, source: Source) -> tuple[AdapterSettings, ...]:
         """The adapters that are trained on it."""

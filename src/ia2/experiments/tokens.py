@@ -13,7 +13,6 @@ from ia2.experiments.plan import Unit, planned, stages_of, units
 from ia2.fewshot import SEPARATOR, FewShotSet
 from ia2.methods import OTHER_BETAS, Stage
 from ia2.models.load import tokenizer_at_hand
-from ia2.tasks.load import load_task
 from ia2.tasks.task import Example, Shown, Task
 
 CHARACTERS = 4
@@ -83,14 +82,17 @@ class _Unit:
             if isinstance(one, Example)
         )
 
-    def read(self, row: Example, task: Task, most: int | None = None) -> int:
+    def read(self, row: Example, task: Task, most: int | None = None, *, endless: bool = False) -> int:
         """Tokens that pass through the model for a row: the last token of an answer is never read.
 
         Args:
             row: the row.
             task: its task; an answer of free text has an end token.
             most: how long the answer may get.
+            endless: whether it gets as long as it may.
         """
+        if endless and task.response_kind == "text" and most is not None:
+            return self.length(row.query) + most - 1
         answer = self.length(row.response) + (task.response_kind == "text")
         return self.length(row.query) + min(answer, most or answer) - 1
 
@@ -99,7 +101,8 @@ class _Unit:
         task, rows = self.set.task, self.set.train + self.set.dev
         contexts = self.set.training_contexts() + self.set.dev_contexts()
         return sum(
-            self.shown(context) + self.read(row, task, task.max_new_tokens)
+            self.shown(context)
+            + self.read(row, task, task.max_new_tokens, endless=self.experiment.teacher_stop == "none")
             for row, context in zip(rows, contexts, strict=True)
         )
 
@@ -118,14 +121,16 @@ class _Unit:
         return training.epochs * train + evaluations * dev
 
     def evaluation(self) -> int:
-        """Demonstrations are read once for all queries of a task."""
+        """Demonstrations are read once for all queries of a task, or drawn and read for each."""
         context = self.shown(self.set.demonstrations())
         baselines = self.experiment.baselines
         bare = len(self.adapters) + ("zero-shot" in baselines)
         total = 0
         for task, rows in self.measured:
             queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
-            total += bare * queries + ("icl" in baselines) * (context + queries)
+            resampled = self.experiment.demonstrations == "resampled"
+            before = len(rows) * context * (self.set.n - 1) // self.set.n if resampled else context
+            total += bare * queries + ("icl" in baselines) * (before + queries)
         if compared := self.set.evaluation[: self.experiment.asim_rows]:
             queries = sum(self.read(row, self.set.task) for row in compared)
             total += bare * queries + context + queries
@@ -143,7 +148,7 @@ def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit
 
     @cache
     def task_of(name: str) -> Task:
-        return load_task(name, data_dir=data_dir)
+        return experiment.task(name, data_dir)
 
     tokenizer_of = cache(tokenizer_at_hand)
 

@@ -16,8 +16,7 @@ from ia2.methods import betas_for
 from ia2.models.load import LanguageModel
 from ia2.progress import Progress
 from ia2.records import Record, task_record
-from ia2.tasks.load import load_task
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Example, Shown, Task
 from ia2.teacher import collect_targets
 from ia2.training import Plan, Trained, train_all
 
@@ -66,9 +65,9 @@ class _Computation:
         self.experiment, self.unit, self.model, self.folder = experiment, unit, model, folder
         self.cache_dir, self.progress = cache_dir, progress
         rows = min((value for value in (experiment.rows, limit) if value is not None), default=None)
-        self.set = FewShotSet.draw(load_task(unit.train, data_dir=data_dir), unit.n, unit.seed).limited(rows)
+        self.set = FewShotSet.draw(experiment.task(unit.train, data_dir), unit.n, unit.seed).limited(rows)
         self.measured = [
-            self.set.task.limited(rows) if name == unit.train else load_task(name, data_dir=data_dir).limited(rows)
+            self.set.task.limited(rows) if name == unit.train else experiment.task(name, data_dir).limited(rows)
             for name in unit.evaluate
         ]
         self.shown = self.set.demonstrations()
@@ -93,6 +92,7 @@ class _Computation:
                 self.model,
                 self.set,
                 label_scoring=self.experiment.label_scoring,
+                teacher_stop=self.experiment.teacher_stop,
                 distributions=any(one.method.needs_distributions for one in asked),
                 cache_dir=self.cache_dir,
                 progress=self.progress,
@@ -115,17 +115,26 @@ class _Computation:
         similarity, spent = self.similarity(None, in_context=bool(shown))
         for task in self.measured:
             begun = time.perf_counter()
+            contexts = self.contexts(task) if shown else [()] * len(self.rows_of(task))
             evaluation = evaluate(
                 self.model,
                 self.rows_of(task),
                 task,
-                demonstrations=shown,
+                contexts=contexts,
                 label_scoring=self.experiment.label_scoring,
+                confidence=self.experiment.confidence,
                 progress=self.progress,
                 name=f"evaluate {name} on {task.name}",
             )
             seconds = {"evaluate": time.perf_counter() - begun} | spent
-            self.write(name, name, task, evaluation, similarity, seconds, n=len(shown))
+            self.write(name, name, task, evaluation, similarity, seconds, contexts=contexts)
+
+    def contexts(self, task: Task) -> Sequence[Sequence[Shown]]:
+        """What is shown before each query in context: the set's demonstrations, or others for each."""
+        queries = len(self.rows_of(task))
+        if self.experiment.demonstrations == "shared":
+            return [self.shown] * queries
+        return self.set.resampled_contexts(queries)
 
     def measure_adapters(
         self, adapters: Sequence[Planned], trained: Sequence[Trained], seconds: dict[str, float]
@@ -142,6 +151,7 @@ class _Computation:
                 task,
                 [made.adapter for made in trained],
                 label_scoring=self.experiment.label_scoring,
+                confidence=self.experiment.confidence,
                 progress=self.progress,
                 name=f"evaluate {len(trained)} adapters on {task.name}",
             )
@@ -178,22 +188,21 @@ class _Computation:
         similarity: dict[str, Any],
         seconds: dict[str, float],
         *,
-        n: int | None = None,
+        contexts: Sequence[Sequence[Shown]] = (),
         one: Planned | None = None,
         trained: Trained | None = None,
     ) -> None:
         """A record and its predictions."""
         experiment, unit = self.experiment, self.unit
-        shown = self.shown if method == "icl" else ()
-        tokenizer = PromptTokenizer.of(self.model, task)
-        tokens = tokenizer.mean_prompt_tokens(self.rows_of(task), shown)
+        tokenizer, rows = PromptTokenizer.of(self.model, task), self.rows_of(task)
+        tokens = tokenizer.mean_prompt_tokens(rows, contexts or [()] * len(rows))
         kind = one.kind if one is not None else None
         stem = f"{file}_on_{task.name}"
         record = Record(
             method=method,
             model=self.model.identity.as_record(),
             task=task_record(task, trained_on=unit.train),
-            n=unit.n if n is None else n,
+            n=unit.n if trained is not None else len(contexts[0]),
             seed=unit.seed,
             lr=trained.learning_rate if trained is not None else None,
             adapter=kind.as_record(f"{ADAPTERS}/{unit.id}/{file}") if kind is not None else None,
@@ -207,6 +216,13 @@ class _Computation:
                 "unit": unit.id,
                 "set_n": unit.n,
                 "label_scoring": experiment.label_scoring,
+                "confidence": experiment.confidence,
+                "demonstrations": experiment.demonstrations if method == "icl" else None,
+                "teacher_stop": experiment.teacher_stop,
+                "benchmark_options": {
+                    name: getattr(experiment.benchmark_options, name)
+                    for name in sorted(experiment.benchmark_options.changed)
+                },
                 "label_source": one.label_source if one is not None else None,
                 "beta": one.method.beta if one is not None else None,
                 "dev_loss": trained.dev_loss if trained is not None else None,

@@ -181,6 +181,7 @@ def explained(cells: Sequence[Cell], select: Select, tables: Sequence[StudyTable
     binnings = sorted({one["ece_binning"] for one in metrics if one.get("ece_binning")})
     if binnings:
         said.append(f"ECE: 15 {' or '.join(binnings)} bins.")
+    said += _as_the_scripts(cells)
     if paper is not None:
         entries = [entry for table in tables for line in table.lines for entry in line.entries]
         found = sum(entry.paper is not None for entry in entries)
@@ -192,6 +193,19 @@ def explained(cells: Sequence[Cell], select: Select, tables: Sequence[StudyTable
                 "is of equal-mass bins."
             )
     return said
+
+
+def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
+    """What a study asked for in the published scripts' way instead of PROTOCOL's."""
+    options = [record["options"] for cell in cells for record in cell.records]
+    ways = {
+        ("confidence", "top-10"): "Confidence is a share of the ten likeliest tokens.",
+        ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
+        ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
+    }
+    said = [sentence for (name, way), sentence in ways.items() if any(one.get(name) == way for one in options)]
+    changed = {f"{name}: {value}" for one in options for name, value in (one.get("benchmark_options") or {}).items()}
+    return said + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
 
 
 def rendered(title: str, tables: Sequence[StudyTable], kind: Format, notes: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -31,6 +31,11 @@ class BenchmarkOptions:
     """sciq: keep the rows whose support is empty, as the scripts do."""
     blank_lines: Literal["kept", "single"] = "kept"
     """hmath_algebra: blank lines in a solution, where the stop string would cut it, are kept or made line breaks."""
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The names of those that aren't as PROTOCOL has them."""
+        return frozenset(one.name for one in fields(self) if getattr(self, one.name) != one.default)
 
 
 DEFAULTS = BenchmarkOptions()
@@ -75,15 +80,18 @@ class Benchmark:
     options: frozenset[str] = frozenset()
     """The options that mean something here."""
 
+    def own(self, options: BenchmarkOptions) -> BenchmarkOptions:
+        """The same options without those that mean nothing here."""
+        return replace(DEFAULTS, **{name: getattr(options, name) for name in self.options})
+
     def check(self, options: BenchmarkOptions) -> None:
         """Refuse an option that would do nothing.
 
         Raises:
             InputError: an option was changed that this benchmark doesn't have.
         """
-        for option in fields(options):
-            if getattr(options, option.name) != getattr(DEFAULTS, option.name) and option.name not in self.options:
-                raise InputError(f"{self.name}: the option {option.name} means nothing for this task.")
+        for name in sorted(options.changed - self.options):
+            raise InputError(f"{self.name}: the option {name} means nothing for this task.")
 
 
 def _text(text: str, response: str) -> Example:
