@@ -91,7 +91,7 @@ class FewShotSet:
         if len(unused) < self.n - 1:
             raise InputError(
                 f"{self.task.name}: {self.n - 1} demonstrations are to be drawn afresh for each query, and "
-                f"{len(unused)} rows are left to draw from. Use a smaller N, or the same demonstrations for all queries."
+                f"{len(unused)} rows are left to draw from. Use a smaller N, or the same ones for all queries."
             )
         named = f"set of {self.n} from {self.task.name}"
         return tuple(
