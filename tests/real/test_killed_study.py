@@ -47,9 +47,12 @@ def killed_when(folder: Path, cache: Path, moment: Callable[[float], bool]) -> b
     begun = time.monotonic()
     process = started(folder, cache)
     while process.poll() is None:
-        if moment(seconds := time.monotonic() - begun) or seconds > PATIENCE:
+        seconds = time.monotonic() - begun
+        killed = moment(seconds)
+        if killed or seconds > PATIENCE:
             process.kill()
             process.wait()
+            assert killed, f"a run hangs: {PATIENCE} s have passed"
             return True
         time.sleep(0.001)
     return False
