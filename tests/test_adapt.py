@@ -56,7 +56,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, few, tmp_path):
     assert both["stages"][0] == records["ia2"]["stages"][0] or both["lr"] != records["ia2"]["lr"]
     assert both["adapter"] == {
         "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False,
-        "path": "adapters/ia2-sft"
+        "dropout": 0.0, "path": "adapters/ia2-sft"
     }  # fmt: skip
 
 

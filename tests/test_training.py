@@ -159,7 +159,7 @@ def test_every_kind_of_adapter_is_trained_as_by_a_plain_loop_with_peft(tiny_mode
     same_course(trained, *plain_training(tiny_model, few, IA2_THEN_SFT, targets, rate, SHORT, kind))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=repr)
+@pytest.mark.parametrize("kind", [*KINDS, LoRA(dropout=0.3)], ids=repr)
 def test_every_kind_is_trained_in_a_bank_as_alone(tiny_model, few, targets, kind):
     plans = [Plan(few, method, rate, targets) for method in (SFT, IA2) for rate in kind.learning_rates[:2]]
     together = train_all(tiny_model, plans, training=SHORT, adapter=kind)
@@ -167,6 +167,23 @@ def test_every_kind_is_trained_in_a_bank_as_alone(tiny_model, few, targets, kind
         (alone,) = train_all(tiny_model, [plan], training=SHORT, adapter=kind)
         assert [stage.best_step for stage in alone.stages] == [stage.best_step for stage in banked.stages]
         equal(alone, banked, within=1e-6)
+
+
+def test_dropout_is_the_same_however_many_rows_share_a_pass_and_changes_what_is_learnt(tiny_model, few, targets):
+    def trained(dropout, **changes):
+        return train(
+            tiny_model,
+            few,
+            IA2_THEN_SFT,
+            learning_rate=1e-3,
+            targets=targets,
+            training=replace(SHORT, **changes),
+            adapter=LoRA(dropout=dropout),
+        )
+
+    whole = trained(0.3)
+    equal(whole, trained(0.3, rows_per_pass=1), within=1e-6)
+    assert distance(whole.adapter.weights, trained(0.0).adapter.weights) > 1e-4
 
 
 def test_a_stage_may_have_a_rate_and_epochs_of_its_own(tiny_model, few, targets):
@@ -284,7 +301,9 @@ def test_a_bank_of_six_is_six_banks_of_one(tiny_model, toy_task, tmp_path):
 def test_adapters_that_have_stopped_leave_the_batch(tiny_model, few, monkeypatch):
     sizes = []
     plain = Bank.attached
-    monkeypatch.setattr(Bank, "attached", lambda self, rows: sizes.append(len(self)) or plain(self, rows))
+    monkeypatch.setattr(
+        Bank, "attached", lambda self, *rest, **named: sizes.append(len(self)) or plain(self, *rest, **named)
+    )
     trained = train_all(
         tiny_model, [Plan(few, SFT, 0.3), Plan(few, SFT, 1e-5)], training=Training(epochs=12, patience=2)
     )

@@ -37,7 +37,8 @@ def method_of_options(options: Adapt) -> Method:
 def adapter_of_options(options: Adapt) -> AdapterKind:
     """The adapter that was asked for."""
     if options.adapter == "lora":
-        return LoRA(rank=options.rank or LoRA().rank, dora=options.dora, rslora=options.rslora)
+        rank = options.rank or LoRA().rank
+        return LoRA(rank=rank, dora=options.dora, rslora=options.rslora, dropout=options.dropout)
     kind = ADAPTERS[options.adapter]
     if options.virtual_tokens is not None:
         assert kind is PromptTuning or kind is PrefixTuning, "the options have checked that it has virtual tokens"

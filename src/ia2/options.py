@@ -99,6 +99,8 @@ class Adapt(Source):
     """LoRA that learns magnitudes apart from directions."""
     rslora: bool = False
     """LoRA with its rank-stabilised scaling."""
+    dropout: float = 0.0
+    """The share of inputs that LoRA's updates don't see at a training step."""
     virtual_tokens: int | None = None
     """How many virtual tokens prompt and prefix have (default: 8)."""
     lr: tuple[float, ...] = ()
@@ -131,11 +133,15 @@ class Adapt(Source):
             raise InputError(
                 f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
             )
-        for name, kinds in (("rank", ("lora",)), ("dora", ("lora",)), ("rslora", ("lora",))):
-            if getattr(self, name) and self.adapter not in kinds:
+        for name in ("rank", "dora", "rslora", "dropout"):
+            if getattr(self, name) and self.adapter != "lora":
                 raise InputError(f"--{name}: this is for --adapter lora, and {self.adapter} was asked for.")
         if self.virtual_tokens is not None and self.adapter not in ("prompt", "prefix"):
             raise InputError(f"--virtual-tokens {self.virtual_tokens}: only prompt and prefix have virtual tokens.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--dropout {self.dropout:g}: this must be 0 or more, and less than 1.")
+        if self.dropout and self.dora:
+            raise InputError(f"--dropout {self.dropout:g}: --dora is trained without; leave one of them out.")
         for name in ("rank", "virtual_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: this must be 1 or more.")

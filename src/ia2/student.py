@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from ia2.models.batch import TokenSequence, forward, lay_out, response_logits, s
 from ia2.models.load import LanguageModel
 from ia2.models.memory import saved_bytes
 from ia2.objectives import Activation, Objective, StudentOutputs, Wanted
+from ia2.randomness import derived_seed
 from ia2.tasks.task import Example, Task
 from ia2.teacher import TargetFiles, Targets
 
@@ -85,6 +86,8 @@ class Part:
     indices: Sequence[int]
     adapter: int = 0
     """The adapter's place in the bank."""
+    noise: int | None = None
+    """What dropout follows from; None where nothing is learnt from the rows."""
 
     @property
     def sequences(self) -> list[TokenSequence]:
@@ -98,7 +101,7 @@ class Part:
 
     def limited(self, start: int, count: int) -> "Part":
         """A run of its rows; none where it has fewer."""
-        return Part(self.stage, self.rows, self.indices[start : start + count], self.adapter)
+        return replace(self, indices=self.indices[start : start + count])
 
 
 def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = None) -> Float[Tensor, " examples"]:
@@ -121,9 +124,14 @@ def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = 
         batch.of(torch.tensor([what in stage.objective.student for stage in stages]))
         for what in ("attention", "logits")
     )
+    noise = [
+        derived_seed(part.noise, f"row {index}") if part.noise is not None else None
+        for part in parts
+        for index in part.indices
+    ]
     logits = None
     with (
-        bank.reading(answering, adapter_of_row) if bank is not None else nullcontext((answering, None)) as (
+        bank.reading(answering, adapter_of_row, noise) if bank is not None else nullcontext((answering, None)) as (
             read,
             cache,
         ),

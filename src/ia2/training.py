@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from ia2.models.forms import Form
 from ia2.models.load import LanguageModel
 from ia2.models.memory import free_bytes
 from ia2.progress import SILENT, Progress
+from ia2.randomness import derived_seed
 from ia2.solving import solved
 from ia2.student import Part, StageRows, StudentRows, gradient_step, mean_losses, step_bytes
 from ia2.teacher import Targets
@@ -140,6 +142,11 @@ def train_all(
     configuration = adapter.configuration(model.network)
     form = form_of(configuration)
     assert form is not None, "every kind of adapter has a form"
+
+    @cache
+    def fresh(seed: int) -> Trained:
+        return Trained(fresh_adapter(model.network, configuration, seed), None, ())
+
     for count in range(1, max((len(plan.method.stages) for plan in plans), default=0) + 1):
         due: dict[StagesKey, _Job] = {}
         for plan in plans:
@@ -148,7 +155,7 @@ def train_all(
                 continue
             few, stage = plan.few_shot_set, plan.method.stages[count - 1]
             before = done.get(plan.until(count - 1))
-            start = before or Trained(fresh_adapter(model.network, configuration, few.seed), None, ())
+            start = before or fresh(few.seed)
             rows = StageRows.of(stage, few, plan.targets, model)
             if stage.solved:
                 done[key] = _solved(model, rows, start)
@@ -209,6 +216,11 @@ class _Job:
     rate: float
     best: Tensor | None = None
     """Its values when the dev loss was lowest."""
+
+    @property
+    def noise(self) -> int:
+        """What the next step's dropout follows from: of a set, the same for all methods and learning rates."""
+        return derived_seed(self.course.seed, f"dropout of stage {len(self.start.stages)}, step {self.course.step}")
 
 
 def _train_bank(
@@ -276,7 +288,7 @@ def _parts(jobs: Sequence[_Job]) -> tuple[list[Part], list[Part]]:
     The two can share a pass: both are read before the adapters change.
     """
     parts = [
-        Part(job.rows.stage, job.rows.train, job.course.next_batch(), place)
+        Part(job.rows.stage, job.rows.train, job.course.next_batch(), place, job.noise)
         for place, job in enumerate(jobs)
         if job.course.step < job.course.most_steps
     ]

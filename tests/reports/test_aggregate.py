@@ -110,6 +110,7 @@ def test_mean_and_deviation_worked_by_hand():
         ({"rank": 16}, "lora r16 α8"),
         ({"modules": ["query", "key"]}, "lora q,k"),
         ({"dora": True, "modules": ["query", "key", "value"]}, "lora dora q,k,v"),
+        ({"dropout": 0.1}, "lora dropout 0.1"),
         ({"kind": "prefix", "rank": None, "alpha": None, "modules": [], "tokens": 3}, "prefix 3 tokens"),
         ({"kind": "ia3", "rank": None, "alpha": None, "scale": "input"}, "ia3 inputs"),
     ],

@@ -8,7 +8,7 @@ from conftest import real_data
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
 from ia2.tasks import load
-from ia2.tasks.benchmarks import BENCHMARKS
+from ia2.tasks.benchmarks import BENCHMARKS, BenchmarkOptions
 from ia2.tasks.load import load_task
 
 
@@ -170,3 +170,22 @@ def test_a_real_prompt_is_put_together_as_the_protocol_says(data_dir):
     for row in questions[:50]:
         example = made[f"Question:{row['question']}"]
         assert f"[{example.response}]{row['correct_answer']}\n" in example.query
+
+
+def test_labels_may_be_words_for_what_the_numbers_mean(folder):
+    numbers = load_task("sst2", data_dir=folder)
+    words = load_task("sst2", data_dir=folder, options=BenchmarkOptions(label_words="natural"))
+    assert words.labels == (" negative", " positive")
+    meant = {"0": " negative", "1": " positive"}
+    assert [(row.query, row.response) for row in words.pool] == [
+        (row.query, meant[row.response]) for row in numbers.pool
+    ]
+    assert words.source != numbers.source
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
+def test_every_label_that_is_a_number_has_a_word(benchmark):
+    numbered = bool(benchmark.labels) and all(label.isdecimal() for label in benchmark.labels)
+    assert numbered == ("label_words" in benchmark.options)
+    if numbered:
+        assert set(benchmark.words) == set(benchmark.labels)

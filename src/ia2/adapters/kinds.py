@@ -57,12 +57,18 @@ class LoRA(_Kind):
     """Learn the magnitude of each output apart from its direction (DoRA, Liu et al. 2024)."""
     rslora: bool = False
     """Scale by alpha / √rank instead (rsLoRA, Kalajdzievski 2023)."""
+    dropout: float = 0.0
+    """The share of inputs that each update doesn't see at a training step."""
     kind: ClassVar[str] = "lora"
     learning_rates: ClassVar[tuple[float, ...]] = (1e-4, 3e-4, 1e-3)
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.alpha < 1 or not self.modules:
             raise InputError(f"LoRA: rank {self.rank}, alpha {self.alpha}, modules {self.modules}: all must be given.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"LoRA: dropout {self.dropout:g}: this must be 0 or more, and less than 1.")
+        if self.dropout and self.dora:
+            raise InputError(f"LoRA: dropout {self.dropout:g}: DoRA is trained without; leave one of them out.")
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
@@ -70,7 +76,7 @@ class LoRA(_Kind):
         return LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
-            lora_dropout=0.0,
+            lora_dropout=self.dropout,
             bias="none",
             use_dora=self.dora,
             use_rslora=self.rslora,
@@ -181,7 +187,7 @@ def form_of(configuration: PeftConfig) -> Form | None:
             return Replaced()
         case LoraConfig(modules_to_save=None, bias="none", rank_pattern={}, alpha_pattern={}) as lora:
             scaling = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
-            return Decomposed(scaling) if lora.use_dora else LowRank(scaling)
+            return Decomposed(scaling) if lora.use_dora else LowRank(scaling, lora.lora_dropout)
         case IA3Config(modules_to_save=None) as scaled:
             inputs = set(scaled.feedforward_modules or ())
             if not inputs:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from ia2.models.batch import Batch
+from ia2.models.dropout import Dropout
 from ia2.models.forms import Form, Values
 
 PREFIX = "base_model.model."
@@ -91,7 +92,11 @@ class Bank:
 
     @contextmanager
     def attached(
-        self, adapter_of_row: Int[Tensor, " rows"] | None = None, *, one_token: bool = False
+        self,
+        adapter_of_row: Int[Tensor, " rows"] | None = None,
+        *,
+        one_token: bool = False,
+        dropout: Dropout | None = None,
     ) -> Iterator[None]:
         """Run the network with the adapters; it is as it was when the block is left.
 
@@ -99,6 +104,7 @@ class Bank:
             adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
             one_token: rows have one token each, as in decoding. The rows of an adapter then form one group, where
                 otherwise each row is a group with a copy of its adapter's tensors; the outcome is the same.
+            dropout: which inputs the adapters don't see; the modules themselves see all.
         """
         if self.virtual_tokens:
             yield
@@ -108,7 +114,8 @@ class Bank:
         groups = _Groups(adapter_of_row, len(self)) if one_token else None
         by_module = self._by_module(self.values if groups else _taken(self.values, adapter_of_row))
         handles = [
-            module.register_forward_hook(self._hook(by_module[path], groups)) for path, module in self._modules.items()
+            module.register_forward_hook(self._hook(by_module[path], groups, dropout, number))
+            for number, (path, module) in enumerate(self._modules.items())
         ]
         try:
             yield
@@ -117,10 +124,21 @@ class Bank:
                 handle.remove()
 
     @contextmanager
-    def reading(self, batch: Batch, adapter_of_row: Int[Tensor, " rows"]) -> Iterator[tuple[Batch, Cache | None]]:
-        """Run the network on a batch with the adapters: gives the batch and the cache to run it with."""
+    def reading(
+        self, batch: Batch, adapter_of_row: Int[Tensor, " rows"], noise: Sequence[int | None] = ()
+    ) -> Iterator[tuple[Batch, Cache | None]]:
+        """Run the network on a batch with the adapters: gives the batch and the cache to run it with.
+
+        Args:
+            batch: what is read.
+            adapter_of_row: which adapter each of its rows belongs to.
+            noise: where adapters have dropout, a number for each sequence, from which its masks follow; None for those
+                that aren't learnt from.
+        """
         cache = self.prefix(adapter_of_row)
-        with self.attached(adapter_of_row):
+        noisy = self.form.left_out and any(number is not None for number in noise)
+        dropout = Dropout.of(batch, self.form.left_out, noise) if noisy else None
+        with self.attached(adapter_of_row, dropout=dropout):
             yield batch.behind(self.virtual_tokens), cache
 
     def _by_module(self, values: Float[Tensor, "groups values"]) -> dict[str, Values]:
@@ -132,10 +150,12 @@ class Bank:
             found[path][suffix] = part.view(len(values), *shape)
         return dict(found)
 
-    def _hook(self, values: Values, groups: "_Groups | None") -> Any:
+    def _hook(self, values: Values, groups: "_Groups | None", dropout: Dropout | None, number: int) -> Any:
         def update(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             inputs = arguments[0].to(torch.float32)
             before = output.to(torch.float32)
+            if dropout is not None:
+                inputs = dropout.applied(inputs, number)
             if groups is None:
                 return self.form.update(module, inputs, before, values).to(output.dtype)
             after = self.form.update(module, groups.gathered(inputs), groups.gathered(before), values)

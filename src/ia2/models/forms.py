@@ -29,6 +29,11 @@ class Form:
         """Tokens that stand before every text."""
         return 0
 
+    @property
+    def left_out(self) -> float:
+        """The share of inputs that is left out while training."""
+        return 0.0
+
     def update(
         self,
         module: nn.Module,
@@ -49,7 +54,13 @@ class LowRank(Form):
     """W + scaling · BA (Hu et al. 2021)."""
 
     scaling: float
+    dropout: float = 0.0
     suffixes: ClassVar[tuple[str, ...]] = ("lora_A.weight", "lora_B.weight")
+
+    @property
+    def left_out(self) -> float:
+        """The share of A's inputs that is left out while training."""
+        return self.dropout
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
         """The module's output plus that of the two factors."""

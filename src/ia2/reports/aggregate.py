@@ -156,6 +156,8 @@ def adapter_name(adapter: Mapping[str, Any]) -> str:
     if adapter["kind"] == "lora" and (adapter["rank"], adapter["alpha"]) != (8, 8):
         parts.append(f"r{adapter['rank']} α{adapter['alpha']}")
     parts += [flag for flag in ("dora", "rslora") if adapter.get(flag)]
+    if adapter.get("dropout"):
+        parts.append(f"dropout {adapter['dropout']:g}")
     if adapter.get("scale") == "input":
         parts.append("inputs")
     if adapter.get("tokens") not in (None, 8):

@@ -218,7 +218,9 @@ def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, s
             up = [scale * value for cell in own for value in getattr(cell, measure)]
             if up:
                 label = METHOD_NAMES.get(method, method)
-                axes.scatter(across, up, s=14, color=colours[method], label=label, alpha=0.8, linewidths=0)
+                axes.scatter(
+                    across, up, s=18, color=colours[method], label=label, alpha=0.8, linewidths=0, clip_on=False
+                )
         axes.set_xlabel("similarity to ICL")
         axes.set_ylabel(SHOWN[measure])
         axes.set_ylim(0, 100 if measure == "accuracy" else None)

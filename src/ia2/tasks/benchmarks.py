@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -15,6 +15,9 @@ Row = Mapping[str, Any]
 
 REMAPPED = ("apple", "Friday", "banana", "Saturday", "Thursday", "Sunday", "Wednesday", "Monday")
 """The words that choices 0 to 7 are remapped to (appendix A)."""
+FEELINGS = MappingProxyType({"0": " negative", "1": " positive"})
+TRUTH = MappingProxyType({"0": " false", "1": " true"})
+TOPICS = MappingProxyType({"0": " world", "1": " sports", "2": " business", "3": " technology"})
 STOP = "\n\n"
 """Ends a generated response (PROTOCOL, Evaluation)."""
 
@@ -31,6 +34,8 @@ class BenchmarkOptions:
     """sciq: keep the rows whose support is empty, as the scripts do."""
     blank_lines: Literal["kept", "single"] = "kept"
     """hmath_algebra: blank lines in a solution, where the stop string would cut it, are kept or made line breaks."""
+    label_words: Literal["numbers", "natural"] = "numbers"
+    """Tasks whose labels are numbers in the paper: the numbers, or words for what they mean."""
 
     @property
     def changed(self) -> frozenset[str]:
@@ -61,6 +66,8 @@ class Benchmark:
     """A row as query and response; None where the paper leaves such rows out."""
     labels: tuple[str, ...] = ()
     """The responses there are; empty for free text."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What labels that are numbers mean, in words."""
     config: str | None = None
     """The hub's configuration."""
     revision: str | None = None
@@ -79,6 +86,14 @@ class Benchmark:
     """How long a generated response may get."""
     options: frozenset[str] = frozenset()
     """The options that mean something here."""
+
+    def labels_of(self, options: BenchmarkOptions) -> tuple[str, ...]:
+        """The responses there are."""
+        return tuple(self.response(label, options) for label in self.labels)
+
+    def response(self, label: str, options: BenchmarkOptions) -> str:
+        """A label as it stands in a response."""
+        return self.words.get(label, label) if options.label_words == "natural" else label
 
     def own(self, options: BenchmarkOptions) -> BenchmarkOptions:
         """The same options without those that mean nothing here."""
@@ -177,7 +192,9 @@ _ALL = (
         columns=("sentence", "label"),
         example=_sst2,
         labels=("0", "1"),
+        words=FEELINGS,
         evaluation=("validation",),  # the labels of the test split are not public
+        options=frozenset({"label_words"}),
     ),
     Benchmark(
         name="finsen",
@@ -190,7 +207,9 @@ _ALL = (
         columns=("sentence", "label"),
         example=_finsen,
         labels=("0", "1"),
+        words=FEELINGS,
         evaluation=(),
+        options=frozenset({"label_words"}),
     ),
     Benchmark(
         name="poems",
@@ -201,10 +220,12 @@ _ALL = (
         columns=("verse_text", "label"),
         example=_poems,
         labels=("0", "1"),
+        words=FEELINGS,
         train=(),
         evaluation=("train", "validation", "test"),
         evaluation_only=True,
         all_local_files=True,
+        options=frozenset({"label_words"}),
     ),
     Benchmark(
         name="strategytf",
@@ -215,6 +236,8 @@ _ALL = (
         columns=("question", "answer"),
         example=_strategytf,
         labels=("0", "1"),
+        words=TRUTH,
+        options=frozenset({"label_words"}),
     ),
     Benchmark(
         name="agnews",
@@ -225,6 +248,8 @@ _ALL = (
         columns=("text", "label"),
         example=_agnews,
         labels=("0", "1", "2", "3"),
+        words=TOPICS,
+        options=frozenset({"label_words"}),
     ),
     Benchmark(
         name="bbcnews",
@@ -235,9 +260,10 @@ _ALL = (
         columns=("text", "label"),
         example=_bbcnews,
         labels=("0", "1", "2", "3"),
+        words=TOPICS,
         train=(),
         evaluation_only=True,
-        options=frozenset({"text_limit"}),
+        options=frozenset({"label_words", "text_limit"}),
     ),
     Benchmark(
         name="sciq_remap",

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ia2.errors import InputError
@@ -49,7 +50,7 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         name=benchmark.name,
         description=benchmark.description,
         source=f"{source}, sha256:{rows_digest(pool, measured)}",
-        labels=benchmark.labels,
+        labels=benchmark.labels_of(options),
         pool=pool,
         evaluation=measured,
         evaluation_only=benchmark.evaluation_only,
@@ -77,7 +78,7 @@ def _examples(rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: Be
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
         if example is not None:
-            examples.append(example)
+            examples.append(replace(example, response=benchmark.response(example.response, options)))
     return examples
 
 
