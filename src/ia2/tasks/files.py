@@ -1,7 +1,6 @@
 """A user's own file as a task: CSV, TSV, JSON lines or Parquet, its columns named or guessed where that is safe."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia2.errors import InputError
+from ia2.tasks.json_lines import json_lines
 from ia2.tasks.task import Example, Task, rows_digest, without_repeats
 
 ResponseKind = Literal["label", "text"]
@@ -248,22 +248,9 @@ def _read_csv(path: Path) -> _Table:
 
 
 def _read_lines(path: Path) -> _Table:
-    columns: dict[str, None] = {}
-    rows = []
-    with path.open(encoding="utf-8-sig", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
-            place = f"{path}, line {number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{place}: this is no JSON object ({error.msg}); is the file cut short?") from error
-            if not isinstance(row, dict):
-                raise InputError(f"{place}: this is no JSON object.")
-            columns |= dict.fromkeys(row)
-            rows.append((place, row))
-    return _Table(path, tuple(columns), tuple(rows))
+    rows = tuple(json_lines(path))
+    columns = dict.fromkeys(column for _, row in rows for column in row)
+    return _Table(path, tuple(columns), rows)
 
 
 def _read_parquet(path: Path) -> _Table:

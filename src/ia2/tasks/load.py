@@ -1,7 +1,6 @@
 """Loading a named task: the built-in reviews, or a benchmark from a local folder or the hub."""
 
 import difflib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from ia2.errors import InputError
 from ia2.randomness import generator
 from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS, STOP, Benchmark, BenchmarkOptions, Row
+from ia2.tasks.json_lines import json_lines
 from ia2.tasks.reviews import NAME as REVIEWS
 from ia2.tasks.reviews import reviews
 from ia2.tasks.task import EVALUATION_ROWS, Example, Task, rows_digest, shuffled_pools, without_repeats
@@ -92,23 +92,9 @@ def _from_folder(
         )
     train, test = folder / "train.jsonl", folder / "test.jsonl"
     measured = [train, test] if benchmark.all_local_files else [test]
-    evaluation = [example for file in measured for example in _examples(_lines(file), benchmark, options)]
-    rows = [] if benchmark.evaluation_only else _examples(_lines(train), benchmark, options)
+    evaluation = [example for file in measured for example in _examples(json_lines(file), benchmark, options)]
+    rows = [] if benchmark.evaluation_only else _examples(json_lines(train), benchmark, options)
     return rows, evaluation, f"folder {folder.name}"
-
-
-def _lines(file: Path) -> Iterator[tuple[str, Row]]:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file.")
-    with file.open(encoding="utf-8", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{file}, line {number}: this is no JSON object ({error.msg}).") from error
-            if not isinstance(row, dict):
-                raise InputError(f"{file}, line {number}: this is no JSON object.")
-            yield f"{file}, line {number}", row
 
 
 def _from_hub(benchmark: Benchmark, options: BenchmarkOptions) -> tuple[list[Example], list[Example], str]:

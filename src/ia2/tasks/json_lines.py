@@ -1,0 +1,31 @@
+"""Reading files of JSON lines, each mistake named with its line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ia2.errors import InputError
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of a file, with the place where it stands; blank lines are left out.
+
+    Raises:
+        InputError: the file isn't there, or a line is no JSON object.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    # only \n ends a line: JSON may hold other line separators as they are
+    with path.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            place = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{place}: this is no JSON object ({error.msg}); is the file cut short?") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{place}: this is no JSON object.")
+            yield place, row
