@@ -275,91 +275,100 @@ def test_what_is_built_in_is_listed(capsys):
     assert re.search(r"^smollm2-135m +Apache-2.0 ", models, flags=re.MULTILINE)
 
 
-def mistakes(tmp_path):
-    """Files and arguments that a person might give by mistake, and what they are told."""
-    table = tmp_path / "mistakes"
-    table.mkdir()
-    good = write_csv(table / "good.csv")
-    (table / "empty.csv").write_text("")
-    (table / "header.csv").write_text("text,label\n")
-    (table / "no.parquet").write_text("text,label\na,b\n")
-    (table / "cut.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "c", "la')
-    (table / "full").mkdir()
-    (table / "full" / "theirs").write_text("")
-    (table / "no model").mkdir()
-    unlabelled = write_csv(table / "unlabelled.csv", [("1", "a,b")], "id,text,note")
-    one = write_csv(table / "one.csv", [(text, "1") for text, _ in ROWS])
-    data = ("--data", good)
-    return {
-        "no label column": (("--data", unlabelled), "no column looks like the label. Columns: id, text, note. Name it"),
-        "empty": (("--data", table / "empty.csv"), "empty.csv: this file is empty"),
-        "header only": (("--data", table / "header.csv"), "header.csv: this file has no rows"),
-        "absent": (("--data", table / "absent.csv"), "absent.csv: no such file"),
-        "no Parquet": (("--data", table / "no.parquet"), "no.parquet: this is no Parquet file"),
-        "cut": (("--data", table / "cut.jsonl"), "cut.jsonl, line 2: this is no JSON object"),
-        "task": (("--task", "sst3"), "--task sst3: no such task. Did you mean sst2?"),
-        "method": ((*data, "--method", "ia3-sft"), "--method ia3-sft: no such method. Did you mean ia2-sft?"),
-        "one class": (("--data", one), "one.csv: every row has the label '1'; at least two are needed"),
-        "large N": ((*data, "--n", "60"), "60 training rows and 30 dev rows were asked for, and there are 40"),
-        "N of one": ((*data, "--n", "1"), "--n 1: .*at least 2"),
-        "N in words": ((*data, "--n", "many"), "--n many: expected a whole number"),
-        "folder": (
-            (*data, "--model", table / "no model"),
-            "no model: this folder holds no model: config.json is missing",
-        ),
-        "path": ((*data, "--model", "./absent"), "./absent: there is no such file or folder"),
-        "output": ((*data, "--out", table / "full"), "full: this folder isn't empty"),
-        "output file": ((*data, "--out", good), "good.csv: this is a file"),
-        "method without beta": ((*data, "--beta", "0.5"), "--beta 0.5: ia2-sft has no weight to be tried"),
-        "beta too large": ((*data, "--method", "ia2+sft", "--beta", "2"), "--beta 2: .*between 0 and 1"),
-        "labels of alignment": (
-            (*data, "--method", "ia2", "--label-source", "icl-response"),
-            "ia2 has no stage that fits tokens",
-        ),
-        "rank of prefix": ((*data, "--adapter", "prefix", "--rank", "2"), "--rank: this is for --adapter lora"),
-        "tokens of lora": ((*data, "--virtual-tokens", "2"), "only prompt and prefix have virtual tokens"),
-        "no tokens": ((*data, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
-        "no such adapter": (
-            (*data, "--adapter", "lore"),
-            "--adapter lore: expected one of lora, ia3, prompt, prefix, full.",
-        ),
-        "method file": ((*data, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
-        "context not there": ((*data, "--context", "none.txt"), "--context none.txt: this file can't be read"),
-        "order of a context": (
-            (*data, "--context", "none.txt", "--order", "best-of-3"),
-            "--context none.txt: this stands instead",
-        ),
-        "no order": ((*data, "--order", "best"), "--order best: say random, or best-of-K"),
-        "orders of nothing": ((*data, "--orders", "2"), "--orders 2: .*goes with --unlabelled"),
-        "unlabelled not there": ((*data, "--unlabelled", "none.txt"), "none.txt: no such file"),
-        "rate of zero": ((*data, "--lr", "0"), "--lr 0: a learning rate must be a positive number"),
-        "no rate": ((*data, "--lr", "nan"), "--lr nan: expected a number"),
-        "rate not a number": ((*data, "--lr", ".nan"), "--lr nan: a learning rate must be a positive number"),
-        "rate in words": ((*data, "--lr", "small"), "--lr small: expected a number"),
-        "evaluation only": (("--task", "qasc_remap"), "this task only evaluates"),
-        "kind of a task": (("--task", "gsm8k", "--response-kind", "text"), "--response-kind text: a built-in task"),
-        "two sources": ((*data, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
-        "unknown option": ((*data, "--colour", "red"), "--colour"),
-        "scoring": ((*data, "--label-scoring", "half"), "--label-scoring half: expected one of token, whole."),
-    }
+def write_mistaken_files(folder):
+    """What the mistakes below name."""
+    write_csv(folder / "good.csv")
+    (folder / "empty.csv").write_text("")
+    (folder / "header.csv").write_text("text,label\n")
+    (folder / "no.parquet").write_text("text,label\na,b\n")
+    (folder / "cut.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "c", "la')
+    (folder / "full").mkdir()
+    (folder / "full" / "theirs").write_text("")
+    (folder / "no model").mkdir()
+    write_csv(folder / "unlabelled.csv", [("1", "a,b")], "id,text,note")
+    write_csv(folder / "one.csv", [(text, "1") for text, _ in ROWS])
 
 
-MISTAKES = (
-    "no label column", "empty", "header only", "absent", "no Parquet", "cut", "task", "method", "one class", "large N",
-    "N of one", "N in words", "folder", "path", "output", "output file", "rate of zero", "no rate", "rate not a number",
-    "rate in words", "evaluation only", "kind of a task", "two sources", "unknown option", "scoring",
-)  # fmt: skip
+GOOD = ("--data", "good.csv")
+MISTAKES = {
+    "no label column": (
+        ("--data", "unlabelled.csv"),
+        "no column looks like the label. Columns: id, text, note. Name it",
+    ),
+    "empty": (("--data", "empty.csv"), "empty.csv: this file is empty"),
+    "header only": (("--data", "header.csv"), "header.csv: this file has no rows"),
+    "absent": (("--data", "absent.csv"), "absent.csv: no such file"),
+    "no Parquet": (("--data", "no.parquet"), "no.parquet: this is no Parquet file"),
+    "cut": (("--data", "cut.jsonl"), "cut.jsonl, line 2: this is no JSON object"),
+    "task": (("--task", "sst3"), "--task sst3: no such task. Did you mean sst2?"),
+    "method": ((*GOOD, "--method", "ia3-sft"), "--method ia3-sft: no such method. Did you mean ia2-sft?"),
+    "one class": (("--data", "one.csv"), "one.csv: every row has the label '1'; at least two are needed"),
+    "large N": ((*GOOD, "--n", "60"), "60 training rows and 30 dev rows were asked for, and there are 40"),
+    "N of one": ((*GOOD, "--n", "1"), "--n 1: .*at least 2"),
+    "N in words": ((*GOOD, "--n", "many"), "--n many: expected a whole number"),
+    "folder": (
+        (*GOOD, "--model", "./no model"),
+        "no model: this folder holds no model: config.json is missing",
+    ),
+    "path": ((*GOOD, "--model", "./absent"), "./absent: there is no such file or folder"),
+    "output": ((*GOOD, "--out", "full"), "full: this folder isn't empty"),
+    "output file": ((*GOOD, "--out", "good.csv"), "good.csv: this is a file"),
+    "method without beta": ((*GOOD, "--beta", "0.5"), "--beta 0.5: ia2-sft has no weight to be tried"),
+    "beta too large": ((*GOOD, "--method", "ia2+sft", "--beta", "2"), "--beta 2: .*between 0 and 1"),
+    "labels of alignment": (
+        (*GOOD, "--method", "ia2", "--label-source", "icl-response"),
+        "ia2 has no stage that fits tokens",
+    ),
+    "rank of prefix": ((*GOOD, "--adapter", "prefix", "--rank", "2"), "--rank: this is for --adapter lora"),
+    "tokens of lora": ((*GOOD, "--virtual-tokens", "2"), "only prompt and prefix have virtual tokens"),
+    "no tokens": ((*GOOD, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
+    "no such adapter": (
+        (*GOOD, "--adapter", "lore"),
+        "--adapter lore: expected one of lora, ia3, prompt, prefix, full.",
+    ),
+    "method file": ((*GOOD, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
+    "context not there": ((*GOOD, "--context", "none.txt"), "--context none.txt: this file can't be read"),
+    "order of a context": (
+        (*GOOD, "--context", "none.txt", "--order", "best-of-3"),
+        "--context none.txt: this stands instead",
+    ),
+    "no order": ((*GOOD, "--order", "best"), "--order best: say random, or best-of-K"),
+    "orders of nothing": ((*GOOD, "--orders", "2"), "--orders 2: .*goes with --unlabelled"),
+    "no epochs": ((*GOOD, "--epochs", "0"), "--epochs 0: this must be 1 or more"),
+    "dropout of all": ((*GOOD, "--dropout", "1"), "--dropout 1: this must be 0 or more, and less than 1"),
+    "dropout of prefix": ((*GOOD, "--adapter", "prefix", "--dropout", "0.1"), "--dropout: this is for --adapter lora"),
+    "dropout of DoRA": ((*GOOD, "--dora", "--dropout", "0.1"), "--dropout 0.1: --dora is trained without"),
+    "stop of labels": (
+        (*GOOD, "--stop", "."),
+        "--stop: this is for responses of free text, and those of good are labels",
+    ),
+    "empty stop": ((*GOOD, "--stop", ""), "--stop: an empty text would end every response"),
+    "no new tokens": (("--task", "gsm8k", "--max-new-tokens", "0"), "--max-new-tokens 0: this must be 1 or more"),
+    "no such tracker": ((*GOOD, "--track", "mlflow"), "--track mlflow: expected one of trackio, wandb, tensorboard"),
+    "unlabelled not there": ((*GOOD, "--unlabelled", "none.txt"), "none.txt: no such file"),
+    "rate of zero": ((*GOOD, "--lr", "0"), "--lr 0: a learning rate must be a positive number"),
+    "no rate": ((*GOOD, "--lr", "nan"), "--lr nan: expected a number"),
+    "rate not a number": ((*GOOD, "--lr", ".nan"), "--lr nan: a learning rate must be a positive number"),
+    "rate in words": ((*GOOD, "--lr", "small"), "--lr small: expected a number"),
+    "evaluation only": (("--task", "qasc_remap"), "this task only evaluates"),
+    "kind of a task": (("--task", "gsm8k", "--response-kind", "text"), "--response-kind text: a built-in task"),
+    "two sources": ((*GOOD, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
+    "unknown option": ((*GOOD, "--colour", "red"), "--colour"),
+    "scoring": ((*GOOD, "--label-scoring", "half"), "--label-scoring half: expected one of token, whole."),
+}
+"""Arguments that a person might give by mistake, and what they are told."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_in_one_sentence_before_a_model_is_loaded(capsys, tmp_path, monkeypatch, mistake):
     monkeypatch.setattr(commands, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
-    if mistake == "evaluation only":
-        monkeypatch.setenv("IA2_DATA_DIR", str(benchmark_files(tmp_path)))
-    given, said = mistakes(tmp_path)[mistake]
+    monkeypatch.chdir(tmp_path)
+    write_mistaken_files(tmp_path)
+    monkeypatch.setenv("IA2_DATA_DIR", str(benchmark_files(tmp_path)))
+    given, said = MISTAKES[mistake]
     before = sorted(tmp_path.rglob("*"))
     # an option that is given twice has its last value
-    status, out, err = run(capsys, "adapt", "--model", "smollm2-135m", "--out", tmp_path / "out", *given)
+    status, out, err = run(capsys, "adapt", "--model", "smollm2-135m", "--out", "out", *given)
     assert status == 2
     assert re.search(said, err), err
     assert out == ""
@@ -442,6 +451,21 @@ def test_the_same_command_gives_the_same_bytes(capsys, tmp_path, model, file):
         weights.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert torch.is_grad_enabled()
+
+
+def test_responses_of_free_text_end_where_a_person_says(capsys, tmp_path, model):
+    rows = [(f"what is number {at} called?", f"it is called the number that is {at} and no other") for at in range(24)]
+    file = write_csv(tmp_path / "texts.csv", rows, "question,answer")
+    ends = ("--max-new-tokens", "5", "--stop", "e", "--epochs", "1", "--no-compare")
+    status, _, err = adapt(capsys, tmp_path, model, file, "--n", "2", "--limit", "5", *ends)
+    assert status == 0, err
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "records").iterdir())
+    assert [stage["steps"] for stage in record["stages"]] == [1, 1]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions" / "ia2-sft.jsonl").read_text().splitlines()]
+    tokenizer = byte_level_tokenizer()
+    for line in lines:
+        assert "e" not in line["generated"]
+        assert len(tokenizer.encode(line["generated"], add_special_tokens=False)) <= 5
 
 
 def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(capsys, tmp_path, model):

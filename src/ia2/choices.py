@@ -1,5 +1,6 @@
 """What a command's options stand for: the method, adapter, rows and context, and what is chosen if nothing was said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
@@ -47,17 +48,23 @@ def adapter_of_options(options: Adapt) -> AdapterKind:
 
 
 def load_rows(options: Source, evaluation: Path | None) -> Task:
-    """The rows that were asked for, from a file or a named task."""
+    """The rows that were asked for, from a file or a named task, and how responses of free text end."""
     if options.data is not None:
-        return load_file(
+        task = load_file(
             options.data,
             text=options.text,
             label=options.label,
             evaluation_path=evaluation,
             response_kind=options.response_kind,
         )
-    assert options.task is not None, "Source has checked that one of the two is given"
-    return load_task(options.task, data_dir=options.data_dir)
+    else:
+        assert options.task is not None, "Source has checked that one of the two is given"
+        task = load_task(options.task, data_dir=options.data_dir)
+    ends = {name: value for name in ("max_new_tokens", "stop") if (value := getattr(options, name)) is not None}
+    if ends and task.response_kind == "label":
+        flag = next(iter(ends)).replace("_", "-")
+        raise InputError(f"--{flag}: this is for responses of free text, and those of {task.name} are labels.")
+    return replace(task, **ends)
 
 
 def read_context(options: Source) -> Instruction | None:
@@ -98,7 +105,11 @@ def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task,
     """
     if options.chat:
         PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
-        return task.as_chat(), (*task.notes, "Queries and labels are turns of the model's chat template.")
+        # a blank line ends no turn of a conversation, but what the person named does
+        return replace(task.as_chat(), stop=options.stop), (
+            *task.notes,
+            "Queries and labels are turns of the model's chat template.",
+        )
     if options.data is None or task.response_kind == "text":
         return task, task.notes
     tokenizer = PromptTokenizer.of(model, task)

@@ -21,6 +21,7 @@ from ia2.choices import (
     read_context,
 )
 from ia2.console import ConsoleProgress
+from ia2.course import Training
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
@@ -73,12 +74,13 @@ def run_adapt(options: Adapt) -> None:
     task = load_rows(options, options.eval_data)
     n = options.n or default_n(options, task)
     FewShotSet.draw(task, n, options.seed)  # refuses what can't be drawn before a model is fetched
-    model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
-    task, notes = fit_labels(task, model, options)
     unlabelled: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
     if options.unlabelled is not None:
         unlabelled, said = load_queries(options.unlabelled, task, options.text)
-        notes += said
+    model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
+    task, notes = fit_labels(task, model, options)
+    notes += said
     few_shot_set = replace(
         FewShotSet.draw(task, n, options.seed).limited(options.limit),
         context=context,
@@ -92,6 +94,7 @@ def run_adapt(options: Adapt) -> None:
     settings = Settings(
         learning_rates=options.lr or default_learning_rates(adapter, task, progress),
         adapter=adapter,
+        training=Training(epochs=options.epochs),
         betas=options.beta,
         label_scoring=options.label_scoring,
         memory=options.memory * 2**30 if options.memory is not None else None,

@@ -43,6 +43,10 @@ class Source:
     """The most rows to evaluate."""
     response_kind: Literal["label", "text"] | None = None
     """Whether a file's responses are labels or free text (default: text where labels are many and long)."""
+    max_new_tokens: int | None = None
+    """How long a response of free text may get (default: 200, and as the paper has it for a built-in task)."""
+    stop: str | None = None
+    """What ends a response of free text, beside the model's own end (default: a blank line)."""
     chat: bool = False
     """Ask through the model's chat template."""
     context: Path | None = None
@@ -67,6 +71,10 @@ class Source:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"--max-new-tokens {self.max_new_tokens}: this must be 1 or more.")
+        if self.stop == "":
+            raise InputError("--stop: an empty text would end every response at once. Leave it out, or say a text.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +114,8 @@ class Adapt(Source):
     lr: tuple[float, ...] = ()
     """Learning rates; the best by dev loss is kept (default: three that suit the adapter, 1e-4 3e-4 1e-3 for LoRA; the
     middle one alone where responses are free text, whose steps take far longer)."""
+    epochs: int = 50
+    """The most passes over the training rows; training stops before where the dev loss stops falling."""
     memory: float | None = None
     """GiB that training may take beyond the model (default: what is free, less a tenth)."""
     compare: bool = True
@@ -145,6 +155,8 @@ class Adapt(Source):
         for name in ("rank", "virtual_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: this must be 1 or more.")
+        if self.epochs < 1:
+            raise InputError(f"--epochs {self.epochs}: this must be 1 or more.")
         for beta in self.beta:
             if not 0 <= beta <= 1:
                 raise InputError(f"--beta {beta:g}: the weight of the token loss lies between 0 and 1.")
