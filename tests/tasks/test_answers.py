@@ -5,7 +5,8 @@ import pytest
 from conftest import real_data
 
 from ia2.tasks.answers import FINDERS, equivalent, find_boxed, find_marked, find_number, find_text
-from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS
+from ia2.tasks.benchmark import DEFAULTS
+from ia2.tasks.benchmarks import BENCHMARKS
 
 
 @pytest.mark.parametrize(

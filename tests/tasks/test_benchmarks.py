@@ -1,7 +1,8 @@
 import pytest
 
 from ia2.errors import InputError
-from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS, REMAPPED, BenchmarkOptions
+from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
+from ia2.tasks.benchmarks import BENCHMARKS, REMAPPED
 
 
 def example(name, options=DEFAULTS, **row):

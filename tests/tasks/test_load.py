@@ -8,7 +8,8 @@ from conftest import real_data
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
 from ia2.tasks import load
-from ia2.tasks.benchmarks import BENCHMARKS, BenchmarkOptions
+from ia2.tasks.benchmark import BenchmarkOptions
+from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.load import load_task
 
 

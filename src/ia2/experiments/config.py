@@ -15,7 +15,8 @@ from ia2.labels import Confidence, LabelScoring
 from ia2.method_files import method_of, problem
 from ia2.methods import METHODS, LabelSource, Method
 from ia2.metrics import Binning
-from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS, BenchmarkOptions
+from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
+from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Task
 from ia2.teacher import TeacherStop

@@ -1,112 +1,21 @@
 """The twelve benchmarks of the paper: where each lies, and how one of its rows becomes query and response."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
 
-from ia2.errors import InputError
 from ia2.randomness import generator
-from ia2.tasks.answers import AnswerKind
+from ia2.tasks.benchmark import Benchmark, BenchmarkOptions, Row
 from ia2.tasks.task import Example
-
-Row = Mapping[str, Any]
 
 REMAPPED = ("apple", "Friday", "banana", "Saturday", "Thursday", "Sunday", "Wednesday", "Monday")
 """The words that choices 0 to 7 are remapped to (appendix A)."""
 FEELINGS = MappingProxyType({"0": " negative", "1": " positive"})
 TRUTH = MappingProxyType({"0": " false", "1": " true"})
 TOPICS = MappingProxyType({"0": " world", "1": " sports", "2": " business", "3": " technology"})
+"""What labels that are numbers mean: ours, the paper has none."""
 STOP = "\n\n"
 """Ends a generated response (PROTOCOL, Evaluation)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
-    """Where PROTOCOL's default differs from the published scripts, theirs can be asked for."""
-
-    blank_line_before_answer: bool = False
-    """Multiple choice: a blank line between the choices and `Answer:`, as in the scripts."""
-    text_limit: int | None = 256
-    """bbcnews: characters that an article is cut to, less its last word; None leaves it whole."""
-    keep_empty_support: bool = False
-    """sciq: keep the rows whose support is empty, as the scripts do."""
-    blank_lines: Literal["kept", "single"] = "kept"
-    """hmath_algebra: blank lines in a solution, where the stop string would cut it, are kept or made line breaks."""
-    label_words: Literal["numbers", "natural"] = "numbers"
-    """Tasks whose labels are numbers in the paper: the numbers, or words for what they mean."""
-
-    @property
-    def changed(self) -> frozenset[str]:
-        """The names of those that aren't as PROTOCOL has them."""
-        return frozenset(one.name for one in fields(self) if getattr(self, one.name) != one.default)
-
-
-DEFAULTS = BenchmarkOptions()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """One benchmark."""
-
-    name: str
-    """Our name."""
-    paper_name: str
-    """The paper's."""
-    description: str
-    """One line for people."""
-    hub: str
-    """Its id on the hub."""
-    folder: str
-    """Its folder of local files."""
-    columns: tuple[str, ...]
-    """The columns that are read."""
-    example: Callable[[Row, BenchmarkOptions], Example | None]
-    """A row as query and response; None where the paper leaves such rows out."""
-    labels: tuple[str, ...] = ()
-    """The responses there are; empty for free text."""
-    words: Mapping[str, str] = field(default_factory=dict)
-    """What labels that are numbers mean, in words."""
-    config: str | None = None
-    """The hub's configuration."""
-    revision: str | None = None
-    """The hub's branch; datasets that are scripts there are read from its conversion to Parquet."""
-    train: tuple[str, ...] = ("train",)
-    """The hub's splits that may be trained on."""
-    evaluation: tuple[str, ...] = ("test",)
-    """The hub's splits that are measured; where it has none, rows of `train` are held out."""
-    evaluation_only: bool = False
-    """The paper only evaluates on it."""
-    all_local_files: bool = False
-    """Local train.jsonl and test.jsonl are both measured."""
-    answer: AnswerKind = "text"
-    """How the answer is found in a response of free text."""
-    max_new_tokens: int = 1
-    """How long a generated response may get."""
-    options: frozenset[str] = frozenset()
-    """The options that mean something here."""
-
-    def labels_of(self, options: BenchmarkOptions) -> tuple[str, ...]:
-        """The responses there are."""
-        return tuple(self.response(label, options) for label in self.labels)
-
-    def response(self, label: str, options: BenchmarkOptions) -> str:
-        """A label as it stands in a response."""
-        return self.words.get(label, label) if options.label_words == "natural" else label
-
-    def own(self, options: BenchmarkOptions) -> BenchmarkOptions:
-        """The same options without those that mean nothing here."""
-        return replace(DEFAULTS, **{name: getattr(options, name) for name in self.options})
-
-    def check(self, options: BenchmarkOptions) -> None:
-        """Refuse an option that would do nothing.
-
-        Raises:
-            InputError: an option was changed that this benchmark doesn't have.
-        """
-        for name in sorted(options.changed - self.options):
-            raise InputError(f"{self.name}: the option {name} means nothing for this task.")
 
 
 def _text(text: str, response: str) -> Example:

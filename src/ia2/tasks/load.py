@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ia2.errors import InputError
 from ia2.randomness import generator
-from ia2.tasks.benchmarks import BENCHMARKS, DEFAULTS, STOP, Benchmark, BenchmarkOptions, Row
+from ia2.tasks.benchmark import DEFAULTS, Benchmark, BenchmarkOptions, Row
+from ia2.tasks.benchmarks import BENCHMARKS, STOP
 from ia2.tasks.json_lines import json_lines
 from ia2.tasks.reviews import NAME as REVIEWS
 from ia2.tasks.reviews import reviews
