@@ -9,6 +9,7 @@ from ia2.adapters.kinds import LoRA
 from ia2.fewshot import FewShotSet
 from ia2.methods import ALIGN, FINE_TUNE
 from ia2.models.bank import Bank
+from ia2.models.batch import shared_tokens
 from ia2.models.forms import LowRank
 from ia2.student import Part, StageRows, gradient_step, losses, mean_losses
 from ia2.teacher import collect_targets
@@ -42,7 +43,8 @@ def test_accumulation_and_the_order_of_rows_give_the_gradient_of_one_batch(tiny_
     rows = StageRows.of(stage, few, targets, tiny_model).train
     bank = bank_of(tiny_model.network, 1)
     gradients = []
-    for indices, size in (([0, 1, 2, 3, 4], None), ([0, 1, 2, 3, 4], 2), ([4, 2, 0, 3, 1], 3)):
+    assert shared_tokens(rows.sequences), "rows that have nothing in common share nothing in a pass"
+    for indices, size in (([0, 1, 2, 3, 4], None), ([0, 1, 2, 3, 4], 1), ([0, 1, 2, 3, 4], 2), ([4, 2, 0, 3, 1], 3)):
         (loss,), _ = gradient_step(tiny_model.network, bank, [Part(stage, rows, indices)], rows_per_pass=size)
         gradients.append(bank.values.grad.clone())
         (expected,) = mean_losses(tiny_model.network, [Part(stage, rows, range(5))], bank)

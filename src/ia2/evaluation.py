@@ -12,9 +12,9 @@ from ia2.generation import TextEvaluation, checked_prompts, generate
 from ia2.labels import Confidence, LabelScores, LabelScoring, LabelTokens, score_labels
 from ia2.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.models.bank import Bank
-from ia2.models.batch import Layout, TokenSequence
+from ia2.models.batch import Layout, TokenSequence, shared_tokens
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
+from ia2.models.prefix import NO_PREFILL, prefill
 from ia2.progress import SILENT, Progress
 from ia2.tasks.task import Example, Shown, Task
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
 from ia2.models.bank import Bank
-from ia2.models.batch import Layout, TokenSequence, by_length, lay_out, response_logits, shared_rows
+from ia2.models.batch import Layout, TokenSequence, by_length, lay_out, shared_rows
+from ia2.models.forward import response_logits
 from ia2.models.prefix import NO_PREFILL, Prefill
 from ia2.tasks.task import Task
 

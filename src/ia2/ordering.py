@@ -5,9 +5,10 @@ from dataclasses import replace
 import torch
 
 from ia2.fewshot import FewShotSet, PromptTokenizer
-from ia2.models.batch import by_length, lay_out, response_logits
+from ia2.models.batch import by_length, lay_out, shared_tokens
+from ia2.models.forward import response_logits
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import prefill, shared_tokens
+from ia2.models.prefix import prefill
 from ia2.objectives import MatchTokens, StudentOutputs, Wanted
 from ia2.progress import SILENT, Progress
 

@@ -16,8 +16,9 @@ from ia2.adapters.kinds import form_of
 from ia2.errors import InputError
 from ia2.models.attention import projection_names
 from ia2.models.bank import PREFIX, Bank
-from ia2.models.batch import forward, lay_out
+from ia2.models.batch import lay_out
 from ia2.models.forms import LowRank
+from ia2.models.forward import forward
 from ia2.models.load import LanguageModel
 from ia2.student import StageRows
 

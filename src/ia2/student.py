@@ -13,7 +13,8 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import Stage
 from ia2.models.attention import record_attention
 from ia2.models.bank import Bank
-from ia2.models.batch import TokenSequence, forward, lay_out, response_logits, shared_rows
+from ia2.models.batch import TokenSequence, lay_out, shared_rows
+from ia2.models.forward import forward, response_logits
 from ia2.models.load import LanguageModel
 from ia2.models.memory import saved_bytes
 from ia2.objectives import Activation, Objective, StudentOutputs, Wanted
@@ -117,18 +118,21 @@ def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = 
     """
     sequences = [sequence for part in parts for sequence in part.sequences]
     stages = [part.stage for part in parts for _ in part.indices]
-    rows, adapters = shared_rows(sequences, [part.adapter for part in parts for _ in part.indices])
-    batch = lay_out(sequences, rows=rows, device=network.device)
-    adapter_of_row = torch.tensor(adapters, device=network.device)
-    aligned, answering = (
-        batch.of(torch.tensor([what in stage.objective.student for stage in stages]))
-        for what in ("attention", "logits")
-    )
     noise = [
         derived_seed(part.noise, f"row {index}") if part.noise is not None else None
         for part in parts
         for index in part.indices
     ]
+    # with dropout, tokens that sequences have in common are different in each
+    share = bank is None or not bank.leaves_out(noise)
+    groups = [part.adapter for part in parts for _ in part.indices]
+    rows, adapters = shared_rows(sequences, groups, share=share)
+    batch = lay_out(sequences, rows=rows, share=share, device=network.device)
+    adapter_of_row = torch.tensor(adapters, device=network.device)
+    aligned, answering = (
+        batch.of(torch.tensor([what in stage.objective.student for stage in stages]))
+        for what in ("attention", "logits")
+    )
     logits = None
     with (
         bank.reading(answering, adapter_of_row, noise) if bank is not None else nullcontext((answering, None)) as (

@@ -18,7 +18,8 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.generation import checked_prompts, continued
 from ia2.labels import LabelScoring, LabelTokens, score_labels
 from ia2.models.attention import record_attention
-from ia2.models.batch import TokenSequence, by_length, forward, lay_out, response_logits
+from ia2.models.batch import TokenSequence, by_length, lay_out
+from ia2.models.forward import forward, response_logits
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.tasks.task import Example, Task

@@ -5,7 +5,8 @@ from torch import nn
 
 from ia2.errors import InputError
 from ia2.models.attention import attention_blocks, projection_names, record_attention
-from ia2.models.batch import TokenSequence, forward, lay_out
+from ia2.models.batch import TokenSequence, lay_out
+from ia2.models.forward import forward
 
 SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
 # where a layer's output is its input plus attention plus MLP, with no norm behind either

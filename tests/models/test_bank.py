@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from ia2.adapters.adapter import fresh_adapter
 from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning, form_of
 from ia2.models.bank import Adam, Bank
-from ia2.models.batch import TokenSequence, lay_out, response_logits
+from ia2.models.batch import TokenSequence, lay_out
+from ia2.models.forward import response_logits
 
 KINDS = {
     "lora": LoRA(rank=4, alpha=6),

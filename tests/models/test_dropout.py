@@ -8,8 +8,9 @@ from torch.testing import assert_close
 from ia2.adapters.adapter import fresh_adapter
 from ia2.adapters.kinds import LoRA, form_of
 from ia2.models.bank import Bank
-from ia2.models.batch import TokenSequence, lay_out, response_logits
+from ia2.models.batch import TokenSequence, lay_out
 from ia2.models.dropout import Dropout
+from ia2.models.forward import response_logits
 
 SEQUENCES = [TokenSequence(tuple(range(3 + index, 9 + 2 * index)), (5, 6)) for index in range(4)]
 
@@ -51,6 +52,12 @@ def test_a_sequences_mask_is_the_same_wherever_it_stands_and_there_is_none_where
         assert torch.equal(alone[index], packed[index])
     assert bool((alone[2] == 1).all())
     assert not torch.equal(alone[0], masks([[0], [1], [2], [3]], [10, 12, None, 14])[0])
+
+
+def test_tokens_that_stand_once_for_several_sequences_are_refused():
+    batch = lay_out([TokenSequence((7, 8, 1), (4,)), TokenSequence((7, 8, 2), (6,))], rows=[[0, 1]])
+    with pytest.raises(ValueError, match="share=False"):
+        Dropout.of(batch, 0.1, [1, 2])
 
 
 class Given(nn.Module):

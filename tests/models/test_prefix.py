@@ -1,11 +1,10 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ia2.models.attention import record_attention
-from ia2.models.batch import TokenSequence, lay_out, response_logits
-from ia2.models.prefix import NO_PREFILL, prefill, shared_tokens
+from ia2.models.batch import TokenSequence, lay_out
+from ia2.models.forward import response_logits
+from ia2.models.prefix import NO_PREFILL, prefill
 
 SHARED = tuple(range(30, 54))
 SEQUENCES = [TokenSequence((*SHARED, *own), (1, 2)) for own in ((5,), (6, 7, 8), (9, 10, 11, 12, 13))]
@@ -39,12 +38,3 @@ def test_a_prefill_is_never_changed_by_its_use(tiny_llama):
 def test_no_tokens_need_no_cache(tiny_llama):
     assert prefill(tiny_llama, ()) is NO_PREFILL
     assert NO_PREFILL.cache(3) is None
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=5))
-def test_what_is_shared_begins_every_prompt_and_leaves_each_a_token(prompts):
-    shared = shared_tokens([TokenSequence(tuple(prompt), (0,)) for prompt in prompts])
-    assert all(tuple(prompt[: len(shared)]) == shared and len(prompt) > len(shared) for prompt in prompts)
-    # and it is the longest such run
-    longer = [tuple(prompt[: len(shared) + 1]) for prompt in prompts]
-    assert len(set(longer)) > 1 or any(len(prompt) == len(shared) + 1 for prompt in prompts)

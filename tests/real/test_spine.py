@@ -16,7 +16,8 @@ from ia2.evaluation import evaluate
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import IA2
 from ia2.models import load, packaged
-from ia2.models.batch import TokenSequence, lay_out, response_logits
+from ia2.models.batch import TokenSequence, lay_out
+from ia2.models.forward import response_logits
 from ia2.models.load import load_model
 from ia2.tasks.load import load_task
 from ia2.teacher import collect_targets

@@ -123,6 +123,10 @@ class Bank:
             for handle in handles:
                 handle.remove()
 
+    def leaves_out(self, noise: Sequence[int | None]) -> bool:
+        """Whether inputs of some sequences are left out; `noise` as in `reading`."""
+        return self.form.left_out > 0 and any(number is not None for number in noise)
+
     @contextmanager
     def reading(
         self, batch: Batch, adapter_of_row: Int[Tensor, " rows"], noise: Sequence[int | None] = ()
@@ -136,8 +140,7 @@ class Bank:
                 that aren't learnt from.
         """
         cache = self.prefix(adapter_of_row)
-        noisy = self.form.left_out and any(number is not None for number in noise)
-        dropout = Dropout.of(batch, self.form.left_out, noise) if noisy else None
+        dropout = Dropout.of(batch, self.form.left_out, noise) if self.leaves_out(noise) else None
         with self.attached(adapter_of_row, dropout=dropout):
             yield batch.behind(self.virtual_tokens), cache
 

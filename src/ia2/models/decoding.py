@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from ia2.models.attention import record_attention
 from ia2.models.bank import Bank
-from ia2.models.batch import Batch, Keys, Positions, TokenSequence, by_length, lay_out, response_logits, shared_keys
+from ia2.models.batch import Batch, Positions, TokenSequence, by_length, lay_out
+from ia2.models.forward import Keys, response_logits, shared_keys
 from ia2.models.growing import growing
 from ia2.models.prefix import NO_PREFILL, Prefill
 

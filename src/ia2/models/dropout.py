@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ia2.models.batch import Batch
+from ia2.models.batch import SHARED, Batch
 
 STEPS = 2**24
 """In how many steps a probability is cut."""
@@ -32,7 +32,12 @@ class Dropout:
             batch: what is read.
             rate: the share that is left out.
             noise: a number for each sequence, from which its masks follow; None where nothing is left out.
+
+        Raises:
+            ValueError: tokens stand in a row once for several sequences, whose masks would differ.
         """
+        if (batch.owner == SHARED).any():
+            raise ValueError("with dropout no tokens can be shared; lay the batch out with share=False")
         numbers = torch.tensor([_signed(number or 0) for number in noise], dtype=torch.int32)
         chosen = torch.tensor([number is not None for number in noise])
         owner = batch.owner.clamp_min(0)

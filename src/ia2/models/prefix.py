@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from ia2.models.batch import TokenSequence, forward, lay_out
+from ia2.models.batch import TokenSequence, lay_out
+from ia2.models.forward import forward
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,3 @@ def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
     forward(network, whole, cache)
     states = tuple((layer.keys, layer.values) for layer in cache.layers)
     return Prefill(tuple(tokens), states)
-
-
-def shared_tokens(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
-    """The longest run of tokens that every prompt begins with, leaving each at least one token of its own."""
-    # of tokens, not of paths
-    shared = commonprefix([sequence.prompt[:-1] for sequence in sequences])  # noqa: RUF071
-    return tuple(shared)

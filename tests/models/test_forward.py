@@ -1,0 +1,120 @@
+import pytest
+import torch
+from conftest import tiny_network
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ia2.models.batch import PADDING, SHARED, TokenSequence, lay_out
+from ia2.models.forward import forward, head_at, response_logits, visible
+
+TOKENS = st.lists(st.integers(1, 99), min_size=1, max_size=12).map(tuple)
+# built inside the tests: the run-time type checker draws random numbers, which hypothesis forbids inside a strategy
+PAIRS = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=5)
+
+
+def built(pairs):
+    return [TokenSequence(prompt, response) for prompt, response in pairs]
+
+
+def alone(network, sequence):
+    """The logits that predict each response token, from a plain forward pass of this sequence and nothing else."""
+    ids = torch.tensor([sequence.prompt + sequence.response])
+    logits = network(ids, attention_mask=torch.ones_like(ids)).logits[0]
+    return logits[len(sequence.prompt) - 1 : -1]
+
+
+def random_sequences(count, generator, shared=()):
+    def tokens(most):
+        return tuple(
+            torch.randint(1, 99, (int(torch.randint(1, most, (), generator=generator)),), generator=generator).tolist()
+        )
+
+    return [TokenSequence((*shared, *tokens(14)), tokens(5)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("shared", [(), tuple(range(30, 54))], ids=["nothing shared", "24 tokens shared"])
+@pytest.mark.parametrize("layout", ["packed", "right", "left"])
+def test_every_layout_gives_the_logits_of_each_sequence_alone(network, layout, shared):
+    sequences = random_sequences(6, torch.Generator().manual_seed(0), shared)
+    # 24 tokens reach beyond the 16-token window of those architectures that have one
+    batch = lay_out(sequences, layout=layout)
+    assert bool((batch.owner == SHARED).any()) == (layout == "packed" and bool(shared))
+    with torch.no_grad():
+        expected = torch.cat([alone(network, sequence) for sequence in sequences])
+        assert torch.allclose(response_logits(network, batch), expected, atol=1e-4)
+
+
+def test_a_sliding_window_hides_what_is_farther_away():
+    # in a prompt longer than Mistral's 16-token window, a change of the first token is not seen 3 layers x 16 later
+    network = tiny_network("mistral")
+    first, second = (TokenSequence((token, *range(20, 90)), (1,)) for token in (5, 6))
+    with torch.no_grad():
+        one, other = (response_logits(network, lay_out([sequence])) for sequence in (first, second))
+    assert torch.equal(one, other)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(PAIRS)
+def test_padding_never_reaches_logits_or_gradients(tiny_llama, pairs):
+    sequences = built(pairs)
+    # whatever token padding is, a padded batch gives the values and gradients of the packed one, which has none
+    gradients = []
+    for layout, filler in (("packed", 0), ("right", 7), ("left", 11)):
+        batch = lay_out(sequences, layout=layout)
+        batch.input_ids[batch.owner == PADDING] = filler
+        weight = tiny_llama.model.layers[0].self_attn.v_proj.weight.detach().clone().requires_grad_(True)
+        logits = torch.func.functional_call(
+            _Logits(tiny_llama, batch), {"network.model.layers.0.self_attn.v_proj.weight": weight}, ()
+        )
+        (gradient,) = torch.autograd.grad(logits.logsumexp(-1).sum(), weight)
+        gradients.append(gradient)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-4)
+    assert torch.allclose(gradients[0], gradients[2], atol=1e-4)
+
+
+class _Logits(torch.nn.Module):
+    def __init__(self, network, batch):
+        super().__init__()
+        self.network, self.batch = network, batch
+
+    def forward(self):
+        return response_logits(self.network, self.batch)
+
+
+def test_padding_of_nan_is_never_seen_by_a_packed_batch(tiny_llama):
+    sequences = random_sequences(4, torch.Generator().manual_seed(3))
+    embedding = tiny_llama.get_input_embeddings().weight
+    kept = embedding[0].clone()
+    with torch.no_grad():
+        expected = response_logits(tiny_llama, lay_out(sequences))
+        embedding[0] = float("nan")  # the token that padded layouts are filled with
+        try:
+            assert torch.equal(response_logits(tiny_llama, lay_out(sequences)), expected)
+        finally:
+            embedding[0] = kept
+
+
+def test_visible_worked_by_hand():
+    # two sequences of two tokens in one row
+    owner, position = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 0, 1]])
+    seen = visible((owner, position), (owner, position), None)[0, 0]
+    assert seen.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
+    assert visible((owner, position), (owner, position), 1)[0, 0].int().tolist() == torch.eye(4).int().tolist()
+
+
+def test_the_head_reads_only_response_positions_and_is_itself_again_afterwards(tiny_llama):
+    batch = lay_out(random_sequences(3, torch.Generator().manual_seed(1)))
+    with head_at(tiny_llama, batch.at):
+        assert tiny_llama(batch.input_ids).logits.shape[:2] == (1, len(batch.response))
+    assert tiny_llama(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
+
+
+def test_forward_runs_no_head(tiny_llama, monkeypatch):
+    monkeypatch.setattr(tiny_llama.lm_head, "forward", lambda *_: pytest.fail("the head was run"))
+    forward(tiny_llama, lay_out(random_sequences(2, torch.Generator().manual_seed(2))))
+
+
+def test_layers_of_an_unknown_kind_are_refused(tiny_llama, monkeypatch):
+    monkeypatch.setattr(tiny_llama.config, "layer_types", ["linear_attention"] * 3, raising=False)
+    with pytest.raises(ValueError, match="linear_attention"):
+        response_logits(tiny_llama, lay_out([TokenSequence((1, 2), (3,))]))
