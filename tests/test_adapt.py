@@ -9,9 +9,11 @@ from peft import PeftModel
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters.adapter import Adapter
 from ia2.course import Training
+from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.fewshot import FewShotSet
 from ia2.methods import IA2, IA2_THEN_SFT, SFT
+from ia2.progress import Silent
 
 SETTINGS = Settings(learning_rates=(1e-3, 1e-2), training=Training(epochs=3))
 
@@ -90,3 +92,17 @@ def test_the_network_is_left_as_it_was(tiny_model, few, tmp_path):
     after = tiny_model.network.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_rate_at_which_training_diverges_is_left_out_and_said(tiny_model, few, tmp_path):
+    progress = Silent()
+    said = []
+    progress.say = said.append
+    settings = replace(SETTINGS, learning_rates=(1e-3, 1e30))
+    record = Adaptation(tiny_model, few, settings, tmp_path, progress=progress).measure_methods({SFT: "adapter"})[0]
+    assert "sft diverged at the learning rate 1e+30, which is left out." in said
+    assert record["lr"] == 1e-3
+    assert [(one["lr"], one["dev_loss"] is None) for one in record["options"]["tried"]] == [(1e-3, False), (1e30, True)]
+    settings = replace(SETTINGS, learning_rates=(1e29, 1e30))
+    with pytest.raises(InputError, match=r"--lr 1e\+29, 1e\+30: sft diverged, and there is no other rate"):
+        Adaptation(tiny_model, few, settings, tmp_path).measure_methods({SFT: "adapter"})

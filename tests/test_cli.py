@@ -11,6 +11,7 @@ from conftest import byte_level_tokenizer, tiny_network
 from peft import PeftModel
 
 from ia2 import cli, commands
+from ia2.experiments import run as run_module
 from ia2.methods import METHODS
 
 THINGS = ["film", "room", "train", "soup", "book", "song", "walk", "shop", "play", "game"]
@@ -590,3 +591,26 @@ def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
     status, _, err = run(capsys, "report", tmp_path / "study", "--format", "pdf")
     assert status == 2
     assert "pdf" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("tasks: [{train: sst2}]\nn: [4]", "nowhere"),
+        ("tasks: [{train: reviews}]\nn: [5000]", "5000 training rows"),
+        ("tasks: [{train: reviews}]\nn: [4]\ncolour: red", "mine.yaml, line 6: .*colour"),
+    ],
+    ids=["no files", "too few rows", "unknown key"],
+)
+def test_a_study_that_cannot_be_computed_ends_in_one_sentence_before_a_model_is_loaded(
+    capsys, tmp_path, monkeypatch, content, said
+):
+    monkeypatch.setattr(run_module, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    (tmp_path / "mine.yaml").write_text(f"name: mine\nmodels: [smollm2-135m]\nmethods: [sft]\n{content}\n")
+    (tmp_path / "nowhere").mkdir()
+    given = ("--data-dir", tmp_path / "nowhere", "--out", tmp_path / "out")
+    status, _, err = run(capsys, "run", tmp_path / "mine.yaml", *given)
+    assert status == 2
+    assert re.search(said, err), err
+    assert len(err.strip().splitlines()) <= 2
+    assert not (tmp_path / "out").exists()

@@ -257,8 +257,23 @@ def test_learning_rates_that_take_no_step_are_refused(tiny_model, few, rate):
 
 
 def test_training_that_diverges_is_said(tiny_model, few):
-    with pytest.raises(FloatingPointError, match="diverged"):
+    with pytest.raises(FloatingPointError, match=r"sft diverged at learning rate 1e\+30"):
         train(tiny_model, few, SFT, learning_rate=1e30)
+
+
+def test_one_that_diverges_is_left_as_it_was_and_the_others_go_on(tiny_model, few, targets):
+    plans = [Plan(few, method, rate, targets) for method in (IA2_THEN_SFT, SFT) for rate in (1e30, 1e-3)]
+    broken, sound, *_ = trained = train_all(tiny_model, plans, training=Training(epochs=2))
+    assert [one.diverged for one in trained] == [True, False, True, False]
+    assert broken.dev_loss == math.inf
+    assert [stage.stopped_by for stage in broken.stages] == ["diverged"]  # and nothing is trained after it
+    fresh = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), few.seed)
+    assert all(torch.equal(tensor, fresh.weights[name]) for name, tensor in broken.adapter.weights.items())
+    equal(
+        sound,
+        train(tiny_model, few, IA2_THEN_SFT, learning_rate=1e-3, targets=targets, training=Training(epochs=2)),
+        1e-6,
+    )
 
 
 def distance(one, other):

@@ -11,6 +11,7 @@ from ia2.adapters.adapter import Adapter
 from ia2.adapters.kinds import AdapterKind, LoRA
 from ia2.analysis.similarity import ROWS, asim, response_attention
 from ia2.course import Training
+from ia2.errors import InputError
 from ia2.evaluation import Evaluation, evaluate, evaluate_all
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.labels import LabelScoring
@@ -112,6 +113,9 @@ class Adaptation:
 
         Args:
             methods: each with the folder, under this adaptation's, that its adapter is saved to.
+
+        Raises:
+            InputError: a method diverged at every learning rate.
         """
         plans = {method: self._plans(method) for method in methods}
         every = [plan for own in plans.values() for plan in own]
@@ -128,7 +132,7 @@ class Adaptation:
             method: [Tried(plan, one, self._score(plan, one)) for plan in own for one in [next(found)]]
             for method, own in plans.items()
         }
-        best = {method: min(own, key=lambda one: one.score) for method, own in tried.items()}
+        best = {method: self._best(method, own) for method, own in tried.items()}
         for method, folder in methods.items():
             best[method].trained.save(self.folder / folder)
         evaluations: list[Evaluation | None] = [None] * len(methods)
@@ -177,9 +181,19 @@ class Adaptation:
             for rate in (rates if method.has_learning_rate else rates[:1])
         ]
 
+    def _best(self, method: Method, tried: "Sequence[Tried]") -> "Tried":
+        """The one with the lowest score; those that diverged are left out, which is said."""
+        sound = [one for one in tried if not one.trained.diverged]
+        gone = ", ".join(f"{rate:g}" for rate in sorted({one.plan.learning_rate for one in tried if one not in sound}))
+        if not sound:
+            raise InputError(f"--lr {gone}: {method.name} diverged, and there is no other rate. Name a smaller one.")
+        if gone:
+            self.progress.say(f"{method.name} diverged at the learning rate {gone}, which is left out.")
+        return min(sound, key=lambda one: one.score)
+
     def _score(self, plan: Plan, trained: Trained) -> float:
         """The dev loss that the best is chosen by: the last stage's, or, as that changes with β, the token loss."""
-        if plan.method.beta is None:
+        if plan.method.beta is None or trained.diverged:
             return trained.dev_loss
         rows = StageRows.of(FINE_TUNE, self.set, None, self.model).dev
         return dev_loss(self.model, FINE_TUNE, rows, trained.adapter)
@@ -259,8 +273,9 @@ class Tried:
     score: float
 
     def as_record(self) -> dict[str, Any]:
-        """What a record says of it."""
-        return {"lr": self.trained.learning_rate, "beta": self.plan.method.beta, "dev_loss": self.score}
+        """What a record says of it; no dev loss where training diverged."""
+        loss = None if self.trained.diverged else self.score
+        return {"lr": self.trained.learning_rate, "beta": self.plan.method.beta, "dev_loss": loss}
 
 
 @contextmanager

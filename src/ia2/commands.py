@@ -27,7 +27,7 @@ from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.experiments.cluster import run_on_cluster
 from ia2.experiments.config import load_experiment
-from ia2.experiments.plan import described
+from ia2.experiments.plan import check_sets, described
 from ia2.experiments.run import run
 from ia2.experiments.store import FAILURES, Store
 from ia2.experiments.tokens import described_tokens
@@ -198,6 +198,8 @@ def run_study(options: Run) -> int:
         print(described_tokens(experiment, options.data_dir, options.limit))
         return 0
     assert options.out is not None, "Run has checked that there is a folder"
+    if options.cluster is None:
+        check_sets(experiment, options.data_dir)
     store = Store(options.out)
     settings: dict[str, Any] = {"data_dir": options.data_dir, "limit": options.limit, "progress": progress}
     settings["tracking"] = Tracking.of(options.track, experiment.name, options.out)

@@ -41,8 +41,8 @@ class StageHistory:
     steps: int
     """Optimiser steps taken."""
     best_step: int
-    """The step after which the dev loss was lowest."""
-    stopped_by: Literal["patience", "epochs", "solved"]
+    """The step after which the dev loss was lowest; 0 where none was a finite number."""
+    stopped_by: Literal["patience", "epochs", "solved", "diverged"]
     train_losses: tuple[float, ...]
     """The loss of each step's batch, before the step."""
     dev_losses: tuple[tuple[int, float], ...]
@@ -52,8 +52,8 @@ class StageHistory:
 
     @property
     def best_dev_loss(self) -> float:
-        """The lowest dev loss."""
-        return dict(self.dev_losses)[self.best_step]
+        """The lowest dev loss; infinite where training diverged."""
+        return math.inf if self.stopped_by == "diverged" else dict(self.dev_losses)[self.best_step]
 
 
 @dataclass
@@ -127,19 +127,13 @@ class Course:
         return self.stale >= self.training.patience or self.step >= self.most_steps
 
     def history(self, objective: str) -> StageHistory:
-        """The course as it went.
-
-        Raises:
-            FloatingPointError: no dev loss was a finite number: training diverged.
-        """
-        if self.best_step is None:
-            raise FloatingPointError(f"{objective}: no dev loss was a finite number; training diverged")
-        stopped_by: Literal["patience", "epochs"] = "patience" if self.stale >= self.training.patience else "epochs"
+        """The course as it went. Where no dev loss was a finite number, training diverged."""
+        ran_out: Literal["patience", "epochs"] = "patience" if self.stale >= self.training.patience else "epochs"
         return StageHistory(
             objective,
             self.step,
-            self.best_step,
-            stopped_by,
+            self.best_step or 0,
+            "diverged" if self.best_step is None else ran_out,
             tuple(self.train_losses),
             tuple(self.dev_losses),
             self.seconds,

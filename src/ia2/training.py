@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
@@ -38,8 +37,13 @@ class Trained:
 
     @property
     def dev_loss(self) -> float:
-        """The last stage's lowest dev loss, by which learning rates are compared."""
+        """The last stage's lowest dev loss, by which learning rates are compared; infinite where training diverged."""
         return self.stages[-1].best_dev_loss
+
+    @property
+    def diverged(self) -> bool:
+        """Whether no dev loss of a stage was a finite number; the adapter is as it was before that stage."""
+        return any(stage.stopped_by == "diverged" for stage in self.stages)
 
     def save(self, folder: Path | str) -> None:
         """Write the adapter in PEFT's format."""
@@ -103,9 +107,16 @@ def train(
     done: StagesDone | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
-    """Train one adapter: a bank of one. See `train_all`."""
+    """Train one adapter: a bank of one. See `train_all`.
+
+    Raises:
+        FloatingPointError: no dev loss of a stage was a finite number: training diverged.
+    """
     plan = Plan(few_shot_set, method, learning_rate, targets)
-    return train_all(model, [plan], adapter=adapter, training=training, done=done, progress=progress)[0]
+    trained = train_all(model, [plan], adapter=adapter, training=training, done=done, progress=progress)[0]
+    if trained.diverged:
+        raise FloatingPointError(f"{method.name} diverged at learning rate {learning_rate:g}: no dev loss was finite")
+    return trained
 
 
 def train_all(
@@ -131,12 +142,7 @@ def train_all(
         progress: told which steps are done.
 
     Returns:
-        An adapter for each plan, in their order.
-
-    Raises:
-        InputError: a learning rate is no positive number.
-        ValueError: a method needs targets, and a plan has none.
-        FloatingPointError: no dev loss of an adapter was a finite number: training diverged.
+        An adapter for each plan, in their order. One that diverged says so, and no later stage of it was trained.
     """
     done = {} if done is None else done
     configuration = adapter.configuration(model.network)
@@ -155,6 +161,9 @@ def train_all(
                 continue
             few, stage = plan.few_shot_set, plan.method.stages[count - 1]
             before = done.get(plan.until(count - 1))
+            if before is not None and before.diverged:
+                done[key] = replace(before, learning_rate=key[2])
+                continue
             start = before or fresh(few.seed)
             rows = StageRows.of(stage, few, plan.targets, model)
             if stage.solved:
@@ -302,7 +311,8 @@ def _parts(jobs: Sequence[_Job]) -> tuple[list[Part], list[Part]]:
 
 def _kept(job: _Job, bank: Bank, place: int, training: Training) -> Trained:
     history = job.course.history(job.rows.stage.objective.name)
-    last = training.keep == "last" or job.best is None
-    weights = bank.weights(place) if last else bank.named(torch.as_tensor(job.best))
+    if job.best is None:  # diverged
+        return Trained(job.start.adapter, job.start.learning_rate, (*job.start.stages, history))
+    weights = bank.weights(place) if training.keep == "last" else bank.named(job.best)
     adapter = Adapter(job.start.adapter.configuration, weights)
     return Trained(adapter, job.start.learning_rate, (*job.start.stages, history))

@@ -2,7 +2,7 @@ import pytest
 
 from ia2.errors import InputError
 from ia2.experiments.config import Experiment
-from ia2.experiments.plan import counts, described, planned, stages_of, units
+from ia2.experiments.plan import check_sets, counts, described, planned, stages_of, units
 
 
 def study(**changes):
@@ -17,6 +17,16 @@ def study(**changes):
             **changes,
         }
     )
+
+
+def test_sets_that_cannot_be_drawn_are_refused_by_what_is_missing(tmp_path):
+    check_sets(study(tasks=[{"train": "reviews"}]))
+    with pytest.raises(InputError, match="sst2"):
+        check_sets(study(), tmp_path)
+    with pytest.raises(InputError, match="finsen|financial_phrasebank"):
+        check_sets(study(tasks=[{"train": "reviews", "evaluate": ["reviews", "finsen"]}]), tmp_path)
+    with pytest.raises(InputError, match="5000 training rows"):
+        check_sets(study(tasks=[{"train": "reviews"}], n=[5000]))
 
 
 def adapters(experiment, betas):

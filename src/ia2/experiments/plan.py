@@ -4,11 +4,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from ia2.adapters.kinds import AdapterKind
 from ia2.errors import InputError
 from ia2.experiments.config import Experiment, Source
+from ia2.fewshot import FewShotSet
 from ia2.methods import OTHER_BETAS, LabelSource, Method, Stage
+from ia2.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,27 @@ def units(experiment: Experiment) -> list[Unit]:
                 f"models: {other} and {unit.model} would share the folder {unit.id}. Put them into two studies."
             )
     return found
+
+
+def check_sets(experiment: Experiment, data_dir: Path | None = None) -> None:
+    """Draw every unit's set, so that what is missing is known before a model is loaded.
+
+    Args:
+        experiment: the study.
+        data_dir: a folder of benchmark files instead of the hub.
+
+    Raises:
+        InputError: a task can't be loaded, or has too few rows.
+    """
+
+    @cache
+    def task_of(name: str) -> Task:
+        return experiment.task(name, data_dir)
+
+    for train, n, seed in dict.fromkeys((unit.train, unit.n, unit.seed) for unit in units(experiment)):
+        FewShotSet.draw(task_of(train), n, seed)
+    for name in dict.fromkeys(name for unit in units(experiment) for name in unit.evaluate):
+        task_of(name)
 
 
 def source_of(experiment: Experiment, unit: Unit) -> Source:

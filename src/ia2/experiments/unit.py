@@ -46,6 +46,7 @@ def compute(
 
     Raises:
         InputError: a task can't be loaded or has too few rows, or the model can't read a prompt.
+        FloatingPointError: the training of an adapter diverged.
     """
     _Computation(experiment, unit, model, folder, data_dir, limit, cache_dir, progress).run()
 
@@ -107,6 +108,8 @@ class _Computation:
                 training=self.experiment.training.training,
                 progress=self.progress,
             )
+            if diverged := [one.id for one, made in zip(own, trained, strict=True) if made.diverged]:
+                raise FloatingPointError(f"no dev loss was a finite number: {', '.join(diverged)} diverged")
             self.measure_adapters(own, trained, seconds)
 
     def measure_baseline(self, name: str) -> None:
