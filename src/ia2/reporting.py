@@ -12,12 +12,15 @@ from ia2.experiments.config import Experiment
 from ia2.experiments.plan import units
 from ia2.experiments.store import Store, load_experiment_of, load_records
 from ia2.reports.aggregate import Cell, cells
-from ia2.reports.compared import differences
+from ia2.reports.compared import comparison
+from ia2.reports.costs import costs
 from ia2.reports.figures import save_figure, svg_of
 from ia2.reports.folder_figures import absent_files, folder_figures
+from ia2.reports.formats import STARTS, Format, rendered
+from ia2.reports.listing import Listing
 from ia2.reports.page import START, page
 from ia2.reports.paper import load_paper
-from ia2.reports.study import STARTS, Format, StudyTable, explained, rendered, study_tables
+from ia2.reports.study import StudyTable, explained, study_tables
 from ia2.reports.study_figures import Drawn, study_figures
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
@@ -32,8 +35,10 @@ class StudyReport:
     experiment: Experiment
     cells: tuple[Cell, ...]
     tables: tuple[StudyTable, ...]
+    listings: tuple[Listing, ...]
+    """How far IA2→SFT and SFT are apart, and what each method took."""
     notes: tuple[str, ...]
-    """How the tables are to be read, what was found to differ, and what is missing."""
+    """How the tables are to be read, and what is missing."""
 
     @classmethod
     def of(cls, folder: Path, *, with_paper: bool) -> "StudyReport":
@@ -56,9 +61,9 @@ class StudyReport:
         if done < len(every):
             notes.append(f"{done} of the study's {len(every)} units are computed, {len(store.failures())} failed.")
         notes += explained(found, experiment.select, tables, paper)
-        notes += differences(found)
         notes += absent_files(found, folder)
-        return cls(folder, experiment, tuple(found), tuple(tables), tuple(notes))
+        listings = (*comparison(found, paper), *costs(found))
+        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(notes))
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
@@ -71,13 +76,14 @@ class StudyReport:
 
     def text(self, kind: Format) -> str:
         """The tables as Markdown, LaTeX or CSV."""
-        return rendered(self.experiment.name, self.tables, kind, self.notes)
+        return rendered(self.experiment.name, self.tables, kind, self.notes, self.listings)
 
     def page(self, out: Path) -> str:
         """The page, for a folder that it is to stand in."""
         return page(
             self.experiment.name,
             self.tables,
+            listings=self.listings,
             notes=self.notes,
             settings=self.experiment.model_dump(mode="json"),
             failures=Store(self.folder).failures(),

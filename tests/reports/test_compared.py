@@ -3,42 +3,66 @@ from scipy import stats
 from study_records import record
 
 from ia2.reports.aggregate import cells
-from ia2.reports.compared import differences
+from ia2.reports.compared import comparison
+from ia2.reports.paper import load_paper
 
 OURS, THEIRS = (0.7, 0.8, 0.65, 0.9), (0.6, 0.75, 0.65, 0.7)
+OUR_ECE, THEIR_ECE = (0.1, 0.2, 0.1, 0.3), (0.3, 0.1, 0.2, 0.6)
 
 
-def both(n=4, ece=(0.1, 0.3), **more):
+def both(n=4, texts=False, **more):
     return [
-        record(method, value, seed=seed, n=n, ece=error, **more)
-        for method, values, error in (("ia2-sft", OURS, ece[0]), ("sft", THEIRS, ece[1]))
+        record(method, value, seed=seed, n=n, ece=None if texts else errors[seed], **more)
+        for method, values, errors in (("ia2-sft", OURS, OUR_ECE), ("sft", THEIRS, THEIR_ECE))
         for seed, value in enumerate(values)
     ]
 
 
+def rows(records, paper=None):
+    (listing,) = comparison(cells(records), paper)
+    headings = [column.heading for column in listing.columns]
+    return [dict(zip(headings, row, strict=True)) for row in listing.rows]
+
+
 def test_pairs_are_of_the_same_set_and_task_and_the_test_is_scipys():
-    (said,) = differences(cells([*both(), record("icl", 0.9)]))
-    test = stats.ttest_rel(OURS, THEIRS)
-    low, high = (100 * bound for bound in test.confidence_interval())
-    assert said == (
-        "IA2→SFT less SFT at N = 4, 4 pairs of set and task: accuracy +8.8 points "
-        f"(95 % interval {low:+.1f} to {high:+.1f}, p = {test.pvalue:.2g}), ECE -0.200 (no interval: all differ alike)."
-    )
+    accuracy, ece = rows([*both(), record("icl", 0.9)])
+    test = stats.ttest_rel([100 * value for value in OURS], [100 * value for value in THEIRS])
+    assert (accuracy["N"], accuracy["pairs"], accuracy["measure"]) == (4, 4, "accuracy, points")
+    assert accuracy["difference"] == pytest.approx(8.75)
+    assert (accuracy["t"], accuracy["p"]) == pytest.approx((test.statistic, test.pvalue))
+    assert (accuracy["95 % from"], accuracy["to"]) == pytest.approx(tuple(test.confidence_interval()))
+    # less is better, so that the sign of t is the other one, as in Table 8
+    test = stats.ttest_rel(THEIR_ECE, OUR_ECE)
+    assert ece["difference"] == pytest.approx(-0.125)
+    assert (ece["t"], ece["p"]) == pytest.approx((test.statistic, test.pvalue))
 
 
-def test_each_n_and_kind_of_response_has_its_sentence():
-    records = [*both(8), *both(4), *both(4, eval="finsen"), *both(4, ece=(None, None), train="gsm8k", eval="gsm8k")]
-    said = differences(cells(records))
-    assert [sentence.partition(":")[0] for sentence in said] == [
-        "IA2→SFT less SFT at N = 4, 8 pairs of set and task",
-        "IA2→SFT less SFT at N = 8, 4 pairs of set and task",
-        "IA2→SFT less SFT at N = 4, 4 pairs of set and task",
+def test_each_n_and_kind_of_response_has_its_rows():
+    texts = both(4, texts=True, train="gsm8k", eval="gsm8k")
+    found = rows([*both(8), *both(4), *both(4, eval="finsen"), *texts])
+    assert [(row["responses"], row["N"], row["pairs"], row["measure"]) for row in found] == [
+        ("single-token", 4, 8, "accuracy, points"),
+        ("single-token", 4, 8, "ECE"),
+        ("single-token", 8, 4, "accuracy, points"),
+        ("single-token", 8, 4, "ECE"),
+        ("multi-token", 4, 4, "accuracy, points"),
     ]
-    assert ["ECE" in sentence for sentence in said] == [True, True, False]
+    assert "responses" not in rows(both())[0]
+
+
+def test_the_papers_tests_stand_beside_ours():
+    # Table 8: t = 6.1933 and p = 1.348e-08 for accuracy at N = 4, 4.4248 and 2.484e-05 for ECE
+    accuracy, ece = rows(both(), load_paper())
+    assert (accuracy["paper's t"], accuracy["paper's p"]) == (6.1933, 1.348e-08)
+    assert (ece["paper's t"], ece["paper's p"]) == (4.4248, 2.484e-05)
+    assert "paper's t" not in rows(both())[0]
+    assert "paper's t" not in rows(both(n=5), load_paper())[0]
 
 
 @pytest.mark.parametrize("lacking", ["sft", "ia2-sft"])
 def test_what_was_not_trained_by_both_is_not_compared(lacking):
-    assert differences(cells([one for one in both() if one["method"] != lacking])) == []
-    (said,) = differences(cells([one for one in both() if one["method"] != lacking or one["seed"] == 2]))
-    assert "1 pair of set and task: accuracy +0.0 points (no interval: one pair)" in said
+    assert comparison(cells([one for one in both() if one["method"] != lacking])) == []
+    accuracy, _ = rows([one for one in both() if one["method"] != lacking or one["seed"] == 2])
+    assert accuracy["pairs"] == 1
+    assert accuracy["difference"] == pytest.approx(0)
+    assert (accuracy["t"], accuracy["p"], accuracy["to"]) == (None, None, None)

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from study_records import record
 
 from ia2.reports.aggregate import cells
+from ia2.reports.listing import Column, Listing
 from ia2.reports.page import page
 from ia2.reports.study import study_tables
 
@@ -101,3 +102,12 @@ def test_headings_are_buttons_and_the_scrolling_box_is_named():
     (box,) = [one for one in tree.all("div") if one.get("role") == "region"]
     assert box["tabindex"] == "0"
     assert box["aria-label"] == "small, lora, fine-tuned on ground-truth labels"
+
+
+def test_a_listing_sorts_by_its_values_and_shows_its_texts():
+    listing = Listing("A <title>", "How.", (Column("name"), Column("p", ".2g")), (("a & b", 0.000123456), ("c", None)))
+    text = made([], listings=[listing])
+    assert "<h3>A &lt;title&gt;</h3>\n<p>How.</p>" in text
+    assert '<td data-value="a &amp; b">a &amp; b</td><td class="number" data-value="0.000123456">0.00012</td>' in text
+    assert '<td class="number" data-value="">–</td>' in text
+    Tree(text)

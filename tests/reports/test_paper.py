@@ -5,7 +5,7 @@ import pytest
 
 import ia2.reports
 from ia2.reports.aggregate import Setting
-from ia2.reports.paper import Key, Printed, load_paper, read_paper
+from ia2.reports.paper import Key, PairedTTest, Paper, Printed, load_paper, read_means
 
 NOTHING = Printed(None, None)
 ROW = {
@@ -52,8 +52,16 @@ def test_every_printed_row_is_found_again():
     assert blank == 5
 
 
+def test_tests_of_table_8():
+    paper = load_paper()
+    assert paper.test("single-token", 128, "ece") == (2.9682, 0.004323)
+    assert paper.test("multi-token", 16, "accuracy") == (1.0453, 0.3136)
+    assert paper.test("multi-token", 16, "ece") == PairedTTest(None, None)
+    assert len(paper.tests) == 18
+
+
 def test_what_means_nothing_for_a_method_is_not_asked():
-    paper = read_paper([ROW | {"method": method} for method in ("zero-shot", "icl", "ia2", "sft")])
+    paper = Paper(read_means([ROW | {"method": method} for method in ("zero-shot", "icl", "ia2", "sft")]))
     same, other = setting(model="M", source="sst2", eval="sst2"), Printed(6.9, 0.12)
 
     def of(method, **changes):
@@ -71,7 +79,7 @@ def test_what_means_nothing_for_a_method_is_not_asked():
 
 
 def test_rank_16_is_found_with_either_alpha_and_apart_from_rank_8():
-    paper = read_paper([ROW | {"adapter_config": "r16-qko"}])
+    paper = Paper(read_means([ROW | {"adapter_config": "r16-qko"}]))
     same = setting(model="M", source="sst2", eval="sst2")
     found = {key.adapter for key in paper.means}
     assert found == {"lora r16 α8", "lora r16 α16"}
@@ -79,9 +87,9 @@ def test_rank_16_is_found_with_either_alpha_and_apart_from_rank_8():
 
 
 def test_a_setting_with_two_numbers_is_refused_and_with_one_twice_is_not():
-    assert len(read_paper([ROW, ROW | {"table": "9"}]).means) == 1
+    assert len(read_means([ROW, ROW | {"table": "9"}])) == 1
     with pytest.raises(ValueError, match="the paper has both"):
-        read_paper([ROW, ROW | {"acc_mean": "07.0"}])
+        read_means([ROW, ROW | {"acc_mean": "07.0"}])
 
 
 def test_keys_know_models_by_their_last_name():

@@ -1,11 +1,9 @@
-import csv
-import io
-
 from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
+from ia2.reports.formats import rendered
 from ia2.reports.paper import Key, Paper, Printed
-from ia2.reports.study import STARTS, explained, rendered, study_tables
+from ia2.reports.study import explained, study_tables
 
 # icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
 RECORDS = [
@@ -63,30 +61,6 @@ def test_where_the_paper_has_nothing_that_is_said():
     found = cells(RECORDS)
     tables = study_tables(found, Paper({}))
     assert explained(found, "accuracy", tables, Paper({}))[-1].startswith("The paper printed none of these settings")
-
-
-def test_latex_is_safe_and_bold():
-    (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
-    text = rendered("fake", [table], "latex", ["one\nline"])
-    assert text.startswith("% ia2 report\n% fake\n% one line\n")
-    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
-    assert "N & source & eval & IA2$\\to$SFT acc & IA2$\\to$SFT ECE \\\\" in text
-    assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
-
-
-def test_csv_has_a_line_for_each_number():
-    text = rendered("fake", study_tables(cells(RECORDS), PAPER), "csv", ["not in here"])
-    assert text.startswith(STARTS["csv"] + "\n")
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert len(rows) == 2 * 3 * 2
-    row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))
-    assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "7.07107", "2", "True")
-    assert (row["lr"], row["beta"], row["paper"], row["difference"]) == ("0.001", "", "70.5", "-5.5")
-    assert row["records"].split() == [one["file"] for one in RECORDS[:2]]
-    ece = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "ia2", "ece"))
-    assert ece["mean"] == "0.204"
-    missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
-    assert (missing["mean"], missing["sets"], missing["ood"]) == ("", "0", "True")
 
 
 def test_what_was_done_as_the_scripts_do_it_is_said():

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ia2.reports.aggregate import Record
+from ia2.reports.listing import Listing
 from ia2.reports.study import SCALES, Entry, StudyTable, eval_name
 
 START = "<!doctype html>\n<!-- ia2 report -->"
@@ -74,6 +75,7 @@ def page(
     title: str,
     tables: Sequence[StudyTable],
     *,
+    listings: Sequence[Listing] = (),
     notes: Sequence[str],
     settings: Mapping[str, Any],
     failures: Mapping[str, str],
@@ -85,6 +87,7 @@ def page(
     Args:
         title: the study's name.
         tables: its tables.
+        listings: what stands below them.
         notes: how to read them, in sentences.
         settings: the study's, as its file has them.
         failures: the error of each unit that failed.
@@ -93,6 +96,7 @@ def page(
     """
     parts = [f"<h1>{_safe(title)}</h1>", _items(notes), "<h2>Results</h2>"]
     parts += [_table(table, folder) for table in tables]
+    parts += [_listing(listing) for listing in listings]
     if figures:
         parts.append("<h2>Figures</h2>")
         parts += [_figure(number, *figure) for number, figure in enumerate(figures.items())]
@@ -122,23 +126,47 @@ def _items(sentences: Sequence[str]) -> str:
 
 
 def _table(table: StudyTable, folder: str) -> str:
-    head = "".join(
-        f'<th scope="col"{_class("number" if place not in (1, 2) else "")}>'
-        f'<button type="button">{_safe(heading)}</button></th>'
-        for place, heading in enumerate(table.headings)
-    )
+    heads = [(heading, place not in (1, 2)) for place, heading in enumerate(table.headings)]
     rows = []
     for line in table.lines:
         texts = (line.setting.source, eval_name(line.setting))
         cells = [f'<td class="number" data-value="{line.setting.n}">{line.setting.n}</td>']
         cells += [f'<td data-value="{_safe(text)}">{_safe(text)}</td>' for text in texts]
         cells += [_cell(entry, folder) for entry in line.entries]
-        rows.append(f"<tr>{''.join(cells)}</tr>")
+        rows.append(cells)
+    return f"<h3>{_safe(table.title)}</h3>\n{_sortable(table.title, heads, rows)}"
+
+
+def _listing(listing: Listing) -> str:
+    heads = [(column.heading, column.numbers is not None) for column in listing.columns]
+    rows = []
+    for values, texts in zip(listing.rows, listing.texts, strict=True):
+        cells = []
+        for (_, numeric), value, text in zip(heads, values, texts, strict=True):
+            data = "" if value is None else f"{value:.6g}" if numeric else str(value)
+            cells.append(f'<td{_class("number" if numeric else "")} data-value="{_safe(data)}">{_safe(text)}</td>')
+        rows.append(cells)
+    title, caption = _safe(listing.title), _safe(listing.caption)
+    return f"<h3>{title}</h3>\n<p>{caption}</p>\n{_sortable(listing.title, heads, rows)}"
+
+
+def _sortable(name: str, heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose headings are buttons.
+
+    Args:
+        name: what it is called aloud.
+        heads: each column's heading, and whether it holds numbers.
+        rows: the cells of each row, as HTML.
+    """
+    head = "".join(
+        f'<th scope="col"{_class("number" if numeric else "")}><button type="button">{_safe(heading)}</button></th>'
+        for heading, numeric in heads
+    )
+    body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     # a box that scrolls must be reachable by keyboard, and then have a name
     return (
-        f"<h3>{_safe(table.title)}</h3>\n"
-        f'<div class="wide" role="region" tabindex="0" aria-label="{_safe(table.title)}"><table>'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
+        f'<div class="wide" role="region" tabindex="0" aria-label="{_safe(name)}"><table>'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -54,24 +54,48 @@ class Printed(NamedTuple):
     ece: float | None
 
 
+class PairedTTest(NamedTuple):
+    """A paired t-test of Table 8; None where it has none."""
+
+    t: float | None
+    """Positive where IA2→SFT is better than SFT."""
+    p: float | None
+    """Two-sided."""
+
+
 @dataclass(frozen=True)
 class Paper:
-    """The paper's means."""
+    """The paper's means, and its tests."""
 
     means: Mapping[Key, Printed]
+    tests: Mapping[tuple[str, int, str], PairedTTest] = field(default_factory=dict)
+    """By kind of response (`single-token`, `multi-token`), N and measure (`accuracy`, `ece`)."""
 
     def of(self, setting: Setting, method: str) -> Printed:
         """What the paper printed of a method in a setting."""
         return self.means.get(Key.of(setting, method), Printed(None, None))
 
+    def test(self, responses: str, n: int, measure: str) -> PairedTTest:
+        """Its test of IA2→SFT against SFT over all its models and tasks of a kind of response."""
+        return self.tests.get((responses, n, measure), PairedTTest(None, None))
+
 
 def load_paper() -> Paper:
-    """Tables 1–7 and 9–20, from the package's own copy."""
-    text = (files("ia2.reports") / "paper_results" / "results.csv").read_text(encoding="utf-8")
-    return read_paper(csv.DictReader(text.splitlines()))
+    """Tables 1–20, from the package's own copy."""
+
+    def rows(name: str) -> Iterable[Mapping[str, str]]:
+        text = (files("ia2.reports") / "paper_results" / name).read_text(encoding="utf-8")
+        return csv.DictReader(text.splitlines())
+
+    measures = {"acc": "accuracy", "ece": "ece"}
+    tests = {
+        (row["setting"], int(row["n"]), measures[row["comparison"]]): PairedTTest(float(row["t"]), float(row["p"]))
+        for row in rows("significance.csv")
+    }
+    return Paper(read_means(rows("results.csv")), tests)
 
 
-def read_paper(rows: Iterable[Mapping[str, str]]) -> Paper:
+def read_means(rows: Iterable[Mapping[str, str]]) -> dict[Key, Printed]:
     """The means of the printed rows; a setting may be printed in several tables.
 
     Args:
@@ -91,4 +115,4 @@ def read_paper(rows: Iterable[Mapping[str, str]]) -> Paper:
             key = Key.of(setting, row["method"])
             if means.setdefault(key, printed) != printed:
                 raise ValueError(f"the paper has both {means[key]} and {printed} of {key}")
-    return Paper(means)
+    return means

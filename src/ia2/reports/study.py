@@ -1,7 +1,5 @@
-"""A study's tables in the paper's shape, as Markdown, LaTeX or CSV."""
+"""A study's tables in the paper's shape."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,18 +8,7 @@ from ia2.reports.aggregate import Cell, Record, Select, Setting, deviation, mean
 from ia2.reports.paper import Paper
 from ia2.reports.tables import METHOD_NAMES
 
-Format = Literal["markdown", "latex", "csv"]
 Measure = Literal["accuracy", "ece"]
-CSV_COLUMNS = (
-    *("model", "adapter", "label_source", "n", "source", "eval", "ood", "method", "measure", "mean", "std", "sets"),
-    *("best", "lr", "beta", "paper", "difference", "records"),
-)
-STARTS: Mapping[Format, str] = {
-    "markdown": "<!-- ia2 report -->",
-    "latex": "% ia2 report",
-    "csv": ",".join(CSV_COLUMNS),
-}
-"""How what is written begins, by which it is known for a report."""
 SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
 """What a measure is multiplied by, and how many decimals are printed (the paper's)."""
 
@@ -208,94 +195,6 @@ def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
     return said + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
 
 
-def rendered(title: str, tables: Sequence[StudyTable], kind: Format, notes: Sequence[str]) -> str:
-    """All tables in one format.
-
-    Args:
-        title: the study's name.
-        tables: the tables.
-        kind: the format.
-        notes: how to read them, printed with them; CSV has no place for it.
-    """
-    if kind == "csv":
-        return _csv(tables)
-    if kind == "markdown":
-        head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
-    else:
-        said = (title, *notes, "Needs the package booktabs.")
-        head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in said)))
-    make = {"markdown": _markdown, "latex": _latex}[kind]
-    return "\n\n".join((head, *(make(table) for table in tables))) + "\n"
-
-
 def eval_name(setting: Setting) -> str:
     """The task that is measured, starred where another one was trained on."""
     return setting.eval + ("*" if setting.out_of_distribution else "")
-
-
-def _in_markdown(text: str) -> str:
-    for mark in "\\*_|`<[":
-        text = text.replace(mark, f"\\{mark}")
-    return text
-
-
-def _markdown(table: StudyTable) -> str:
-    rows = [[_in_markdown(heading) for heading in table.headings], ["---"] * 3 + ["---:"] * len(table.columns)]
-    for line in table.lines:
-        setting = (str(line.setting.n), line.setting.source, eval_name(line.setting))
-        shown = [f"**{entry.text}**" if entry.best else entry.text for entry in line.entries]
-        beside = [f" [{entry.beside}]" if entry.beside else "" for entry in line.entries]
-        rows.append([*map(_in_markdown, setting), *(a + b for a, b in zip(shown, beside, strict=True))])
-    return f"## {_in_markdown(table.title)}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", "–": "--",
-    }
-)  # fmt: skip
-
-
-def _latex(table: StudyTable) -> str:
-    lines = [
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{table.title.translate(LATEX)}}}",
-        "\\begin{tabular}{rll" + "r" * len(table.columns) + "}",
-        "\\toprule",
-        " & ".join(heading.translate(LATEX) for heading in table.headings) + " \\\\",
-        "\\midrule",
-    ]
-    for line in table.lines:
-        shown = []
-        for entry in line.entries:
-            text = entry.text.translate(LATEX)
-            beside = f" [{entry.beside.translate(LATEX)}]" if entry.beside else ""
-            shown.append((f"\\textbf{{{text}}}" if entry.best else text) + beside)
-        setting = (str(line.setting.n), line.setting.source, eval_name(line.setting))
-        lines.append(" & ".join([*(one.translate(LATEX) for one in setting), *shown]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
-
-
-def _csv(tables: Sequence[StudyTable]) -> str:
-    """A line for each number: accuracy in percent, ECE in [0, 1]; a standard deviation where there are two sets."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for table in tables:
-        for line in table.lines:
-            own = line.setting
-            setting = (own.model, own.adapter, own.label_source, own.n, own.source, own.eval, own.out_of_distribution)
-            for column, entry in zip(table.columns, line.entries, strict=True):
-                rate, beta = (entry.cell.lr, entry.cell.beta) if entry.cell is not None else (None, None)
-                measured = (*map(_plain, (entry.center, entry.spread)), len(entry.records), entry.best)
-                files = " ".join(record["file"] for record in entry.records)
-                told = map(_plain, (rate, beta, entry.paper, entry.difference))
-                writer.writerow([*setting, *column, *measured, *told, files])
-    return out.getvalue()
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

@@ -1,0 +1,75 @@
+import csv
+import io
+
+from study_records import record
+
+from ia2.reports.aggregate import Setting, cells
+from ia2.reports.formats import STARTS, rendered
+from ia2.reports.listing import Column, Listing
+from ia2.reports.paper import Key, Paper, Printed
+from ia2.reports.study import study_tables
+
+# icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
+RECORDS = [
+    *(record("sft", value, seed=seed, ece=0.3) for seed, value in enumerate((0.6, 0.7))),
+    *(record("ia2", 0.65, seed=seed, labels=None, ece=0.204) for seed in (0, 1)),
+    *(record("icl", 0.5, seed=seed, ece=0.2) for seed in (0, 1)),
+    *(record("sft", value, seed=seed, eval="finsen", ece=0.3) for seed, value in enumerate((0.4, 0.5))),
+]
+KEY = Key.of(Setting("small", "lora", "ground-truth", 4, "sst2", "sst2"), "sft")
+PAPER = Paper({KEY: Printed(70.5, None)})
+
+
+LISTING = Listing("a_title", "100 % read.", (Column("β_1"), Column("n", ".1f")), (("x_y", 1.0), ("IA2→SFT", None)))
+
+
+def test_a_listing_in_markdown():
+    text = rendered("fake", [], "markdown", [], [LISTING])
+    assert text == (
+        "<!-- ia2 report -->\n\n# fake\n\n\n\n## a\\_title\n\n100 % read.\n\n"
+        "| β\\_1 | n |\n| --- | ---: |\n| x\\_y | 1.0 |\n| IA2→SFT | – |\n"
+    )
+
+
+def test_a_listing_in_latex():
+    text = rendered("fake", [], "latex", [], [LISTING])
+    assert "\\begin{longtable}{lr}\n\\caption{a\\_title. 100 \\% read.}\\\\\n\\toprule\n" in text
+    assert "$\\beta$\\_1 & n \\\\\n\\midrule\n\\endhead\nx\\_y & 1.0 \\\\\nIA2$\\to$SFT & -- \\\\\n\\bottomrule" in text
+
+
+def test_latex_is_safe_and_bold():
+    (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
+    text = rendered("fake", [table], "latex", ["one\nline"])
+    assert text.startswith("% ia2 report\n% fake\n% one line\n")
+    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
+    assert "N & source & eval & IA2$\\to$SFT acc & IA2$\\to$SFT ECE \\\\" in text
+    assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
+
+
+def test_csv_has_a_line_for_each_number():
+    text = rendered("fake", study_tables(cells(RECORDS), PAPER), "csv", ["not in here"])
+    assert text.startswith(STARTS["csv"] + "\n")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 2 * 3 * 2  # and nothing of asim, steps or seconds, which these records don't have
+    row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))
+    assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "7.07107", "2", "True")
+    assert (row["lr"], row["beta"], row["paper"], row["difference"]) == ("0.001", "", "70.5", "-5.5")
+    assert row["records"].split() == [one["file"] for one in RECORDS[:2]]
+    ece = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "ia2", "ece"))
+    assert ece["mean"] == "0.204"
+    missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
+    assert (missing["mean"], missing["sets"], missing["ood"]) == ("", "0", "True")
+
+
+def test_csv_has_costs_in_lines_of_their_own():
+    made = record("sft", 0.5)
+    made["metrics"]["asim"] = 0.75
+    made["stages"] = [{"steps": 3}, {"steps": 4}]
+    made["seconds"] = {"train": 1.5}
+    rows = list(csv.DictReader(io.StringIO(rendered("fake", study_tables(cells([made])), "csv", []))))
+    assert [(row["measure"], row["mean"], row["sets"]) for row in rows] == [
+        ("accuracy", "50", "1"), ("ece", "0.1", "1"), ("asim", "0.75", "1"), ("steps", "7", "1"),
+        ("train_seconds", "1.5", "1"),
+    ]  # fmt: skip
+    assert {row["lr"] for row in rows} == {"0.001"}
+    assert {row["records"] for row in rows} == {made["file"]}
