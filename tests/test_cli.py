@@ -525,7 +525,9 @@ def test_a_report_is_printed_or_written(capsys, tmp_path, kind, file, start):
     for _ in range(2):  # an earlier report is replaced
         status, said, _ = run(capsys, "report", folder, "--format", kind, "--out", tmp_path / "out")
         assert (status, said) == (0, "".join(f"{tmp_path / 'out' / name}\n" for name in (file, *figures)))
-        assert (tmp_path / "out" / file).read_text() == out
+        text = (tmp_path / "out" / file).read_text()
+        assert text.startswith(out)
+        assert [name for name in figures if name in text] == [name for name in figures if name.endswith("png")]
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([file, *figures])
 
 

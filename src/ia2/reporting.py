@@ -16,7 +16,7 @@ from ia2.reports.compared import comparison
 from ia2.reports.costs import costs
 from ia2.reports.figures import save_figure, svg_of
 from ia2.reports.folder_figures import absent_files, folder_figures
-from ia2.reports.formats import STARTS, Format, rendered
+from ia2.reports.formats import STARTS, Format, illustrated, rendered
 from ia2.reports.listing import Listing
 from ia2.reports.page import START, page
 from ia2.reports.paper import load_paper
@@ -108,13 +108,17 @@ class StudyReport:
         path = out / FILES[kind]
         _check_replaceable(path, START if kind == "html" else STARTS[kind])
         text = self.page(out) if kind == "html" else self.text(kind)
+        drawn: list[Path] = []
+        if kind == "markdown" or kind == "latex":
+            out.mkdir(parents=True, exist_ok=True)
+            told = []
+            for number, (heading, one) in enumerate(self.figures.items(), start=1):
+                drawn += save_figure(one.figure, out / f"figure{number}")
+                told.append((heading, one.caption, f"figure{number}.png"))
+            text = illustrated(text, kind, told)
         with written_whole(path) as partial:
             partial.write_text(text, encoding="utf-8")
-        written = [path]
-        if kind in ("markdown", "latex"):
-            for number, drawn in enumerate(self.figures.values(), start=1):
-                written += save_figure(drawn.figure, out / f"figure{number}")
-        return written
+        return [path, *drawn]
 
 
 def _check_replaceable(path: Path, start: str) -> None:

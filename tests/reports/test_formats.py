@@ -4,7 +4,7 @@ import io
 from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
-from ia2.reports.formats import STARTS, rendered
+from ia2.reports.formats import STARTS, illustrated, rendered
 from ia2.reports.listing import Column, Listing
 from ia2.reports.paper import Key, Paper, Printed
 from ia2.reports.study import study_tables
@@ -42,7 +42,10 @@ def test_latex_is_safe_and_bold():
     text = rendered("fake", [table], "latex", ["one\nline"])
     assert text.startswith("% ia2 report\n% fake\n% one line\n")
     assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
-    assert "N & source & eval & IA2$\\to$SFT acc & IA2$\\to$SFT ECE \\\\" in text
+    assert (
+        " & & & \\multicolumn{2}{c}{IA2$\\to$SFT} \\\\\n\\cmidrule(lr){4-5}\n"
+        "N & source & eval & acc $\\uparrow$ & ECE $\\downarrow$ \\\\\n"
+    ) in text
     assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
 
 
@@ -59,6 +62,17 @@ def test_csv_has_a_line_for_each_number():
     assert ece["mean"] == "0.204"
     missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
     assert (missing["mean"], missing["sets"], missing["ood"]) == ("", "0", "True")
+
+
+def test_figures_stand_at_the_end():
+    figures = [("One_1: β", "A caption.", "figure1.png")]
+    assert illustrated("text\n", "markdown", figures) == (
+        "text\n\n## One\\_1: β\n\n![One\\_1: β](figure1.png)\n\nA caption.\n"
+    )
+    text = illustrated("text\n", "latex", figures)
+    assert text.startswith("text\n\n\\begin{figure}\n")
+    assert "{figure1.png}\n\\caption{One\\_1: $\\beta$. A caption.}\n\\end{figure}\n" in text
+    assert illustrated("text\n", "latex", []) == "text\n"
 
 
 def test_csv_has_costs_in_lines_of_their_own():

@@ -9,6 +9,7 @@ from ia2.reports.aggregate import deviation, mean
 from ia2.reports.costs import cost
 from ia2.reports.listing import Listing
 from ia2.reports.study import StudyTable, eval_name
+from ia2.reports.tables import METHOD_NAMES
 
 Format = Literal["markdown", "latex", "csv"]
 CSV_COLUMNS = (
@@ -44,10 +45,31 @@ def rendered(
     if kind == "markdown":
         head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
     else:
-        said = (title, *notes, "Needs the packages booktabs and longtable.")
+        said = (title, *notes, "Needs the packages booktabs, graphicx and longtable.")
         head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in said)))
     make, list_ = {"markdown": (_markdown, _markdown_listing), "latex": (_latex, _latex_listing)}[kind]
     return "\n\n".join((head, *map(make, tables), *map(list_, listings))) + "\n"
+
+
+def illustrated(text: str, kind: Format, figures: Sequence[tuple[str, str, str]]) -> str:
+    """A report in Markdown or LaTeX with figures at its end.
+
+    Args:
+        text: the report.
+        kind: its format.
+        figures: the heading, the caption and the file of each, a picture that stands beside the report.
+    """
+    parts = [text]
+    for heading, caption, file in figures:
+        if kind == "markdown":
+            parts.append(
+                f"## {_in_markdown(heading)}\n\n![{_in_markdown(heading)}]({file})\n\n{_in_markdown(caption)}\n"
+            )
+        else:
+            said = f"{heading}. {caption}".translate(LATEX)
+            picture = f"\\includegraphics[width=\\linewidth]{{{file}}}"
+            parts.append(f"\\begin{{figure}}\n\\centering\n{picture}\n\\caption{{{said}}}\n\\end{{figure}}\n")
+    return "\n".join(parts)
 
 
 def _in_markdown(text: str) -> str:
@@ -85,13 +107,21 @@ LATEX = str.maketrans(
 
 
 def _latex(table: StudyTable) -> str:
+    """A table with each method above its measures, made smaller where it is wider than the text."""
+    each = len(table.columns) // len(table.methods)
+    firsts = range(4, 4 + len(table.columns), each)
+    names = [METHOD_NAMES.get(method, method).translate(LATEX) for method in table.methods]
+    measures = {"accuracy": "acc $\\uparrow$", "ece": "ECE $\\downarrow$"}
     lines = [
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{table.title.translate(LATEX)}}}",
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
         "\\begin{tabular}{rll" + "r" * len(table.columns) + "}",
         "\\toprule",
-        " & ".join(heading.translate(LATEX) for heading in table.headings) + " \\\\",
+        " & & & " + " & ".join(f"\\multicolumn{{{each}}}{{c}}{{{name}}}" for name in names) + " \\\\",
+        " ".join(f"\\cmidrule(lr){{{first}-{first + each - 1}}}" for first in firsts),
+        " & ".join(("N", "source", "eval", *(measures[measure] for _, measure in table.columns))) + " \\\\",
         "\\midrule",
     ]
     for line in table.lines:
@@ -102,7 +132,7 @@ def _latex(table: StudyTable) -> str:
             shown.append((f"\\textbf{{{text}}}" if entry.best else text) + beside)
         setting = (str(line.setting.n), line.setting.source, eval_name(line.setting))
         lines.append(" & ".join([*(one.translate(LATEX) for one in setting), *shown]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table}"])
 
 
 def _latex_listing(listing: Listing) -> str:
