@@ -23,6 +23,14 @@ def test_asim_worked_by_hand():
     metrics = similarity.metrics()
     assert metrics["asim"] == approx(0.375)
     assert metrics["asim_interval"] == approx((0.25, 0.5))
+    # first tokens: 1 and 1, 0 and 1; of second tokens there is one: 0, -1
+    assert similarity.by_layer_and_token.tolist() == [approx([1.0, 0.0], abs=1e-6), approx([0.5, -1.0], abs=1e-6)]
+    assert metrics["asim_by_token"] == [0.75, -0.5]
+
+
+def test_single_tokens_have_no_curve_of_tokens():
+    one = [torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])]
+    assert "asim_by_token" not in asim(one, one).metrics()
 
 
 def test_a_model_is_like_itself(tiny_model, toy_task):

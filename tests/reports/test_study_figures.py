@@ -80,3 +80,14 @@ def test_many_tasks_stand_in_several_rows_on_one_scale():
     assert figure.get_figwidth() < 15
     assert {axes.get_ylim() for axes in shown if axes.get_ylabel() == "accuracy %"} == {(0, 100)}
     assert len({axes.get_ylim()[0] for axes in shown}) == 1
+
+
+def test_responses_of_many_tokens_have_a_curve_of_tokens():
+    records = [measured("sft", seed, 0.5, 4) for seed in (0, 1)]
+    for one, curve in zip(records, ([0.9, 0.7, 0.5], [0.7, 0.5]), strict=True):
+        one["metrics"]["asim_by_token"] = curve
+    found = study_figures(cells(records))
+    (name,) = [name for name in found if name.startswith("Similarity to ICL by response token")]
+    (line,) = found[name].figure.axes[0].lines
+    assert list(line.get_xdata()) == [1, 2, 3]
+    assert list(line.get_ydata()) == pytest.approx([0.8, 0.6, 0.5])

@@ -31,15 +31,24 @@ class Similarity:
     """The mean over rows, in [-1, 1]; a row counts the mean of its own response tokens."""
     by_row: Float[Tensor, " rows"]
     """The mean over layers."""
+    by_layer_and_token: Float[Tensor, "layers tokens"]
+    """The mean over those rows whose response has so many tokens."""
 
     def metrics(self) -> dict[str, Any]:
-        """The mean over rows and layers with its 95 % interval over rows, and the layers' means."""
+        """The mean over rows and layers with its 95 % interval over rows, and the means of layers.
+
+        Where responses have several tokens, the means of their tokens as well, over layers and over the rows that have
+        so many.
+        """
         rows = self.by_row.double().numpy()
-        return {
+        found = {
             "asim": float(rows.mean()),
             "asim_interval": bootstrap_interval(lambda values: float(values.mean()), rows),
             "asim_by_layer": self.by_layer.tolist(),
         }
+        if self.by_layer_and_token.shape[1] > 1:
+            found["asim_by_token"] = [round(value, 4) for value in self.by_layer_and_token.mean(0).tolist()]
+        return found
 
 
 @torch.no_grad()
@@ -96,6 +105,8 @@ def asim(
         ours: attention outputs of each row, one way.
         theirs: those of the same rows, the other way: usually the base model's with demonstrations in context.
     """
-    per_row = [cosine_similarity(a, b).mean(-1) for a, b in zip(ours, theirs, strict=True)]
-    by_row_and_layer = torch.stack(per_row)
-    return Similarity(by_row_and_layer.mean(0), by_row_and_layer.mean(1))
+    cosines = [cosine_similarity(a, b) for a, b in zip(ours, theirs, strict=True)]
+    by_row_and_layer = torch.stack([own.mean(-1) for own in cosines])
+    longest = max(own.shape[1] for own in cosines)
+    padded = [torch.nn.functional.pad(own, (0, longest - own.shape[1]), value=torch.nan) for own in cosines]
+    return Similarity(by_row_and_layer.mean(0), by_row_and_layer.mean(1), torch.stack(padded).nanmean(0))

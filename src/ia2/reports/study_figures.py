@@ -1,9 +1,11 @@
 """A study's figures: accuracy and ECE by N (the paper's 1 and 6), and similarity to in-context learning (2, 3, 5)."""
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, zip_longest
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -57,9 +59,15 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
             compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
             if compared:
                 found[f"Similarity to ICL by layer: {named}"] = Drawn(
-                    _by_layer(compared, methods, colours),
+                    _curves(compared, methods, colours, "layer"),
                     "Cosine similarity of attention outputs to those in context, mean over sets.",
                 )
+                if texts := [c for c in compared if all("asim_by_token" in one["metrics"] for one in c.records)]:
+                    found[f"Similarity to ICL by response token: {named}"] = Drawn(
+                        _curves(texts, methods, colours, "token"),
+                        "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
+                        "response is so long, and sets.",
+                    )
                 found[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
                     _against(compared, methods, colours), "A point for each set."
                 )
@@ -186,7 +194,10 @@ def _grouped_bars(
         axes.bar(at, heights, width, yerr=errors, color=colours[method], label=name, error_kw={"linewidth": 0.8})
 
 
-def _by_layer(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+def _curves(
+    cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], along: Literal["layer", "token"]
+) -> Figure:
+    """Similarity along layers or along response tokens, in a panel for each task and N."""
     panels = {
         f"{name}, N = {n}": [cell for cell in own if cell.setting.n == n]
         for name, own in _panels(cells)
@@ -196,11 +207,12 @@ def _by_layer(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, 
     for own, of_measure in zip(panels.values(), grid, strict=True):
         axes = of_measure["asim"]
         for cell in sorted(own, key=lambda cell: methods.index(cell.method)):
-            curves = np.array([record["metrics"]["asim_by_layer"] for record in cell.records])
-            layers = np.arange(1, curves.shape[1] + 1)
+            curves = [record["metrics"][f"asim_by_{along}"] for record in cell.records]
+            # responses of one set may be longer than those of another
+            center = [statistics.fmean(v for v in own if v is not None) for own in zip_longest(*curves)]
             label = METHOD_NAMES.get(cell.method, cell.method)
-            axes.plot(layers, curves.mean(0), color=colours[cell.method], linewidth=1.6, label=label)
-        axes.set_xlabel("layer")
+            axes.plot(range(1, len(center) + 1), center, color=colours[cell.method], linewidth=1.6, label=label)
+        axes.set_xlabel(along)
     grid[0]["asim"].set_ylim(top=1)
     _explain(figure, [of_measure["asim"] for of_measure in grid])
     return figure
