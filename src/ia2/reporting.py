@@ -52,10 +52,16 @@ class StudyReport:
             InputError: no study is there, it has no records yet, or one can't be read.
         """
         experiment, store = load_experiment_of(folder), Store(folder)
-        found = cells(load_records(folder), experiment.select)
+        every = units(experiment)
+        # a study's own names of models, which differ where those of folders or files on disk may not
+        names = {unit.id: unit.model for unit in every}
+        records = [
+            record | {"model": record["model"] | {"id": names.get(record["options"]["unit"], record["model"]["id"])}}
+            for record in load_records(folder)
+        ]
+        found = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
         tables = study_tables(found, paper)
-        every = units(experiment)
         done = sum(map(store.is_done, every))
         notes = [experiment.description] if experiment.description else []
         if done < len(every):

