@@ -42,14 +42,13 @@ def ended(folder: Path, cache: Path) -> int:
             raise
 
 
-def killed_when(folder: Path, cache: Path, moment: Callable[[float], bool]) -> bool:
-    """Whether a run was killed at a moment, which is told the seconds since the run began, before it ended."""
+def killed_when(folder: Path, cache: Path, moment: Callable[[], bool]) -> bool:
+    """Whether a run was killed at a moment, before it ended."""
     begun = time.monotonic()
     process = started(folder, cache)
     while process.poll() is None:
-        seconds = time.monotonic() - begun
-        killed = moment(seconds)
-        if killed or seconds > PATIENCE:
+        killed = moment()
+        if killed or time.monotonic() - begun > PATIENCE:
             process.kill()
             process.wait()
             assert killed, f"a run hangs: {PATIENCE} s have passed"
@@ -60,24 +59,26 @@ def killed_when(folder: Path, cache: Path, moment: Callable[[float], bool]) -> b
 
 @pytest.mark.slow
 def test_the_smallest_study_killed_at_many_moments_ends_with_the_same_records(tmp_path):
-    begun = time.monotonic()
     assert ended(tmp_path / "whole", tmp_path / "cache-whole") == 0
-    took = time.monotonic() - begun
     torn, cache = tmp_path / "torn", tmp_path / "cache-torn"
 
     def there(part: str, unit: str) -> bool:
         return (torn / part / unit).is_dir()
 
-    moments: list[Callable[[float], bool]] = [
-        # as it begins, loading or asking the teacher, and training
-        lambda seconds: (torn / "plan.json").exists(),
-        lambda seconds: seconds > 0.15 * took,
-        lambda seconds: seconds > 0.35 * took,
+    def measured(unit: str, name: str) -> bool:
+        return (torn / "unfinished" / unit / "records" / unit / f"{name}_on_reviews.json").exists()
+
+    moments: list[Callable[[], bool]] = [
+        # as it begins, as it measures, as the teacher answers, and before training
+        lambda: (torn / "plan.json").exists(),
+        lambda: measured(FIRST, "zero-shot"),
+        lambda: any((cache / "targets").glob("*/*.safetensors")),
+        lambda: measured(FIRST, "icl"),
         # as the first unit is taken in
-        lambda seconds: there("predictions", FIRST),
+        lambda: there("predictions", FIRST),
         # at the second
-        lambda seconds: there("records", FIRST) and (torn / "unfinished" / SECOND).is_dir() and seconds > 0.1 * took,
-        lambda seconds: there("adapters", SECOND),
+        lambda: there("records", FIRST) and measured(SECOND, "icl"),
+        lambda: there("adapters", SECOND),
     ]
     assert [killed_when(torn, cache, moment) for moment in moments] == [True] * len(moments)
     assert ended(torn, cache) == 0
