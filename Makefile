@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow lint bench bench-scaling
+.PHONY: install demo test test-slow lint bench bench-scaling bench-gpu
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -40,3 +40,7 @@ bench: install
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
+
+# needs a GPU and nothing that is fetched
+bench-gpu: install
+	$(BIN)/python -m benchmarks.gpu
