@@ -1,7 +1,7 @@
 import psutil
 import torch
 
-from ia2.models.memory import free_bytes, saved_bytes
+from ia2.models.memory import free_bytes, saved_bytes, steady_bytes
 
 
 def test_what_is_kept_is_counted_once_and_weights_are_not(tiny_llama):
@@ -18,3 +18,8 @@ def test_what_is_kept_is_counted_once_and_weights_are_not(tiny_llama):
 
 def test_free_memory_is_some_of_what_there_is():
     assert 0 < free_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
+
+
+def test_a_repeatable_budget_is_what_is_left_of_a_share_of_all_memory(tiny_llama):
+    weights = sum(parameter.numel() * 4 for parameter in tiny_llama.parameters())
+    assert steady_bytes(tiny_llama) == 0.4 * psutil.virtual_memory().total - weights

@@ -14,6 +14,7 @@ from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import betas_for
 from ia2.models.load import LanguageModel
+from ia2.models.memory import steady_bytes
 from ia2.progress import Progress
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown, Task
@@ -106,6 +107,7 @@ class _Computation:
                 [Plan(self.set, one.method, one.learning_rate, targets) for one in own],
                 adapter=kind,
                 training=self.experiment.training.training,
+                memory=steady_bytes(self.model.network),
                 progress=self.progress,
             )
             if diverged := [one.id for one, made in zip(own, trained, strict=True) if made.diverged]:

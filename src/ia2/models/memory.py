@@ -16,6 +16,20 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def steady_bytes(network: PreTrainedModel) -> float:
+    """What training may take beyond a model wherever a run must be repeatable to the last bit.
+
+    How many adapters share a bank decides the order of some sums, so that it mustn't depend on what is free at the
+    moment. It is a share of all memory: nearly all of a GPU's, less than half of a machine's, on which two processes
+    may share a study.
+    """
+    device = network.device
+    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+    if device.type == "cuda":
+        return float(0.9 * torch.cuda.get_device_properties(device).total_memory - weights)
+    return float(0.4 * psutil.virtual_memory().total - weights)
+
+
 def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:
     """The bytes of all tensors kept for the backward pass of a computation, each once, and no weight of the network."""
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
