@@ -1,6 +1,7 @@
 import math
 import multiprocessing
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -12,8 +13,9 @@ from ia2 import training
 from ia2.errors import InputError
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
-from ia2.experiments.run import run
+from ia2.experiments.run import Ledger, run
 from ia2.experiments.store import Store, load_experiment_of, load_records
+from ia2.progress import Silent
 
 
 @pytest.fixture(autouse=True)
@@ -127,10 +129,19 @@ def test_what_a_run_left_that_was_killed_after_its_unit_was_taken_in_is_cleared_
 def test_a_unit_that_another_process_computes_is_left_to_it(tmp_path, load):
     experiment = study(methods=["zero-shot"])
     store = opened(tmp_path / "out", experiment)
+    told = Silent()
+    said: list[str] = []
+    told.say = said.append
     with store.claimed(units(experiment)[0]) as mine:
         assert mine
-        outcome = run(experiment, Store(tmp_path / "out"), load=load)
+        outcome = run(experiment, Store(tmp_path / "out"), load=load, progress=told)
     assert (outcome.done, outcome.elsewhere) == (1, 1)
+    # the other's is still to come, and is counted as soon as it is there
+    assert re.match("1 of 2 units done, .* left", said[-1])
+    ledger = Ledger(experiment, Store(tmp_path / "out"), told)
+    (tmp_path / "out" / "records" / units(experiment)[0].id).mkdir()
+    ledger.tell()
+    assert said[-1] == "1 of 1 units done"
 
 
 def _go(folder: Path, cache: Path) -> None:

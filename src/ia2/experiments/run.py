@@ -148,17 +148,18 @@ class Ledger:
         self._progress.say(f"{unit.id} failed: {error.splitlines()[-1]}")
 
     def tell(self, running: int = 0) -> None:
-        """Say how far the run is, and when it will be over if it goes on as it did.
+        """Say how far the run is, and when it will be over if it goes on as it did, other processes' units counted.
 
         Args:
             running: units that are being computed now.
         """
-        left = len(self.missing) - self._done - self._elsewhere - len(self._failed)
-        said = [f"{self._done} of {len(self.missing)} units done"]
+        done = sum(map(self._store.is_done, self.missing))
+        left = len(self.missing) - done - len(self._failed)
+        said = [f"{done} of {len(self.missing)} units done"]
         said += [f"{running} running"] * bool(running)
         said += [f"{len(self._failed)} failed"] * bool(self._failed)
-        if left and (own := self._done + len(self._failed)):
-            minutes = (time.monotonic() - self._begun) / own * left / 60
+        if left and (ended := done + len(self._failed)):
+            minutes = (time.monotonic() - self._begun) / ended * left / 60
             said.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
         self._progress.say(", ".join(said))
 
