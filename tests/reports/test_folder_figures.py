@@ -148,3 +148,12 @@ def test_captions_and_colours_are_complete():
     assert set(CAPTIONS) == {OVERLAP, RELIABILITY}
     assert set(COLOURS) == set(METHOD_NAMES)
     assert len(set(COLOURS.values())) == len(COLOURS)
+
+
+def test_rows_of_diagrams_are_named_by_what_differs_on_short_lines(tmp_path):
+    names = [f"models/a-model-with-a-long-name-{letter}/model.gguf" for letter in "ab"]
+    records = [with_predictions(tmp_path, record("sft", 0.5, model=name), [(0.9, True)]) for name in names]
+    found = folder_figures(cells(records), tmp_path)
+    rows = [axes.get_ylabel().splitlines() for axes in found["Reliability"].figure.axes if axes.get_ylabel()]
+    assert ["".join(row[:-2]) for row in rows] == names
+    assert all(row[-2:] == ["sst2, N = 4", "accuracy"] and max(map(len, row)) <= 30 for row in rows)

@@ -1,6 +1,8 @@
 """Figures of a study that need more of its folder than its records: saved adapters (Figure 4), and predictions."""
 
 import json
+import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -34,6 +36,8 @@ CAPTIONS = {
 PAIR_COLOURS = OTHER_COLOURS
 """A pair is neither of its methods, so it has none of their colours."""
 LINES = ("-", "--", ":", "-.")
+ABREAST, ROW_TITLE = 2, 30
+"""Panels of overlaps that stand abreast, and letters on a line beside a row of diagrams."""
 Group = tuple[str, str, str]
 """A model, an adapter with its sizes, and a label source."""
 Pair = tuple[str, str]
@@ -126,10 +130,15 @@ def _files(cell: Cell, folder: Path) -> list[Path]:
 
 
 def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) -> Figure:
-    figure = _figure(5.6 * len(overlaps), 2.9)
-    grid = figure.subplots(1, len(overlaps), squeeze=False, sharey=True)[0]
+    columns = min(len(overlaps), ABREAST)
+    lines = math.ceil(len(overlaps) / columns)
+    figure = _figure(5.6 * columns, 2.9 * lines)
+    table = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    grid = list(table.flat)
+    for axes in grid[len(overlaps) :]:
+        axes.set_axis_off()
     pairs = sorted({pair for own in overlaps.values() for pair in own}, key=lambda pair: (*map(_rank, pair),))
-    for axes, (group, own) in zip(grid, overlaps.items(), strict=True):
+    for axes, (group, own) in zip(grid, overlaps.items(), strict=False):
         for place, pair in enumerate(pairs):
             if pair in own:
                 _draw_curves(axes, pair, own[pair], place)
@@ -137,7 +146,8 @@ def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) ->
         axes.set_title(_named(group), loc="left")
         axes.margins(x=0.02)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    grid[0].set_ylabel("subspace overlap")
+    for first in table[:, 0]:
+        first.set_ylabel("subspace overlap")
     return figure
 
 
@@ -174,11 +184,12 @@ def _reliability_figure(predictions: Sequence[tuple[Cell, Sequence[Mapping[str, 
 
 
 def _row_titles(settings: Sequence[Setting]) -> Iterator[str]:
-    """The task and N, and what else isn't the same in all rows."""
-    groups = [(setting.model, setting.adapter, setting.label_source) for setting in settings]
-    for setting, group in zip(settings, groups, strict=True):
-        title = f"{setting.source}, N = {setting.n}"
-        yield f"{_named(group)}\n{title}" if len(set(groups)) > 1 else title
+    """The task and N, and what else isn't the same in all rows, on lines as short as a row is high."""
+    parts = ("model", "adapter", "label_source")
+    differing = [part for part in parts if len({getattr(setting, part) for setting in settings}) > 1]
+    for setting in settings:
+        said = [str(getattr(setting, part)) for part in differing] + [f"{setting.source}, N = {setting.n}"]
+        yield "\n".join(line for text in said for line in textwrap.wrap(text, ROW_TITLE))
 
 
 def _named(group: Group) -> str:
