@@ -121,3 +121,12 @@ def test_only_low_rank_updates_of_the_output_projection_can_be_solved_for(tiny_m
         with pytest.raises(InputError, match="use LoRA with output among its modules"):
             solved(tiny_model, rows, fresh)
     assert FINE_TUNE.solved is False
+
+
+def test_responses_of_many_tokens_are_solved_for_with_each_row_counting_once(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(toy_texts, 4)
+    rows = rows_of(tiny_model, few, tmp_path)
+    assert max(len(sequence.response) for sequence in rows.train.sequences) > 1
+    fresh = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), 0)
+    adapter = solved(tiny_model, rows, fresh)
+    assert dev_loss(tiny_model, ALIGN, rows.train, adapter) < 0.7 * dev_loss(tiny_model, ALIGN, rows.train, fresh)

@@ -280,3 +280,11 @@ def test_a_prompt_that_leaves_no_room_for_a_response_is_refused(tiny_model, toy_
     few = FewShotSet.draw(replace(toy_texts, max_new_tokens=500), 2)
     with pytest.raises(InputError, match="and the model reads 512"):
         collect_targets(tiny_model, few, cache_dir=tmp_path)
+
+
+def test_one_layers_outputs_are_read_without_the_others(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(toy_texts, 3)
+    files = collect_targets(tiny_model, few, cache_dir=tmp_path).train
+    for layer in range(3):
+        expected = torch.cat([target.attention[layer] for target in files])
+        assert torch.equal(files.attention_outputs(layer), expected)

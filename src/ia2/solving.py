@@ -44,8 +44,7 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
         raise InputError("alignment is solved for a low-rank update of W_O: use LoRA with output among its modules.")
     sequences = [*rows.train.sequences, *rows.dev.sequences]
     batch = lay_out(sequences, device=network.device)
-    asked = [target for part in (rows.train, rows.dev) for target in part.targets or ()]
-    targets = torch.cat([target.attention for target in asked], dim=1)
+    targets = [part.targets for part in (rows.train, rows.dev) if part.targets is not None]
     tokens = torch.bincount(batch.example)
     # each example counts the mean of its own tokens, as in the loss
     weight = (1 / tokens[batch.example]).double().sqrt()[:, None]
@@ -61,7 +60,9 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
             inputs: Tensor = arguments[0]
             at = (batch.at.row, batch.at.column)
             features = inputs[at].double() * weight
-            missing = (targets[layer].to(output.device).double() - output[at].double()) * weight
+            # of long responses all layers together may be more than memory holds
+            wanted = torch.cat([files.attention_outputs(layer) for files in targets]).to(output.device)
+            missing = (wanted.double() - output[at].double()) * weight
             left, right = ridge(features, missing, is_dev)
             # the update so far is cut together with what is added to it
             factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, form.scaling * b.T]), a, form.scaling)

@@ -69,6 +69,14 @@ class TargetFiles(Sequence[Target]):
             with safe_open(file, framework="pt") as tensors:
                 yield tuple(tensors.get_tensor("tokens").tolist())
 
+    def attention_outputs(self, layer: int) -> Float[Tensor, "n hidden"]:
+        """Those of one layer for all examples end to end; the other layers stay on disk."""
+        found = []
+        for file in self.files:
+            with safe_open(file, framework="pt") as tensors:
+                found.append(tensors.get_slice("attention")[layer])
+        return torch.cat(found)
+
 
 @dataclass(frozen=True)
 class Targets:
