@@ -230,11 +230,12 @@ def gradient_step(
 def step_bytes(network: PreTrainedModel, bank: Bank, part: Part) -> int:
     """About how many bytes a step with these rows takes beyond the model, found by one forward pass.
 
-    What is kept for the backward pass, half of that again for what comes and goes, and six copies of the adapters:
-    themselves, their gradient, Adam's two moments, the best so far, and the one in a step's making.
+    What is kept for the backward pass, half of that again for what comes and goes, and eight copies of the adapters:
+    what they began as, themselves, their gradient as rows have it and summed, Adam's two moments, the root of one, and
+    the best so far.
     """
     kept = saved_bytes(lambda: losses(network, [part], bank), network)
-    return int(1.5 * kept) + 6 * bank.values.numel() * bank.values.element_size()
+    return int(1.5 * kept) + 8 * bank.values.numel() * bank.values.element_size()
 
 
 def _passes(

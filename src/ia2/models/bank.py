@@ -213,9 +213,10 @@ class Adam:
         first, second = self.BETAS
         self.mean.lerp_(gradient, 1 - first)
         self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        root = self.square.sqrt().div_((1 - second**self.steps) ** 0.5).add_(self.EPSILON)
         size = (self.learning_rate / (1 - first**self.steps)).to(values.dtype)
-        values.sub_(size * self.mean / root)
+        # in place, as a bank of whole matrices has gigabytes of values
+        root = self.square.sqrt().div_((1 - second**self.steps) ** 0.5).add_(self.EPSILON).div_(size)
+        values.addcdiv_(self.mean, root, value=-1)
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these adapters only, in this order."""
