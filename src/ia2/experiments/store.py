@@ -153,7 +153,7 @@ def load_experiment_of(folder: Path) -> Experiment:
     try:
         content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
         return Experiment.model_validate(content["experiment"])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."
         ) from error
