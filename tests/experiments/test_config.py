@@ -138,3 +138,12 @@ def test_each_task_has_the_benchmark_options_that_mean_something_there(data_dir)
     )
     assert experiment.task("sst2", data_dir) == load_task("sst2", data_dir=data_dir)
     assert experiment.task("reviews", data_dir).name == "reviews"
+
+
+def test_a_combination_that_cannot_be_is_named_with_the_line_of_its_key(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\nmodels: [m]\ntasks: [{train: reviews}]\nn: [4]\nmethods: [sft]\nbetas: [0.5]\n")
+    with pytest.raises(
+        InputError, match=r"study.yaml, line 6: betas are given, and no method tries several; ia2\+sft does$"
+    ):
+        load_experiment(path)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ia2.adapters.kinds import ADAPTERS, AdapterKind
 from ia2.course import Training
@@ -29,6 +30,11 @@ Beta = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Models = Annotated[tuple[str, ...], Field(min_length=1)]
 TrainingRows = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+
+
+def _impossible(key: str, why: str) -> PydanticCustomError:
+    """A combination of keys that can't be, to be shown with the line of one of them."""
+    return PydanticCustomError("impossible", "{why}", {"key": key, "why": why})
 
 
 class _Strict(BaseModel):
@@ -184,23 +190,29 @@ class Experiment(_Strict):
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":
         if self.betas and not any(method.tries_betas for method in self.trained_methods):
-            raise ValueError("betas are given, and no method tries several; ia2+sft does")
+            raise _impossible("betas", "betas are given, and no method tries several; ia2+sft does")
         solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
         asked = [one for source in self.tasks for one in self.adapters_of(source)]
         unfit = [one.kind for one in asked if one.kind != "lora"]
         if solving and unfit:
-            raise ValueError(f"{solving[0]} is solved for LoRA alone, and the adapter {unfit[0]} is asked for as well")
+            raise _impossible(
+                "adapters", f"{solving[0]} is solved for LoRA alone, and the adapter {unfit[0]} is asked for as well"
+            )
         if self.confidence != "vocabulary" and self.label_scoring == "whole":
-            raise ValueError("confidence top-10 is of single tokens, and label_scoring is whole")
+            raise _impossible("confidence", "confidence top-10 is of single tokens, and label_scoring is whole")
         used = {name for source in self.tasks for name in (source.train, *source.measured) if name in BENCHMARKS}
         for option in sorted(self.benchmark_options.changed):
             if not any(option in BENCHMARKS[name].options for name in used):
-                raise ValueError(f"the option {option} is changed, and no task of the study has it")
+                raise _impossible(
+                    "benchmark_options", f"the option {option} is changed, and no task of the study has it"
+                )
         seen: set[tuple[str, str, int]] = set()
         for source in self.tasks:
             own = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
             for model, train, n in sorted(seen & own):
-                raise ValueError(f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant")
+                raise _impossible(
+                    "tasks", f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant"
+                )
             seen |= own
         return self
 
@@ -276,7 +288,12 @@ def load_experiment(path: Path) -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        found = [f"{path}, line {_line(tree, one['loc'])}: {problem(one)}" for one in error.errors(include_url=False)]
+        found = []
+        for one in error.errors(include_url=False):
+            if one["type"] == "impossible":
+                found.append(f"{path}, line {_line(tree, (one['ctx']['key'],))}: {one['msg']}")
+            else:
+                found.append(f"{path}, line {_line(tree, one['loc'])}: {problem(one)}")
         raise InputError("\n".join(found)) from error
 
 
