@@ -137,11 +137,12 @@ class Student:
 
 
 def unfrozen(network: Any) -> Any:
-    """A copy of a network whose linear layers are torch's own."""
+    """A copy of a network whose linear layers are torch's own, with weights as they are when a model is loaded."""
     copied = copy.deepcopy(network)
     for module in copied.modules():
         if isinstance(module, FrozenLinear):
             module.__class__ = torch.nn.Linear
+            module.weight.data = module.weight.data.contiguous()
     return copied
 
 

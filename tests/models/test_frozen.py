@@ -71,6 +71,20 @@ def test_a_change_of_the_weights_is_seen_and_peft_and_copies_work_as_ever():
     assert list(merged.state_dict()) == names
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="laid for oneDNN")
+def test_weights_of_one_input_lie_side_by_side_except_where_rows_are_looked_up():
+    embedding, head, layer = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False), nn.Linear(3, 2)
+    head.weight = embedding.weight
+    before = layer.weight.detach().clone()
+    freeze(nn.ModuleList([embedding, head, layer]))
+    assert head.weight is embedding.weight and head.weight.stride() == (3, 1)
+    assert layer.weight.stride() == (1, 2)
+    assert torch.equal(layer.weight, before)
+    whole = nn.Linear(3, 2).double()
+    freeze(whole)
+    assert whole.weight.stride() == (3, 1)
+
+
 def test_layers_of_other_kinds_are_left_alone():
     class Own(nn.Linear):
         pass

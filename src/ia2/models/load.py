@@ -123,6 +123,7 @@ def load_model(
     with _quiet():
         network, tokenizer = _load(folder, DTYPES[number], name)
     network = network.to(where)
+    freeze(network)
     network.name_or_path = shown  # an adapter's configuration names its base model by this
     note = f"Model {shown}: {number} on {where} ({why}; {reason})."
     progress.say(note)
@@ -281,9 +282,7 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
     if absent := sorted(told["missing_keys"]):
         # transformers would fill them with random numbers
         raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
-    tokenizer = _tokenizer(folder, name)
-    freeze(network)
-    return network, tokenizer
+    return network, _tokenizer(folder, name)
 
 
 def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
