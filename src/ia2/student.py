@@ -26,8 +26,6 @@ PASS_TOKENS = 2048
 """Tokens that are read at once where no gradient asks for whole batches."""
 BUSY_TOKENS = 400
 """Tokens that keep two cores busy with multiplying."""
-JOINED_TOKENS = 192
-"""Tokens below which a pass takes nearly the same time however many there are (benchmarks, train_sft)."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +183,9 @@ def _targets(parts: Sequence[Part], objective: Objective, device: torch.device) 
 
 
 def gradient_step(
-    network: PreTrainedModel,
-    bank: Bank,
-    parts: Sequence[Part],
-    checks: Sequence[Part] = (),
-    rows_per_pass: int | None = None,
-) -> tuple[list[float], list[float]]:
-    """Leave the gradient of each part's own mean loss in `bank.values.grad`, and measure other rows on the way.
+    network: PreTrainedModel, bank: Bank, parts: Sequence[Part], rows_per_pass: int | None = None
+) -> list[float]:
+    """Leave the gradient of each part's own mean loss in `bank.values.grad`; returns these losses.
 
     However many forward passes it takes, the gradient is that of all rows in one: each row counts once.
 
@@ -199,23 +193,10 @@ def gradient_step(
         network: the frozen model.
         bank: the adapters.
         parts: the rows that are learnt from, one part an adapter at the most.
-        checks: rows whose mean loss is wanted, such as dev rows. They share the pass where it is so short that reading
-            the model's weights costs more than multiplying by them, and have one of their own elsewhere.
         rows_per_pass: rows of each adapter in a forward pass, where a whole batch doesn't fit in memory.
-
-    Returns:
-        The mean loss of each part, and of each check.
     """
     bank.values.grad = None
     count = [len(part.indices) for part in parts]
-    tokens = sum(part.tokens for part in (*parts, *checks))
-    if checks and parts and rows_per_pass is None and tokens <= JOINED_TOKENS:
-        values = losses(network, [*parts, *checks], bank)
-        means = [own.mean() for own in values.split_with_sizes([*count, *(len(check.indices) for check in checks)])]
-        torch.stack(means[: len(parts)]).sum().backward()  # type: ignore[no-untyped-call]
-        found = [mean.item() for mean in means]
-        return found[: len(parts)], found[len(parts) :]
-    checked = mean_losses(network, checks, bank, rows_per_pass) if checks else []
     totals = [0.0] * len(parts)
     for chunk in _passes(parts, rows_per_pass):
         values = losses(network, [part for _, part in chunk], bank)
@@ -224,7 +205,7 @@ def gradient_step(
         torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
         for share, (number, _) in zip(shares, chunk, strict=True):
             totals[number] += share.item()
-    return totals, checked
+    return totals
 
 
 def step_bytes(network: PreTrainedModel, bank: Bank, part: Part) -> int:

@@ -2,12 +2,14 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
 from ia2.adapters.kinds import AdapterKind, LoRA, form_of
@@ -241,36 +243,60 @@ def _train_bank(
     bank.values.requires_grad_(True)
     optimiser = Adam(bank.values.detach(), [job.rate for job in jobs])
     kept: dict[int, Trained] = {}
-    active = list(range(len(jobs)))
+    going = dict(enumerate(jobs))
     with progress.phase(f"train {name}", sum(job.course.most_steps for job in jobs)) as advance:
-        while active:
-            begun = time.perf_counter()
-            going = [jobs[number] for number in active]
-            parts, checks = _parts(going)
-            step_losses, dev_losses = gradient_step(network, bank, parts, checks, training.rows_per_pass)
-            for check, loss in zip(checks, dev_losses, strict=True):
-                if going[check.adapter].course.note_dev_loss(loss):
-                    going[check.adapter].best = bank.values[check.adapter].detach().clone()
-            for job in going:
-                job.course.seconds += (time.perf_counter() - begun) / len(going)
-            for place, job in enumerate(going):
-                if job.course.over:
-                    kept[active[place]] = _kept(job, bank, place, training)
-            stays = [place for place, job in enumerate(going) if not job.course.over]
-            gradient = bank.values.grad
+        while going:
+            active = list(going.values())
+            with _shared_time(active):
+                _check(network, bank, active, training)
+            stays = [place for place, job in enumerate(active) if not job.course.over]
             if len(stays) < len(active):
-                gradient = gradient[stays] if gradient is not None else None
+                for place, (number, job) in enumerate(list(going.items())):
+                    if job.course.over:
+                        kept[number] = _kept(job, bank, place, training)
+                        del going[number]
                 bank.keep(stays)
                 optimiser.keep(stays)
-                active = [active[place] for place in stays]
-            if active:
-                assert gradient is not None, "every adapter that goes on has learnt from rows"
-                optimiser.step(bank.values, gradient)
-            lost = {part.adapter: loss for part, loss in zip(parts, step_losses, strict=True)}
-            for place in stays:
-                going[place].course.note_step(lost[place])
-            advance(len(stays))
+            if going:
+                active = list(going.values())
+                with _shared_time(active):
+                    _step(network, bank, active, optimiser, training)
+            advance(len(going))
     return [kept[number] for number in range(len(jobs))]
+
+
+@contextmanager
+def _shared_time(jobs: Sequence[_Job]) -> Iterator[None]:
+    """Each of these adapters has its share of the seconds that the block takes."""
+    begun = time.perf_counter()
+    yield
+    for job in jobs:
+        job.course.seconds += (time.perf_counter() - begun) / len(jobs)
+
+
+def _check(network: PreTrainedModel, bank: Bank, jobs: Sequence[_Job], training: Training) -> None:
+    """Measure the dev losses that are due, and keep what was never better."""
+    due = [
+        Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), place)
+        for place, job in enumerate(jobs)
+        if job.course.awaits_dev_loss
+    ]
+    for part, loss in zip(due, mean_losses(network, due, bank, training.rows_per_pass), strict=True):
+        if jobs[part.adapter].course.note_dev_loss(loss):
+            jobs[part.adapter].best = bank.values[part.adapter].detach().clone()
+
+
+def _step(network: PreTrainedModel, bank: Bank, jobs: Sequence[_Job], optimiser: Adam, training: Training) -> None:
+    """One optimiser step of every adapter, each with the next rows of its own."""
+    parts = [
+        Part(job.rows.stage, job.rows.train, job.course.next_batch(), place, job.noise)
+        for place, job in enumerate(jobs)
+    ]
+    lost = gradient_step(network, bank, parts, training.rows_per_pass)
+    assert bank.values.grad is not None, "every adapter has learnt from rows"
+    optimiser.step(bank.values, bank.values.grad)
+    for job, loss in zip(jobs, lost, strict=True):
+        job.course.note_step(loss)
 
 
 def _solved(model: LanguageModel, rows: StageRows, start: Trained) -> Trained:
@@ -289,24 +315,6 @@ def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Ada
     assert bank is not None, "every kind of adapter has a form"
     (loss,) = mean_losses(model.network, [Part(stage, rows, range(len(rows.sequences)))], bank)
     return loss
-
-
-def _parts(jobs: Sequence[_Job]) -> tuple[list[Part], list[Part]]:
-    """The rows that each adapter learns from next, and the dev rows of those whose dev loss is due.
-
-    The two can share a pass: both are read before the adapters change.
-    """
-    parts = [
-        Part(job.rows.stage, job.rows.train, job.course.next_batch(), place, job.noise)
-        for place, job in enumerate(jobs)
-        if job.course.step < job.course.most_steps
-    ]
-    checks = [
-        Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), place)
-        for place, job in enumerate(jobs)
-        if job.course.awaits_dev_loss
-    ]
-    return parts, checks
 
 
 def _kept(job: _Job, bank: Bank, place: int, training: Training) -> Trained:

@@ -77,7 +77,8 @@ def test_weights_of_one_input_lie_side_by_side_except_where_rows_are_looked_up()
     head.weight = embedding.weight
     before = layer.weight.detach().clone()
     freeze(nn.ModuleList([embedding, head, layer]))
-    assert head.weight is embedding.weight and head.weight.stride() == (3, 1)
+    assert head.weight is embedding.weight
+    assert head.weight.stride() == (3, 1)
     assert layer.weight.stride() == (1, 2)
     assert torch.equal(layer.weight, before)
     whole = nn.Linear(3, 2).double()

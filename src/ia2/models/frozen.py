@@ -52,7 +52,9 @@ def freeze(network: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     layers = [module for module in network.modules() if type(module) is nn.Linear]
-    others = {id(own) for one in network.modules() if type(one) is not nn.Linear for own in one.parameters(recurse=False)}
+    others = {
+        id(own) for one in network.modules() if type(one) is not nn.Linear for own in one.parameters(recurse=False)
+    }
     for layer in layers:
         layer.__class__ = FrozenLinear
         # a head that is also the embedding is looked up by rows
