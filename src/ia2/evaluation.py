@@ -18,7 +18,7 @@ from ia2.models.prefix import NO_PREFILL, prefill
 from ia2.progress import SILENT, Progress
 from ia2.tasks.task import Example, Shown, Task
 
-LABEL_BATCH, TEXT_BATCH = 16, 32
+TEXT_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def evaluate(
         adapter: runs on the model meanwhile.
         label_scoring: whether the first token or the whole label decides; means nothing for free text.
         confidence: what a first token's confidence is.
-        batch_size: queries a forward pass; by default 16, and 32 where texts are generated, which reads all weights for
-            each token and costs hardly more for twice as many.
+        batch_size: queries a forward pass; by default as many as keep the machine busy, and 32 where texts are
+            generated, which reads all weights for each token and costs hardly more for twice as many.
         layout: how they share it, where labels are scored.
         share_prefill: read what all prompts begin with once, not once a query. The answers are the same.
         progress: told which rows are done.
@@ -135,7 +135,7 @@ def evaluate(
             labels,
             prefill=shared,
             confidence=confidence,
-            batch_size=batch_size or LABEL_BATCH,
+            batch_size=batch_size,
             layout=layout,
             advance=advance,
         )
@@ -218,7 +218,7 @@ def _asked_together(
             labels,
             bank=bank,
             confidence=confidence,
-            batch_size=batch_size or LABEL_BATCH,
+            batch_size=batch_size,
             advance=lambda done: advance(done * len(bank)),
         )
     return [LabelEvaluation(_predictions(examples, labels, one, tokenizer), label_scoring) for one in scores]

@@ -13,7 +13,7 @@ from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import Stage
 from ia2.models.attention import record_attention
 from ia2.models.bank import Bank
-from ia2.models.batch import TokenSequence, lay_out, shared_rows
+from ia2.models.batch import TokenSequence, lay_out, pass_tokens, shared_rows
 from ia2.models.forward import forward, response_logits
 from ia2.models.load import LanguageModel
 from ia2.models.memory import saved_bytes
@@ -22,8 +22,6 @@ from ia2.randomness import derived_seed
 from ia2.tasks.task import Example, Task
 from ia2.teacher import TargetFiles, Targets
 
-PASS_TOKENS = 2048
-"""Tokens that are read at once where no gradient asks for whole batches."""
 BUSY_TOKENS = 400
 """Tokens that keep two cores busy with multiplying."""
 
@@ -252,7 +250,7 @@ def mean_losses(
 ) -> list[float]:
     """The mean loss of each part, without gradients, in passes of limited size."""
     totals = [0.0] * len(parts)
-    for chunk in _passes(parts, rows_per_pass, PASS_TOKENS):
+    for chunk in _passes(parts, rows_per_pass, pass_tokens(network.device)):
         values = losses(network, [part for _, part in chunk], bank)
         own = values.split_with_sizes([len(part.indices) for _, part in chunk])
         for (number, _), found in zip(chunk, own, strict=True):

@@ -1,8 +1,20 @@
+from itertools import pairwise
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ia2.models.batch import PADDING, SHARED, TokenSequence, by_length, lay_out, shared_rows, shared_tokens
+from ia2.models.batch import (
+    PADDING,
+    SHARED,
+    TokenSequence,
+    by_length,
+    lay_out,
+    pass_tokens,
+    shared_rows,
+    shared_tokens,
+)
 
 TOKENS = st.lists(st.integers(1, 99), min_size=1, max_size=12).map(tuple)
 # built inside the tests: the run-time type checker draws random numbers, which hypothesis forbids inside a strategy
@@ -70,6 +82,28 @@ def test_what_is_shared_begins_every_prompt_and_leaves_each_a_token(prompts):
     # and it is the longest such run
     longer = [tuple(prompt[: len(shared) + 1]) for prompt in prompts]
     assert len(set(longer)) > 1 or any(len(prompt) == len(shared) + 1 for prompt in prompts)
+
+
+@given(PAIRS, st.integers(1, 12), st.integers(0, 2))
+def test_a_batch_has_as_many_tokens_as_are_allowed_or_a_single_sequence(pairs, most, skip):
+    sequences = built(pairs)
+    skip = min(skip, *(len(prompt) - 1 for prompt, _ in pairs), skip)
+    batches = by_length(sequences, most_tokens=most, skip=skip)
+
+    def tokens(indices):
+        return sum(len(sequences[index].inputs) - skip for index in indices)
+
+    assert [index for batch in batches for index in batch] == by_length(sequences, len(sequences))[0]
+    assert all(len(batch) == 1 or tokens(batch) <= most for batch in batches)
+    # and no two neighbours would go into one
+    assert all(tokens(one + other[:1]) > most for one, other in pairwise(batches))
+
+
+def test_a_prefix_takes_room_from_a_pass_but_never_all_of_it():
+    cpu = torch.device("cpu")
+    assert pass_tokens(cpu, 100) == pass_tokens(cpu) - 100
+    assert pass_tokens(cpu, 10**6) == pass_tokens(cpu) // 4
+    assert pass_tokens(torch.device("cuda")) > pass_tokens(cpu)
 
 
 @given(PAIRS, st.integers(1, 4))

@@ -23,6 +23,8 @@ SHARED = -2
 DEAR_WIDTH = 3000
 """The width of a row, in tokens, at which attention costs about as much as everything else (six hidden sizes)."""
 
+CPU_PASS_TOKENS, GPU_PASS_TOKENS = 1024, 16384
+
 
 @dataclass(frozen=True)
 class TokenSequence:
@@ -218,7 +220,38 @@ def _filled(
     return [(group, sorted(row)) for group in sorted(rows) for row in rows[group]]
 
 
-def by_length(sequences: Sequence[TokenSequence], batch_size: int) -> list[list[int]]:
-    """Indices of the sequences in batches of like length, so that little of a batch is padding."""
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index].inputs))
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+def by_length(
+    sequences: Sequence[TokenSequence], batch_size: int | None = None, *, most_tokens: int | None = None, skip: int = 0
+) -> list[list[int]]:
+    """Indices of the sequences in batches of like length, so that little of a batch is padding.
+
+    Args:
+        sequences: what is to be read.
+        batch_size: how many a batch has at the most.
+        most_tokens: how many tokens it has at the most, unless a single sequence has more.
+        skip: how many first tokens of every sequence don't count.
+    """
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in sorted(range(len(sequences)), key=lambda index: len(sequences[index].inputs)):
+        own = len(sequences[index].inputs) - skip
+        many = batch_size is not None and bool(batches) and len(batches[-1]) == batch_size
+        if not batches or many or (most_tokens is not None and tokens + own > most_tokens):
+            batches.append([])
+            tokens = 0
+        batches[-1].append(index)
+        tokens += own
+    return batches
+
+
+def pass_tokens(device: torch.device, behind: int = 0) -> int:
+    """How many tokens are worth reading at once where no gradient asks for whole batches.
+
+    So many keep a processor's cores busy, and of more its caches don't hold what is made of them; a GPU wants more.
+
+    Args:
+        device: where they are read.
+        behind: how many tokens stand before every sequence in a cache; keys and values of these need room as well.
+    """
+    most = CPU_PASS_TOKENS if device.type == "cpu" else GPU_PASS_TOKENS
+    return max(most - behind, most // 4)
