@@ -1,5 +1,7 @@
+import gc
 import shutil
 
+import psutil
 import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
@@ -37,6 +39,16 @@ def test_a_folder_is_loaded_frozen_and_ready(folder):
     assert model.tokenizer("Label:")["input_ids"] == byte_level_tokenizer()("Label:")["input_ids"]
     assert model.context_length == 512
     assert (model.identity.id, model.identity.revision) == ("tiny", None)
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "memory_maps"), reason="this system doesn't say what lies in memory")
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="weights are laid anew for oneDNN")
+def test_the_file_of_weights_that_are_laid_anew_doesnt_stay_in_memory_beside_them(folder):
+    model = load_model(folder, device="cpu")
+    gc.collect()
+    mapped = [entry.path for entry in psutil.Process().memory_maps()]
+    assert not [path for path in mapped if path.startswith(str(folder))]
+    assert model.network.dtype == torch.float32
 
 
 def test_another_weight_makes_another_identity(folder):

@@ -52,14 +52,20 @@ def freeze(network: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     layers = [module for module in network.modules() if type(module) is nn.Linear]
-    others = {
-        id(own) for one in network.modules() if type(one) is not nn.Linear for own in one.parameters(recurse=False)
-    }
+    rest = [module for module in network.modules() if type(module) is not nn.Linear]
     for layer in layers:
         layer.__class__ = FrozenLinear
-        # a head that is also the embedding is looked up by rows
-        if _suits(layer.weight) and id(layer.weight) not in others:
-            layer.weight.data = layer.weight.data.t().contiguous().t()
+    # a head that is also the embedding is looked up by rows
+    others = {id(parameter) for module in rest for parameter in module.parameters(recurse=False)}
+    weights = {id(layer.weight): layer.weight for layer in layers if _suits(layer.weight)}
+    turned = [weight for key, weight in weights.items() if key not in others]
+    for weight in turned:
+        weight.data = weight.data.t().contiguous().t()
+    if turned:
+        # the file that weights were read from stays in memory as a whole while anything of it is used
+        for parameter in network.parameters():
+            if parameter.is_contiguous():
+                parameter.data = parameter.data.clone()
 
 
 def _suits(tensor: Tensor) -> bool:
