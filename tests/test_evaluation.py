@@ -10,6 +10,7 @@ from ia2.adapters.kinds import LoRA
 from ia2.errors import InputError
 from ia2.evaluation import evaluate, evaluate_all
 from ia2.fewshot import prompt_text
+from ia2.models.forward import response_logits
 from ia2.tasks.task import Example
 
 
@@ -158,9 +159,18 @@ def test_texts_of_adapters_that_are_asked_together_are_those_of_each_alone(tiny_
     assert together == [evaluate(tiny_model, rows, toy_texts, adapter=adapter) for adapter in adapters]
 
 
-def test_adapters_that_cannot_share_a_bank_are_evaluated_one_by_one(tiny_model, toy_task):
+def test_adapters_that_cannot_share_a_bank_are_evaluated_one_by_one(tiny_model, toy_task, monkeypatch):
     adapters = [random_adapter(tiny_model.network, 0), random_adapter(tiny_model.network, 1, rank=2)]
-    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters)
+    passes = []
+
+    def counted(network, batch, cache, plain=response_logits):
+        passes.append(batch.sequences)
+        return plain(network, batch, cache)
+
+    monkeypatch.setattr("ia2.labels.response_logits", counted)
+    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters, batch_size=2)
+    assert max(passes) == 2
+    assert sum(passes) == 2 * len(toy_task.evaluation)
     assert [one.metrics() for one in found] == [
         evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter).metrics() for adapter in adapters
     ]

@@ -182,6 +182,7 @@ def evaluate_all(
                 adapter=one,
                 label_scoring=label_scoring,
                 confidence=confidence,
+                batch_size=batch_size,
                 progress=progress,
                 name=name,
             )
