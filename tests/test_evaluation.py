@@ -172,7 +172,8 @@ def test_adapters_that_cannot_share_a_bank_are_evaluated_one_by_one(tiny_model, 
     assert max(passes) == 2
     assert sum(passes) == 2 * len(toy_task.evaluation)
     assert [one.metrics() for one in found] == [
-        evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter).metrics() for adapter in adapters
+        evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter, batch_size=2).metrics()
+        for adapter in adapters
     ]
 
 
