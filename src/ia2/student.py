@@ -33,6 +33,11 @@ class StudentRows:
     sequences: Sequence[TokenSequence]
     targets: TargetFiles | None
 
+    def longest(self, count: int) -> list[int]:
+        """The indices of the rows with most tokens, so many of them."""
+        order = sorted(range(len(self.sequences)), key=lambda index: -len(self.sequences[index].inputs))
+        return order[:count]
+
     @classmethod
     def of(
         cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel, task: Task

@@ -195,7 +195,7 @@ def _bank_size(
     budget = memory if memory is not None else 0.9 * free_bytes(model.network.device)
     largest: dict[Stage, Part] = {}
     for job in jobs:
-        part = _longest_batch(job)
+        part = Part(job.rows.stage, job.rows.train, job.rows.train.longest(job.course.training.batch_size))
         if part.stage not in largest or part.tokens > largest[part.stage].tokens:
             largest[part.stage] = part
     bank = Bank(model.network, [jobs[0].start.adapter.weights], form)
@@ -208,13 +208,6 @@ def _bank_size(
             f"{budget / 2**30:.1f} GiB may be used: {size} are trained at a time."
         )
     return size
-
-
-def _longest_batch(job: "_Job") -> Part:
-    """As many rows as a step takes, the longest ones."""
-    rows = job.rows.train
-    order = sorted(range(len(rows.sequences)), key=lambda index: -len(rows.sequences[index].inputs))
-    return Part(job.rows.stage, rows, order[: job.course.training.batch_size])
 
 
 @dataclass

@@ -87,7 +87,7 @@ def test_what_is_shared_begins_every_prompt_and_leaves_each_a_token(prompts):
 @given(PAIRS, st.integers(1, 12), st.integers(0, 2))
 def test_a_batch_has_as_many_tokens_as_are_allowed_or_a_single_sequence(pairs, most, skip):
     sequences = built(pairs)
-    skip = min(skip, *(len(prompt) - 1 for prompt, _ in pairs), skip)
+    skip = min(skip, *(len(prompt) - 1 for prompt, _ in pairs))
     batches = by_length(sequences, most_tokens=most, skip=skip)
 
     def tokens(indices):
