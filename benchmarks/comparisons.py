@@ -1,5 +1,6 @@
 """What is compared, each on the packaged model and real rows: sst2, and gsm8k for responses of many tokens."""
 
+import copy
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from ia2.evaluation import evaluate, evaluate_all
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
 from ia2.models.decoding import decode
+from ia2.models.frozen import fastest_products, freeze
 from ia2.models.load import LanguageModel
 from ia2.student import StageRows
 from ia2.tasks.load import load_task
@@ -182,8 +184,12 @@ class Benchmarks:
         return train_all(self.model, plans, training=Training(**{**vars(STEPS), "keep": "last"}))
 
     def products(self) -> Comparison:
-        """Gradients of a step's tokens through the model with torch's products, against those of frozen layers."""
+        """Gradients of a step's tokens, with the library that isn't chosen on this processor and with the one that is."""
         tokens = torch.arange(70)[None]
+        other = self.plain_network
+        if fastest_products() == "torch":
+            other = copy.deepcopy(other)
+            freeze(other, "onednn")
 
         def agree(expected: torch.Tensor, found: torch.Tensor) -> None:
             # by token: the first one's activations are a hundred times as large as others', as is its rounding
@@ -198,7 +204,7 @@ class Benchmarks:
             "products",
             "> 1",
             {"tokens": 70},
-            lambda: gradient(self.plain_network),
+            lambda: gradient(other),
             lambda: gradient(self.model.network),
             agree,
             pairs=9,

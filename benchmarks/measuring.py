@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from ia2.models.frozen import fastest_products
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,19 @@ def compare(case: Comparison) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What this was measured on."""
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
+        "products": fastest_products(),
         "cores": torch.get_num_threads(),
         "matmul_gflops": matmul_peak() / 1e9,
         "memory_bytes": psutil.virtual_memory().total,
         "torch": torch.__version__,
         "dtype": "float32",
     }
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

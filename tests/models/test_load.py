@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import T5Config, ViTConfig
 
 from ia2.errors import InputError
-from ia2.models import load
+from ia2.models import frozen, load
 from ia2.models.load import load_model, tokenizer_at_hand
 from ia2.models.packaged import PACKAGED
 
@@ -43,7 +43,8 @@ def test_a_folder_is_loaded_frozen_and_ready(folder):
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "memory_maps"), reason="this system doesn't say what lies in memory")
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="weights are laid anew for oneDNN")
-def test_the_file_of_weights_that_are_laid_anew_doesnt_stay_in_memory_beside_them(folder):
+def test_the_file_of_weights_that_are_laid_anew_doesnt_stay_in_memory_beside_them(folder, monkeypatch):
+    monkeypatch.setattr(frozen, "fastest_products", lambda: "onednn")
     model = load_model(folder, device="cpu")
     gc.collect()
     mapped = [entry.path for entry in psutil.Process().memory_maps()]

@@ -1,17 +1,23 @@
-"""Frozen linear layers on a CPU, multiplied by oneDNN: faster than torch's own choice, most of all where rows are few.
+"""Frozen linear layers on a CPU, multiplied by whichever library is faster on its processor, above all for few rows.
 
-torch multiplies float32 matrices with MKL. For the few dozen rows of a training step or of decoding, that was up to
-twice as slow on the machine where we measured it. oneDNN puts a weight in order at each product, unless the weights of
-one input lie side by side; so they are laid, which the backward pass pays for and a forward pass alone gains by.
-`make bench ARGS="products"` compares both.
+torch multiplies float32 matrices with MKL, which is best on Intel's processors; on others, for the few dozen rows of a
+training step or of decoding, oneDNN was up to twice as fast. oneDNN puts a weight in order at each product, unless the
+weights of one input lie side by side; so they are laid, which the backward pass pays for and a forward pass alone gains
+by. `make bench ARGS="products"` holds the choice against the other one.
 """
 
-from typing import Any
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+Products = Literal["torch", "onednn"]
+"""Who multiplies: the library that torch has chosen (MKL, where there is one), or oneDNN."""
 
 
 class FrozenLinear(nn.Linear):
@@ -43,13 +49,31 @@ def _multiplied(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def freeze(network: nn.Module) -> None:
-    """Take a network as one that isn't trained: gradients off, and its linear layers multiplied by oneDNN on a CPU.
+@cache
+def fastest_products() -> Products:
+    """The library that suits this machine's processor.
 
-    Parameters keep their names, shapes and numbers; how a layer's weight lies in memory changes.
+    It goes by who made the processor and not by a measurement, so that a machine's numbers are the same in every run.
+    """
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return "torch"
+    described = Path("/proc/cpuinfo")
+    processor = described.read_text(encoding="utf-8") if described.exists() else platform.processor()
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return "torch" if mkl and "GenuineIntel" in processor else "onednn"
+
+
+def freeze(network: nn.Module, products: Products | None = None) -> None:
+    """Take a network as one that isn't trained: gradients off, its linear layers multiplied as is fastest on a CPU.
+
+    Parameters keep their names, shapes and numbers; under oneDNN, how a layer's weight lies in memory changes.
+
+    Args:
+        network: what is frozen.
+        products: who multiplies float32 on a CPU; by default as `fastest_products` says.
     """
     network.eval().requires_grad_(False)
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if (products or fastest_products()) == "torch":
         return
     layers = [module for module in network.modules() if type(module) is nn.Linear]
     rest = [module for module in network.modules() if type(module) is not nn.Linear]
