@@ -184,7 +184,7 @@ class Benchmarks:
         return train_all(self.model, plans, training=Training(**{**vars(STEPS), "keep": "last"}))
 
     def products(self) -> Comparison:
-        """Gradients of a step's tokens, with the library that isn't chosen on this processor and with the one that is."""
+        """Gradients of a step's tokens by the library that isn't chosen on this processor, against the one that is."""
         tokens = torch.arange(70)[None]
         other = self.plain_network
         if fastest_products() == "torch":

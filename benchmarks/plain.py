@@ -137,8 +137,9 @@ class Student:
 
 
 def unfrozen(network: Any) -> Any:
-    """A copy of a network whose linear layers are torch's own, with weights as they are when a model is loaded."""
+    """A copy of a network as transformers loads it: torch's linear layers, its weights in order, attention by `sdpa`."""
     copied = copy.deepcopy(network)
+    copied.set_attn_implementation("sdpa")
     for module in copied.modules():
         if isinstance(module, FrozenLinear):
             module.__class__ = torch.nn.Linear

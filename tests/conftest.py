@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 install_import_hook("ia2", "beartype.beartype")
 
 from ia2.models.frozen import freeze  # noqa: E402
+from ia2.models.grouped import attend_in_groups  # noqa: E402
 from ia2.models.load import LanguageModel, ModelIdentity  # noqa: E402
 from ia2.tasks.task import Example, Task  # noqa: E402
 
@@ -83,6 +84,7 @@ def tiny_network(architecture: str, seed: int = 0) -> PreTrainedModel:
             if parameter.ndim == 1:
                 torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name or "ln_" in name else 0.0, std=0.2)
     freeze(network)
+    attend_in_groups(network)
     return network
 
 

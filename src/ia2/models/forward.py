@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 from ia2.models.batch import SHARED, Batch, Positions
+from ia2.models.grouped import NAME as GROUPED
 
 
 class Keys(NamedTuple):
@@ -81,7 +82,7 @@ def _takes_masks_by_kind(network: PreTrainedModel) -> bool:
 
 
 def _as_taken(seen: Bool[Tensor, "rows 1 q k"], network: PreTrainedModel) -> Tensor:
-    if network.config._attn_implementation == "sdpa":
+    if network.config._attn_implementation in ("sdpa", GROUPED):
         return seen
     floor = torch.finfo(network.dtype).min
     return torch.zeros(seen.shape, dtype=network.dtype, device=seen.device).masked_fill(~seen, floor)
