@@ -137,7 +137,7 @@ class Student:
 
 
 def unfrozen(network: Any) -> Any:
-    """A copy of a network as transformers loads it: torch's linear layers, its weights in order, attention by `sdpa`."""
+    """A copy of a network as transformers loads it: torch's linear layers, weights in order, attention by `sdpa`."""
     copied = copy.deepcopy(network)
     copied.set_attn_implementation("sdpa")
     for module in copied.modules():

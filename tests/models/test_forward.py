@@ -4,6 +4,7 @@ from conftest import tiny_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ia2.models.attention import attention_blocks, last_feed_forward
 from ia2.models.batch import PADDING, SHARED, TokenSequence, lay_out
 from ia2.models.forward import forward, head_at, response_logits, visible
 
@@ -107,6 +108,71 @@ def test_the_head_reads_only_response_positions_and_is_itself_again_afterwards(t
     with head_at(tiny_llama, batch.at):
         assert tiny_llama(batch.input_ids).logits.shape[:2] == (1, len(batch.response))
     assert tiny_llama(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
+
+
+WITHOUT_BLOCK = {"opt"}
+
+
+def reads_of_last_block(network, run):
+    """How many tokens the last layer's feed-forward block reads while something runs."""
+    block, read = last_feed_forward(network), []
+
+    first = next(part for part in block.modules() if list(part.parameters(recurse=False)))
+    usual = first.forward
+
+    def noting(values):
+        read.append(values.shape[:-1].numel())
+        return usual(values)
+
+    first.forward = noting
+    try:
+        run()
+    finally:
+        del first.forward
+    return read
+
+
+def test_the_last_feed_forward_block_reads_response_positions_alone(network):
+    if network.config.model_type in WITHOUT_BLOCK:
+        assert last_feed_forward(network) is None
+        return
+    batch = lay_out(random_sequences(4, torch.Generator().manual_seed(5)))
+    assert reads_of_last_block(network, lambda: response_logits(network, batch)) == [len(batch.response)]
+    assert reads_of_last_block(network, lambda: forward(network, batch)) == [0]
+    assert reads_of_last_block(network, lambda: network(batch.input_ids)) == [batch.input_ids.numel()]
+
+
+def test_its_gradients_are_those_of_whole_rows(network):
+    batch = lay_out(random_sequences(4, torch.Generator().manual_seed(6)))
+    gradients = []
+    for whole in (False, True):
+        seen = []
+        with pytest.MonkeyPatch.context() as patch:
+            if whole:
+                patch.setattr("ia2.models.forward.last_feed_forward", lambda _: None)
+            block = attention_blocks(network)[1]
+            handle = block.register_forward_hook(
+                lambda _m, _a, output, seen=seen: (seen.append(output[0].requires_grad_(True)), output)[1]
+            )
+            try:
+                response_logits(network, batch).logsumexp(-1).sum().backward()
+            finally:
+                handle.remove()
+        gradients.append(seen[0].grad)
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
+def test_a_block_inside_which_something_is_attached_reads_whole_rows(tiny_llama):
+    batch = lay_out(random_sequences(3, torch.Generator().manual_seed(7)))
+    shapes = []
+    inner = tiny_llama.model.layers[-1].mlp.up_proj
+    handle = inner.register_forward_hook(lambda _m, arguments, _o: shapes.append(arguments[0].shape[:2]))
+    try:
+        logits = response_logits(tiny_llama, batch)
+    finally:
+        handle.remove()
+    assert shapes == [batch.input_ids.shape]
+    assert torch.allclose(response_logits(tiny_llama, batch), logits, atol=1e-5)
 
 
 def test_forward_runs_no_head(tiny_llama, monkeypatch):

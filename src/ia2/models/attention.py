@@ -31,6 +31,8 @@ class Architecture:
     key: str
     value: str
     output: str
+    feed_forward: str | None = "mlp"
+    """The feed-forward block of a layer; None where its parts stand in the layer itself."""
 
     def projection(self, which: Projection) -> str:
         """The module inside an attention block that holds this projection."""
@@ -48,7 +50,7 @@ ARCHITECTURES = (
     # GPT-NeoX, Pythia
     Architecture("gpt_neox.layers", "attention", "query_key_value", "query_key_value", "query_key_value", "dense"),
     # OPT
-    Architecture("model.decoder.layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj"),
+    Architecture("model.decoder.layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", None),
 )
 
 
@@ -88,6 +90,15 @@ def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> l
         for projection in which
     ]
     return list(dict.fromkeys(names))
+
+
+def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
+    """The feed-forward block of the last layer; None where the network's family isn't in the table or has no block."""
+    for architecture in ARCHITECTURES:
+        layers = _layers(network, architecture)
+        if layers and architecture.feed_forward is not None and _fits(layers[-1], architecture):
+            return getattr(layers[-1], architecture.feed_forward, None)
+    return None
 
 
 class AttentionOutputs:

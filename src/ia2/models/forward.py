@@ -1,4 +1,7 @@
-"""A forward pass over a batch: masks that follow from owners and positions, and a head at response positions alone."""
+"""A forward pass over a batch: masks that follow from owners and positions, and nothing read that nobody asks for.
+
+What follows the last attention block serves the language-model head alone, which is asked at response positions.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
+from ia2.models.attention import last_feed_forward
 from ia2.models.batch import SHARED, Batch, Positions
 from ia2.models.grouped import NAME as GROUPED
 
@@ -105,9 +109,45 @@ def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iterator[None]:
+    """Have the last layer's feed-forward block read these positions alone; elsewhere it adds nothing meanwhile.
+
+    Every layer before it is read by the attention of the next one, at all positions. Where something is attached inside
+    the block, such as adapters that belong to rows, it reads whole rows as ever.
+
+    Args:
+        network: a causal language model.
+        at: where the head is asked; None where it isn't.
+    """
+    block = last_feed_forward(network)
+    if block is None or any(part._forward_hooks or part._forward_pre_hooks for part in block.modules()):
+        yield
+        return
+    shape: list[int] = []
+
+    def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden: Tensor = arguments[0]
+        shape[:] = hidden.shape
+        kept = hidden[:0, 0] if at is None else hidden[at.row, at.column]
+        return (kept[None], *arguments[1:])
+
+    def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        whole = output.new_zeros(shape)
+        return whole if at is None else whole.index_put((at.row, at.column), output[0])
+
+    handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None) -> None:
     """Run the decoder over a batch without the language-model head: for what hooks and caches keep of it."""
-    _call(network.base_model, network, batch, cache)
+    with last_feed_forward_at(network, None):
+        _call(network.base_model, network, batch, cache)
 
 
 def response_logits(
@@ -121,7 +161,7 @@ def response_logits(
         cache: keys and values of earlier tokens; it is read and grown by this call.
         cached: whose tokens those are; by default a prefix that all sequences share.
     """
-    with head_at(network, batch.at):
+    with head_at(network, batch.at), last_feed_forward_at(network, batch.at):
         logits: Tensor = _call(network, network, batch, cache, cached).logits
     return logits[0].float()
 

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from ia2.models.forward import last_feed_forward_at
+
 
 @dataclass(frozen=True)
 class Prefill:
@@ -41,7 +43,9 @@ def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
     if not tokens:
         return NO_PREFILL
     cache = DynamicCache()
+    ids = torch.tensor([list(tokens)], device=network.device)
     # without a mask of ours, attention knows that it is causal, and needs half the time
-    network.base_model(input_ids=torch.tensor([list(tokens)], device=network.device), cache=cache, use_cache=True)
+    with last_feed_forward_at(network, None):
+        network.base_model(input_ids=ids, cache=cache, use_cache=True)
     states = tuple((layer.keys, layer.values) for layer in cache.layers)
     return Prefill(tuple(tokens), states)
