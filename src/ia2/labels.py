@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
 from ia2.models.bank import Bank
-from ia2.models.batch import Layout, TokenSequence, by_length, lay_out, pass_tokens, shared_rows
+from ia2.models.batch import Layout, TokenSequence, lay_out, passes, shared_rows
 from ia2.models.forward import response_logits
 from ia2.models.prefix import NO_PREFILL, Prefill
 from ia2.tasks.task import Task
@@ -102,7 +102,7 @@ def score_labels(
         bank: the adapters; without one the network is asked as it is.
         prefill: keys and values of the prompts' shared prefix, as the network alone computes them.
         confidence: what the likeliest token's is; whole labels have theirs among the labels.
-        batch_size: prompts that each adapter reads at once; by default as many as a pass has room for (`pass_tokens`).
+        batch_size: prompts that each adapter reads at once; by default as `passes` says.
         layout: how they share a forward pass.
         advance: told how many prompts were newly scored.
 
@@ -124,10 +124,8 @@ def score_labels(
     among = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
     first = [tokens[0] for tokens in labels.tokens]
     asked, shared = [TokenSequence(prompt, (0,)) for prompt in prompts], len(prefill.tokens)
-    room = None
-    if batch_size is None:
-        room = pass_tokens(network.device, shared) // (len(adapters) * len(responses))
-    for indices in by_length(asked, batch_size, most_tokens=room, skip=shared):
+    copies = len(adapters) * len(responses)
+    for indices in passes(asked, batch_size, network.device, skip=shared, copies=copies):
         sequences = [
             TokenSequence(prompts[index], response) for _ in adapters for index in indices for response in responses
         ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from ia2.fewshot import FewShotSet, PromptTokenizer
-from ia2.models.batch import by_length, lay_out, shared_tokens
+from ia2.models.batch import lay_out, passes, shared_tokens
 from ia2.models.forward import response_logits
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import prefill
@@ -24,20 +24,20 @@ def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, pro
 
 
 @torch.no_grad()
-def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: int = 16) -> float:
+def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: int | None = None) -> float:
     """The mean cross-entropy of the dev rows' own responses with the demonstrations in context.
 
     Args:
         model: the model.
         few_shot_set: the demonstrations, in their order, and the dev rows.
-        batch_size: dev rows a forward pass.
+        batch_size: dev rows a forward pass; by default as `passes` says.
     """
     network, tokenizer = model.network, PromptTokenizer.of(model, few_shot_set.task)
     shown = few_shot_set.demonstrations()
     sequences = [tokenizer.sequence(row.query, row.response, shown) for row in few_shot_set.dev]
     shared = prefill(network, shared_tokens(sequences))
     total = 0.0
-    for indices in by_length(sequences, batch_size):
+    for indices in passes(sequences, batch_size, network.device, skip=len(shared.tokens)):
         batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=network.device)
         logits = response_logits(network, batch, shared.cache(batch.input_ids.shape[0]))
         wanted = Wanted(batch.response, None, batch.example, len(indices))

@@ -12,6 +12,7 @@ from ia2.models.batch import (
     by_length,
     lay_out,
     pass_tokens,
+    passes,
     shared_rows,
     shared_tokens,
 )
@@ -104,6 +105,27 @@ def test_a_prefix_takes_room_from_a_pass_but_never_all_of_it():
     assert pass_tokens(cpu, 100) == pass_tokens(cpu) - 100
     assert pass_tokens(cpu, 10**6) == pass_tokens(cpu) // 4
     assert pass_tokens(torch.device("cuda")) > pass_tokens(cpu)
+
+
+def test_a_pass_has_as_many_sequences_as_were_asked_for_or_as_it_has_room_for():
+    cpu, most = torch.device("cpu"), pass_tokens(torch.device("cpu"))
+    sequences = of_lengths(*[most // 4] * 8)
+    sizes = {
+        name: [len(one) for one in found]
+        for name, found in {
+            "by number": passes(sequences, 3, cpu),
+            "by room": passes(sequences, None, cpu),
+            "for two adapters": passes(sequences, None, cpu, copies=2),
+            "behind a prefix": passes(sequences, None, cpu, skip=most // 8),
+        }.items()
+    }
+    # a prefix takes an eighth of the room, and half of every sequence
+    assert sizes == {
+        "by number": [3, 3, 2],
+        "by room": [4, 4],
+        "for two adapters": [2, 2, 2, 2],
+        "behind a prefix": [7, 1],
+    }
 
 
 @given(PAIRS, st.integers(1, 4))

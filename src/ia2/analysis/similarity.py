@@ -13,7 +13,7 @@ from ia2.adapters.adapter import Adapter, attached, bank_of
 from ia2.fewshot import PromptTokenizer
 from ia2.metrics import bootstrap_interval, cosine_similarity
 from ia2.models.attention import record_attention
-from ia2.models.batch import by_length, lay_out, shared_tokens
+from ia2.models.batch import lay_out, passes, shared_tokens
 from ia2.models.forward import forward
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, prefill
@@ -59,7 +59,7 @@ def response_attention(
     *,
     demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> list[Float[Tensor, "layers _ hidden"]]:
     """The attention outputs at the positions that predict each row's response, one tensor a row.
 
@@ -69,7 +69,7 @@ def response_attention(
         task: theirs; a response of free text has its end token.
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
-        batch_size: rows a forward pass.
+        batch_size: rows a forward pass; by default as `passes` says.
     """
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
@@ -78,7 +78,7 @@ def response_attention(
     bank = bank_of(network, [adapter]) if adapter is not None else None
     with attached(network, adapter if bank is None else None):
         shared = prefill(network, shared_tokens(sequences)) if bank is None else NO_PREFILL
-        for indices in by_length(sequences, batch_size):
+        for indices in passes(sequences, batch_size, network.device, skip=len(shared.tokens)):
             batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=network.device)
             rows = batch.input_ids.shape[0]
             own = torch.zeros(rows, dtype=torch.long, device=network.device)

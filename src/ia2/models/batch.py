@@ -255,3 +255,25 @@ def pass_tokens(device: torch.device, behind: int = 0) -> int:
     """
     most = CPU_PASS_TOKENS if device.type == "cpu" else GPU_PASS_TOKENS
     return max(most - behind, most // 4)
+
+
+def passes(
+    sequences: Sequence[TokenSequence],
+    batch_size: int | None,
+    device: torch.device,
+    *,
+    skip: int = 0,
+    copies: int = 1,
+) -> list[list[int]]:
+    """Indices of the sequences of each forward pass without gradients, those of like length together.
+
+    Args:
+        sequences: what is to be read.
+        batch_size: how many a pass has at the most; where it isn't given, a pass has as many as `pass_tokens` has room
+            for.
+        device: where they are read.
+        skip: how many first tokens of every sequence a cache holds.
+        copies: how often each sequence stands in a pass, such as once for every adapter.
+    """
+    room = pass_tokens(device, skip) // copies if batch_size is None else None
+    return by_length(sequences, batch_size, most_tokens=room, skip=skip)
