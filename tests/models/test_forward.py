@@ -1,5 +1,6 @@
 import pytest
 import torch
+import transformers
 from conftest import tiny_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -138,7 +139,7 @@ def test_the_last_feed_forward_block_reads_response_positions_alone(network):
         return
     batch = lay_out(random_sequences(4, torch.Generator().manual_seed(5)))
     assert reads_of_last_block(network, lambda: response_logits(network, batch)) == [len(batch.response)]
-    assert reads_of_last_block(network, lambda: forward(network, batch)) == [0]
+    assert reads_of_last_block(network, lambda: forward(network, batch)) == [1]
     assert reads_of_last_block(network, lambda: network(batch.input_ids)) == [batch.input_ids.numel()]
 
 
@@ -160,6 +161,22 @@ def test_its_gradients_are_those_of_whole_rows(network):
                 handle.remove()
         gradients.append(seen[0].grad)
     assert torch.allclose(*gradients, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [transformers.Qwen3MoeConfig, transformers.GptOssConfig])
+def test_a_mixture_of_experts_answers_as_with_whole_rows(family, monkeypatch):
+    # GPT-OSS's block says what its router chose beside what it adds
+    sizes = {"vocab_size": 100, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
+    experts = {"num_experts": 4} if family is transformers.Qwen3MoeConfig else {"num_local_experts": 4}
+    configuration = family(**sizes, **heads, **experts, attn_implementation="eager")
+    network = transformers.AutoModelForCausalLM.from_config(configuration).eval()
+    batch = lay_out(random_sequences(4, torch.Generator().manual_seed(8)))
+    with torch.no_grad():
+        forward(network, batch)
+        found = response_logits(network, batch)
+        monkeypatch.setattr("ia2.models.forward.last_feed_forward", lambda _: None)
+        assert torch.allclose(found, response_logits(network, batch), atol=1e-5)
 
 
 def test_a_block_inside_which_something_is_attached_reads_whole_rows(tiny_llama):

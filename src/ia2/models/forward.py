@@ -113,6 +113,8 @@ def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
 def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iterator[None]:
     """Have the last layer's feed-forward block read these positions alone; elsewhere it adds nothing meanwhile.
 
+    Where the head isn't asked, one token is read and left out.
+
     Every layer before it is read by the attention of the next one, at all positions. Where something is attached inside
     the block, such as adapters that belong to rows, it reads whole rows as ever.
 
@@ -129,12 +131,17 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
     def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden: Tensor = arguments[0]
         shape[:] = hidden.shape
-        kept = hidden[:0, 0] if at is None else hidden[at.row, at.column]
+        # not every block can read nothing at all
+        kept = hidden[:1, 0] if at is None else hidden[at.row, at.column]
         return (kept[None], *arguments[1:])
 
-    def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        whole = output.new_zeros(shape)
-        return whole if at is None else whole.index_put((at.row, at.column), output[0])
+    def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
+        # a mixture of experts may say as well what its router chose, which its layer ignores
+        added: Tensor = output[0] if isinstance(output, tuple) else output
+        whole = added.new_zeros(shape)
+        if at is not None:
+            whole = whole.index_put((at.row, at.column), added[0])
+        return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
     try:
