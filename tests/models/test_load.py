@@ -11,6 +11,7 @@ from transformers import T5Config, ViTConfig
 
 from ia2.errors import InputError
 from ia2.models import frozen, load
+from ia2.models.grouped import NAME
 from ia2.models.load import load_model, tokenizer_at_hand
 from ia2.models.packaged import PACKAGED
 
@@ -38,6 +39,7 @@ def test_a_folder_is_loaded_frozen_and_ready(folder):
     assert torch.equal(model.network(ids).logits, tiny_network("llama")(ids).logits)
     assert model.tokenizer("Label:")["input_ids"] == byte_level_tokenizer()("Label:")["input_ids"]
     assert model.context_length == 512
+    assert (model.network.config._attn_implementation == NAME) == (model.network.device.type == "cpu")
     assert (model.identity.id, model.identity.revision) == ("tiny", None)
 
 

@@ -38,3 +38,12 @@ def test_a_prefill_is_never_changed_by_its_use(tiny_llama):
 def test_no_tokens_need_no_cache(tiny_llama):
     assert prefill(tiny_llama, ()) is NO_PREFILL
     assert NO_PREFILL.cache(3) is None
+
+
+def test_the_last_feed_forward_block_is_not_run_over_the_prefix(tiny_llama, monkeypatch):
+    # it adds to no keys and values; one token is read, as something must be
+    inner, read = tiny_llama.model.layers[-1].mlp.up_proj, []
+    usual = inner.forward
+    monkeypatch.setattr(inner, "forward", lambda values: (read.append(values.shape[:2]), usual(values))[1])
+    prefill(tiny_llama, (5, 6, 7, 8))
+    assert read == [(1, 1)]
