@@ -1,4 +1,5 @@
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -64,6 +65,25 @@ def test_what_cannot_be_drawn_is_refused(toy_task):
     FewShotSet.draw(toy_task, 24)
     with pytest.raises(InputError, match="only evaluates"):
         FewShotSet.draw(replace(toy_task, evaluation_only=True), 4)
+
+
+@given(st.integers(3, 36))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_largest_set_that_a_refusal_names_can_be_drawn_and_no_larger_one(toy_task, count):
+    few = replace(toy_task, pool=toy_task.pool[:count])
+    with pytest.raises(InputError) as refusal:
+        FewShotSet.draw(few, 40)
+    named = int(re.search(r"Use --n (\d+) or fewer", str(refusal.value))[1])
+    assert len(FewShotSet.draw(few, named).train) == named
+    with pytest.raises(InputError):
+        FewShotSet.draw(few, named + 1)
+
+
+def test_where_no_set_can_be_drawn_at_all_only_more_rows_help(toy_task):
+    with pytest.raises(
+        InputError, match=r"there are 2 different rows to draw from\. Add rows: at least 3 are needed\.$"
+    ):
+        FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:2]), 2)
 
 
 def test_prompt_text_worked_by_hand():

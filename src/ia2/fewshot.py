@@ -59,9 +59,12 @@ class FewShotSet:
             )
         needed = n + n // 2
         if needed > len(task.pool):
+            # the most for which n + ⌊n/2⌋ rows are there
+            most = (2 * len(task.pool) + 1) // 3
             raise InputError(
                 f"{task.name}: {n} training rows and {n // 2} dev rows were asked for, and there are {len(task.pool)} "
-                f"different rows to draw from. Use --n {max(2, len(task.pool) * 2 // 3)} or fewer, or add rows."
+                "different rows to draw from. "
+                + (f"Use --n {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
             )
         chosen = generator(seed, f"set of {n} from {task.name}").sample(range(len(task.pool)), needed)
         train = tuple(task.pool[index] for index in chosen[:n])
