@@ -117,7 +117,6 @@ WITHOUT_BLOCK = {"opt"}
 def reads_of_last_block(network, run):
     """How many tokens the last layer's feed-forward block reads while something runs."""
     block, read = last_feed_forward(network), []
-
     first = next(part for part in block.modules() if list(part.parameters(recurse=False)))
     usual = first.forward
 

@@ -42,6 +42,9 @@ def grouped_attention(
         dropout: the share of attention that is left out.
         scaling: what the products of queries and keys are multiplied by; by default 1 / √size.
         keywords: what transformers passes to its own function.
+
+    Raises:
+        ValueError: scores are to be capped, which no kernel of scaled dot-product attention does (Gemma 2).
     """
     several = key.shape[1] < query.shape[1] and query.shape[2] > 1
     if attention_mask is None or not several or any(keywords.get(name) is not None for name in _OTHERS):
