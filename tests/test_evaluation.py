@@ -9,7 +9,8 @@ from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.kinds import LoRA
 from ia2.errors import InputError
 from ia2.evaluation import evaluate, evaluate_all
-from ia2.fewshot import prompt_text
+from ia2.fewshot import PromptTokenizer, prompt_text
+from ia2.labels import LabelScores, LabelTokens
 from ia2.models.forward import response_logits
 from ia2.tasks.task import Example
 
@@ -182,3 +183,21 @@ def random_adapter(network, seed, **lora):
     generator = torch.Generator().manual_seed(seed)
     weights = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
     return Adapter(fresh.configuration, weights)
+
+
+def test_another_token_that_reads_like_the_label_is_not_the_label(tiny_model, toy_task, monkeypatch):
+    row = toy_task.evaluation[0]
+    labels = LabelTokens.of(toy_task, PromptTokenizer.of(tiny_model, toy_task), "token")
+    first = dict(zip(labels.texts, labels.tokens, strict=True))[row.response][0]
+    twin = max(tokens[0] for tokens in labels.tokens) + 1
+    plain = PromptTokenizer.text
+
+    def alike(self, tokens):
+        return plain(self, [first if token == twin else token for token in tokens])
+
+    monkeypatch.setattr(PromptTokenizer, "text", alike)
+    scores = LabelScores(torch.tensor([twin]), torch.tensor([0.9]), torch.tensor([0]), torch.ones(1))
+    monkeypatch.setattr("ia2.evaluation.score_labels", lambda *_arguments, **_keywords: [scores])
+    (prediction,) = evaluate(tiny_model, [row], toy_task).predictions
+    assert prediction.predicted == row.response
+    assert not prediction.correct
