@@ -181,11 +181,12 @@ def test_a_method_of_ones_own_and_other_responses(capsys, tmp_path, model, file)
     assert status == 0, err
     record = json.loads((tmp_path / "out" / "records" / "upper.json").read_text())
     assert [stage["steps"] for stage in record["stages"]] == [1]
-    more = ("--no-compare", "--n", "4", "--lr", "1e-3", "--method", "sft", "--label-source", "icl-response")
+    more = ("--n", "4", "--lr", "1e-3", "--method", "sft", "--label-source", "icl-response")
     status, _, err = adapt(capsys, tmp_path / "second", model, file, *more)
     assert status == 0, err
-    record = json.loads((tmp_path / "second" / "out" / "records" / "sft.json").read_text())
-    assert record["options"]["label_sources"] == ["icl-response"]
+    for name, source in (("sft", "ground-truth"), ("sft-icl-response", "icl-response")):
+        record = json.loads((tmp_path / "second" / "out" / "records" / f"{name}.json").read_text())
+        assert record["options"]["label_sources"] == [source]
 
 
 def test_a_context_is_moved_into_an_adapter(capsys, tmp_path, model, file):

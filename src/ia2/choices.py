@@ -32,7 +32,8 @@ def method_of_options(options: Adapt) -> Method:
     changed = method.fine_tuned_on(options.label_source)
     if not any(isinstance(stage.objective, MatchTokens) for stage in method.stages):
         raise InputError(f"--label-source {options.label_source}: {method.name} has no stage that fits tokens.")
-    return changed
+    # its results may stand beside the unchanged method's
+    return replace(changed, name=f"{method.name}-{options.label_source}") if changed != method else method
 
 
 def adapter_of_options(options: Adapt) -> AdapterKind:

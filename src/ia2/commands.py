@@ -105,7 +105,7 @@ def run_adapt(options: Adapt) -> None:
         if options.compare and few_shot_set.evaluation:
             adaptation.measure_baseline("zero-shot", ())
             adaptation.measure_baseline("icl" if context is None else "context", few_shot_set.demonstrations())
-        compared = {SFT: "compared/sft"} if options.compare and few_shot_set.evaluation and method is not SFT else {}
+        compared = {SFT: "compared/sft"} if options.compare and few_shot_set.evaluation and method != SFT else {}
         adaptation.measure_methods({**compared, method: "adapter"})
     for record in adaptation.records:
         tracking.show(record["method"], record)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ia2.errors import InputError
 from ia2.layers import Layers
-from ia2.methods import LabelSource, Method, Stage
+from ia2.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage
 from ia2.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
 
 
@@ -104,6 +104,8 @@ def method_of(content: object, where: str) -> Method:
     """
     try:
         described = _Description.model_validate(content)
+        if described.name.lower() in (*METHODS, *WITHOUT_TRAINING):
+            raise InputError(f"name: {described.name} is taken; results of this method need a name of their own.")
         return Method(described.name, described.description, tuple(stage.stage() for stage in described.stages))
     except ValidationError as error:
         raise InputError("\n".join(f"{where}: {problem(one)}" for one in error.errors(include_url=False))) from error

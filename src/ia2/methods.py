@@ -36,6 +36,8 @@ class Stage:
             )
         if self.solved and self.objective != AlignAttention():
             raise InputError("only plain alignment of all layers can be solved; train this stage by gradients.")
+        if self.solved and (self.learning_rate is not None or self.epochs is not None):
+            raise InputError("a solved stage takes no steps: leave its learning_rate and epochs out.")
 
     @property
     def needs_targets(self) -> bool:
@@ -69,7 +71,7 @@ class Method:
         return any(not stage.solved and stage.learning_rate is None for stage in self.stages)
 
     def fine_tuned_on(self, labels: LabelSource) -> "Method":
-        """The same method with these responses wherever it fits tokens."""
+        """The same method, by the same name, with these responses wherever it fits tokens."""
         return replace(
             self,
             stages=tuple(
@@ -139,6 +141,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         )
     }
 )
+
+WITHOUT_TRAINING = ("zero-shot", "icl", "context", "adapter")
+"""What records call measurements that trained nothing; no method can have such a name."""
 
 
 def betas_for(model_type: str) -> tuple[float, ...]:
