@@ -129,6 +129,66 @@ def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, fil
     assert "adapter" in out
 
 
+def test_an_adapter_is_never_measured_on_what_taught_it(capsys, tmp_path, model, file):
+    more = ("--no-compare", "--method", "sft", "--lr", "1e-2", "--n", "8")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 0, err
+    evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data")
+    status, _, err = run(capsys, *evaluate, file, "--out", tmp_path / "record.json")
+    assert status == 0, err
+    assert "12 rows that taught the adapter or chose it are left out" in err
+    made, again = (
+        {json.loads(line)["query"] for line in path.read_text().splitlines()}
+        for path in (tmp_path / "out" / "predictions" / "sft.jsonl", tmp_path / "record.predictions.jsonl")
+    )
+    assert made == again
+    assert len(again) == 28
+
+
+def test_an_adapter_is_asked_for_the_labels_that_it_was_taught(capsys, tmp_path, model):
+    words = {"0": "cold", "1": "fine", "2": "odd"}
+    rows = [(f"the {thing} was {word}", label) for label, word in words.items() for thing in THINGS]
+    more = ("--no-compare", "--method", "sft", "--lr", "1e-2", "--n", "8")
+    status, _, err = adapt(capsys, tmp_path, model, write_csv(tmp_path / "three.csv", rows), *more)
+    assert status == 0, err
+    evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data")
+    fewer = write_csv(tmp_path / "two.csv", [("the sea was cold", "0"), ("the sea was fine", "1")])
+    status, _, err = run(capsys, *evaluate, fewer, "--out", tmp_path / "record.json")
+    assert status == 0, err
+    assert json.loads((tmp_path / "record.json").read_text())["task"]["labels"] == ["0", "1", "2"]
+    other = write_csv(tmp_path / "other.csv", [("the sea was cold", "bad"), ("the sea was fine", "1")])
+    status, _, err = run(capsys, *evaluate, other)
+    assert status == 2
+    assert "the label 'bad' is not among those that the adapter was taught: 0, 1, 2" in err
+    status, _, err = run(capsys, *evaluate, fewer, "--response-kind", "text")
+    assert status == 2
+    assert "responses are free text here, and the adapter was taught labels" in err
+    status, _, err = run(capsys, *evaluate, fewer, "--chat")
+    assert status == 2
+    assert "--chat: this adapter was taught without" in err
+
+
+def test_a_limit_takes_rows_of_every_kind_from_a_sorted_file(capsys, tmp_path, model):
+    rows = [(f"the {thing} was {word}", label) for label, word in (("0", "cold"), ("1", "fine")) for thing in THINGS]
+    status, _, err = run(
+        capsys, "evaluate", "--model", model, "--data", write_csv(tmp_path / "sorted.csv", rows), "--limit", "10",
+        "--out", tmp_path / "record.json",
+    )  # fmt: skip
+    assert status == 0, err
+    told = [json.loads(line) for line in (tmp_path / "record.predictions.jsonl").read_text().splitlines()]
+    assert len(told) == 10
+    assert {row["response"].strip() for row in told} == {"0", "1"}
+
+
+def test_nothing_is_computed_where_a_text_is_too_long_in_context(capsys, tmp_path, model, file):
+    long = write_csv(tmp_path / "long.csv", [("long " * 80, "0")])
+    more = ("--n", "8", "--method", "sft", "--no-compare", "--lr", "1e-2", "--eval-data", long)
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 2
+    assert "the model reads" in err
+    assert "train" not in err
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -14,6 +14,7 @@ from ia2.course import Training
 from ia2.errors import InputError
 from ia2.evaluation import Evaluation, evaluate, evaluate_all
 from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.generation import checked_prompts
 from ia2.labels import LabelScoring
 from ia2.methods import FINE_TUNE, Method, betas_for
 from ia2.metrics import Binning
@@ -22,6 +23,7 @@ from ia2.progress import SILENT, Progress
 from ia2.records import Record, task_record
 from ia2.student import StageRows
 from ia2.tasks.task import Example, Shown
+from ia2.taught import Taught
 from ia2.teacher import Targets, collect_targets
 from ia2.training import Plan, Trained, dev_loss, train_all
 
@@ -63,17 +65,37 @@ class Adaptation:
         self.notes, self.progress = tuple(notes), progress
         self.records: list[dict[str, Any]] = []
         self.predictions: dict[str, list[dict[str, Any]]] = {}
-        self._targets: dict[bool, tuple[Targets, float]] = {}
+        self._targets: tuple[Targets, float] | None = None
         self._in_context: list[Any] | None = None
+        self._check_prompts()
+
+    def _check_prompts(self) -> None:
+        """Refuse texts that are too long before anything is computed. Raises InputError."""
+        task, every = self.set.task, self.set.train + self.set.dev
+        alone = PromptTokenizer.of(self.model.beside(self.virtual_tokens), task)
+        if task.response_kind == "text":
+            checked_prompts(alone, self.set.evaluation, [()] * len(self.set.evaluation), task)
+        else:
+            every += self.set.evaluation
+        for row in every:
+            alone.sequence(row.query, row.response)
+        in_context = PromptTokenizer.of(self.model, task)
+        for row in self.compared_rows:
+            in_context.sequence(row.query, row.response, self.set.demonstrations())
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many tokens the adapter puts before every text."""
+        return getattr(self.settings.adapter, "tokens", 0)
 
     @property
     def compared_rows(self) -> tuple[Example, ...]:
         """The evaluation rows that similarity to in-context learning is measured on."""
-        return self.set.evaluation[:ROWS]
+        return self.set.task.at_most(self.set.evaluation, ROWS)
 
     def targets(self, distributions: bool = False) -> Targets:
-        """What the teacher does with this set, with its next-token distributions or without; asked once."""
-        if distributions not in self._targets:
+        """What the teacher does with this set, with its next-token distributions if they are needed; asked once."""
+        if self._targets is None or (distributions and self._targets[0].train[0].logits is None):
             begun = time.perf_counter()
             targets = collect_targets(
                 self.model,
@@ -82,8 +104,8 @@ class Adaptation:
                 distributions=distributions,
                 progress=self.progress,
             )
-            self._targets[distributions] = (targets, time.perf_counter() - begun)
-        return self._targets[distributions][0]
+            self._targets = (targets, time.perf_counter() - begun)
+        return self._targets[0]
 
     def measure_baseline(self, name: str, demonstrations: Sequence[Shown]) -> dict[str, Any]:
         """Measure the model as it is, with these demonstrations in context or with none, and write the record."""
@@ -117,7 +139,10 @@ class Adaptation:
         Raises:
             InputError: a method diverged at every learning rate.
         """
-        plans = {method: self._plans(method) for method in methods}
+        targets = None
+        if any(method.needs_targets for method in methods):
+            targets = self.targets(any(method.needs_distributions for method in methods))
+        plans = {method: self._plans(method, targets) for method in methods}
         every = [plan for own in plans.values() for plan in own]
         trained = train_all(
             self.model,
@@ -135,6 +160,7 @@ class Adaptation:
         best = {method: self._best(method, own) for method, own in tried.items()}
         for method, folder in methods.items():
             best[method].trained.save(self.folder / folder)
+            Taught.by(self.set).save(self.folder / folder)
         evaluations: list[Evaluation | None] = [None] * len(methods)
         begun = time.perf_counter()
         if self.set.evaluation:
@@ -153,8 +179,8 @@ class Adaptation:
         records = []
         for (method, folder), evaluation in zip(methods.items(), evaluations, strict=True):
             seconds = {"train": sum(stage.seconds for one in tried[method] for stage in one.trained.stages)}
-            if method.needs_targets:
-                seconds["teacher"] = max(spent for _, spent in self._targets.values())
+            if method.needs_targets and self._targets is not None:
+                seconds["teacher"] = self._targets[1]
             if evaluation is not None:
                 seconds["evaluate"] = share
             records.append(
@@ -169,10 +195,9 @@ class Adaptation:
             )
         return records
 
-    def _plans(self, method: Method) -> list[Plan]:
+    def _plans(self, method: Method, targets: Targets | None) -> list[Plan]:
         """The method at every learning rate and every weight of the token loss that it has."""
         settings = self.settings
-        targets = self.targets(method.needs_distributions) if method.needs_targets else None
         rates = settings.learning_rates or settings.adapter.learning_rates
         betas = settings.betas or betas_for(self.model.network.config.model_type)
         return [
@@ -221,7 +246,7 @@ class Adaptation:
             with _timed(seconds, "asim"):
                 metrics |= self._similarity(demonstrations, adapter)
             tokenizer = PromptTokenizer.of(self.model, self.set.task)
-            virtual = getattr(self.settings.adapter, "tokens", 0) if adapter is not None else 0
+            virtual = self.virtual_tokens if adapter is not None else 0
             shown = tokenizer.mean_prompt_tokens(self.set.evaluation, [demonstrations] * len(self.set.evaluation))
             metrics["prompt_tokens"] = shown + virtual
         record = Record(
@@ -236,6 +261,7 @@ class Adaptation:
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
             options={
+                **self.set.as_record(),
                 "label_scoring": self.settings.label_scoring,
                 "training": asdict(self.settings.training) if trained is not None else None,
                 "label_sources": [stage.labels for stage in best.plan.method.stages] if best is not None else None,

@@ -16,6 +16,7 @@ from ia2.progress import Progress
 from ia2.tasks.files import load_file
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Instruction, Task
+from ia2.taught import Taught
 
 MOST_TRAINING_ROWS = 128
 TASK_TRAINING_ROWS = 16
@@ -99,11 +100,21 @@ def default_learning_rates(adapter: AdapterKind, task: Task, progress: Progress)
     return (rates[1],)
 
 
-def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task, tuple[str, ...]]:
+def fit_labels(
+    task: Task, model: LanguageModel, options: Source, taught: Taught | None = None
+) -> tuple[Task, tuple[str, ...]]:
     """A user's labels in the form that is one token under the model's tokenizer, and what is to be said of the task.
 
-    They follow the colon with one space, unless only the spaceless form is a single token.
+    They follow the colon with one space, unless only the spaceless form is a single token. An adapter that is measured
+    has its own form.
+
+    Raises:
+        InputError: the model has no chat template, or the adapter was taught other labels or another form.
     """
+    if taught is not None:
+        taught.check_turns(options.chat)
+        if options.data is not None:
+            task = taught.in_form(task)
     if options.chat:
         PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
         # a blank line ends no turn of a conversation, but what the person named does
@@ -111,7 +122,7 @@ def fit_labels(task: Task, model: LanguageModel, options: Source) -> tuple[Task,
             *task.notes,
             "Queries and labels are turns of the model's chat template.",
         )
-    if options.data is None or task.response_kind == "text":
+    if options.data is None or task.response_kind == "text" or taught is not None:
         return task, task.notes
     tokenizer = PromptTokenizer.of(model, task)
     spaceless = task.with_spaceless_labels()

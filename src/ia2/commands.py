@@ -46,6 +46,7 @@ from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import load_queries
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Shown
+from ia2.taught import Taught
 from ia2.tracking import Tracking
 
 
@@ -123,23 +124,32 @@ def run_evaluate(options: Evaluate) -> None:
     """Measure a model as it is, with demonstrations, or with an adapter."""
     progress = ConsoleProgress()
     check_model_name(options.model)
-    if options.out is not None and options.out.exists():
-        raise InputError(f"{options.out}: this file exists. Name another with --out.")
+    predictions = (
+        options.out.with_name(f"{options.out.name.removesuffix('.json')}.predictions.jsonl") if options.out else None
+    )
+    for path in (options.out, predictions):
+        if path is not None and path.exists():
+            raise InputError(f"{path}: this file exists, and nothing is overwritten. Name another with --out.")
     adapter = Adapter.load(options.adapter) if options.adapter is not None else None
+    taught = Taught.beside(options.adapter) if options.adapter is not None else None
     context = read_context(options)
     task = load_rows(options, None)
     if options.icl is not None:
         FewShotSet.draw(task, options.icl, options.seed)  # refuses what can't be drawn before a model is fetched
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
-    task, notes = fit_labels(task, model, options)
+    task, notes = fit_labels(task, model, options, taught)
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
+    if taught is not None and len(unseen := taught.unseen(examples)) < len(examples):
+        notes += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
+        examples = unseen
     if options.icl is not None:
         few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
-    examples = examples[: options.limit]
+    examples = task.at_most(examples, options.limit)
     if not examples:
-        raise InputError(f"{task.name}: no row is left to evaluate; use fewer demonstrations (--icl).")
+        reason = "the adapter has seen them all" if adapter else "use fewer demonstrations (--icl)"
+        raise InputError(f"{task.name}: no row is left to evaluate; {reason}.")
     method = "context" if context else "icl" if demonstrations else "adapter" if adapter else "zero-shot"
     for sentence in (*notes, f"{task.name}: {method} on {len(examples)} rows"):
         progress.say(sentence)
@@ -163,17 +173,15 @@ def run_evaluate(options: Evaluate) -> None:
         metrics={
             **evaluation.metrics(options.ece),
             "asim": None,
-            "prompt_tokens": PromptTokenizer.of(model, task).mean_prompt_tokens(
-                examples, [demonstrations] * len(examples)
-            ),
+            "prompt_tokens": (getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0)
+            + PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples)),
         },
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
         options={"label_scoring": options.label_scoring},
         notes=notes,
     )
     show([record.as_json()])
-    if options.out is not None:
-        predictions = options.out.with_suffix(".predictions.jsonl")
+    if options.out is not None and predictions is not None:
         record.write(options.out, predictions, evaluation.rows())
         print(f"{options.out}: the record, and {predictions.name} beside it")
 

@@ -203,7 +203,7 @@ def _asked_together(
     progress: Progress,
     name: str,
 ) -> list[Evaluation]:
-    tokenizer = PromptTokenizer.of(model, task)
+    tokenizer = PromptTokenizer.of(model.beside(bank.virtual_tokens), task)
     with progress.phase(name, len(examples) * len(bank)) as advance:
         if task.response_kind == "text":
             prompts = checked_prompts(tokenizer, examples, [()] * len(examples), task)

@@ -1,5 +1,6 @@
 """Few-shot sets: which rows teach and check, in which order they stand in a prompt, and the tokens of that prompt."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,8 +75,24 @@ class FewShotSet:
         return cls(task, seed, train, dev, task.evaluation or left_over)
 
     def limited(self, rows: int | None) -> "FewShotSet":
-        """The same set with at most `rows` evaluation rows, the first ones (all of them for None)."""
-        return replace(self, evaluation=self.evaluation[:rows])
+        """The same set with at most `rows` evaluation rows (all of them for None), as `Task.at_most` chooses them."""
+        return replace(self, evaluation=self.task.at_most(self.evaluation, rows))
+
+    def as_record(self) -> dict[str, Any]:
+        """What a record says of how its rows were shown, beside its task, size and seed."""
+        context = self.context.text.encode() if self.context is not None else None
+        unlabelled = "\0".join(self.unlabelled).encode() if self.unlabelled else None
+        texts = self.task.response_kind == "text"
+        return {
+            "chat": self.task.chat,
+            "max_new_tokens": self.task.max_new_tokens if texts else None,
+            "stop": self.task.stop if texts else None,
+            "order": self.order,
+            "context_sha256": hashlib.sha256(context).hexdigest() if context is not None else None,
+            "unlabelled": len(self.unlabelled),
+            "unlabelled_sha256": hashlib.sha256(unlabelled).hexdigest() if unlabelled is not None else None,
+            "orders": self.orders,
+        }
 
     def demonstrations(self) -> tuple[Shown, ...]:
         """What every query of this set meets: all training rows in one order (PROTOCOL, Evaluation), or the context."""

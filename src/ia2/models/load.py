@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,12 @@ class LanguageModel:
     identity: ModelIdentity
     notes: tuple[str, ...]
     """Choices made for the user, one sentence each."""
+    virtual_tokens: int = 0
+    """How many tokens of an adapter stand before every text."""
+
+    def beside(self, virtual_tokens: int) -> "LanguageModel":
+        """The same model, which reads so much less of a text since that many tokens of an adapter come first."""
+        return replace(self, virtual_tokens=virtual_tokens)
 
     @property
     def end_token(self) -> int:
@@ -79,9 +85,10 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int | None:
-        """How many tokens the model can read; None where its configuration doesn't say."""
+        """How many tokens of a text the model can read; None where its configuration doesn't say."""
         config = self.network.config.get_text_config(decoder=True)
-        return getattr(config, "max_position_embeddings", None)
+        positions = getattr(config, "max_position_embeddings", None)
+        return positions - self.virtual_tokens if positions is not None else None
 
 
 def load_model(

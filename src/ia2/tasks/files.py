@@ -89,6 +89,7 @@ def load_file(
         evaluation=measured,
         max_new_tokens=1 if labels else 200,
         stop=None if labels else "\n\n",
+        as_written=True,
         notes=tuple(notes),
     )
 

@@ -61,6 +61,8 @@ class Task:
     """The text that ends a generated response, where it isn't a single token."""
     chat: bool = False
     """Queries and responses are turns of a conversation in the model's own template."""
+    as_written: bool = False
+    """Rows stand in the order of a person's file, where the first ones may all be of one kind; else shuffled."""
     notes: tuple[str, ...] = ()
     """Choices made for the user while the rows were read, one sentence each, to be said once and recorded."""
 
@@ -79,8 +81,15 @@ class Task:
             raise ValueError(f"{self.name}: responses {sorted(stray)} are not among the labels {list(self.labels)}")
 
     def limited(self, rows: int | None) -> "Task":
-        """The same task with at most `rows` evaluation rows, the first ones (all of them for None)."""
-        return replace(self, evaluation=self.evaluation[:rows])
+        """The same task with at most `rows` evaluation rows (all of them for None), as `at_most` chooses them."""
+        return replace(self, evaluation=self.at_most(self.evaluation, rows))
+
+    def at_most(self, examples: tuple[Example, ...], rows: int | None) -> tuple[Example, ...]:
+        """So many of the task's rows, in their order: the first of shuffled ones, of a person's file any by chance."""
+        if rows is None or rows >= len(examples) or not self.as_written:
+            return examples[:rows]
+        chosen = generator(0, f"evaluation rows of {self.name}").sample(range(len(examples)), rows)
+        return tuple(examples[index] for index in sorted(chosen))
 
     def with_spaceless_labels(self) -> "Task":
         """The same task with labels that follow the colon directly, for tokenizers that want no space there.
