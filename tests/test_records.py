@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,3 +43,10 @@ def test_a_number_that_json_cannot_hold_is_refused_and_leaves_nothing(record, tm
     with pytest.raises(ValueError, match="JSON"):
         record.write(tmp_path / "records" / "icl.json", tmp_path / "predictions" / "icl.jsonl", [])
     assert not [path for path in (tmp_path / "records").rglob("*") if path.is_file()]
+
+
+def test_a_loss_that_was_no_number_stands_as_null(record, tmp_path):
+    diverged = replace(record, stages=({"objective": "a", "dev_losses": ((0, 2.5), (2, float("nan")))},))
+    path = tmp_path / "records" / "icl.json"
+    diverged.write(path, tmp_path / "predictions" / "icl.jsonl", [])
+    assert json.loads(path.read_text())["stages"] == [{"objective": "a", "dev_losses": [[0, 2.5], [2, None]]}]

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -48,7 +49,8 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object, with the schema's number and the versions that computed it."""
-        return {"schema": SCHEMA, **vars(self), "versions": versions()}
+        stages = tuple(_without_nan(dict(stage)) for stage in self.stages)
+        return {"schema": SCHEMA, **vars(self), "stages": stages, "versions": versions()}
 
     def write(self, path: Path, predictions: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """Write the record and, a JSON line for each row, its predictions; return the JSON object.
@@ -64,6 +66,15 @@ class Record:
         return value
 
 
+def _without_nan(value: Any) -> Any:
+    """The same with null where a loss was no finite number, which JSON can't say."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_without_nan(part) for part in value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a record's JSON object, whole or not at all."""
     with written_whole(path) as partial:
@@ -73,7 +84,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write predictions, one JSON object a line, whole or not at all."""
     with written_whole(path) as partial:
-        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
         partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 

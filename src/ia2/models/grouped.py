@@ -65,7 +65,8 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 def attend_in_groups(network: PreTrainedModel) -> None:
     """Have a network on a CPU attend this way, if it attends by scaled dot products and its heads share keys."""
     config = network.config.get_text_config(decoder=True)
-    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 0
+    groups = getattr(config, "num_key_value_heads", None) or heads
     on_cpu = network.device.type == "cpu"
-    if on_cpu and network.config._attn_implementation == "sdpa" and groups < config.num_attention_heads:
+    if on_cpu and network.config._attn_implementation == "sdpa" and groups < heads:
         network.set_attn_implementation(NAME)

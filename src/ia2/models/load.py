@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.errors import InputError
+from ia2.models.agreement import check_agreement
 from ia2.models.frozen import freeze
 from ia2.models.grouped import attend_in_groups
 from ia2.models.names import TOKENIZERS, check_model_name, kind_of, path_of
@@ -133,6 +134,7 @@ def load_model(
     network = network.to(where)
     freeze(network)
     attend_in_groups(network)
+    check_agreement(network, shown)
     network.name_or_path = shown  # an adapter's configuration names its base model by this
     note = f"Model {shown}: {number} on {where} ({why}; {reason})."
     progress.say(note)
