@@ -19,9 +19,9 @@ RECITED = re.compile(r"^\s*(?:Question|Text):", re.MULTILINE)
 MARK = "####"
 SECONDS = 5
 """How long two formulas may be compared."""
-# a sign, a currency sign and digits, thousands apart or not; or a fraction. A dash between digits is no sign.
+# a sign, a currency sign and digits, thousands apart or not; or a fraction
 NUMBER = re.compile(
-    r"""(?<![\w.])(?P<sign>[-−+]?)\s?[$€£¥]?\s?(?P<inner>[-−]?)
+    r"""(?<![\w.])(?P<sign>[-−+]?)(?:[$€£¥]\s?)?(?P<inner>[-−]?)
         (?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
         (?:\s?/\s?(?P<below>\d+(?:\.\d+)?)(?![\d/]))?""",
     re.VERBOSE,
@@ -97,7 +97,9 @@ def equivalent(found: str, right: str) -> bool:
 def _plain(text: str) -> str:
     # as LaTeX has them
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\!", "").replace("*", "")
-    return re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
+    text = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
+    # behind a number on its line it adds or subtracts: set apart, it's no sign of what follows
+    return re.sub(r"(?<=\d)[^\S\n]*([-−+])", r" \1 ", text)
 
 
 def _spelt(found: re.Match[str]) -> str:
