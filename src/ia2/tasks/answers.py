@@ -19,11 +19,14 @@ RECITED = re.compile(r"^\s*(?:Question|Text):", re.MULTILINE)
 MARK = "####"
 SECONDS = 5
 """How long two formulas may be compared."""
-# a sign, a currency sign and digits, thousands apart or not; or a fraction
+# thousands apart as in English or as in India, or not apart
+DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d\d)+,\d{3}|\d+)(?:\.\d+)?"
+# a sign, a currency sign and digits, or a fraction: whole or not at all, so that 1,2345 and 1/2/2020 hold no number
 NUMBER = re.compile(
-    r"""(?<![\w.])(?P<sign>[-−+]?)(?:[$€£¥]\s?)?(?P<inner>[-−]?)
-        (?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
-        (?:\s?/\s?(?P<below>\d+(?:\.\d+)?)(?![\d/]))?""",
+    rf"""(?<![\w.])(?P<sign>[-−+]?)(?:[$€£¥]\s?)?(?P<inner>[-−]?)
+        (?<!\d[,/])(?P<digits>{DIGITS}|\.\d+)
+        (?:\s?/\s?(?P<below>(?=[\d.,]*[1-9]){DIGITS}))?
+        (?!\d|[.,/]\d)""",
     re.VERBOSE,
 )
 PHRASES = re.compile(r"answer\s*(?:is|=|:)\s*(?:[^\d\n.]{0,40}?(?=[-−+$€£¥.]*\d))?", re.IGNORECASE)
@@ -38,6 +41,8 @@ def find_number(response: str) -> str | None:
     2. the last `\boxed{…}`;
     3. what follows the last "the answer is", "answer:" or "answer =";
     4. the last number of the response.
+
+    A number is read whole or not at all: `1,2345` and `3,5` are none. A space between digits parts two numbers.
     """
     own = own_part(response)
     candidates = [own.partition(MARK)[2].strip().partition("\n")[0], find_boxed(own) or ""]
@@ -97,6 +102,8 @@ def equivalent(found: str, right: str) -> bool:
 def _plain(text: str) -> str:
     # as LaTeX has them
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\!", "").replace("*", "")
+    # thin and unbreakable spaces part thousands; an ordinary one may part two numbers
+    text = re.sub(r"(?<=\d)(?:\\,|[\u00a0\u2009\u202f])(?=\d{3})", ",", text)
     text = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
     # behind a number on its line it adds or subtracts: set apart, it's no sign of what follows
     return re.sub(r"(?<=\d)[^\S\n]*([-−+])", r" \1 ", text)
@@ -105,8 +112,8 @@ def _plain(text: str) -> str:
 def _spelt(found: re.Match[str]) -> str:
     minus = "-" if (found["sign"] in ("-", "−")) != (found["inner"] in ("-", "−")) else ""
     digits = found["digits"].replace(",", "")
-    if found["below"] and Fraction(found["below"]):
-        ratio = Fraction(digits) / Fraction(found["below"])
+    if found["below"]:
+        ratio = Fraction(digits) / Fraction(found["below"].replace(",", ""))
         return f"{minus}{ratio.numerator}/{ratio.denominator}" if ratio.denominator > 1 else f"{minus}{ratio.numerator}"
     value = Decimal(digits)
     whole = value == value.to_integral_value()
