@@ -56,6 +56,12 @@ from ia2.tasks.benchmarks import BENCHMARKS
         ("#### 1\\,000\\,000", "1000000"),
         ("#### 1{,}000", "1000"),
         ("#### 1\u202f000", "1000"),
+        ("#### 1.5e3", "1500"),
+        ("#### -2E-3 m", "-0.002"),
+        ("#### 1e3/4", "250"),
+        ("#### 5 eggs", "5"),
+        ("#### 5eggs", "5"),
+        ("#### 1.5e3000", None),
         # the order of phrasings
         ("The answer is 5.\n#### 7", "7"),
         ("So \\boxed{1} or \\boxed{12}. The answer is 5", "12"),

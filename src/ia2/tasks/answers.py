@@ -21,13 +21,14 @@ SECONDS = 5
 """How long two formulas may be compared."""
 # thousands apart as in English or as in India, or not apart
 DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d\d)+,\d{3}|\d+)(?:\.\d+)?"
-# a sign, a currency sign and digits, or a fraction: whole or not at all, so that 1,2345 and 1/2/2020 hold no number
+# a sign, a currency sign and digits, or a fraction: whole or not at all, so that 1,2345 and 1/2/2020 hold no number. A
+# power of ten has two digits at most, since a longer one would be written out
 NUMBER = re.compile(
     rf"""(?<![\w.])(?P<sign>[-−+]?)(?:[$€£¥]\s?)?(?P<inner>[-−]?)
-        (?<!\d[,/])(?P<digits>{DIGITS}|\.\d+)
+        (?<!\d[,/])(?P<digits>(?:{DIGITS}|\.\d+)(?:e[-+]?\d\d?)?)
         (?:\s?/\s?(?P<below>(?=[\d.,]*[1-9]){DIGITS}))?
-        (?!\d|[.,/]\d)""",
-    re.VERBOSE,
+        (?!\d|[.,/]\d|e[-+]?\d)""",
+    re.VERBOSE | re.IGNORECASE,
 )
 PHRASES = re.compile(r"answer\s*(?:is|=|:)\s*(?:[^\d\n.]{0,40}?(?=[-−+$€£¥.]*\d))?", re.IGNORECASE)
 
