@@ -136,8 +136,22 @@ def _formula(text: str) -> str:
     """A formula without what changes its look alone: spaces, sizes of brackets and fractions, a full stop."""
     for look in (r"\left", r"\right", r"\!", r"\,", r"\;", r"\:", r"\ ", "{,}", r"\$", "$"):
         text = text.replace(look, "," if look == "{,}" else "")
-    text = re.sub(r"\\[dt]frac", r"\\frac", text)
+    text = _braced_fractions(text)
     text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{\s*([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\\frac(\w)(\w)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", re.sub(r"\s+", "", text))
     return text.rstrip(".")
+
+
+def _braced_fractions(text: str) -> str:
+    r"""Fractions of any size as `\frac{…}{…}`, as TeX reads `\dfrac12` and `\frac{1}2`."""
+    text = re.sub(r"\\[cdt]?frac\s*", r"\\frac", text)
+    # from the last, which may stand in the one before
+    for found in reversed(list(re.finditer(r"\\frac", text))):
+        place = found.end()
+        for _ in ("above", "below"):
+            text = text[:place] + re.sub(r"^\w", r"{\g<0>}", text[place:].lstrip())
+            inside = _balanced(text, place) if text.startswith("{", place) else None
+            if inside is None:
+                break
+            place += len(inside) + 2
+    return text
