@@ -30,6 +30,7 @@ NUMBER = re.compile(
         (?!\d|[.,/]\d|e[-+]?\d)""",
     re.VERBOSE | re.IGNORECASE,
 )
+MIXED = re.compile(r"(?<![\w.,/])(\d{1,3}(?:,\d{3})+|\d+)[^\S\n]+(\d+)\s?/\s?(\d+)(?!\d|[.,/]\d)")
 PHRASES = re.compile(r"answer\s*(?:is|=|:)\s*(?:[^\d\n.]{0,40}?(?=[-−+$€£¥.]*\d))?", re.IGNORECASE)
 
 
@@ -43,7 +44,8 @@ def find_number(response: str) -> str | None:
     3. what follows the last "the answer is", "answer:" or "answer =";
     4. the last number of the response.
 
-    A number is read whole or not at all: `1,2345` and `3,5` are none. A space between digits parts two numbers.
+    A number is read whole or not at all: `1,2345` and `3,5` are none. A space between digits parts two numbers, but
+    for `3 1/2`, which is `7/2`.
     """
     own = own_part(response)
     candidates = [own.partition(MARK)[2].strip().partition("\n")[0], find_boxed(own) or ""]
@@ -105,9 +107,17 @@ def _plain(text: str) -> str:
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\!", "").replace("*", "")
     # thin and unbreakable spaces part thousands; an ordinary one may part two numbers
     text = re.sub(r"(?<=\d)(?:\\,|[\u00a0\u2009\u202f])(?=\d{3})", ",", text)
-    text = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
+    text = re.sub(r"(?<=\d)(?=\\frac)", " ", _braced_fractions(text))
+    text = re.sub(r"\\frac\{\s*([-−]?)([\d.,]+)\s*\}\{\s*([-−]?)([\d.,]+)\s*\}", r"\1\3\2/\4 ", text)
+    text = MIXED.sub(_improper, text)
     # behind a number on its line it adds or subtracts: set apart, it's no sign of what follows
     return re.sub(r"(?<=\d)[^\S\n]*([-−+])", r" \1 ", text)
+
+
+def _improper(found: re.Match[str]) -> str:
+    """3 1/2 as 7/2; two numbers such as 24 6/3 as they are."""
+    whole, above, below = (int(part.replace(",", "")) for part in found.groups())
+    return f"{whole * below + above}/{below}" if above < below else found[0]
 
 
 def _spelt(found: re.Match[str]) -> str:
@@ -136,7 +146,7 @@ def _formula(text: str) -> str:
     """A formula without what changes its look alone: spaces, sizes of brackets and fractions, a full stop."""
     for look in (r"\left", r"\right", r"\!", r"\,", r"\;", r"\:", r"\ ", "{,}", r"\$", "$"):
         text = text.replace(look, "," if look == "{,}" else "")
-    text = _braced_fractions(text)
+    text = _braced_fractions(MIXED.sub(r"\1\\frac{\2}{\3}", text))
     text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{\s*([^{}]*)\}", r"\1", text)
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", re.sub(r"\s+", "", text))
     return text.rstrip(".")
