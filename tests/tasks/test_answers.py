@@ -86,6 +86,11 @@ from ia2.tasks.benchmarks import BENCHMARKS
         ("Answer: she has $12.", "12"),
         ("The final answer = 12", "12"),
         ("the answer is clear: 8", "8"),
+        ("the answer isn't 5, it is 6", "6"),
+        ("The answer is not 5, it is 6", "6"),
+        ("The answer is 4. The answer is not 5, but 6 is near", "4"),
+        ("The answer is notably small: 5. No 6", "5"),
+        ("The answer is5, not 6", "5"),
         ("She has 3 apples and buys 4, so 7 in all.", "7"),
         # a sign touches its number and stands between no two
         ("It takes 5-3 days", "3"),
