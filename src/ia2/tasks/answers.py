@@ -104,7 +104,9 @@ def equivalent(found: str, right: str) -> bool:
 
 def _plain(text: str) -> str:
     # as LaTeX has them
-    text = text.replace("\\$", "$").replace("{,}", ",").replace("\\!", "").replace("*", "")
+    text = text.replace("\\$", "$").replace("{,}", ",").replace("\\!", "")
+    # stars that set off a word, not those that multiply
+    text = re.sub(r"(?<!\w)\*+(?=\S)", "", text)
     # thin and unbreakable spaces part thousands; an ordinary one may part two numbers
     text = re.sub(r"(?<=\d)(?:\\,|[\u00a0\u2009\u202f])(?=\d{3})", ",", text)
     text = re.sub(r"(?<=\d)(?=\\frac)", " ", _braced_fractions(text))
