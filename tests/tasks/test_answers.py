@@ -96,6 +96,7 @@ from ia2.tasks.benchmarks import BENCHMARKS
         ("The answer is 4. The answer is not 5, but 6 is near", "4"),
         ("The answer is notably small: 5. No 6", "5"),
         ("The answer is5, not 6", "5"),
+        ("The answer is x2 = 7", "7"),
         ("She has 3 apples and buys 4, so 7 in all.", "7"),
         # a sign touches its number and stands between no two
         ("It takes 5-3 days", "3"),

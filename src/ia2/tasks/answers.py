@@ -31,7 +31,7 @@ NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 MIXED = re.compile(r"(?<![\w.,/])(\d{1,3}(?:,\d{3})+|\d+)[^\S\n]+(\d+)\s?/\s?(\d+)(?!\d|[.,/]\d)")
-PHRASES = re.compile(r"answer\s*(?:is(?![a-z]|\s+not\b)|=|:)\s*(?:[^\d\n.]{0,40}?(?=[-−+$€£¥.]*\d))?", re.IGNORECASE)
+PHRASES = re.compile(r"answer\s*(?:is(?![a-z]|\s+not\b)|=|:)", re.IGNORECASE)
 
 
 def find_number(response: str) -> str | None:
