@@ -61,7 +61,7 @@ def find_boxed(response: str) -> str | None:
     r"""What stands in the last `\boxed{…}` or `\fbox{…}` of balanced braces, in one spelling; `\boxed 5` is 5."""
     own = own_part(response)
     for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", own)]):
-        inside = _balanced(own, start) if own[start : start + 1] == "{" else own[start:].split("$")[0].split(" ")[0]
+        inside = _balanced(own, start) if own[start : start + 1] == "{" else re.split(r"[\s$]", own[start:])[0]
         if inside is not None and inside.strip():
             return _formula(inside)
     return None
