@@ -48,7 +48,9 @@ def find_number(response: str) -> str | None:
     for `3 1/2`, which is `7/2`.
     """
     own = own_part(response)
-    candidates = [own.partition(MARK)[2].strip().partition("\n")[0], find_boxed(own) or ""]
+    # a formula has no spaces to tell a list by
+    boxed = _formula(re.sub(r",(?!\d|\}|\\!)", ";", _boxed(own) or ""))
+    candidates = [own.partition(MARK)[2].strip().partition("\n")[0], boxed]
     candidates += [own[phrase.end() :].partition("\n")[0] for phrase in list(PHRASES.finditer(own))[-1:]]
     for candidate in candidates:
         if found := NUMBER.search(_plain(candidate)):
@@ -59,12 +61,8 @@ def find_number(response: str) -> str | None:
 
 def find_boxed(response: str) -> str | None:
     r"""What stands in the last `\boxed{…}` or `\fbox{…}` of balanced braces, in one spelling; `\boxed 5` is 5."""
-    own = own_part(response)
-    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", own)]):
-        inside = _balanced(own, start) if own[start : start + 1] == "{" else re.split(r"[\s$]", own[start:])[0]
-        if inside is not None and inside.strip():
-            return _formula(inside)
-    return None
+    inside = _boxed(own_part(response))
+    return None if inside is None else _formula(inside)
 
 
 def find_marked(response: str) -> str | None:
@@ -133,6 +131,15 @@ def _spelt(found: re.Match[str]) -> str:
     return (minus if value else "") + (str(int(value)) if whole else f"{value.normalize():f}")
 
 
+def _boxed(own: str) -> str | None:
+    """What stands in the last box that is closed and holds something, as it is written."""
+    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", own)]):
+        inside = _balanced(own, start) if own[start : start + 1] == "{" else re.split(r"[\s$]", own[start:])[0]
+        if inside is not None and inside.strip():
+            return inside
+    return None
+
+
 def _balanced(text: str, start: int) -> str | None:
     """What stands between the brace at `start` and the one that closes it; None where none does."""
     depth = 0
@@ -146,12 +153,14 @@ def _balanced(text: str, start: int) -> str | None:
 
 def _formula(text: str) -> str:
     """A formula without what changes its look alone: spaces, sizes of brackets and fractions, a full stop."""
-    for look in (r"\left", r"\right", r"\!", r"\,", r"\;", r"\:", r"\ ", "{,}", r"\$", "$"):
-        text = text.replace(look, "," if look == "{,}" else "")
+    text = text.replace("{,}", ",").replace(r"\!", "")
+    # before the spaces that tell a list
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda found: found[0].replace(",", ""), text)
+    for look in (r"\left", r"\right", r"\,", r"\;", r"\:", r"\ ", r"\$", "$"):
+        text = text.replace(look, "")
     text = _braced_fractions(MIXED.sub(r"\1\\frac{\2}{\3}", text))
     text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{\s*([^{}]*)\}", r"\1", text)
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", re.sub(r"\s+", "", text))
-    return text.rstrip(".")
+    return re.sub(r"\s+", "", text).rstrip(".")
 
 
 def _braced_fractions(text: str) -> str:
