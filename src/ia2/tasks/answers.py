@@ -156,8 +156,7 @@ def _formula(text: str) -> str:
     text = text.replace("{,}", ",").replace(r"\!", "")
     # before the spaces that tell a list
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda found: found[0].replace(",", ""), text)
-    for look in (r"\left", r"\right", r"\,", r"\;", r"\:", r"\ ", r"\$", "$"):
-        text = text.replace(look, "")
+    text = re.sub(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ]|\\?\$", "", text)
     text = _braced_fractions(MIXED.sub(r"\1\\frac{\2}{\3}", text))
     text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{\s*([^{}]*)\}", r"\1", text)
     return re.sub(r"\s+", "", text).rstrip(".")
