@@ -158,7 +158,11 @@ def _formula(text: str) -> str:
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda found: found[0].replace(",", ""), text)
     text = re.sub(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ]|\\?\$", "", text)
     text = _braced_fractions(MIXED.sub(r"\1\\frac{\2}{\3}", text))
-    text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{\s*([^{}]*)\}", r"\1", text)
+    # from the last, which may stand in the one before
+    for found in reversed(list(re.finditer(r"\\(?:text|mathrm|textbf|mbox)(?=\{)", text))):
+        inside = _balanced(text, found.end())
+        if inside is not None:
+            text = text[: found.start()] + inside + text[found.end() + len(inside) + 2 :]
     return re.sub(r"\s+", "", text).rstrip(".")
 
 
