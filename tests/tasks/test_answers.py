@@ -14,6 +14,7 @@ from ia2.tasks.benchmarks import BENCHMARKS
     [
         ("4 + 3 = <<4+3=7>>7 apples.\n#### 7", "7"),
         ("#### 1,234", "1234"),
+        ("####\n7\n8", "7"),
         ("#### 1,234,567.50", "1234567.5"),
         ("#### $18", "18"),
         ("#### $1,018.", "1018"),
@@ -186,8 +187,10 @@ def test_marked_and_whole_texts():
     assert find_marked("#### a #### b") == "a #### b"
     assert find_marked("no mark") is None
     assert find_marked("####\n") is None
+    assert find_marked("####\n \ncarbon dioxide\nand more") == "carbon dioxide"
     assert find_marked("none\nQuestion:q\nAnswer:s\n#### recited") is None
     assert find_text("  a sentence.\n") == "a sentence."
+    assert find_text("Summary\nText: a film") == "Summary\nText: a film"
     assert find_text(" \n") is None
 
 

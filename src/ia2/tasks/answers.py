@@ -1,7 +1,8 @@
 """The answer in a response: where it stands, by a documented order of phrasings, and when two answers are the same.
 
-A response is read up to where it begins to recite a demonstration (a line that opens with `Question:` or `Text:`): what
-stands behind that line belongs to another question.
+Numbers, formulas and marked texts are looked for up to where a response begins to recite a demonstration (a line that
+opens with `Question:` or `Text:`): what stands behind that line belongs to another question. Where a whole response is the
+answer, such a line may be part of it.
 """
 
 import re
@@ -39,7 +40,7 @@ def find_number(response: str) -> str | None:
 
     The first of these that holds a number decides (appendix A: the mark, and other common phrasings):
 
-    1. what follows the first `####` on its line;
+    1. what follows the first `####` on its line, or on the next that isn't empty;
     2. the last `\boxed{…}`;
     3. what follows the last "the answer is", "answer:" or "answer =";
     4. the last number of the response.
@@ -66,13 +67,13 @@ def find_boxed(response: str) -> str | None:
 
 
 def find_marked(response: str) -> str | None:
-    """The text behind the first `####`, up to the end of its line."""
+    """The rest of the line behind the first `####`; where that is empty, the next line that isn't."""
     found = own_part(response).partition(MARK)[2].strip().partition("\n")[0].strip()
     return found or None
 
 
 def find_text(response: str) -> str | None:
-    """The whole response."""
+    """The whole response, a line that opens with `Question:` or `Text:` included."""
     return response.strip() or None
 
 
