@@ -288,14 +288,14 @@ def test_chat_models_are_asked_through_their_template(capsys, tmp_path, model, f
     shutil.copytree(model, folder)
     tokenizer = byte_level_tokenizer()
     tokenizer.chat_template = (
-        "{% for turn in messages %}{{ turn.role }}:{{ turn.content }}\n{% endfor %}"
+        "{{ strftime_now('%Y') }}{% for turn in messages %}{{ turn.role }}:{{ turn.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}"
     )
     tokenizer.save_pretrained(folder)
     more = ("--chat", "--n", "4", "--lr", "1e-2", "--method", "ia2", "--limit", "5")
     status, _, err = adapt(capsys, tmp_path, str(folder), file, *more)
     assert status == 0, err
-    assert "turns of the model's chat template" in err
+    assert "turns of the model's chat template. The day that it tells is always 26 July 2024." in " ".join(err.split())
 
 
 def test_methods_are_listed(capsys):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
+from ia2.chat import TODAY, tells_the_day
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
 from ia2.labels import LabelTokens
@@ -117,11 +118,11 @@ def fit_labels(
             task = taught.in_form(task)
     if options.chat:
         PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
+        said = "Queries and labels are turns of the model's chat template."
+        if tells_the_day(model.tokenizer):
+            said += f" The day that it tells is always {TODAY:%d %B %Y}."
         # a blank line ends no turn of a conversation, but what the person named does
-        return replace(task.as_chat(), stop=options.stop), (
-            *task.notes,
-            "Queries and labels are turns of the model's chat template.",
-        )
+        return replace(task.as_chat(), stop=options.stop), (*task.notes, said)
     if options.data is None or task.response_kind == "text" or taught is not None:
         return task, task.notes
     tokenizer = PromptTokenizer.of(model, task)

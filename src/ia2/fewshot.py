@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jinja2 import TemplateError
-
+from ia2.chat import conversation
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence
 from ia2.models.load import LanguageModel
@@ -234,11 +233,7 @@ class PromptTokenizer:
                 turns.append({"role": "user", "content": one.query})
                 turns.append({"role": "assistant", "content": one.response})
         turns.append({"role": "user", "content": query})
-        try:
-            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
-            raise InputError(f"--chat: this model's chat template refuses the prompt ({error}).") from error
-        return text
+        return conversation(self.tokenizer, turns)
 
     def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
         """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
