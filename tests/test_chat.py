@@ -4,7 +4,7 @@ import pytest
 from conftest import byte_level_tokenizer
 from transformers.utils import chat_template_utils
 
-from ia2.chat import conversation
+from ia2.chat import conversation, turn_end
 
 TURNS = [{"role": "user", "content": "a fine film"}]
 
@@ -55,3 +55,30 @@ def test_a_template_renders_as_transformers_renders_it(start, first):
         expected = tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=asks)
         assert conversation(tokenizer, TURNS, asks=asks) == expected
         assert bool(re.search("A:$", expected)) == asks
+
+
+CLOSED = "{% for turn in messages %}<turn>{{ turn.role }}\n{{ turn.content | trim }}CLOSING\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("closing", "expected"),
+    [
+        ("<end_of_turn>", "<end_of_turn>"),  # as Gemma's
+        ("<|end|>\n{% if loop.last %}{{ eos_token }}{% endif %}", "<|end|>"),  # as Phi-3's
+        (" {{ eos_token }}", "<|endoftext|>"),  # as Llama 2's
+        ("<|end|>x<end_of_turn>", "<|end|>"),
+        ("<|endoftext|>", "<|endoftext|>"),
+        ("{% if turn.role == 'user' %}<|end|>{% endif %}", None),
+        ("</think>", None),  # an added token, but a text like others
+    ],
+)
+def test_what_ends_a_turn_is_the_special_token_behind_what_the_assistant_said(closing, expected):
+    tokenizer = with_template(CLOSED.replace("CLOSING", closing))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>", "<end_of_turn>", "<|end|>", "<|end"]})
+    tokenizer.add_tokens(["</think>"])
+    found = turn_end(tokenizer)
+    assert (found if found is None else tokenizer.decode([found])) == expected
+
+
+def test_a_template_without_what_the_assistant_said_ends_no_turn():
+    assert turn_end(with_template("{{ messages[0].content }}{{ eos_token }}")) is None

@@ -213,6 +213,27 @@ def test_a_task_as_chat_has_responses_that_stand_alone(toy_task, toy_texts):
     assert (texts.evaluation[0].response, texts.stop) == ("yes", None)
 
 
+def test_a_free_response_ends_where_its_turn_does(tiny_model, toy_task, toy_texts):
+    chatty = copy.deepcopy(tiny_model.tokenizer)
+    chatty.add_special_tokens({"additional_special_tokens": ["<end>"]})
+    chatty.chat_template = TEMPLATE
+    model = replace(tiny_model, tokenizer=chatty)
+    end = chatty.convert_tokens_to_ids("<end>")
+    assert end != model.end_token
+    row = toy_texts.pool[0]
+    task = toy_texts.as_chat()
+    sequence = PromptTokenizer.of(model, task).sequence(row.query, row.response)
+    turns = [{"role": "user", "content": row.query}, {"role": "assistant", "content": row.response}]
+    # up to the line break behind the turn
+    assert [*sequence.prompt, *sequence.response] == chatty.apply_chat_template(turns)["input_ids"][:-1]
+    assert sequence.response[-1] == end
+    # elsewhere, and where a template's turns have no end of their own, it is the end of the text; labels have none
+    assert PromptTokenizer.of(model, toy_texts).end_token == model.end_token
+    chatty.chat_template = TEMPLATE.replace("<end>", "")
+    assert PromptTokenizer.of(model, task).end_token == model.end_token
+    assert PromptTokenizer.of(model, toy_task.as_chat()).end_token is None
+
+
 def test_resampled_demonstrations_are_drawn_afresh_from_rows_that_serve_for_nothing_else(toy_task):
     few = FewShotSet.draw(toy_task, 4)
     contexts = few.resampled_contexts(20)

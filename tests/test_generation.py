@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from pytest import approx
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.fewshot import PromptTokenizer, prompt_text
-from ia2.generation import Response, TextEvaluation, stops_at
+from ia2.generation import Response, TextEvaluation, continued, stops_at
 
 
 def generated_slowly(model, prompt, most_tokens, stop):
@@ -73,6 +74,32 @@ def test_a_stop_is_found_wherever_it_begins(kind):
     first = next(count for count in range(1, len(tokens) + 1) if "\n\n" in tokenizer.text(tokens[:count]))
     assert [stops(tokens[:count]) for count in range(1, first + 1)] == [False] * (first - 1) + [True]
     assert not stops_at(tokenizer, None)(tokens)
+
+
+def with_mark(model, rows, task, name):
+    """The model with a special token of this name, one that it generates somewhere, and where it does."""
+    prompts = [PromptTokenizer.of(model, task).asked(row.query) for row in rows]
+    free = [decoded.tokens for _, decoded in sorted(continued(model, prompts, task, batch_size=4))]
+    tokenizer = copy.deepcopy(model.tokenizer)
+    mark = next(token for tokens in free for token in tokens if token >= len(tokenizer))
+    others = [f"<unused {token}>" for token in range(len(tokenizer), mark)]
+    tokenizer.add_special_tokens({"additional_special_tokens": [*others, name]})
+    assert tokenizer.convert_tokens_to_ids(name) == mark
+    before = [tokens[: tokens.index(mark)] if mark in tokens else tokens for tokens in free]
+    texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in before]
+    return replace(model, tokenizer=tokenizer), texts, [mark in tokens for tokens in free]
+
+
+def test_what_ends_a_turn_of_a_conversation_ends_a_response(tiny_model, toy_texts):
+    chatty = copy.deepcopy(tiny_model.tokenizer)
+    chatty.chat_template = (
+        "{% for turn in messages %}{{ turn.content }}{% if turn.role == 'assistant' %}<end>{% endif %}{% endfor %}"
+    )
+    rows, task = toy_texts.evaluation, toy_texts.as_chat()
+    model, texts, marked = with_mark(replace(tiny_model, tokenizer=chatty), rows, task, "<end>")
+    found = evaluate(model, rows, task).responses
+    assert [row.generated for row in found] == texts
+    assert [row.ending == "end" for row in found] == marked
 
 
 def test_a_continuation_keeps_the_space_that_a_tokenizer_drops_where_a_text_begins():

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_network
+from conftest import byte_level_tokenizer, tiny_network
 from torch.testing import assert_close
 
 from ia2 import teacher
@@ -11,7 +11,7 @@ from ia2.errors import InputError
 from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
 from ia2.models.load import LanguageModel
 from ia2.progress import Silent
-from ia2.tasks.task import Example
+from ia2.tasks.task import Example, Instruction
 from ia2.teacher import INDEX_FILE, collect_targets
 
 
@@ -288,3 +288,35 @@ def test_one_layers_outputs_are_read_without_the_others(tiny_model, toy_texts, t
     for layer in range(3):
         expected = torch.cat([target.attention[layer] for target in files])
         assert torch.equal(files.attention_outputs(layer), expected)
+
+
+def chatty(model, end):
+    """A model in whose conversations the assistant's turns, and no others, end with this special token."""
+    tokenizer = byte_level_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<end>"]})
+    closing = f"{{% if turn.role == 'assistant' %}}{end}{{% endif %}}"
+    tokenizer.chat_template = (
+        f"{{% for turn in messages %}}{{{{ turn.role }}}}:{{{{ turn.content }}}}{closing}{{% endfor %}}"
+    )
+    return replace(model, tokenizer=tokenizer)
+
+
+def test_in_a_conversation_a_text_ends_as_a_turn_does(tiny_model, toy_texts, tmp_path):
+    model = chatty(tiny_model, "<end>")
+    few = FewShotSet.draw(replace(toy_texts.as_chat(), stop="e", max_new_tokens=40), 4)
+    targets = collect_targets(model, few, cache_dir=tmp_path)
+    responses = [tokens for tokens in targets.train.responses() if len(tokens) < 40]
+    assert responses
+    end = model.tokenizer.convert_tokens_to_ids("<end>")
+    assert [tokens.index(end) for tokens in responses] == [len(tokens) - 1 for tokens in responses]
+
+
+def test_another_end_of_turns_is_another_pass_even_where_the_prompts_have_none(
+    tiny_model, toy_texts, tmp_path, monkeypatch
+):
+    few = replace(FewShotSet.draw(toy_texts.as_chat(), 2), context=Instruction("Count."))
+    models = [chatty(tiny_model, end) for end in ("<end>", "<|endoftext|>")]
+    every = list(models[0].tokenizer.added_tokens_decoder)
+    monkeypatch.setattr(tiny_model.network.generation_config, "eos_token_id", every)
+    first, second = (collect_targets(model, few, cache_dir=tmp_path) for model in models)
+    assert first.folder != second.folder

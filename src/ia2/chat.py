@@ -1,4 +1,4 @@
-"""Conversations in a model's own chat template, the same whatever the day."""
+"""Conversations in a model's own chat template, the same whatever the day, and the special tokens that mark them."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -42,3 +42,25 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
     except TemplateError as error:
         raise InputError(f"--chat: this model's chat template refuses the prompt ({error}).") from error
     return text
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """The tokens of transformers' tokenizer that mark what a text is, not what it says, by how they are written."""
+    return {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The special token that ends the assistant's turn in the tokenizer's chat template; None where none does.
+
+    It is the first one behind what the assistant said: others may follow, as Phi-3's template ends the whole text too.
+
+    Raises:
+        InputError: the chat template refuses a question and its answer.
+    """
+    said = "This is the answer."
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": said}]
+    _, found, behind = conversation(tokenizer, turns, asks=False).rpartition(said)
+    tokens = special_tokens(tokenizer).items()
+    # where one special token begins another, the longer one is meant
+    places = [(behind.index(text), -len(text), token) for text, token in tokens if text in behind]
+    return min(places)[2] if found and places else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ia2.chat import conversation
+from ia2.chat import conversation, turn_end
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence
 from ia2.models.load import LanguageModel
@@ -199,9 +199,21 @@ class PromptTokenizer:
 
     @classmethod
     def of(cls, model: LanguageModel, task: Task) -> "PromptTokenizer":
-        """A model's tokenizer for a task: where responses are free text, each ends with the end token."""
-        end_token = model.end_token if task.response_kind == "text" else None
+        """A model's tokenizer for a task.
+
+        Where responses are free text, each ends with the end token: in a conversation the one that ends its turn, if
+        the chat template has one.
+        """
+        end_token = None
+        if task.response_kind == "text":
+            end_token = turn_end(model.tokenizer) if task.chat else None
+            end_token = model.end_token if end_token is None else end_token
         return cls(model.tokenizer, model.context_length, end_token, task.chat)
+
+    @property
+    def ending(self) -> tuple[int, ...]:
+        """The end token, where responses have one."""
+        return () if self.end_token is None else (self.end_token,)
 
     def sequence(self, query: str, response: str, shown: Sequence[Shown] = ()) -> TokenSequence:
         """The prompt's tokens, which are those of the prompt alone, and the response's, the end token included if any.
@@ -210,8 +222,8 @@ class PromptTokenizer:
             InputError: prompt and response together are longer than the model's context.
         """
         prompt = self.rendered(query, shown)
-        ending = () if self.end_token is None else (self.end_token,)
-        return self.checked(TokenSequence(self.prompt(prompt), self.response(prompt, response) + ending), query)
+        tokens = TokenSequence(self.prompt(prompt), self.response(prompt, response) + self.ending)
+        return self.checked(tokens, query)
 
     def asked(self, query: str, shown: Sequence[Shown] = ()) -> tuple[int, ...]:
         """The tokens of the prompt that asks a query after what is shown before it."""

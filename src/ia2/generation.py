@@ -118,6 +118,11 @@ def stops_at(tokenizer: PromptTokenizer, stop: str | None) -> Callable[[Sequence
     return lambda tokens: stop in tokenizer.text(tokens[-tail:])
 
 
+def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer) -> frozenset[int]:
+    """All tokens that end a response: the model's own, and the one with which a response of the task ends."""
+    return model.end_tokens.union(tokenizer.ending)
+
+
 def continued(
     model: LanguageModel,
     prompts: Sequence[tuple[int, ...]],
@@ -138,7 +143,7 @@ def continued(
         model.network,
         prompts,
         most_tokens=task.max_new_tokens,
-        end_tokens=model.end_tokens,
+        end_tokens=end_tokens(model, tokenizer),
         stops=stops_at(tokenizer, task.stop),
         prefill=prefill,
         bank=bank,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.fewshot import FewShotSet, PromptTokenizer
-from ia2.generation import checked_prompts, continued
+from ia2.generation import checked_prompts, continued, end_tokens
 from ia2.labels import LabelScoring, LabelTokens, score_labels
 from ia2.models.attention import record_attention
 from ia2.models.batch import TokenSequence, by_length, lay_out
@@ -133,7 +133,8 @@ def collect_targets(
         asked: dict[str, Any] = {
             "most_tokens": task.max_new_tokens,
             "stop": task.stop,
-            "end_tokens": sorted(model.end_tokens),
+            "end_tokens": sorted(end_tokens(model, tokenizer)),
+            "ending": tokenizer.ending,
         }
     else:
         labels = LabelTokens.of(task, tokenizer, label_scoring)
@@ -248,7 +249,7 @@ def _written(
         if decoded.ending == "stop" and task.stop is not None:
             text = tokenizer.continuation(prompts[index], kept).partition(task.stop)[0]
             kept = tokenizer.response(tokenizer.text(prompts[index]), text) if text else ()
-        response = kept if decoded.ending == "length" else (*kept, model.end_token)
+        response = kept if decoded.ending == "length" else (*kept, *tokenizer.ending)
         assert decoded.attention is not None, "it was asked for"
         as_decoded = kept == decoded.tokens[: len(kept)] and decoded.attention.shape[1] >= len(response)
         if as_decoded and not distributions:

@@ -68,7 +68,7 @@ class LanguageModel:
 
     @property
     def end_token(self) -> int:
-        """The token that ends a response that is trained on.
+        """The token that ends a text, and so a response that is trained on, unless it is a turn of a conversation.
 
         Raises:
             InputError: the tokenizer has none.
@@ -79,7 +79,7 @@ class LanguageModel:
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """All tokens that end a response while it is generated."""
+        """All tokens with which the model itself ends what it generates."""
         configured = getattr(self.network.generation_config, "eos_token_id", None)
         others = [configured] if isinstance(configured, int) else configured or []
         return frozenset({self.end_token, *others})
