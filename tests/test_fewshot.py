@@ -1,10 +1,14 @@
 import copy
 import re
+import unicodedata
 from dataclasses import replace
 
 import pytest
+from conftest import sentencepiece_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
@@ -117,6 +121,65 @@ def test_a_response_has_no_bos_and_no_space_of_the_tokenizers_own(tokenizer):
     assert tokenizer.convert_ids_to_tokens(list(zero)) == ["0"]
     # the same whatever the text in front of the last line
     assert tokens.response("Text:quite another text, 12 of them\nLabel:", "0") == zero
+
+
+def normalizing(tokenizer, *steps):
+    """The tokenizer with these steps before all others."""
+    changed = copy.deepcopy(tokenizer)
+    changed.backend_tokenizer.normalizer = normalizers.Sequence(list(steps))
+    return changed
+
+
+COMPOSED, COMPATIBLE = ["e\u0301te\u0301", "10 \u2126", "5 \u212b"], ["x²", "½ of it", "12\u00a0000", "ﬁne"]
+
+
+@pytest.mark.parametrize(
+    ("form", "response"),
+    [("NFC", text) for text in COMPOSED] + [("NFKC", text) for text in COMPOSED + COMPATIBLE],
+)
+def test_a_response_is_taken_as_the_tokenizer_normalizes_it(tokenizer, form, response):
+    tokens = PromptTokenizer(normalizing(tokenizer, getattr(normalizers, form)()))
+    query, read = "Text:it is\nLabel:", unicodedata.normalize(form, response)
+    assert read != response
+    sequence = tokens.sequence(query, response)
+    assert sequence.prompt == tokens.prompt(query)
+    assert tokens.text(sequence.prompt + sequence.response) == query + read
+    assert sequence.response == tokens.response(query, read)
+
+
+def test_a_space_that_a_normalizer_adds_or_marks_is_no_part_of_a_response():
+    # as those of Llama 2's first years: ▁ stands before every text, and for each space
+    tokenizer = sentencepiece_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = None
+    marks = (normalizers.Prepend("▁"), normalizers.Replace(" ", "▁"))
+    tokens = PromptTokenizer(normalizing(tokenizer, normalizers.NFKC(), *marks))
+    for response in ("0", " 0", "x²", " x²", "  ½ of it"):
+        read = unicodedata.normalize("NFKC", response)
+        assert tokens.continuation(tokens.prompt("Label:"), tokens.response("Label:", response)) == read
+
+
+def test_a_special_token_in_a_response_is_refused_by_name(tokenizer):
+    tokens = PromptTokenizer(tokenizer)
+    with pytest.raises(InputError) as refusal:
+        tokens.response("Text:a\nLabel:", f"There are 42 apples, and that is certain.{tokenizer.eos_token}")
+    assert str(refusal.value) == (
+        "'There are 42 apples, and that is certain…': "
+        f"this model's special token {tokenizer.eos_token!r} can't be part of a response. Take it out of the text."
+    )
+
+
+def test_what_a_tokenizer_makes_of_a_response_that_it_cannot_read_is_said():
+    few = ["<unk>", *"Label:\n 0123456789"]
+    made = Tokenizer(models.BPE({token: number for number, token in enumerate(few)}, [], unk_token="<unk>"))
+    made.decoder = decoders.Fuse()
+    tokens = PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>"))
+    assert tokens.text(tokens.response("Label:", "42 el")) == "42 el"
+    with pytest.raises(InputError) as refusal:
+        tokens.response("Label:", "0123456789 42 € 3")
+    assert str(refusal.value) == (
+        "'0123456789 42 € 3': this tokenizer makes '456789 42  3' of '456789 42 € 3'. Change the text, or use another "
+        "model."
+    )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ia2.chat import conversation, turn_end
+from ia2.chat import conversation, special_tokens, turn_end
 from ia2.errors import InputError
 from ia2.models.batch import TokenSequence
 from ia2.models.load import LanguageModel
@@ -260,7 +260,11 @@ class PromptTokenizer:
 
         A tokenizer may merge across the boundary, or put a space before any text of its own accord. So the response is
         tokenised behind the prompt where that leaves the prompt's tokens alone, and else behind a line break, which
-        every tokenizer keeps apart from what follows it.
+        every tokenizer keeps apart from what follows it. The tokens read as the response, in the Unicode form that the
+        tokenizer gives to all text.
+
+        Raises:
+            InputError: the response holds a special token, or something else that the tokenizer can't read.
         """
         line = prompt.rpartition("\n")[2] or "\n"
         for before in (line, "a\n"):
@@ -270,9 +274,7 @@ class PromptTokenizer:
                 return tuple(tail)
         tail = self._ids(response)
         if not self._adds(self._ids(line), tail, response):
-            raise InputError(
-                f"{response!r}: this tokenizer can't keep it apart from the prompt that ends {line[-20:]!r}."
-            )
+            raise InputError(f"{_shortened(response)!r}: {self._refusal(self._ids(line), tail, response)}")
         return tuple(tail)
 
     def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:
@@ -287,10 +289,9 @@ class PromptTokenizer:
             InputError: prompt and response have more tokens together than the model's context.
         """
         if self.context_length is not None and length > self.context_length:
-            shown = name if len(name) <= 40 else name[:40] + "…"
             raise InputError(
-                f"{shown!r}: prompt and response are {length} tokens, and the model reads {self.context_length}. "
-                "Shorten the text or use fewer demonstrations (--n)."
+                f"{_shortened(name)!r}: prompt and response are {length} tokens, and the model reads "
+                f"{self.context_length}. Shorten the text or use fewer demonstrations (--n)."
             )
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
@@ -306,4 +307,24 @@ class PromptTokenizer:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _adds(self, head: list[int], tail: list[int], text: str) -> bool:
-        return self.text(head + tail) == self.text(head) + text
+        return self._normalized(self.continuation(head, tail)) == self._normalized(text)
+
+    def _normalized(self, text: str) -> str:
+        """What the tokenizer reads instead of a text, such as composed accents."""
+        normalizer = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
+        return normalizer.normalize_str(text) if normalizer is not None else text
+
+    def _refusal(self, head: list[int], tail: list[int], text: str) -> str:
+        """Why these tokens don't add the text to what stands before them, and what to do."""
+        for mark in special_tokens(self.tokenizer):
+            if mark in text:
+                return f"this model's special token {mark!r} can't be part of a response. Take it out of the text."
+        right, wrong = self._normalized(text), self._normalized(self.continuation(head, tail))
+        alike = (one == other for one, other in zip(right, wrong, strict=False))
+        place = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
+        near = slice(max(0, place - 10), place + 10)
+        return f"this tokenizer makes {wrong[near]!r} of {right[near]!r}. Change the text, or use another model."
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:40] + "…"
