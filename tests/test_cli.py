@@ -528,6 +528,10 @@ def test_responses_of_free_text_end_where_a_person_says(capsys, tmp_path, model)
         assert "e" not in line["generated"]
         # five tokens, of which none stands for more than a few letters
         assert len(line["generated"]) < 40
+    more = ("--out", tmp_path / "never", "--method", "sft", "--stop", "e<|endoftext|>")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert (status, (tmp_path / "never").exists()) == (2, False)
+    assert "--stop 'e<|endoftext|>': a text never holds" in err
 
 
 def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(capsys, tmp_path, model):

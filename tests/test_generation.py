@@ -1,4 +1,5 @@
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from pytest import approx
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
 from ia2.fewshot import PromptTokenizer, prompt_text
-from ia2.generation import Response, TextEvaluation, continued, stops_at
+from ia2.generation import Response, TextEvaluation, continued, stop_token, stops_at
 
 
 def generated_slowly(model, prompt, most_tokens, stop):
@@ -100,6 +101,23 @@ def test_what_ends_a_turn_of_a_conversation_ends_a_response(tiny_model, toy_text
     found = evaluate(model, rows, task).responses
     assert [row.generated for row in found] == texts
     assert [row.ending == "end" for row in found] == marked
+
+
+def test_a_special_token_is_a_stop_though_no_text_holds_it(tiny_model, toy_texts):
+    rows, task = toy_texts.evaluation, replace(toy_texts, stop=None)
+    model, texts, marked = with_mark(tiny_model, rows, task, "<|im_end|>")
+    found = evaluate(model, rows, replace(task, stop="<|im_end|>")).responses
+    assert [row.generated for row in found] == texts
+    assert [row.ending == "end" for row in found] == marked
+
+
+def test_a_stop_that_could_never_come_is_refused(tiny_model):
+    assert stop_token(tiny_model.tokenizer, "<|endoftext|>") == tiny_model.end_token
+    assert stop_token(tiny_model.tokenizer, "\n\n") is stop_token(tiny_model.tokenizer, None) is None
+    with pytest.raises(
+        InputError, match=re.escape("--stop 'a<|endoftext|>': a text never holds '<|endoftext|>', a spe")
+    ):
+        stop_token(tiny_model.tokenizer, "a<|endoftext|>")
 
 
 def test_a_continuation_keeps_the_space_that_a_tokenizer_drops_where_a_text_begins():

@@ -7,6 +7,7 @@ from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, Prompt
 from ia2.chat import TODAY, tells_the_day
 from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
+from ia2.generation import stop_token
 from ia2.labels import LabelTokens
 from ia2.method_files import load_method
 from ia2.methods import Method, method_named
@@ -110,8 +111,10 @@ def fit_labels(
     has its own form.
 
     Raises:
-        InputError: the model has no chat template, or the adapter was taught other labels or another form.
+        InputError: the model can't answer in this form, never comes to the stop that was asked for, or the adapter was
+            taught other labels or another form.
     """
+    stop_token(model.tokenizer, options.stop)  # refuses one that could never come
     if taught is not None:
         taught.check_turns(options.chat)
         if options.data is not None:

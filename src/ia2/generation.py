@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ia2.chat import special_tokens
+from ia2.errors import InputError
 from ia2.fewshot import PromptTokenizer
 from ia2.metrics import Binning, accuracy, bootstrap_interval
 from ia2.models.bank import Bank
@@ -118,9 +120,35 @@ def stops_at(tokenizer: PromptTokenizer, stop: str | None) -> Callable[[Sequence
     return lambda tokens: stop in tokenizer.text(tokens[-tail:])
 
 
-def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer) -> frozenset[int]:
-    """All tokens that end a response: the model's own, and the one with which a response of the task ends."""
-    return model.end_tokens.union(tokenizer.ending)
+def stop_token(tokenizer: Any, stop: str | None) -> int | None:
+    """The special token that a stop string names, as no text holds it; None for other strings.
+
+    Args:
+        tokenizer: transformers' tokenizer.
+        stop: the string, if there is one.
+
+    Raises:
+        InputError: a special token is but a part of the string, which could never come.
+    """
+    marks = special_tokens(tokenizer)
+    if stop in marks:
+        return marks[stop]
+    for mark in marks:
+        if stop is not None and mark in stop:
+            raise InputError(
+                f"--stop {stop!r}: a text never holds {mark!r}, a special token of this model; name it alone."
+            )
+    return None
+
+
+def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer, stop: str | None) -> frozenset[int]:
+    """All tokens that end a response: the model's own, the task's end token, and a stop that is a special token.
+
+    Raises:
+        InputError: as `stop_token`.
+    """
+    named = stop_token(tokenizer.tokenizer, stop)
+    return model.end_tokens.union(tokenizer.ending, () if named is None else (named,))
 
 
 def continued(
@@ -143,7 +171,7 @@ def continued(
         model.network,
         prompts,
         most_tokens=task.max_new_tokens,
-        end_tokens=end_tokens(model, tokenizer),
+        end_tokens=end_tokens(model, tokenizer, task.stop),
         stops=stops_at(tokenizer, task.stop),
         prefill=prefill,
         bank=bank,

@@ -46,7 +46,7 @@ class Source:
     max_new_tokens: int | None = None
     """How long a response of free text may get (default: 200, and as the paper has it for a built-in task)."""
     stop: str | None = None
-    """What ends a response of free text, beside the model's own end (default: a blank line)."""
+    """A text or special token that ends a response of free text, beside the model's own end (default: a blank line)."""
     chat: bool = False
     """Ask through the model's chat template."""
     context: Path | None = None

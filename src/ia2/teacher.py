@@ -133,7 +133,7 @@ def collect_targets(
         asked: dict[str, Any] = {
             "most_tokens": task.max_new_tokens,
             "stop": task.stop,
-            "end_tokens": sorted(end_tokens(model, tokenizer)),
+            "end_tokens": sorted(end_tokens(model, tokenizer, task.stop)),
             "ending": tokenizer.ending,
         }
     else:
