@@ -1,8 +1,10 @@
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 from pytest import approx
+from tokenizers import normalizers
 from torch.testing import assert_close
 
 from ia2.errors import InputError
@@ -35,6 +37,18 @@ def test_labels_of_many_tokens_are_refused_by_name_with_the_way_out(whole_task, 
     with pytest.raises(InputError, match=r"toy: the label ' warm and funny' is \d tokens .*--label-scoring whole"):
         LabelTokens.of(whole_task, tokens)
     assert LabelTokens.of(whole_task, tokens, "whole").single is False
+
+
+@pytest.mark.parametrize("labels", [("Å", "\u212b"), ("café", "cafe\u0301")])
+@pytest.mark.parametrize("scoring", ["token", "whole"])
+def test_labels_that_the_tokenizer_makes_the_same_are_refused_by_name(tiny_model, toy_task, labels, scoring):
+    normalizing = copy.deepcopy(tiny_model.tokenizer)
+    normalizing.backend_tokenizer.normalizer = normalizers.NFC()
+    task = replace(toy_task, labels=(*labels, "0"), pool=(Example("Text:a\nLabel:", "0"),), evaluation=())
+    with pytest.raises(InputError) as refusal:
+        LabelTokens.of(task, PromptTokenizer(normalizing), scoring)
+    said = f"the labels {labels[0]!r}, {labels[1]!r} are the same tokens to this model. Name them so that they differ."
+    assert str(refusal.value) == f"toy: {said}"
 
 
 def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy_task, tokens):

@@ -36,32 +36,33 @@ class LabelTokens:
         """Tokenise a task's labels where they will stand: directly behind a query.
 
         Raises:
-            InputError: the first token is to decide, and labels are not single tokens of their own.
+            InputError: labels are the same tokens, or the first token is to decide and they are not single tokens.
         """
         query = tokenizer.rendered((task.evaluation or task.pool)[0].query)
         labels = cls(task.labels, tuple(tokenizer.response(query, label) for label in task.labels), scoring)
-        if scoring == "token" and not labels.single:
+        pairs = list(zip(labels.texts, labels.tokens, strict=True))
+        # different labels, to a tokenizer that normalizes texts, may be one
+        if alike := [text for text, own in pairs if labels.tokens.count(own) > 1]:
             raise InputError(
-                f"{task.name}: {labels._clash(tokenizer)} under this model's tokenizer, and a label must be one token "
+                f"{task.name}: the labels {', '.join(map(repr, alike))} are the same tokens to this model. "
+                "Name them so that they differ."
+            )
+        if scoring == "token" and not labels.single:
+            long = "; ".join(
+                f"the label {text!r} is {len(own)} tokens ({', '.join(repr(tokenizer.text([token])) for token in own)})"
+                for text, own in pairs
+                if len(own) > 1
+            )
+            raise InputError(
+                f"{task.name}: {long} under this model's tokenizer, and a label must be one token "
                 "of its own. Score whole labels with --label-scoring whole."
             )
-        if len(set(labels.tokens)) < len(labels.tokens):
-            raise InputError(f"{task.name}: {labels._clash(tokenizer)} under this model's tokenizer.")
         return labels
 
     @property
     def single(self) -> bool:
-        """Whether every label is one token that no other label has."""
-        return all(len(tokens) == 1 for tokens in self.tokens) and len(set(self.tokens)) == len(self.tokens)
-
-    def _clash(self, tokenizer: PromptTokenizer) -> str:
-        long = [
-            f"the label {text!r} is {len(tokens)} tokens ({', '.join(repr(tokenizer.text([t])) for t in tokens)})"
-            for text, tokens in zip(self.texts, self.tokens, strict=True)
-            if len(tokens) > 1
-        ]
-        alike = [text for text, tokens in zip(self.texts, self.tokens, strict=True) if self.tokens.count(tokens) > 1]
-        return "; ".join(long) or f"the labels {', '.join(map(repr, alike))} are the same token"
+        """Whether every label is one token."""
+        return all(len(tokens) == 1 for tokens in self.tokens)
 
 
 @dataclass(frozen=True)
