@@ -1,8 +1,8 @@
 """The answer in a response: where it stands, by a documented order of phrasings, and when two answers are the same.
 
 Numbers, formulas and marked texts are looked for up to where a response begins to recite a demonstration (a line that
-opens with `Question:` or `Text:`): what stands behind that line belongs to another question. Where a whole response is the
-answer, such a line may be part of it.
+opens with `Question:` or `Text:`): what stands behind that line belongs to another question. Where a whole response is
+the answer, such a line may be part of it.
 """
 
 import re
