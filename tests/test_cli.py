@@ -1,8 +1,11 @@
+import importlib.metadata
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import study_records
@@ -298,6 +301,12 @@ def test_chat_models_are_asked_through_their_template(capsys, tmp_path, model, f
     assert "turns of the model's chat template. The day that it tells is always 26 July 2024." in " ".join(err.split())
 
 
+@pytest.mark.parametrize("command", ["tasks", "models"])
+def test_what_is_built_in_is_listed_without_torch(command):
+    program = f"import sys; from ia2.cli import main; main(['{command}']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE).stdout
+
+
 def test_methods_are_listed(capsys):
     status, out, _ = run(capsys, "methods")
     assert status == 0
@@ -471,9 +480,10 @@ def test_text_longer_than_the_context_is_refused_by_its_beginning(capsys, tmp_pa
 
 def test_evaluation_refuses_to_overwrite_and_adapters_that_are_none(capsys, tmp_path, model, file):
     for given, said in (
-        (("--out", file), "this file exists"),
+        (("--out", file), "this exists, and nothing is overwritten"),
         (("--adapter", tmp_path), "no adapter here: adapter_config.json is missing"),
-        (("--icl", "40"), "40 training rows and 20 dev rows were asked for"),
+        (("--icl", "40"), "--icl 40: rows has 40 rows to draw from and to measure. Use --icl 26 or fewer"),
+        (("--out", file / "record.json"), "is a file, so that nothing can be written there"),
     ):
         status, _, err = run(capsys, "evaluate", "--model", model, "--data", file, *given)
         assert status == 2
@@ -503,6 +513,68 @@ def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monk
     assert status == 130
     assert "Stopped" in err
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "rows.csv"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_process_leaves_nothing_half_written(tmp_path, model, file, number):
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from ia2.cli import main; sys.exit(main())",
+        "adapt",
+        "--model",
+        model,
+    ]
+    command += ["--data", str(file), "--out", str(tmp_path / "out"), "--lr", "1e-3", "--epochs", "100000"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not any(tmp_path.glob(".partial-*-out")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_a_model_is_loaded(capsys, tmp_path, file, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
+    assert status == 2
+    assert "can't be written to (permission denied)" in err
+
+
+def test_labels_are_said_with_their_counts(capsys, tmp_path, model):
+    rows = write_csv(tmp_path / "rows.csv", [*ROWS[:12], ("the sea was odd", "2")])
+    status, _, err = run(capsys, "evaluate", "--model", model, "--data", rows)
+    assert status == 0, err
+    assert "Labels: 1 (10), 0 (2), 2 (1)." in err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--method", "sft", "--unlabelled", "file"), "sft learns from labels alone"),
+        (("--method", "ia2-solved", "--no-compare", "--lr", "1e-3"), "ia2-solved takes no steps"),
+        (("--method", "ia2-solved", "--adapter", "ia3"), "ia2-solved is solved for lora alone"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(capsys, tmp_path, file, given, said):
+    given = [file if one == "file" else one for one in given]
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, *given)
+    assert status == 2
+    assert said in err
+
+
+def test_a_list_in_a_file_of_options_must_be_one(capsys, tmp_path, file):
+    (tmp_path / "options.yaml").write_text("lr: 0.001\n")
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--config", tmp_path / "options.yaml")
+    assert status == 2
+    assert "lr: [1e-3, 1e-4]" in err
+
+
+def test_the_version_is_told(capsys):
+    status, out, _ = run(capsys, "--version")
+    assert status == 0
+    assert importlib.metadata.version("ia2") in out
 
 
 def test_the_same_command_gives_the_same_bytes(capsys, tmp_path, model, file):

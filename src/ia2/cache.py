@@ -28,6 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     A file that stood at `path` is replaced in one step. Folders above it are made.
     """
+    check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path.parent, path.name)
     try:
@@ -38,16 +39,34 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file or folder that can't be made, before anything is computed that would go there.
+
+    Raises:
+        InputError: something above it is a file, or may not be written to.
+    """
+    path = path.absolute()
+    above = next(folder for folder in (path if path.is_dir() else path.parent, *path.parents) if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"{path}: {above} is a file, so that nothing can be written there. Name another place.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {above} can't be written to (permission denied). Name another place.")
+
+
 def check_absent_or_empty(path: Path) -> None:
     """Refuse an output folder that holds something: nothing of a person's is ever overwritten or mixed with ours.
 
     Raises:
-        InputError: it is a file, or a folder that isn't empty.
+        InputError: it is a file, or a folder that isn't empty or can't be made.
     """
-    if path.is_dir() and any(path.iterdir()):
-        raise InputError(f"{path}: this folder isn't empty, and nothing in it is overwritten. Name another one.")
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: this is a file, and a folder is to be written. Name another one.")
+    check_writable(path)
+    if path.is_dir() and (entries := sorted(entry.name for entry in path.iterdir())):
+        raise InputError(
+            f"{path}: this folder isn't empty (it holds {entries[0]}), and nothing in it is overwritten. "
+            "Name another one."
+        )
 
 
 @contextmanager

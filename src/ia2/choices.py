@@ -1,5 +1,6 @@
 """What a command's options stand for: the method, adapter, rows and context, and what is chosen if nothing was said."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ia2.taught import Taught
 
 MOST_TRAINING_ROWS = 128
 TASK_TRAINING_ROWS = 16
+SHOWN_LABELS = 12
 
 
 def method_of_options(options: Adapt) -> Method:
@@ -30,6 +32,14 @@ def method_of_options(options: Adapt) -> Method:
     method = load_method(path) if path.suffix in (".yaml", ".yml") else method_named(options.method)
     if options.beta and not method.tries_betas:
         raise InputError(f"--beta {options.beta[0]:g}: {method.name} has no weight to be tried; ia2+sft has.")
+    if options.unlabelled is not None and all(stage.labels == "ground-truth" for stage in method.stages):
+        raise InputError(
+            f"--unlabelled {options.unlabelled}: {method.name} learns from labels alone; ia2-sft does not."
+        )
+    if options.lr and not method.has_learning_rate and not options.compare:
+        raise InputError(f"--lr {options.lr[0]:g}: {method.name} takes no steps at a rate that you could choose.")
+    if options.adapter != "lora" and any(stage.solved for stage in method.stages):
+        raise InputError(f"--adapter {options.adapter}: {method.name} is solved for lora alone.")
     if options.label_source is None:
         return method
     changed = method.fine_tuned_on(options.label_source)
@@ -85,6 +95,20 @@ def read_context(options: Source) -> Instruction | None:
     return Instruction(text)
 
 
+def check_demonstrations(task: Task, count: int) -> None:
+    """Refuse more demonstrations than a set of that size can be drawn for, with a row left to be measured.
+
+    Raises:
+        InputError: there are too few rows.
+    """
+    # as in adapt, where the same rows teach: half as many more choose
+    rows = len(task.pool) - (not task.evaluation)
+    most = (2 * rows + 1) // 3
+    if count > most:
+        hint = f"Use --icl {most} or fewer" if most > 1 else "Add rows"
+        raise InputError(f"--icl {count}: {task.name} has {len(task.pool)} rows to draw from and to measure. {hint}.")
+
+
 def default_n(options: Source, task: Task) -> int:
     """Half of a file's rows, at most 128, at least 2; 16 of a named task."""
     if options.data is None:
@@ -126,7 +150,10 @@ def fit_labels(
             said += f" The day that it tells is always {TODAY:%d %B %Y}."
         # a blank line ends no turn of a conversation, but what the person named does
         return replace(task.as_chat(), stop=options.stop), (*task.notes, said)
-    if options.data is None or task.response_kind == "text" or taught is not None:
+    if options.data is None or task.response_kind == "text":
+        return task, task.notes
+    task = replace(task, notes=(*task.notes, _labels_said(task)))
+    if taught is not None:
         return task, task.notes
     tokenizer = PromptTokenizer.of(model, task)
     spaceless = task.with_spaceless_labels()
@@ -138,3 +165,11 @@ def fit_labels(
         said = "Labels follow the colon without a space: only so is each a single token of this model."
         return spaceless, (*task.notes, said)
     return task, (*task.notes, "Labels follow the colon with one space.")
+
+
+def _labels_said(task: Task) -> str:
+    """The labels with how many rows have each, so that a misspelt one is seen."""
+    counts = Counter(row.response.strip() for row in task.pool + task.evaluation)
+    shown = [f"{label} ({count})" for label, count in counts.most_common(SHOWN_LABELS)]
+    more = [f"{len(counts) - len(shown)} more"] * (len(counts) > len(shown))
+    return f"Labels: {', '.join(shown + more)}."

@@ -1,10 +1,14 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
+import importlib.metadata
 import re
+import signal
 import sys
+import threading
 import traceback
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from typing import Any, NoReturn
 
@@ -29,6 +33,13 @@ EXPECTED = re.compile(r"Expected an? (?:<class ')?(?:typing\.Literal)?([^'>.]*\S
 CHOICES = re.compile(r"typing\.Literal\[(?P<names>[^\]]*)\]")
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 REQUIRED = "the following arguments are required: "
+NO_LIST = "object is not iterable"
+POSITIONAL = {option.name for options in COMMANDS.values() for option in fields(options) if option.metadata}
+STOPPED = {
+    "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
+    "rescore": "Stopped. Run it again for what is left.",
+}
+"""What is said of a command that leaves something when it is stopped."""
 
 
 class Parser(ArgumentParser):
@@ -45,15 +56,18 @@ class Parser(ArgumentParser):
                 expected = f"one of {choices['names'].replace(chr(39), '')}"
             text = f"--{found['key'].replace('_', '-')} {found['value']}: expected {expected}."
         elif text.startswith(REQUIRED):
-            names = [f"--{name.rpartition('.')[2]}" for name in text.removeprefix(REQUIRED).split(", ")]
-            text = f"{' and '.join(names)}: this must be given."
+            names = [name.rpartition(".")[2] for name in text.removeprefix(REQUIRED).split(", ")]
+            shown = [name.upper() if name in POSITIONAL else f"--{name}" for name in names]
+            text = f"{' and '.join(shown)}: this must be given."
+        elif NO_LIST in text:
+            text = "--config: options that take several values are lists there, such as lr: [1e-3, 1e-4]."
         sys.stderr.write(f"{text}\nSee {self.prog.replace('[options] ', '')} --help.\n")
         sys.exit(2)
 
 
 def build_parser() -> ArgumentParser:
     """The parser of `ia2`; a command's options are the fields of its dataclass, their docstrings the help."""
-    parser = Parser(prog="ia2", description=DESCRIPTION)
+    parser = Parser(prog="ia2", description=DESCRIPTION, version=importlib.metadata.version("ia2"))
     commands = parser.add_subcommands(dest="command", required=True)
     for name, options in COMMANDS.items():
         summary = docstring_parser.parse(options.__doc__ or "").short_description
@@ -101,14 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = bool(settings.pop("debug", False))
     settings.pop("config", None)
     try:
-        return _run(name, settings)
+        with _signals_unwind():
+            return _run(name, settings)
     except InputError as error:
         if debug:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped; nothing was written.", file=sys.stderr)
+        print(STOPPED.get(name, "Stopped; nothing was written."), file=sys.stderr)
         return 130
     except Exception as error:
         if debug:
@@ -120,6 +135,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """Meanwhile what ends a process ends it as Ctrl-C does, so that nothing half-written is left behind."""
+
+    def stop(number: int, _frame: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # where handlers can't be set
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(name: str, settings: dict[str, Any]) -> int:
@@ -155,7 +188,7 @@ def _run(name: str, settings: dict[str, Any]) -> int:
 
         run_report(report)
     else:
-        from ia2.commands import list_methods, list_models, list_tasks
+        from ia2.lists import list_methods, list_models, list_tasks
 
         {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
     return 0

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ia2.adapt import Adaptation, Settings
 from ia2.adapters.adapter import Adapter
-from ia2.cache import check_absent_or_empty, folder_written_whole
+from ia2.cache import check_absent_or_empty, check_writable, folder_written_whole
 from ia2.choices import (
     adapter_of_options,
+    check_demonstrations,
     default_learning_rates,
     default_n,
     fit_labels,
@@ -20,7 +18,7 @@ from ia2.choices import (
     method_of_options,
     read_context,
 )
-from ia2.console import ConsoleProgress
+from ia2.console import ConsoleProgress, stdout
 from ia2.course import Training
 from ia2.demo import MODEL, TASK, measure_everything
 from ia2.errors import InputError
@@ -32,17 +30,15 @@ from ia2.experiments.run import run
 from ia2.experiments.store import FAILURES, Store
 from ia2.experiments.tokens import described_tokens
 from ia2.fewshot import FewShotSet, PromptTokenizer
-from ia2.methods import METHODS, SFT
+from ia2.methods import SFT
 from ia2.models.load import load_model
 from ia2.models.names import check_model_name
-from ia2.models.packaged import PACKAGED
 from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run
 from ia2.ordering import best_ordered
 from ia2.records import Record, task_record
 from ia2.reporting import StudyReport
 from ia2.reports.tables import comparison_table
 from ia2.rescoring import rescore
-from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import load_queries
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Shown
@@ -129,13 +125,15 @@ def run_evaluate(options: Evaluate) -> None:
     )
     for path in (options.out, predictions):
         if path is not None and path.exists():
-            raise InputError(f"{path}: this file exists, and nothing is overwritten. Name another with --out.")
+            raise InputError(f"{path}: this exists, and nothing is overwritten. Name another with --out.")
+    if options.out is not None:
+        check_writable(options.out)
     adapter = Adapter.load(options.adapter) if options.adapter is not None else None
     taught = Taught.beside(options.adapter) if options.adapter is not None else None
     context = read_context(options)
     task = load_rows(options, None)
     if options.icl is not None:
-        FewShotSet.draw(task, options.icl, options.seed)  # refuses what can't be drawn before a model is fetched
+        check_demonstrations(task, options.icl)
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     task, notes = fit_labels(task, model, options, taught)
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
@@ -146,12 +144,13 @@ def run_evaluate(options: Evaluate) -> None:
     if options.icl is not None:
         few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
-    examples = task.at_most(examples, options.limit)
+    every, examples = examples, task.at_most(examples, options.limit)
     if not examples:
         reason = "the adapter has seen them all" if adapter else "use fewer demonstrations (--icl)"
         raise InputError(f"{task.name}: no row is left to evaluate; {reason}.")
     method = "context" if context else "icl" if demonstrations else "adapter" if adapter else "zero-shot"
-    for sentence in (*notes, f"{task.name}: {method} on {len(examples)} rows"):
+    chosen = f"{len(examples)} of " if len(examples) < len(every) else ""
+    for sentence in (*notes, f"{task.name}: {method} on {chosen}{_counted(every, 'row')}"):
         progress.say(sentence)
     evaluation = evaluate(
         model,
@@ -234,55 +233,18 @@ def run_report(options: Report) -> None:
         print(path)
 
 
-def list_tasks() -> None:
-    """One line on each built-in task."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("task", "paper", "kind", "use", "what it is"):
-        table.add_column(heading)
-    table.add_row("reviews", "–", "label", "train and evaluate", load_task("reviews").description)
-    for name, benchmark in BENCHMARKS.items():
-        use = "evaluate" if benchmark.evaluation_only else "train and evaluate"
-        kind = "label" if benchmark.labels else "text"
-        table.add_row(name, benchmark.paper_name, kind, use, benchmark.description)
-    stdout().print(table)
-
-
-def list_models() -> None:
-    """One line on each built-in model."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "licence", "what it is"):
-        table.add_column(heading)
-    for name, packaged in PACKAGED.items():
-        table.add_row(name, packaged.licence, packaged.description)
-    stdout().print(table)
-    print("Any Hugging Face model id, folder or GGUF file works as well.")
-
-
-def list_methods() -> None:
-    """One line on each method."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("method", "what it is"):
-        table.add_column(heading)
-    for name, method in METHODS.items():
-        table.add_row(name, method.description)
-    stdout().print(table)
-    print("A YAML file can describe another; see docs/method.md.")
-
-
 def describe_set(few_shot_set: FewShotSet) -> str:
     """One line on what is trained and measured."""
     return (
-        f"{few_shot_set.task.name}: N = {few_shot_set.n}, {len(few_shot_set.dev)} dev rows, "
-        f"{len(few_shot_set.evaluation)} evaluation rows, seed {few_shot_set.seed}."
+        f"{few_shot_set.task.name}: N = {few_shot_set.n}, {_counted(few_shot_set.dev, 'dev row')}, "
+        f"{_counted(few_shot_set.evaluation, 'evaluation row')}, seed {few_shot_set.seed}."
     )
+
+
+def _counted(rows: Sequence[Any], noun: str) -> str:
+    return f"{len(rows)} {noun}{'s' * (len(rows) != 1)}"
 
 
 def show(records: Sequence[Mapping[str, Any]]) -> None:
     """Print the table that a command ends with."""
     stdout().print(comparison_table(records))
-
-
-def stdout() -> Console:
-    """Where results go; wide enough for a table also where the output is piped."""
-    console = Console(file=sys.stdout, highlight=False)
-    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=120)

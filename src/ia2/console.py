@@ -52,3 +52,9 @@ class ConsoleProgress:
     def say(self, sentence: str) -> None:
         """One sentence on a line of its own."""
         self.console.print(sentence, markup=False)
+
+
+def stdout() -> Console:
+    """Where results go; wide enough for a table also where the output is piped."""
+    console = Console(file=sys.stdout, highlight=False)
+    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=120)
