@@ -361,11 +361,11 @@ def test_adapters_that_have_stopped_leave_the_batch(tiny_model, few, monkeypatch
 
 def test_a_stage_with_which_two_plans_begin_is_trained_once(tiny_model, few, targets, monkeypatch):
     trained = []
-    plain = training_module._train_bank
+    plain = training_module.descend
     monkeypatch.setattr(
         training_module,
-        "_train_bank",
-        lambda model, jobs, *rest: trained.append(len(jobs)) or plain(model, jobs, *rest),
+        "descend",
+        lambda network, jobs, *rest: trained.append(len(jobs)) or plain(network, jobs, *rest),
     )
     plans = [Plan(few, method, rate, targets) for method in (SFT, IA2, IA2_THEN_SFT) for rate in (1e-3, 1e-2)]
     results = train_all(tiny_model, plans, training=SHORT)
@@ -381,11 +381,11 @@ def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, ta
         def say(self, sentence):
             sentences.append(sentence)
 
-    def counted(model, jobs, *rest, plain=training_module._train_bank):
+    def counted(network, jobs, *rest, plain=training_module.descend):
         sizes.append(len(jobs))
-        return plain(model, jobs, *rest)
+        return plain(network, jobs, *rest)
 
-    monkeypatch.setattr(training_module, "_train_bank", counted)
+    monkeypatch.setattr(training_module, "descend", counted)
     plans = [Plan(few, method, rate, targets) for method in (SFT, IA2) for rate in (1e-3, 1e-2, 1e-1)]
     together = train_all(tiny_model, plans, training=SHORT)
     assert sizes == [6]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_study import content, opened, study
 
-from ia2 import training
+from ia2 import descent
 from ia2.errors import InputError
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
@@ -154,7 +154,7 @@ def _go(folder: Path, cache: Path) -> None:
 
 def test_what_is_free_at_the_moment_decides_nothing(tmp_path, load, monkeypatch):
     # banks of other sizes sum in another order, and a run that is repeated would have other records
-    monkeypatch.setattr(training, "free_bytes", lambda _device: pytest.fail("a study asked what is free"))
+    monkeypatch.setattr(descent, "free_bytes", lambda _device: pytest.fail("a study asked what is free"))
     experiment = study(sets=1)
     assert run(experiment, opened(tmp_path / "out", experiment), load=load).failed == ()
 
