@@ -1,11 +1,12 @@
 """Which layers are meant, and how much each counts: `all`, `8-20`, `every 2`, or a weight for each."""
 
+import math
 import re
 from dataclasses import dataclass
 
 from ia2.errors import InputError
 
-RANGE, EVERY = re.compile(r"(\d+)(?:-(\d+))?"), re.compile(r"every (\d+)")
+RANGE, EVERY = re.compile(r"(\d+)(?:-(\d+))?"), re.compile(r"every ([1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,15 @@ class Layers:
         parts = [part.strip() for part in self.which.split(",")]
         if self.which != "all" and not EVERY.fullmatch(self.which) and not all(map(RANGE.fullmatch, parts)):
             raise InputError(f"layers {self.which!r}: say all, a range such as 8-20, or every 2.")
-        if any(value < 0 for value in self.weight):
-            raise InputError(f"layers: the weights {self.weight} must not be negative.")
+        for first, last in self._ranges():
+            if last < first:
+                raise InputError(
+                    f"layers {self.which!r}: the range {first}-{last} ends before it begins. Say {last}-{first}."
+                )
+        if not all(math.isfinite(value) and value >= 0 for value in self.weight):
+            raise InputError(f"layers: the weights {self.weight} must be finite and not negative.")
+        if self.weight and not any(self.weights(len(self.weight)) or ()):
+            raise InputError(f"layers {self.which!r}: with the weights {self.weight} no layer that is meant counts.")
 
     def weights(self, count: int) -> tuple[float, ...] | None:
         """The weight of each of a model's layers, 0 where it isn't meant; None if all count the same.
@@ -39,7 +47,7 @@ class Layers:
         if self.weight and len(self.weight) != count:
             raise InputError(f"layers: {len(self.weight)} weights were given, and the model has {count} layers.")
         chosen = self._chosen(count)
-        if not chosen or max(chosen) >= count:
+        if max(chosen) >= count:
             raise InputError(f"layers {self.which!r}: the model has layers 0 to {count - 1}.")
         return tuple((self.weight or (1.0,) * count)[layer] if layer in chosen else 0.0 for layer in range(count))
 
@@ -47,11 +55,10 @@ class Layers:
         if self.which == "all":
             return set(range(count))
         if every := EVERY.fullmatch(self.which):
-            step = int(every[1])
-            return set(range(count - 1, -1, -step)) if step else set()
-        found: set[int] = set()
-        for part in self.which.split(","):
-            bounds = RANGE.fullmatch(part.strip())
-            assert bounds is not None, "checked when it was made"
-            found |= set(range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1))
-        return found
+            return set(range(count - 1, -1, -int(every[1])))
+        return {layer for first, last in self._ranges() for layer in range(first, last + 1)}
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """The first and the last layer of each part; none of `all` and `every 2`, which depend on the model."""
+        found = map(RANGE.fullmatch, map(str.strip, self.which.split(",")))
+        return [(int(bounds[1]), int(bounds[2] or bounds[1])) for bounds in found if bounds is not None]
