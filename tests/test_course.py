@@ -32,7 +32,7 @@ def test_training_stops_after_five_evaluations_without_a_new_best():
     assert [best for _, best in run(course, [3.0, 1.0, 2.0, 2.0, 1.0, 1.5, 3.0, 0.1])] == [True, True] + 5 * [False]
     history = course.history("x")
     assert (history.best_step, history.steps, history.stopped_by) == (4, 14, "patience")
-    assert history.best_dev_loss == 1.0
+    assert (history.kept_step, history.dev_loss) == (4, 1.0)
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 9))
@@ -52,14 +52,27 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own(rows, batch_siz
 def test_a_loss_that_is_no_number_is_never_the_best():
     course = Course(4, 0, Training())
     assert [best for _, best in run(course, [math.nan, 2.0, math.nan, math.inf, 3.0])][:2] == [False, True]
-    assert course.history("x").best_dev_loss == 2.0
+    assert course.history("x").dev_loss == 2.0
 
 
 def test_training_without_a_finite_dev_loss_diverged():
     course = Course(4, 0, Training())
     run(course, [math.nan])
     history = course.history("align")
-    assert (history.stopped_by, history.best_step, history.best_dev_loss) == ("diverged", 0, math.inf)
+    assert (history.stopped_by, history.best_step, history.dev_loss) == ("diverged", 0, math.inf)
+
+
+def test_where_the_last_is_kept_its_own_dev_loss_counts_and_one_before_it_saves_nothing():
+    last = Training(epochs=4, keep="last")
+    course = Course(4, 0, last)
+    # as the loop keeps what it is told to, a later one takes the place of the best
+    assert [keep for _, keep in run(course, [3.0, 1.0, math.nan, 2.0])] == [True, True, False, True]
+    history = course.history("align")
+    assert (history.best_step, history.kept_step, history.dev_loss, history.stopped_by) == (2, 4, 2.0, "epochs")
+    course = Course(4, 0, last)
+    run(course, [3.0, 1.0, 2.0, math.inf])
+    history = course.history("align")
+    assert (history.best_step, history.kept_step, history.dev_loss, history.stopped_by) == (2, 0, math.inf, "diverged")
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": -1}, {"rows_per_pass": 0}])

@@ -21,7 +21,7 @@ from ia2.progress import Silent
 from ia2.randomness import generator
 from ia2.student import Part, StageRows, mean_losses, step_bytes
 from ia2.teacher import collect_targets
-from ia2.training import Plan, train, train_all
+from ia2.training import Plan, dev_loss, train, train_all
 
 SHORT = Training(epochs=4)
 
@@ -251,6 +251,16 @@ def test_the_kept_adapter_is_the_best_by_dev_loss_byte_for_byte(tiny_model, few,
     assert loss == pytest.approx(long.dev_loss, rel=1e-5)
     last = train(tiny_model, few, SFT, learning_rate=0.1, training=Training(epochs=20, keep="last"))
     assert any(not torch.equal(long.adapter.weights[n], last.adapter.weights[n]) for n in last.adapter.weights)
+    assert last.dev_loss == pytest.approx(dev_loss(tiny_model, FINE_TUNE, rows, last.adapter), rel=1e-5)
+    assert last.dev_loss > long.dev_loss
+
+
+def test_a_last_adapter_that_is_no_number_is_never_kept_however_good_one_before_it_was(tiny_model, few):
+    (trained,) = train_all(tiny_model, [Plan(few, SFT, 1e4)], training=Training(epochs=10, keep="last"))
+    (stage,) = trained.stages
+    assert math.isfinite(stage.dev_losses[0][1])
+    assert (trained.diverged, trained.dev_loss) == (True, math.inf)
+    assert all(tensor.isfinite().all() for tensor in trained.adapter.weights.values())
 
 
 def test_a_stage_that_two_methods_share_is_trained_once(tiny_model, few, targets):

@@ -42,6 +42,9 @@ class StageHistory:
     """Optimiser steps taken."""
     best_step: int
     """The step after which the dev loss was lowest; 0 where none was a finite number."""
+    kept_step: int
+    """The step after which the adapter was kept: the best or the last one, as `Training.keep` says; 0 where training
+    diverged."""
     stopped_by: Literal["patience", "epochs", "solved", "diverged"]
     train_losses: tuple[float, ...]
     """The loss of each step's batch, before the step."""
@@ -51,9 +54,9 @@ class StageHistory:
     """Its share of the time that the stage took."""
 
     @property
-    def best_dev_loss(self) -> float:
-        """The lowest dev loss; infinite where training diverged."""
-        return math.inf if self.stopped_by == "diverged" else dict(self.dev_losses)[self.best_step]
+    def dev_loss(self) -> float:
+        """The kept adapter's dev loss; infinite where training diverged."""
+        return math.inf if self.stopped_by == "diverged" else dict(self.dev_losses)[self.kept_step]
 
 
 @dataclass
@@ -107,15 +110,26 @@ class Course:
         """Whether the dev loss is due and wasn't taken yet."""
         return self.step > 0 and self.dev_due and not (self.dev_losses and self.dev_losses[-1][0] == self.step)
 
+    @property
+    def kept_step(self) -> int | None:
+        """The step whose adapter would be kept if training ended now; None where its dev loss is no finite number."""
+        if self.training.keep == "best" or not self.dev_losses:
+            return self.best_step
+        step, loss = self.dev_losses[-1]
+        return step if math.isfinite(loss) else None
+
     def note_dev_loss(self, loss: float) -> bool:
-        """A dev loss was taken; says whether it is the best so far. One that is not a number never is."""
+        """A dev loss was taken; says whether the adapter as it is now is to be kept until a later one is.
+
+        A dev loss that is not a number is never the best.
+        """
         best = min((earlier for _, earlier in self.dev_losses if math.isfinite(earlier)), default=math.inf)
         self.dev_losses.append((self.step, loss))
         if loss < best:
             self.best_step, self.stale = self.step, 0
-            return True
-        self.stale += 1
-        return False
+        else:
+            self.stale += 1
+        return self.kept_step == self.step
 
     @property
     def over(self) -> bool:
@@ -127,13 +141,14 @@ class Course:
         return self.stale >= self.training.patience or self.step >= self.most_steps
 
     def history(self, objective: str) -> StageHistory:
-        """The course as it went. Where no dev loss was a finite number, training diverged."""
+        """The course as it went. Where the adapter that would be kept has no finite dev loss, training diverged."""
         ran_out: Literal["patience", "epochs"] = "patience" if self.stale >= self.training.patience else "epochs"
         return StageHistory(
             objective,
             self.step,
             self.best_step or 0,
-            "diverged" if self.best_step is None else ran_out,
+            self.kept_step or 0,
+            "diverged" if self.kept_step is None else ran_out,
             tuple(self.train_losses),
             tuple(self.dev_losses),
             self.seconds,

@@ -30,8 +30,8 @@ class Job:
     """Adam's."""
     stages_before: int
     """Stages that it has been through."""
-    best: Tensor | None = None
-    """Its values when the dev loss was lowest."""
+    kept: Tensor | None = None
+    """Its values when its course last said to keep them."""
 
     @property
     def noise(self) -> int:
@@ -99,9 +99,9 @@ def descend(
                 _check(network, bank, active, training)
             stays = [place for place, job in enumerate(active) if not job.course.over]
             if len(stays) < len(active):
-                for place, (number, job) in enumerate(list(going.items())):
+                for number, job in list(going.items()):
                     if job.course.over:
-                        kept[number] = _kept(job, bank, place, training)
+                        kept[number] = _kept(job, bank)
                         del going[number]
                 bank.keep(stays)
                 optimiser.keep(stays)
@@ -123,7 +123,7 @@ def _shared_time(jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def _check(network: PreTrainedModel, bank: Bank, jobs: Sequence[Job], training: Training) -> None:
-    """Measure the dev losses that are due, and keep what was never better."""
+    """Measure the dev losses that are due, and keep the adapters that are to be kept."""
     due = [
         Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), place)
         for place, job in enumerate(jobs)
@@ -131,7 +131,7 @@ def _check(network: PreTrainedModel, bank: Bank, jobs: Sequence[Job], training: 
     ]
     for part, loss in zip(due, mean_losses(network, due, bank, training.rows_per_pass), strict=True):
         if jobs[part.adapter].course.note_dev_loss(loss):
-            jobs[part.adapter].best = bank.values[part.adapter].detach().clone()
+            jobs[part.adapter].kept = bank.values[part.adapter].detach().clone()
 
 
 def _step(network: PreTrainedModel, bank: Bank, jobs: Sequence[Job], optimiser: Adam, training: Training) -> None:
@@ -147,9 +147,8 @@ def _step(network: PreTrainedModel, bank: Bank, jobs: Sequence[Job], optimiser: 
         job.course.note_step(loss)
 
 
-def _kept(job: Job, bank: Bank, place: int, training: Training) -> tuple[Adapter, StageHistory]:
+def _kept(job: Job, bank: Bank) -> tuple[Adapter, StageHistory]:
     history = job.course.history(job.rows.stage.objective.name)
-    if job.best is None:  # diverged
+    if job.course.kept_step is None or job.kept is None:  # diverged
         return job.start, history
-    weights = bank.weights(place) if training.keep == "last" else bank.named(job.best)
-    return Adapter(job.start.configuration, weights), history
+    return Adapter(job.start.configuration, bank.named(job.kept)), history

@@ -32,12 +32,12 @@ class Trained:
 
     @property
     def dev_loss(self) -> float:
-        """The last stage's lowest dev loss, by which learning rates are compared; infinite where training diverged."""
-        return self.stages[-1].best_dev_loss
+        """Its dev loss in the last stage, by which learning rates are compared; infinite where training diverged."""
+        return self.stages[-1].dev_loss
 
     @property
     def diverged(self) -> bool:
-        """Whether no dev loss of a stage was a finite number; the adapter is as it was before that stage."""
+        """Whether what a stage would keep has no finite dev loss; the adapter is as it was before that stage."""
         return any(stage.stopped_by == "diverged" for stage in self.stages)
 
     def then(self, adapter: Adapter, stage: StageHistory, learning_rate: float | None) -> "Trained":
@@ -109,12 +109,14 @@ def train(
     """Train one adapter: a bank of one. See `train_all`.
 
     Raises:
-        FloatingPointError: no dev loss of a stage was a finite number: training diverged.
+        FloatingPointError: what a stage would keep has no finite dev loss: training diverged.
     """
     plan = Plan(few_shot_set, method, learning_rate, targets)
     trained = train_all(model, [plan], adapter=adapter, training=training, done=done, progress=progress)[0]
     if trained.diverged:
-        raise FloatingPointError(f"{method.name} diverged at learning rate {learning_rate:g}: no dev loss was finite")
+        raise FloatingPointError(
+            f"{method.name} diverged at learning rate {learning_rate:g}: its dev loss isn't finite"
+        )
     return trained
 
 
@@ -189,7 +191,7 @@ def _solved(model: LanguageModel, rows: StageRows, start: Adapter) -> tuple[Adap
     adapter = solved(model, rows, start)
     loss = dev_loss(model, rows.stage, rows.dev, adapter)
     seconds = time.perf_counter() - begun
-    return adapter, StageHistory(rows.stage.objective.name, 0, 0, "solved", (), ((0, loss),), seconds)
+    return adapter, StageHistory(rows.stage.objective.name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
 
 
 def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:
