@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
 import psutil
+import pytest
 import torch
 
+from ia2.models import memory
 from ia2.models.memory import free_bytes, saved_bytes, steady_bytes
 
 
@@ -20,6 +24,50 @@ def test_free_memory_is_some_of_what_there_is():
     assert 0 < free_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
-def test_a_repeatable_budget_is_what_is_left_of_a_share_of_all_memory(tiny_llama):
+def test_on_a_gpu_what_torch_holds_and_does_not_use_is_free_as_well(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 8000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 200)
+    assert free_bytes(torch.device("cuda")) == 1000 + 500 - 200
+
+
+V2 = {"memory.max": "1000000", "memory.current": "600000", "memory.stat": "anon 300000\ninactive_file 100000\n"}
+V1 = {
+    "memory/memory.limit_in_bytes": "1000000",
+    "memory/memory.usage_in_bytes": "600000",
+    "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 100000\n",
+}
+
+
+@pytest.mark.parametrize("files", [V2, V1], ids=["v2", "v1"])
+def test_in_a_container_no_more_is_free_than_its_limit_leaves(tmp_path, monkeypatch, tiny_llama, files):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    # files that were read are let go when room is needed
+    assert free_bytes(torch.device("cpu")) == 1000000 - (600000 - 100000)
+    weights = sum(parameter.numel() * 4 for parameter in tiny_llama.parameters())
+    assert steady_bytes(tiny_llama) == 0.4 * 1000000 - weights
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{}, V2 | {"memory.max": "max\n"}, V1 | {"memory/memory.limit_in_bytes": "9223372036854771712"}],
+    ids=["no container", "v2", "v1"],
+)
+def test_without_a_limit_the_whole_machine_counts(tmp_path, monkeypatch, tiny_llama, files):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3000, total=50000))
+    assert free_bytes(torch.device("cpu")) == 3000
+    weights = sum(parameter.numel() * 4 for parameter in tiny_llama.parameters())
+    assert steady_bytes(tiny_llama) == 0.4 * 50000 - weights
+
+
+def test_a_repeatable_budget_is_what_is_left_of_a_share_of_all_memory(tiny_llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     weights = sum(parameter.numel() * 4 for parameter in tiny_llama.parameters())
     assert steady_bytes(tiny_llama) == 0.4 * psutil.virtual_memory().total - weights

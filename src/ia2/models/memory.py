@@ -1,6 +1,8 @@
 """How much memory is free, and how much a forward pass keeps for its backward pass."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -8,26 +10,49 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may take."""
+
 
 def free_bytes(device: torch.device) -> int:
     """What can still be taken on a device."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+        # torch holds on to what was let go, and uses it again
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + held)
+    _, left = _container()
+    return int(min(psutil.virtual_memory().available, left))
+
+
+def _container() -> tuple[float, float]:
+    """The most bytes that the container may take that this runs in, and what is left of them; infinite without one."""
+    # of the second version of cgroups, then of the first
+    for folder, limit, use, read in (
+        (CGROUP, "memory.max", "memory.current", "inactive_file"),
+        (CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        if (folder / limit).exists():
+            most = float((folder / limit).read_text().replace("max", "inf"))
+            counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # files that were read are let go when room is needed
+            used = int((folder / use).read_text()) - int(counts[read])
+            return most, max(0.0, most - used)
+    return math.inf, math.inf
 
 
 def steady_bytes(network: PreTrainedModel) -> float:
     """What training may take beyond a model wherever a run must be repeatable to the last bit.
 
     How many adapters share a bank decides the order of some sums, so that it mustn't depend on what is free at the
-    moment. It is a share of all memory: nearly all of a GPU's, less than half of a machine's, on which two processes
-    may share a study.
+    moment. It is a share of all memory: nearly all of a GPU's, less than half of a machine's or a container's, on which
+    two processes may share a study.
     """
     device = network.device
     weights: int = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
     if device.type == "cuda":
         return float(0.9 * torch.cuda.get_device_properties(device).total_memory - weights)
-    return float(0.4 * psutil.virtual_memory().total - weights)
+    most, _ = _container()
+    return float(0.4 * min(psutil.virtual_memory().total, most) - weights)
 
 
 def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:
