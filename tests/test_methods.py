@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,11 @@ def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
         (lambda: Stage(AlignAttention(), "ground-truth"), "align-attention compares with the teacher"),
         (lambda: Stage(MatchDistribution(), "ground-truth"), "match-distribution compares"),
         (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
+        (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),
+        (lambda: replace(FINE_TUNE, learning_rate=-1.0), "learning_rate -1: .* positive number"),
+        (lambda: replace(FINE_TUNE, learning_rate=math.nan), "learning_rate nan: .* positive number"),
+        (lambda: replace(FINE_TUNE, learning_rate=math.inf), "learning_rate inf: .* positive number"),
+        (lambda: replace(FINE_TUNE, epochs=0), "epochs 0: this must be 1 or more"),
         (lambda: AlignAndMatch(1.5), "beta 1.5"),
         (lambda: MatchDistribution(0), "top 0"),
     ],

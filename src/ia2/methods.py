@@ -1,6 +1,7 @@
 """The methods as values: a method is a list of stages, a stage an objective and where its responses come from."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -38,6 +39,10 @@ class Stage:
             raise InputError("only plain alignment of all layers can be solved; train this stage by gradients.")
         if self.solved and (self.learning_rate is not None or self.epochs is not None):
             raise InputError("a solved stage takes no steps: leave its learning_rate and epochs out.")
+        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"learning_rate {self.learning_rate:g}: this must be a positive number, such as 1e-3.")
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"epochs {self.epochs}: this must be 1 or more.")
 
     @property
     def needs_targets(self) -> bool:

@@ -170,9 +170,9 @@ def train_all(
             if stage.solved:
                 done[key] = start.then(*_solved(model, rows, start.adapter), key[2])
                 continue
-            own = replace(training, epochs=stage.epochs or training.epochs)
+            own = training if stage.epochs is None else replace(training, epochs=stage.epochs)
             course = Course(len(rows.train.sequences), few.seed, own)
-            rate = stage.learning_rate or plan.learning_rate
+            rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
             due[key] = start, Job(rows, start.adapter, course, rate, len(start.stages))
         if due:
             jobs = [job for _, job in due.values()]
