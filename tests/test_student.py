@@ -11,7 +11,8 @@ from ia2.methods import ALIGN, FINE_TUNE
 from ia2.models.bank import Bank
 from ia2.models.batch import shared_tokens
 from ia2.models.forms import LowRank
-from ia2.student import Part, StageRows, gradient_step, losses, mean_losses
+from ia2.models.memory import saved_bytes
+from ia2.student import Part, StageRows, gradient_step, losses, mean_losses, step_bytes
 from ia2.teacher import collect_targets
 
 
@@ -25,7 +26,7 @@ def targets(tiny_model, few, tmp_path):
     return collect_targets(tiny_model, few, cache_dir=tmp_path)
 
 
-def bank_of(network, count):
+def bank_of(network, count, form=LowRank(1.0)):  # noqa: B008 - a frozen value
     """A bank of random adapters that change what the network says, ready to be trained."""
     fresh = fresh_adapter(network, LoRA().configuration(network), 0)
     generator = torch.Generator().manual_seed(0)
@@ -33,7 +34,7 @@ def bank_of(network, count):
         {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
         for _ in range(count)
     ]
-    bank = Bank(network, adapters, LowRank(1.0))
+    bank = Bank(network, adapters, form)
     bank.values.requires_grad_(True)
     return bank
 
@@ -51,6 +52,17 @@ def test_accumulation_and_the_order_of_rows_give_the_gradient_of_one_batch(tiny_
         assert loss == pytest.approx(expected, rel=1e-5)
     for other in gradients[1:]:
         assert_close(gradients[0], other, atol=1e-5 * gradients[0].abs().max().item(), rtol=1e-4)
+
+
+def test_the_memory_of_a_step_with_dropout_is_that_of_rows_that_share_nothing(tiny_model, few):
+    rows = StageRows.of(FINE_TUNE, few, None, tiny_model).train
+    assert shared_tokens(rows.sequences)
+    part = Part(FINE_TUNE, rows, range(4))
+    bank, dropped = (bank_of(tiny_model.network, 1, form) for form in (LowRank(1.0), LowRank(1.0, dropout=0.3)))
+    kept = saved_bytes(lambda: losses(tiny_model.network, [replace(part, noise=5)], dropped), tiny_model.network)
+    adapters = 8 * dropped.values.numel() * 4
+    assert step_bytes(tiny_model.network, dropped, part) == int(1.5 * kept) + adapters
+    assert step_bytes(tiny_model.network, bank, part) < step_bytes(tiny_model.network, dropped, part)
 
 
 def test_stages_of_many_adapters_share_a_pass_and_nothing_else(tiny_model, few, targets):
