@@ -6,6 +6,7 @@ import torch
 from conftest import tiny_network
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
+from ia2 import descent
 from ia2 import training as training_module
 from ia2.adapters.adapter import attached, fresh_adapter
 from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
@@ -408,6 +409,15 @@ def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, ta
         assert one.stages[0].train_losses[0] == pytest.approx(other.stages[0].train_losses[0], rel=1e-5)
     train_all(tiny_model, plans[:2], training=SHORT, memory=1.0)
     assert sizes[3:] == [1, 1]
+
+
+@pytest.mark.parametrize(("rows_per_pass", "measured"), [(None, 4), (1, 1), (3, 3), (9, 4)])
+def test_the_memory_that_is_measured_is_that_of_a_pass(tiny_model, few, monkeypatch, rows_per_pass, measured):
+    rows = []
+    monkeypatch.setattr(descent, "step_bytes", lambda _network, _bank, part: rows.append(len(part.indices)) or 1)
+    training = Training(epochs=1, rows_per_pass=rows_per_pass)
+    train_all(tiny_model, [Plan(few, SFT, rate) for rate in (1e-3, 1e-2)], training=training, memory=2.0)
+    assert rows == [measured]
 
 
 def _bytes_of_one(model, few, targets):

@@ -56,7 +56,9 @@ def bank_size(
     budget = memory if memory is not None else 0.9 * free_bytes(network.device)
     largest: dict[Stage, Part] = {}
     for job in jobs:
-        part = Part(job.rows.stage, job.rows.train, job.rows.train.longest(job.course.training.batch_size))
+        own = job.course.training
+        rows = min(own.batch_size, own.rows_per_pass or own.batch_size)
+        part = Part(job.rows.stage, job.rows.train, job.rows.train.longest(rows))
         if part.stage not in largest or part.tokens > largest[part.stage].tokens:
             largest[part.stage] = part
     bank = Bank(network, [jobs[0].start.weights], form)
