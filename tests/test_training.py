@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import tiny_network
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import IA3Config, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
 from ia2 import descent
 from ia2 import training as training_module
@@ -272,6 +272,34 @@ def test_a_stage_that_two_methods_share_is_trained_once(tiny_model, few, targets
     alone = train(tiny_model, few, IA2_THEN_SFT, learning_rate=1e-2, targets=targets, training=SHORT)
     assert alone.stages == both.stages
     assert all(torch.equal(alone.adapter.weights[name], both.adapter.weights[name]) for name in both.adapter.weights)
+
+
+def test_what_was_trained_otherwise_is_trained_again(tiny_model, few, tmp_path):
+    short = Training(epochs=1)
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    done = {}
+
+    def trained(model=tiny_model, **changes):
+        chosen = {"targets": targets, "training": short, "done": done} | changes
+        return train(model, few, IA2, learning_rate=1e-2, **chosen)
+
+    first = trained()
+    # equal ones that were made or read again change nothing
+    same = trained(targets=collect_targets(tiny_model, few, cache_dir=tmp_path), training=Training(epochs=1))
+    assert same is first
+    other = collect_targets(tiny_model, few, cache_dir=tmp_path, distributions=True)
+    elsewhere = replace(tiny_model, identity=replace(tiny_model.identity, sha256="1" * 64))
+    assert isinstance(trained(adapter=IA3()).adapter.configuration, IA3Config)
+    assert trained(training=Training(epochs=2)).stages[0].steps == 2 * first.stages[0].steps
+    assert trained(targets=other) is not first
+    assert trained(elsewhere) is not first
+    assert len(done) == 5
+
+
+def test_targets_that_a_stage_does_not_read_do_not_keep_it_from_being_shared(tiny_model, few, targets):
+    done = {}
+    first = train(tiny_model, few, SFT, learning_rate=1e-2, training=SHORT, done=done)
+    assert train(tiny_model, few, SFT, learning_rate=1e-2, targets=targets, training=SHORT, done=done) is first
 
 
 def test_training_is_the_same_bytes_each_time_and_leaves_the_network_alone(tiny_model, few, targets):

@@ -14,7 +14,7 @@ from ia2.descent import Job, bank_size, descend
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
 from ia2.methods import Method, Stage
-from ia2.models.load import LanguageModel
+from ia2.models.load import LanguageModel, ModelIdentity
 from ia2.progress import SILENT, Progress
 from ia2.solving import solved
 from ia2.student import Part, StageRows, StudentRows, mean_losses
@@ -71,16 +71,40 @@ class Plan:
                 f"{self.method.name} learns from distributions: pass collect_targets(..., distributions=True)"
             )
 
-    def until(self, stage: int) -> "StagesKey":
-        """What the adapter is after so many stages depends on."""
-        stages = self.method.stages[:stage]
+
+@dataclass(frozen=True)
+class StagesKey:
+    """All that an adapter depends on after some stages of a plan."""
+
+    model: ModelIdentity
+    adapter: AdapterKind
+    training: Training
+    few_shot_set: FewShotSet
+    stages: tuple[Stage, ...]
+    learning_rate: float | None
+    """None where each of these stages has its own, or needs none."""
+    targets: Path | None
+    """Their folder, which is named by what they are; None where none of these stages reads them."""
+
+    @classmethod
+    def of(cls, plan: Plan, count: int, model: ModelIdentity, adapter: AdapterKind, training: Training) -> "StagesKey":
+        """The key of a plan's first stages, so many of them."""
+        stages = plan.method.stages[:count]
         own = all(stage.solved or stage.learning_rate is not None for stage in stages)
-        return self.few_shot_set, stages, None if own else self.learning_rate
+        read = plan.targets if any(stage.needs_targets for stage in stages) else None
+        return cls(
+            model,
+            adapter,
+            training,
+            plan.few_shot_set,
+            stages,
+            None if own else plan.learning_rate,
+            read.folder if read is not None else None,
+        )
 
 
-StagesKey = tuple[FewShotSet, tuple[Stage, ...], float | None]
 StagesDone = dict[StagesKey, Trained]
-"""What was trained before, by the set, the stages behind it and the learning rate."""
+"""What was trained before."""
 
 
 def checked_learning_rate(value: float) -> float:
@@ -137,7 +161,8 @@ def train_all(
         plans: what is to be trained. A stage with which several begin is trained once.
         adapter: the adapters' kind and size.
         training: how long and in which batches.
-        done: what was trained before. A stage found here is not trained again, and what is trained is added.
+        done: what was trained before. A stage that is found here, trained alike, is not trained again, and what is
+            trained is added.
         memory: bytes that training may take beyond the model; by default what is free, less a tenth. Where all adapters
             together would take more, several banks are trained one after another, which is said.
         progress: told which steps are done.
@@ -154,21 +179,24 @@ def train_all(
     def fresh(seed: int) -> Trained:
         return Trained(fresh_adapter(model.network, configuration, seed), None, ())
 
+    def after(plan: Plan, count: int) -> StagesKey:
+        return StagesKey.of(plan, count, model.identity, adapter, training)
+
     for count in range(1, max((len(plan.method.stages) for plan in plans), default=0) + 1):
         due: dict[StagesKey, tuple[Trained, Job]] = {}
         for plan in plans:
-            key = plan.until(count)
+            key = after(plan, count)
             if count > len(plan.method.stages) or key in done or key in due:
                 continue
             few, stage = plan.few_shot_set, plan.method.stages[count - 1]
-            before = done.get(plan.until(count - 1))
+            before = done.get(after(plan, count - 1))
             if before is not None and before.diverged:
-                done[key] = replace(before, learning_rate=key[2])
+                done[key] = replace(before, learning_rate=key.learning_rate)
                 continue
             start = before or fresh(few.seed)
             rows = StageRows.of(stage, few, plan.targets, model)
             if stage.solved:
-                done[key] = start.then(*_solved(model, rows, start.adapter), key[2])
+                done[key] = start.then(*_solved(model, rows, start.adapter), key.learning_rate)
                 continue
             own = training if stage.epochs is None else replace(training, epochs=stage.epochs)
             course = Course(len(rows.train.sequences), few.seed, own)
@@ -181,8 +209,8 @@ def train_all(
             for first in range(0, len(jobs), size):
                 found = descend(model.network, jobs[first : first + size], form, training, name, progress)
                 for (key, (start, _)), one in zip(list(due.items())[first : first + size], found, strict=True):
-                    done[key] = start.then(*one, key[2])
-    return [done[plan.until(len(plan.method.stages))] for plan in plans]
+                    done[key] = start.then(*one, key.learning_rate)
+    return [done[after(plan, len(plan.method.stages))] for plan in plans]
 
 
 def _solved(model: LanguageModel, rows: StageRows, start: Adapter) -> tuple[Adapter, StageHistory]:
