@@ -44,6 +44,12 @@ def test_a_record_becomes_a_run_whose_steps_go_on_from_stage_to_stage():
     assert (baseline.group, baseline.losses, baseline.last) == (None, {}, 0)
 
 
+def test_a_loss_that_was_no_number_is_not_shown():
+    stage = {"steps": 2, "train_losses": [4.0, None], "dev_losses": [[1, None], [2, 2.5]]}
+    run = TrackedRun.of("sft", RECORD | {"stages": [stage]})
+    assert run.losses == {0: {"stage 1/train loss": 4.0}, 2: {"stage 1/dev loss": 2.5}}
+
+
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_tracker_that_is_not_installed_is_named_with_the_way_to_it(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, LIBRARIES[name][0], None)

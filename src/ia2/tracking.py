@@ -64,6 +64,8 @@ def _by_step(stages: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, float]]
         lines = {"train loss": enumerate(stage["train_losses"]), "dev loss": stage["dev_losses"]}
         for line, points in lines.items():
             for step, loss in points:
+                if loss is None:  # it was no finite number
+                    continue
                 found.setdefault(before + step, {})[f"stage {number}/{line}"] = float(loss)
         before += stage["steps"]
     return dict(sorted(found.items()))
