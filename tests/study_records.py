@@ -11,7 +11,7 @@ LORA = {"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "outp
 
 def record(
     method: str,
-    accuracy: float,
+    accuracy: float | None,
     *,
     seed: int = 0,
     lr: float | None = None,
