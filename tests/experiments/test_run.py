@@ -108,6 +108,33 @@ def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path, load, monkeyp
     assert store.failures() == {}
 
 
+def test_an_adapter_that_diverges_is_recorded_without_metrics_and_takes_no_sound_one_with_it(tmp_path, load):
+    experiment = study(methods=["sft", "ia2-sft"], sets=1, learning_rates=[1e30, 1e-3])
+    store, told = opened(tmp_path / "out", experiment), Silent()
+    said: list[str] = []
+    told.say = said.append
+    assert run(experiment, store, load=load, progress=told).failed == ()
+    assert "lora_sft_lr1e+30, lora_ia2-sft_lr1e+30: training diverged, recorded without metrics." in said
+    records = load_records(tmp_path / "out")
+    assert len(records) == 4
+    for record in records:
+        diverged = record["lr"] == 1e30
+        assert (record["metrics"]["accuracy"] is None) == (record["options"]["dev_loss"] is None) == diverged
+        assert (record["adapter"]["path"] is None) == (record["stages"][-1]["stopped_by"] == "diverged") == diverged
+        rows = (tmp_path / "out" / "records" / record["options"]["unit"] / record["predictions"]).read_text()
+        assert bool(rows) == (not diverged)
+    assert len(list((tmp_path / "out" / "adapters").glob("*/*/adapter_config.json"))) == 2
+    # which is done with, and isn't tried for ever
+    again = run(experiment, opened(tmp_path / "out", experiment), load=lambda _n: pytest.fail("nothing is missing"))
+    assert (again.done, again.before) == (0, 1)
+
+
+def test_a_unit_of_which_every_adapter_diverges_is_done_as_well(tmp_path, load):
+    experiment = study(methods=["zero-shot", "sft"], sets=1, learning_rates=[1e30])
+    assert run(experiment, opened(tmp_path / "out", experiment), load=load).failed == ()
+    assert [one["metrics"]["accuracy"] is None for one in load_records(tmp_path / "out")] == [True, False]
+
+
 def test_what_a_run_left_that_was_killed_after_its_unit_was_taken_in_is_cleared_away(tmp_path, load):
     experiment = study(methods=["zero-shot"])
     store = opened(tmp_path / "out", experiment)

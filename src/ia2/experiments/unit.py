@@ -1,7 +1,7 @@
 """One unit of a study computed: the teacher, every adapter in banks, the evaluations, and a record for each."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown, Task
 from ia2.teacher import collect_targets
 from ia2.training import Plan, Trained, train_all
+
+UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
+"""The metrics of an adapter whose training diverged."""
 
 
 def compute(
@@ -47,7 +50,6 @@ def compute(
 
     Raises:
         InputError: a task can't be loaded or has too few rows, or the model can't read a prompt.
-        FloatingPointError: the training of an adapter diverged.
     """
     _Computation(experiment, unit, model, folder, data_dir, limit, cache_dir, progress).run()
 
@@ -110,9 +112,9 @@ class _Computation:
                 memory=steady_bytes(self.model.network),
                 progress=self.progress,
             )
-            if diverged := [one.id for one, made in zip(own, trained, strict=True) if made.diverged]:
-                raise FloatingPointError(f"no dev loss was a finite number: {', '.join(diverged)} diverged")
-            self.measure_adapters(own, trained, seconds)
+            pairs = list(zip(own, trained, strict=True))
+            self.measure_adapters([pair for pair in pairs if not pair[1].diverged], seconds)
+            self.note_diverged([pair for pair in pairs if pair[1].diverged], seconds)
 
     def measure_baseline(self, name: str) -> None:
         """The model as it is, without demonstrations or with the set's."""
@@ -141,12 +143,22 @@ class _Computation:
             return [self.shown] * queries
         return self.set.resampled_contexts(queries)
 
-    def measure_adapters(
-        self, adapters: Sequence[Planned], trained: Sequence[Trained], seconds: dict[str, float]
-    ) -> None:
+    def note_diverged(self, pairs: Sequence[tuple[Planned, Trained]], seconds: dict[str, float]) -> None:
+        """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
+        if pairs:
+            names = ", ".join(one.id for one, _ in pairs)
+            self.progress.say(f"{names}: training diverged, recorded without metrics.")
+        for one, made in pairs:
+            spent = _training_seconds(one, made, seconds)
+            for task in self.measured:
+                self.write(one.id, one.method.name, task, None, {}, spent, one=one, trained=made)
+
+    def measure_adapters(self, pairs: Sequence[tuple[Planned, Trained]], seconds: dict[str, float]) -> None:
         """Every adapter of a kind: saved, measured on every task, and compared with in-context learning."""
-        similarities = [self.similarity(one) for one in trained]
-        for one, made in zip(adapters, trained, strict=True):
+        if not pairs:
+            return
+        similarities = [self.similarity(made) for _, made in pairs]
+        for one, made in pairs:
             made.save(self.folder / ADAPTERS / self.unit.id / one.id)
         for task in self.measured:
             begun = time.perf_counter()
@@ -154,19 +166,15 @@ class _Computation:
                 self.model,
                 self.rows_of(task),
                 task,
-                [made.adapter for made in trained],
+                [made.adapter for _, made in pairs],
                 label_scoring=self.experiment.label_scoring,
                 confidence=self.experiment.confidence,
                 progress=self.progress,
-                name=f"evaluate {len(trained)} adapters on {task.name}",
+                name=f"evaluate {len(pairs)} adapters on {task.name}",
             )
-            share = (time.perf_counter() - begun) / len(trained)
-            for one, made, evaluation, (similarity, spent) in zip(
-                adapters, trained, evaluations, similarities, strict=True
-            ):
-                own = {"train": sum(stage.seconds for stage in made.stages), "evaluate": share} | spent
-                if one.method.needs_targets:
-                    own |= seconds
+            share = (time.perf_counter() - begun) / len(pairs)
+            for (one, made), evaluation, (similarity, spent) in zip(pairs, evaluations, similarities, strict=True):
+                own = _training_seconds(one, made, seconds) | {"evaluate": share} | spent
                 self.write(one.id, one.method.name, task, evaluation, similarity, own, one=one, trained=made)
 
     def similarity(
@@ -189,7 +197,7 @@ class _Computation:
         file: str,
         method: str,
         task: Task,
-        evaluation: Evaluation,
+        evaluation: Evaluation | None,
         similarity: dict[str, Any],
         seconds: dict[str, float],
         *,
@@ -197,12 +205,14 @@ class _Computation:
         one: Planned | None = None,
         trained: Trained | None = None,
     ) -> None:
-        """A record and its predictions."""
+        """A record and its predictions; those of an adapter whose training diverged are empty."""
         experiment, unit = self.experiment, self.unit
         tokenizer, rows = PromptTokenizer.of(self.model, task), self.rows_of(task)
         tokens = tokenizer.mean_prompt_tokens(rows, contexts or [()] * len(rows))
         kind = one.kind if one is not None else None
         stem = f"{file}_on_{task.name}"
+        path = f"{ADAPTERS}/{unit.id}/{file}" if evaluation is not None else None
+        measured = evaluation.metrics(experiment.ece) if evaluation is not None else dict(UNMEASURED)
         record = Record(
             method=method,
             model=self.model.identity.as_record(),
@@ -210,10 +220,8 @@ class _Computation:
             n=unit.n if trained is not None else len(contexts[0]),
             seed=unit.seed,
             lr=trained.learning_rate if trained is not None else None,
-            adapter=kind.as_record(f"{ADAPTERS}/{unit.id}/{file}") if kind is not None else None,
-            metrics=evaluation.metrics(experiment.ece)
-            | similarity
-            | {"prompt_tokens": tokens + getattr(kind, "tokens", 0)},
+            adapter=kind.as_record(path) if kind is not None else None,
+            metrics=measured | similarity | {"prompt_tokens": tokens + getattr(kind, "tokens", 0)},
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
             options={
@@ -230,10 +238,16 @@ class _Computation:
                 },
                 "label_source": one.label_source if one is not None else None,
                 "beta": one.method.beta if one is not None else None,
-                "dev_loss": trained.dev_loss if trained is not None else None,
+                "dev_loss": trained.dev_loss if trained is not None and not trained.diverged else None,
                 "training": asdict(replace(experiment.training.training)) if trained is not None else None,
             },
             notes=(*self.model.notes, *task.notes),
         )
         predictions = self.folder / PREDICTIONS / unit.id / f"{stem}.jsonl"
-        record.write(self.folder / RECORDS / unit.id / f"{stem}.json", predictions, evaluation.rows())
+        answered = evaluation.rows() if evaluation is not None else []
+        record.write(self.folder / RECORDS / unit.id / f"{stem}.json", predictions, answered)
+
+
+def _training_seconds(one: Planned, made: Trained, seconds: dict[str, float]) -> dict[str, float]:
+    """The seconds that an adapter's training took, with the teacher's where the method asks it."""
+    return {"train": sum(stage.seconds for stage in made.stages)} | (seconds if one.method.needs_targets else {})
