@@ -1,7 +1,9 @@
 import json
 import time
+from dataclasses import replace
 
 import datasets
+import polars
 import pytest
 from conftest import real_data
 
@@ -82,7 +84,7 @@ def test_unknown_tasks_are_refused_with_what_was_meant():
 
 
 class FakeHub:
-    """A hub of one dataset, in the folders that `datasets` reads."""
+    """A hub of one dataset, which has any configuration."""
 
     def __init__(self, monkeypatch, splits):
         self.splits, self.asked = splits, []
@@ -90,8 +92,8 @@ class FakeHub:
         monkeypatch.setattr(load, "_commit", lambda _benchmark: "c0ffee")
         monkeypatch.setattr(datasets, "load_dataset", self.load)
 
-    def load(self, name, config, *, split, revision):
-        self.asked.append((name, config, split, revision))
+    def load(self, name, config, *, data_dir, split, revision):
+        self.asked.append((name, config, data_dir, split, revision))
         return datasets.Dataset.from_list(self.splits[split])
 
 
@@ -99,7 +101,7 @@ def test_hub_splits_are_those_of_the_paper(monkeypatch):
     hub = FakeHub(monkeypatch, {"train": sst2(0, 20), "validation": sst2(20, 8)})
     task = load_task("sst2")
     assert (len(task.pool), len(task.evaluation)) == (20, 8)
-    assert hub.asked == [("stanfordnlp/sst2", None, split, "c0ffee") for split in ("train", "validation")]
+    assert hub.asked == [("stanfordnlp/sst2", None, None, split, "c0ffee") for split in ("train", "validation")]
     assert task.source.startswith("hub stanfordnlp/sst2@c0ffee, sha256:")
 
 
@@ -108,6 +110,25 @@ def test_where_the_hub_has_one_split_rows_are_held_out(monkeypatch):
     FakeHub(monkeypatch, {"train": rows})
     task = load_task("finsen")
     assert (len(task.pool), len(task.evaluation)) == (700, 500)
+
+
+def test_a_dataset_that_the_hub_converted_is_read_from_its_configurations_folder(tmp_path, monkeypatch):
+    # as the branch of conversions has them: <configuration>/<split>/0000.parquet, and nothing that names them
+    converted = tmp_path / "converted"
+    for configuration, feelings in {"sentences_50agree": [0, 1, 2], "sentences_allagree": [1]}.items():
+        folder = converted / configuration / "train"
+        folder.mkdir(parents=True)
+        rows = [{"sentence": f"{configuration} {at}", "label": feeling} for at, feeling in enumerate(feelings * 400)]
+        polars.DataFrame(rows).write_parquet(folder / "0000.parquet")
+    finsen = replace(BENCHMARKS["finsen"], hub=str(converted))
+    monkeypatch.delenv("IA2_DATA_DIR", raising=False)
+    monkeypatch.setattr(load, "BENCHMARKS", {"finsen": finsen})
+    monkeypatch.setattr(load, "_commit", lambda _benchmark: "c0ffee")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    task = load_task("finsen")
+    # 800 of the 1,200 sentences aren't neutral, and 500 of them are held out
+    assert (len(task.pool), len(task.evaluation)) == (300, 500)
+    assert all(row.query.startswith("Text:sentences_50agree ") for row in task.pool + task.evaluation)
 
 
 def test_a_task_that_only_evaluates_reads_all_its_splits(monkeypatch):

@@ -59,6 +59,8 @@ class Benchmark:
     """What labels that are numbers mean, in words."""
     config: str | None = None
     """The hub's configuration."""
+    hub_folder: str | None = None
+    """The hub's folder, where its files name no configurations but lie in a folder of each."""
     revision: str | None = None
     """The hub's branch; datasets that are scripts there are read from its conversion to Parquet."""
     train: tuple[str, ...] = ("train",)

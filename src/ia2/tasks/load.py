@@ -128,7 +128,9 @@ def _split(benchmark: Benchmark, split: str, commit: str, options: BenchmarkOpti
     import datasets
 
     try:
-        rows = datasets.load_dataset(benchmark.hub, benchmark.config, split=split, revision=commit)
+        rows = datasets.load_dataset(
+            benchmark.hub, benchmark.config, data_dir=benchmark.hub_folder, split=split, revision=commit
+        )
     except Exception as error:  # datasets, its readers and every transport have errors of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{benchmark.name}: {benchmark.hub} ({split}) can't be loaded: {reason}") from error
