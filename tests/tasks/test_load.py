@@ -3,9 +3,12 @@ import time
 from dataclasses import replace
 
 import datasets
+import huggingface_hub
 import polars
 import pytest
 from conftest import real_data
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import httpx
 
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
@@ -141,20 +144,46 @@ def test_a_task_that_only_evaluates_reads_all_its_splits(monkeypatch):
     assert (task.pool, len(task.evaluation)) == ((), 12)
 
 
-def test_a_hub_that_cannot_be_reached_is_one_quick_sentence(monkeypatch):
+def hub_answers(monkeypatch, error):
     monkeypatch.delenv("IA2_DATA_DIR", raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    import huggingface_hub
 
-    def unreachable(*_arguments, **_keywords):
-        raise OSError("no route")
+    def fail(*_arguments, **_keywords):
+        raise error
 
-    monkeypatch.setattr(huggingface_hub, "dataset_info", unreachable)
+    monkeypatch.setattr(huggingface_hub, "dataset_info", fail)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_quick_sentence(monkeypatch):
+    hub_answers(monkeypatch, httpx.ConnectError("no route"))
     begun = time.perf_counter()
-    with pytest.raises(InputError, match=r"sst2: the data hub can't be reached \(OSError\).*--data-dir") as raised:
+    with pytest.raises(InputError, match=r"sst2: the data hub can't be reached \(ConnectError\).*--data-dir") as raised:
         load_task("sst2")
     assert time.perf_counter() - begun < 5
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        (RepositoryNotFoundError, 401, "finsen: the hub doesn't give out takala/financial_phrasebank (Repository"),
+        (RevisionNotFoundError, 404, "finsen: takala/financial_phrasebank has no branch refs/convert/parquet any more"),
+        (HfHubHTTPError, 503, "finsen: the data hub answered with an error (503 Service Unavailable)"),
+    ],
+)
+def test_what_the_hub_answers_is_said_and_the_connection_not_blamed(monkeypatch, kind, status, said):
+    request = httpx.Request("GET", "https://huggingface.co")
+    hub_answers(monkeypatch, kind("refused\n\nRequest ID: 1", response=httpx.Response(status, request=request)))
+    with pytest.raises(InputError) as raised:
+        load_task("finsen")
+    assert str(raised.value).startswith(said)
+    assert "connection" not in str(raised.value)
+    assert "--data-dir" in str(raised.value)
+
+
+def test_a_fault_of_ours_is_no_answer_of_the_hub(monkeypatch):
+    hub_answers(monkeypatch, TypeError("dataset_info takes no revision"))
+    with pytest.raises(TypeError):
+        load_task("finsen")
 
 
 @real_data

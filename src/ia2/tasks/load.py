@@ -109,18 +109,29 @@ def _from_hub(benchmark: Benchmark, options: BenchmarkOptions) -> tuple[list[Exa
 def _commit(benchmark: Benchmark) -> str:
     # asked first, since it answers at once where the hub can't be reached; loading would try for half a minute
     from huggingface_hub import dataset_info
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
+    instead = f"a folder that holds {benchmark.folder}/train.jsonl and test.jsonl with --data-dir or ${DATA_DIR}"
     try:
         return str(dataset_info(benchmark.hub, revision=benchmark.revision).sha)
-    except (GatedRepoError, RepositoryNotFoundError) as error:
+    except RepositoryNotFoundError as error:  # one that is gated is of this kind too
         raise InputError(
-            f"{benchmark.name}: the hub doesn't give out {benchmark.hub} ({type(error).__name__})."
+            f"{benchmark.name}: the hub doesn't give out {benchmark.hub} ({type(error).__name__}). Give {instead}."
         ) from error
-    except Exception as error:  # every transport has errors of its own
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"{benchmark.name}: {benchmark.hub} has no branch {benchmark.revision or 'main'} any more. Give {instead}."
+        ) from error
+    except HfHubHTTPError as error:
+        answer = f"{error.response.status_code} {error.response.reason_phrase}"
+        raise InputError(
+            f"{benchmark.name}: the data hub answered with an error ({answer}). Try again later, or give {instead}."
+        ) from error
+    except (httpx.HTTPError, ConnectionError) as error:
         raise InputError(
             f"{benchmark.name}: the data hub can't be reached ({type(error).__name__}). Check the connection, or give "
-            f"a folder that holds {benchmark.folder}/train.jsonl and test.jsonl with --data-dir or ${DATA_DIR}."
+            f"{instead}."
         ) from error
 
 
