@@ -73,6 +73,24 @@ def test_a_row_of_another_kind_is_refused(folder):
         load_task("finsen", data_dir=folder)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_file_without_rows_is_refused_and_nothing_is_held_out_in_its_place(folder, split, content):
+    (folder / "sst2" / f"{split}.jsonl").write_text(content)
+    with pytest.raises(InputError, match=f"sst2/{split}.jsonl: this holds no row that sst2 can use. Is it cut short?"):
+        load_task("sst2", data_dir=folder)
+
+
+def test_a_file_is_refused_whose_rows_are_all_of_classes_that_the_paper_leaves_out(folder):
+    (folder / "financial_phrasebank").mkdir()
+    for split, feelings in {"train": [0, 1, 2], "test": [1, 1]}.items():
+        rows = [{"sentence": f"{split} {at}", "label": feeling} for at, feeling in enumerate(feelings)]
+        (folder / "financial_phrasebank" / f"{split}.jsonl").write_text(lines(rows))
+    # the hub has no split to evaluate on, but a folder has a file of its own for it
+    with pytest.raises(InputError, match="financial_phrasebank/test.jsonl: this holds no row that finsen can use"):
+        load_task("finsen", data_dir=folder)
+
+
 def test_files_that_are_not_there_are_named(folder, tmp_path):
     with pytest.raises(InputError, match="ag_news: no such folder"):
         load_task("agnews", data_dir=folder)
@@ -106,6 +124,12 @@ def test_hub_splits_are_those_of_the_paper(monkeypatch):
     assert (len(task.pool), len(task.evaluation)) == (20, 8)
     assert hub.asked == [("stanfordnlp/sst2", None, None, split, "c0ffee") for split in ("train", "validation")]
     assert task.source.startswith("hub stanfordnlp/sst2@c0ffee, sha256:")
+
+
+def test_an_empty_split_of_the_hub_is_refused(monkeypatch):
+    FakeHub(monkeypatch, {"train": sst2(0, 20), "validation": []})
+    with pytest.raises(InputError, match="stanfordnlp/sst2 validation: this holds no row that sst2 can use"):
+        load_task("sst2")
 
 
 def test_where_the_hub_has_one_split_rows_are_held_out(monkeypatch):

@@ -28,7 +28,7 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         options: where the published scripts' way is wanted instead of PROTOCOL's default.
 
     Raises:
-        InputError: there is no such task, its files can't be found or read, or the hub can't be reached.
+        InputError: there is no such task, its files can't be found or read or hold no row, or the hub can't be reached.
     """
     if name == REVIEWS:
         return reviews()
@@ -44,8 +44,6 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         train, evaluation, source = _from_folder(benchmark, Path(local), options)
     else:
         train, evaluation, source = _from_hub(benchmark, options)
-    if not evaluation:
-        train, evaluation = _held_out(train, benchmark.name)
     pool, measured = shuffled_pools(() if benchmark.evaluation_only else train, evaluation, benchmark.name)
     return Task(
         name=benchmark.name,
@@ -68,7 +66,9 @@ def _held_out(rows: Sequence[Example], name: str) -> tuple[list[Example], list[E
     return order[EVALUATION_ROWS:], order[:EVALUATION_ROWS]
 
 
-def _examples(rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: BenchmarkOptions) -> list[Example]:
+def _examples(
+    source: Path | str, rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: BenchmarkOptions
+) -> list[Example]:
     examples = []
     for place, row in rows:
         absent = [column for column in benchmark.columns if column not in row]
@@ -80,6 +80,8 @@ def _examples(rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: Be
             raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
         if example is not None:
             examples.append(replace(example, response=benchmark.response(example.response, options)))
+    if not examples:
+        raise InputError(f"{source}: this holds no row that {benchmark.name} can use. Is it cut short?")
     return examples
 
 
@@ -93,8 +95,8 @@ def _from_folder(
         )
     train, test = folder / "train.jsonl", folder / "test.jsonl"
     measured = [train, test] if benchmark.all_local_files else [test]
-    evaluation = [example for file in measured for example in _examples(json_lines(file), benchmark, options)]
-    rows = [] if benchmark.evaluation_only else _examples(json_lines(train), benchmark, options)
+    evaluation = [example for file in measured for example in _examples(file, json_lines(file), benchmark, options)]
+    rows = [] if benchmark.evaluation_only else _examples(train, json_lines(train), benchmark, options)
     return rows, evaluation, f"folder {folder.name}"
 
 
@@ -103,7 +105,8 @@ def _from_hub(benchmark: Benchmark, options: BenchmarkOptions) -> tuple[list[Exa
     parts = []
     for splits in (() if benchmark.evaluation_only else benchmark.train, benchmark.evaluation):
         parts.append([example for split in splits for example in _split(benchmark, split, commit, options)])
-    return parts[0], parts[1], f"hub {benchmark.hub}@{commit}"
+    train, evaluation = parts if benchmark.evaluation else _held_out(parts[0], benchmark.name)
+    return train, evaluation, f"hub {benchmark.hub}@{commit}"
 
 
 def _commit(benchmark: Benchmark) -> str:
@@ -145,4 +148,5 @@ def _split(benchmark: Benchmark, split: str, commit: str, options: BenchmarkOpti
     except Exception as error:  # datasets, its readers and every transport have errors of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{benchmark.name}: {benchmark.hub} ({split}) can't be loaded: {reason}") from error
-    return _examples(((f"{benchmark.hub} {split}, row {at}", row) for at, row in enumerate(rows)), benchmark, options)
+    source = f"{benchmark.hub} {split}"
+    return _examples(source, ((f"{source}, row {at}", row) for at, row in enumerate(rows)), benchmark, options)
