@@ -66,11 +66,44 @@ def test_damaged_files_are_refused_by_line(folder, content, said):
         load_task("sst2", data_dir=folder)
 
 
-def test_a_row_of_another_kind_is_refused(folder):
-    (folder / "financial_phrasebank").mkdir()
-    (folder / "financial_phrasebank" / "test.jsonl").write_text('{"sentence": "a", "label": 7}\n')
-    with pytest.raises(InputError, match="line 1: this row doesn't look like one of takala/financial_phrasebank"):
-        load_task("finsen", data_dir=folder)
+QASC = {"question": "q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "said"),
+    [
+        ("sst2", {"sentence": "a", "label": -1}, "the label '-1' is none of 0, 1"),
+        ("agnews", {"text": "a", "label": 4}, "the label '4' is none of 0, 1, 2, 3"),
+        ("finsen", {"sentence": "a", "label": 7}, "this row doesn't look like one of takala/financial_phrasebank"),
+        ("poems", {"verse_text": "a", "label": -1}, "this row doesn't look like one of google-research-datasets"),
+        ("sst2", {"sentence": None, "label": 1}, "the column sentence holds None, which is no text"),
+        ("sst2", {"sentence": "a", "label": True}, "the column label holds True, which is no whole number"),
+        ("strategytf", {"question": "a", "answer": "yes"}, "the column answer holds 'yes', which is neither true nor"),
+        ("gsm8k", {"question": "a", "answer": 5}, "the column answer holds 5, which is no text"),
+        ("gsm8k", {"question": "a", "answer": None}, "the column answer holds None, which is no text"),
+        ("hmath_algebra", {"problem": ["a"], "solution": "b"}, "the column problem holds ['a'], which is no text"),
+        ("qasc_remap", {**QASC, "choices": "a, b"}, "the column choices holds 'a, b', which is no JSON object"),
+        ("qasc_remap", {**QASC, "answerKey": "C"}, "this row doesn't look like one of allenai/qasc"),
+        ("qasc_remap", {**QASC, "choices": {"text": ["a", None], "label": ["A", "B"]}}, "doesn't look like one of"),
+        ("qasc_remap", {**QASC, "choices": {"text": list("abcdefghi"), "label": ["A"]}}, "doesn't look like one of"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_row_that_is_none_of_the_benchmarks_is_refused_by_line(tmp_path, name, row, said, split):
+    benchmark = BENCHMARKS[name]
+    right = {"label": 0, "answer": True if name == "strategytf" else "1", "choices": QASC["choices"], "answerKey": "A"}
+    (tmp_path / benchmark.folder).mkdir()
+    for one in ("train", "test"):
+        rows = [{column: right.get(column, f"{one} {at}") for column in benchmark.columns} for at in range(3)]
+        wrong = [{**rows[1], **row}] if one == split else []
+        (tmp_path / benchmark.folder / f"{one}.jsonl").write_text(lines(rows + wrong))
+    if split == "train" and benchmark.evaluation_only and not benchmark.all_local_files:
+        load_task(name, data_dir=tmp_path)  # its rows for training are never read
+        return
+    with pytest.raises(InputError) as raised:
+        load_task(name, data_dir=tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / benchmark.folder / split}.jsonl, line 4: ")
+    assert said in str(raised.value)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

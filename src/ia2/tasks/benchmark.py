@@ -49,10 +49,10 @@ class Benchmark:
     """Its id on the hub."""
     folder: str
     """Its folder of local files."""
-    columns: tuple[str, ...]
-    """The columns that are read."""
+    columns: Mapping[str, type]
+    """The columns that are read, and what each holds."""
     example: Callable[[Row, BenchmarkOptions], Example | None]
-    """A row as query and response; None where the paper leaves such rows out."""
+    """A row as query and response, the label as in `labels`; None where the paper leaves such rows out."""
     labels: tuple[str, ...] = ()
     """The responses there are; empty for free text."""
     words: Mapping[str, str] = field(default_factory=dict)

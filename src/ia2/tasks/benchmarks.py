@@ -37,7 +37,8 @@ def _finsen(row: Row, _: BenchmarkOptions) -> Example | None:
 
 def _poems(row: Row, _: BenchmarkOptions) -> Example | None:
     # the hub's 2 and 3 are no impact and mixed
-    return _text(row["verse_text"], str(row["label"])) if row["label"] in (0, 1) else None
+    response = {0: "0", 1: "1", 2: None, 3: None}[row["label"]]
+    return _text(row["verse_text"], response) if response else None
 
 
 def _strategytf(row: Row, _: BenchmarkOptions) -> Example:
@@ -59,7 +60,8 @@ def _bbcnews(row: Row, options: BenchmarkOptions) -> Example:
 def _multiple_choice(question: str, choices: Sequence[str], right: int, options: BenchmarkOptions) -> Example:
     order = list(range(len(choices)))
     generator(0, f"choices of {question}").shuffle(order)
-    listed = "\n".join(f"[{REMAPPED[place]}]{choices[index]}" for place, index in enumerate(order))
+    # added up, as an f-string would make a text of anything
+    listed = "\n".join("[" + REMAPPED[place] + "]" + choices[index] for place, index in enumerate(order))
     gap = "\n\n" if options.blank_line_before_answer else "\n"
     return Example(f"Question:{question}\nChoices:\n{listed}{gap}Answer:", REMAPPED[order.index(right)])
 
@@ -98,7 +100,7 @@ _ALL = (
         description="is a phrase from a film review negative (0) or positive (1)?",
         hub="stanfordnlp/sst2",
         folder="sst2",
-        columns=("sentence", "label"),
+        columns={"sentence": str, "label": int},
         example=_sst2,
         labels=("0", "1"),
         words=FEELINGS,
@@ -113,7 +115,7 @@ _ALL = (
         hub_folder="sentences_50agree",
         revision="refs/convert/parquet",
         folder="financial_phrasebank",
-        columns=("sentence", "label"),
+        columns={"sentence": str, "label": int},
         example=_finsen,
         labels=("0", "1"),
         words=FEELINGS,
@@ -126,7 +128,7 @@ _ALL = (
         description="is a verse negative (0) or positive (1)?",
         hub="google-research-datasets/poem_sentiment",
         folder="poem_sentiment",
-        columns=("verse_text", "label"),
+        columns={"verse_text": str, "label": int},
         example=_poems,
         labels=("0", "1"),
         words=FEELINGS,
@@ -142,7 +144,7 @@ _ALL = (
         description="is the answer to a question of many steps false (0) or true (1)?",
         hub="ChilleD/StrategyQA",
         folder="strategyqa",
-        columns=("question", "answer"),
+        columns={"question": str, "answer": bool},
         example=_strategytf,
         labels=("0", "1"),
         words=TRUTH,
@@ -154,7 +156,7 @@ _ALL = (
         description="is an article on the world (0), sports (1), business (2), or science and technology (3)?",
         hub="fancyzhx/ag_news",
         folder="ag_news",
-        columns=("text", "label"),
+        columns={"text": str, "label": int},
         example=_agnews,
         labels=("0", "1", "2", "3"),
         words=TOPICS,
@@ -166,7 +168,7 @@ _ALL = (
         description="the same of BBC articles",
         hub="SetFit/bbc-news",
         folder="bbc_news",
-        columns=("text", "label"),
+        columns={"text": str, "label": int},
         example=_bbcnews,
         labels=("0", "1", "2", "3"),
         words=TOPICS,
@@ -180,7 +182,7 @@ _ALL = (
         description="which of four answers to a science question is right? choices are named by unrelated words",
         hub="allenai/sciq",
         folder="sciq",
-        columns=("question", "correct_answer", "distractor1", "distractor2", "distractor3"),
+        columns=dict.fromkeys(("question", "correct_answer", "distractor1", "distractor2", "distractor3"), str),
         example=_sciq_remap,
         labels=REMAPPED[:4],
         options=frozenset({"blank_line_before_answer"}),
@@ -191,7 +193,7 @@ _ALL = (
         description="the same of eight answers",
         hub="allenai/qasc",
         folder="qasc",
-        columns=("question", "choices", "answerKey"),
+        columns={"question": str, "choices": dict, "answerKey": str},
         example=_qasc_remap,
         labels=REMAPPED,
         train=(),
@@ -206,7 +208,7 @@ _ALL = (
         hub="openai/gsm8k",
         config="main",
         folder="gsm8k",
-        columns=("question", "answer"),
+        columns={"question": str, "answer": str},
         example=_gsm8k,
         answer="number",
         max_new_tokens=200,
@@ -218,7 +220,7 @@ _ALL = (
         hub="apple/GSM-Symbolic",
         config="main",
         folder="gsm_symbolic",
-        columns=("question", "answer"),
+        columns={"question": str, "answer": str},
         example=_gsm8k,
         answer="number",
         train=(),
@@ -232,7 +234,7 @@ _ALL = (
         hub="EleutherAI/hendrycks_math",
         config="algebra",
         folder="hendrycks_math_algebra",
-        columns=("problem", "solution"),
+        columns={"problem": str, "solution": str},
         example=_hmath,
         answer="boxed",
         max_new_tokens=400,
@@ -244,7 +246,7 @@ _ALL = (
         description="answer a science question with an explanation, ending in #### and the answer",
         hub="allenai/sciq",
         folder="sciq",
-        columns=("question", "support", "correct_answer"),
+        columns={"question": str, "support": str, "correct_answer": str},
         example=_sciq,
         answer="marked",
         max_new_tokens=200,

@@ -2,9 +2,11 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ia2.errors import InputError
 from ia2.randomness import generator
@@ -16,6 +18,10 @@ from ia2.tasks.reviews import reviews
 from ia2.tasks.task import EVALUATION_ROWS, Example, Task, rows_digest, shuffled_pools, without_repeats
 
 DATA_DIR = "IA2_DATA_DIR"
+# what is said of a value that isn't of the kind
+UNLIKE: Mapping[type, str] = MappingProxyType(
+    {str: "no text", int: "no whole number", bool: "neither true nor false", dict: "no JSON object"}
+)
 
 
 def load_task(name: str, *, data_dir: Path | str | None = None, options: BenchmarkOptions = DEFAULTS) -> Task:
@@ -71,18 +77,31 @@ def _examples(
 ) -> list[Example]:
     examples = []
     for place, row in rows:
-        absent = [column for column in benchmark.columns if column not in row]
-        if absent:
-            raise InputError(f"{place}: the column {absent[0]} is missing; {benchmark.name} reads {benchmark.columns}.")
-        try:
-            example = benchmark.example(row, options)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
+        example = _example(place, row, benchmark, options)
         if example is not None:
             examples.append(replace(example, response=benchmark.response(example.response, options)))
     if not examples:
         raise InputError(f"{source}: this holds no row that {benchmark.name} can use. Is it cut short?")
     return examples
+
+
+def _example(place: str, row: Row, benchmark: Benchmark, options: BenchmarkOptions) -> Example | None:
+    """A row of the benchmark's columns, kinds and labels; refused by its place where it is none."""
+    for column, kind in benchmark.columns.items():
+        if column not in row:
+            read = ", ".join(benchmark.columns)
+            raise InputError(f"{place}: the column {column} is missing; {benchmark.name} reads {read}.")
+        if type(row[column]) is not kind:  # exactly, as True would be a whole number too
+            found = reprlib.repr(row[column])
+            raise InputError(f"{place}: the column {column} holds {found}, which is {UNLIKE[kind]}.")
+    try:
+        example = benchmark.example(row, options)
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
+    if example is not None and benchmark.labels and example.response not in benchmark.labels:
+        known = ", ".join(benchmark.labels)
+        raise InputError(f"{place}: the label {example.response!r} is none of {known}.")
+    return example
 
 
 def _from_folder(
