@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia2.errors import InputError
-from ia2.tasks.files import load_file
-from ia2.tasks.task import Example
+from ia2.tasks.files import load_file, load_queries
+from ia2.tasks.task import Example, Task
 
 ROWS = [("good, really", "yes"), ('a "fine"\nday', "no"), ("bad\u2028line", "yes"), ("été", "no")]
 EXPECTED = tuple(Example(f"Text:{text}\nLabel:", f" {label}") for text, label in ROWS)
@@ -175,3 +175,25 @@ def test_labels_and_columns_of_the_second_file_must_be_the_firsts(tmp_path):
         load_file(train, evaluation_path=write(tmp_path / "eval.csv", [("c", "z")]))
     with pytest.raises(InputError, match="no column 'label'"):
         load_file(train, evaluation_path=write(tmp_path / "other.csv", [("c", "z")], ("text", "mark")))
+
+
+NOTHING = Task(name="nothing", description="no rows", source="here")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\ufeff")).map(str.strip), min_size=1),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_line_of_a_text_file_is_a_query_whatever_it_holds(tmp_path, texts, ending):
+    (tmp_path / "more.txt").write_bytes(ending.join(["a\u2028b\x0cc\x85d\re", *texts]).encode())
+    queries, _ = load_queries(tmp_path / "more.txt", NOTHING)
+    assert queries == tuple(dict.fromkeys(f"Text:{text}\nLabel:" for text in ["a\u2028b\x0cc\x85d\re", *texts] if text))
+
+
+def test_text_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(InputError, match="more.txt: no such file"):
+        load_queries(tmp_path / "more.txt", NOTHING)
+    (tmp_path / "more.txt").write_bytes(b"a\n\xff\n")
+    with pytest.raises(InputError, match="more.txt: this is not UTF-8 text"):
+        load_queries(tmp_path / "more.txt", NOTHING)

@@ -110,7 +110,9 @@ def load_queries(path: Path, known: Task, text: str | None = None) -> tuple[tupl
         if not path.is_file():
             raise InputError(f"{path}: no such file.")
         try:
-            texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+            # only \n ends a line, with or without \r: a text may hold other line separators as they are
+            with path.open(encoding="utf-8-sig", newline="\n") as lines:
+                texts = [line.strip() for line in lines]
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
     else:
