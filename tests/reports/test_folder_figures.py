@@ -7,6 +7,7 @@ from study_records import LORA, record
 
 from ia2.adapters.adapter import Adapter
 from ia2.errors import InputError
+from ia2.records import write_rows
 from ia2.reports.aggregate import cells
 from ia2.reports.figures import COLOURS
 from ia2.reports.folder_figures import CAPTIONS, OVERLAP, RELIABILITY, absent_files, folder_figures
@@ -133,6 +134,14 @@ def test_a_damaged_adapter_is_told(tmp_path):
     (tmp_path / records[0]["adapter"]["path"] / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match=r"sft.*can't be read"):
         folder_figures(cells(records), tmp_path)
+
+
+def test_predictions_may_hold_any_separator_of_lines(tmp_path):
+    one = with_predictions(tmp_path, record("sft", 0.5), [])
+    rows = [{"predicted": "\u2028\x85", "confidence": 0.35, "correct": right} for right in (True, True, False)]
+    write_rows((tmp_path / one["file"]).parent / one["predictions"], rows)
+    (axes,) = folder_figures(cells([one]), tmp_path)[RELIABILITY].figure.axes
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx([0] * 3 + [2 / 3] + [0] * 6)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"confidence": 0.5}'])
