@@ -50,6 +50,15 @@ def test_any_texts_come_back_from_every_kind_of_file(tmp_path, texts):
     assert {example.query for example in pools.pop()} == {f"Text:{text}\nLabel:" for text in distinct}
 
 
+def test_a_cell_may_be_of_any_length(tmp_path):
+    texts = [("long " * 100_000).strip(), "x" * 1_000_000]
+    limit = csv.field_size_limit()
+    assert limit < 500_000
+    task = load_file(write(tmp_path / "rows.csv", [(text, f"{index}") for index, text in enumerate(texts)]))
+    assert [example.query for example in task.pool] == [f"Text:{text}\nLabel:" for text in texts]
+    assert csv.field_size_limit() == limit  # Python's own, for whoever else reads
+
+
 def test_spreadsheet_files_with_a_mark_and_semicolons_are_read(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes("\ufefftext;label\na, b;x\nc;y\n".encode())

@@ -18,6 +18,8 @@ LABEL_NAMES = ("label", "category", "class", "sentiment", "target", "answer", "r
 MANY_LABELS = 10
 LONG_LABEL = 30
 """Characters."""
+LONGEST_CELL = 2**31 - 1
+"""Characters, the most that every system's reader of CSV can be told; its own limit is 131,072."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ def _read_csv(path: Path) -> _Table:
         file.seek(0)
         delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
         reader = csv.reader(file, delimiter=delimiter, strict=True)
+        limit = csv.field_size_limit(LONGEST_CELL)
         try:
             columns = tuple(next(reader))
             rows = []
@@ -247,6 +250,8 @@ def _read_csv(path: Path) -> _Table:
                 rows.append((place, dict(zip(columns, values, strict=True))))
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: this is no proper CSV ({error}).") from error
+        finally:
+            csv.field_size_limit(limit)
     return _Table(path, columns, tuple(rows))
 
 
