@@ -24,6 +24,13 @@ def test_what_is_no_object_is_named_with_its_line(tmp_path, content, said):
         list(json_lines(path))
 
 
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"a": 1}\n{"a": "é"}\n'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"a.jsonl, line 2: this is not UTF-8 text \(byte 7\). Save it as UTF-8."):
+        list(json_lines(path))
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"b.jsonl: no such file"):
         list(json_lines(tmp_path / "b.jsonl"))

@@ -12,18 +12,21 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every object of a file, with the place where it stands; blank lines are left out.
 
     Raises:
-        InputError: the file isn't there, or a line is no JSON object.
+        InputError: the file isn't there, or a line is no UTF-8 text or no JSON object.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
-    # only \n ends a line: JSON may hold other line separators as they are
-    with path.open(encoding="utf-8-sig", newline="\n") as lines:
+    # as bytes, of which only \n ends a line: JSON may hold other line separators as they are
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
             place = f"{path}, line {number}"
             try:
-                row = json.loads(line)
+                text = line.decode("utf-8-sig").strip()
+                if not text:
+                    continue
+                row = json.loads(text)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{place}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
             except json.JSONDecodeError as error:
                 raise InputError(f"{place}: this is no JSON object ({error.msg}); is the file cut short?") from error
             if not isinstance(row, dict):
