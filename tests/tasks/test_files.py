@@ -150,6 +150,7 @@ def test_many_long_labels_are_free_text_and_that_is_said(tmp_path):
     [
         ("rows.csv", b"", "this file is empty"),
         ("rows.csv", b"text,label\n", "no rows"),
+        ("rows.csv", b"\xef\xbb\xbf", "no rows"),
         ("rows.csv", b"text,label\na,x\nb\n", "line 3: 1 values where the header has 2 columns"),
         ("rows.csv", b'text,label\n"a,x\n', "no proper CSV"),
         ("rows.csv", "text,label\né,x\n".encode("latin-1"), "not UTF-8"),

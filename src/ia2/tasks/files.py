@@ -239,7 +239,7 @@ def _read_csv(path: Path) -> _Table:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         limit = csv.field_size_limit(LONGEST_CELL)
         try:
-            columns = tuple(next(reader))
+            columns = tuple(next(reader, ()))
             rows = []
             for values in reader:
                 place = f"{path}, line {reader.line_num}"
