@@ -7,7 +7,9 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 
 from ia2.errors import InputError
 
-FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]
+FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja"]
+# the same weights once more, as Mistral's own programs and those of other folders want them
+COPIES = ["consolidated*", "*/*"]
 
 
 def fetch_snapshot(name: str) -> tuple[Path, str]:
@@ -21,7 +23,8 @@ def fetch_snapshot(name: str) -> tuple[Path, str]:
     """
     try:
         revision = model_info(name).sha
-        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES)), str(revision)
+        fetched = snapshot_download(name, revision=revision, allow_patterns=FILES, ignore_patterns=COPIES)
+        return Path(fetched), str(revision)
     except GatedRepoError as error:
         raise InputError(
             f"{name}: the hub gives this model only to those who accepted its terms and logged in."
