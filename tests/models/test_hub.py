@@ -1,3 +1,4 @@
+import errno
 import fnmatch
 import hashlib
 import json
@@ -33,6 +34,9 @@ OTHERS = {
 }
 
 
+HANGS_UP = (0, "")
+
+
 class LocalHub:
     """A hub of one model on this machine, which `huggingface_hub` itself asks."""
 
@@ -44,6 +48,8 @@ class LocalHub:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 status, headers, body = hub.answer(self.path.split("?")[0])
+                if not status:
+                    return
                 self.send_response(status)
                 for name, value in (headers | {"Content-Length": str(len(body))}).items():
                     self.send_header(name, value)
@@ -102,11 +108,28 @@ def held(folder):
 
 
 def test_all_that_loading_reads_is_fetched_and_nothing_else(local_hub):
-    folder, commit = fetch_snapshot("org/model")
-    assert commit == local_hub.commit
-    assert held(folder) == set(NEEDED)
+    snapshot = fetch_snapshot("org/model")
+    assert (snapshot.revision, snapshot.notes) == (local_hub.commit, ())
+    assert held(snapshot.folder) == set(NEEDED)
     # every file that counts as a tokenizer is among them
     assert all(fnmatch.filter(NEEDED, pattern) for pattern in TOKENIZERS)
+    assert kept_snapshot("org/model") == snapshot.folder
+
+
+def test_where_the_hub_cannot_be_reached_the_commit_that_was_fetched_is_used_and_it_is_said(local_hub):
+    fetched = fetch_snapshot("org/model")
+    local_hub.stop()
+    again = fetch_snapshot("org/model")
+    assert (again.folder, again.revision) == (fetched.folder, fetched.revision)
+    (note,) = again.notes
+    reached = "The model hub can't be reached (ConnectError)"
+    assert note == f"{reached}: org/model is used as it was fetched before, commit {'a' * 40}."
+
+
+def test_offline_is_no_fault(local_hub, monkeypatch):
+    fetched = fetch_snapshot("org/model")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert fetch_snapshot("org/model").folder == fetched.folder
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(local_hub):
@@ -116,6 +139,66 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(local_hub):
     assert kept_snapshot("org/model") is None
 
 
-def test_an_id_that_the_hub_does_not_know_is_said(local_hub):
-    with pytest.raises(InputError, match="^org/other: the hub knows no such model"):
-        fetch_snapshot("org/other")
+def test_a_snapshot_that_was_cut_short_is_none(local_hub):
+    folder = fetch_snapshot("org/model").folder
+    (folder / "model.safetensors").unlink()
+    local_hub.stop()
+    assert kept_snapshot("org/model") is None
+    with pytest.raises(InputError, match="its local cache doesn't hold all of the model"):
+        fetch_snapshot("org/model")
+
+
+FILE, INFO = "/resolve/", "/api/models/org/model"
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer", "said"),
+    [
+        (FILE, (403, "GatedRepo"), "the hub gives this model only to those who accepted its terms and logged in"),
+        (FILE, (410, ""), "the model hub answered with an error (410 Gone)"),
+        (INFO, (401, "RepoNotFound"), "the hub knows no such model, nor is there a folder of that name"),
+        (INFO, (503, ""), "the model hub answered with an error (503 Service Unavailable)"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_and_another_commit_is_never_used_instead(local_hub, refused, answer, said):
+    fetch_snapshot("org/model")
+    local_hub.commit = "b" * 40
+    local_hub.files["config.json"] = b'{"new": true}'
+    local_hub.refuse = lambda path: answer if refused in path else None
+    with pytest.raises(InputError) as raised:
+        fetch_snapshot("org/model")
+    assert str(raised.value).startswith(f"org/model: {said}")
+
+
+def test_a_download_that_is_interrupted_is_said(local_hub, monkeypatch):
+    fetch_snapshot("org/model")
+    local_hub.commit = "b" * 40
+    local_hub.files["config.json"] = b'{"new": true}'
+    local_hub.refuse = lambda path: HANGS_UP if FILE in path else None
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _seconds: None)  # between its tries
+    with pytest.raises(InputError, match=r"^org/model: fetching it was interrupted \(RemoteProtocolError\)"):
+        fetch_snapshot("org/model")
+
+
+def test_a_hub_that_fails_between_two_answers_makes_no_other_commit_of_it(local_hub):
+    fetch_snapshot("org/model")
+    local_hub.commit = "b" * 40
+    answers = iter([None])
+    local_hub.refuse = lambda path: next(answers, (500, ""))
+    with pytest.raises(InputError, match="^org/model: the hub's answers changed while the model was fetched"):
+        fetch_snapshot("org/model")
+
+
+def test_a_full_disk_is_no_silent_return_to_another_commit(local_hub, monkeypatch):
+    fetch_snapshot("org/model")
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(*_arguments, **_keywords):
+        raise full
+
+    local_hub.commit = "b" * 40
+    local_hub.files["config.json"] = b'{"new": true}'
+    monkeypatch.setattr(huggingface_hub.file_download, "_download_to_tmp_and_move", write)
+    with pytest.raises(OSError, match="No space left") as raised:
+        fetch_snapshot("org/model")
+    assert raised.value is full

@@ -11,8 +11,10 @@ from transformers import T5Config, ViTConfig
 from ia2.errors import InputError
 from ia2.models import frozen, load
 from ia2.models.grouped import NAME
+from ia2.models.hub import Snapshot
 from ia2.models.load import load_model, tokenizer_at_hand
 from ia2.models.packaged import PACKAGED
+from ia2.progress import Silent
 
 
 @pytest.fixture
@@ -127,9 +129,18 @@ def test_weights_that_are_missing_are_never_made_up(folder):
 
 
 def test_a_hub_model_has_its_commit_in_its_identity(folder, monkeypatch):
-    monkeypatch.setattr(load, "fetch_snapshot", lambda _name: (folder, "c0ffee"))
+    monkeypatch.setattr(load, "fetch_snapshot", lambda _name: Snapshot(folder, "c0ffee"))
     model = load_model("org/model")
     assert (model.identity.id, model.identity.revision, model.identity.sha256) == ("org/model", "c0ffee", None)
+
+
+def test_what_was_chosen_in_place_of_the_hub_is_said_and_noted(folder, monkeypatch):
+    monkeypatch.setattr(load, "fetch_snapshot", lambda _name: Snapshot(folder, "c0ffee", ("It is an old one.",)))
+    said = []
+    monkeypatch.setattr(Silent, "say", lambda _self, sentence: said.append(sentence))
+    model = load_model("org/model", device="cpu")
+    assert list(model.notes) == said
+    assert said == ["It is an old one.", "Model org/model: float32 on cpu (as asked; float32 on a CPU)."]
 
 
 def test_a_gguf_that_is_cut_short_is_said(tmp_path):

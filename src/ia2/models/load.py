@@ -116,8 +116,10 @@ def load_model(
     kind, name = kind_of(name), str(name)
     kept = cache_dir or cache_folder()
     revision = sha256 = None
+    notes: tuple[str, ...] = ()
     if kind == "hub":
-        folder, revision = fetch_snapshot(name)
+        snapshot = fetch_snapshot(name)
+        folder, revision, notes = snapshot.folder, snapshot.revision, snapshot.notes
     elif kind == "folder":
         folder = path_of(name)
         sha256 = _folder_checksum(folder)
@@ -134,9 +136,10 @@ def load_model(
     attend_in_groups(network)
     check_agreement(network, shown)
     network.name_or_path = shown  # an adapter's configuration names its base model by this
-    note = f"Model {shown}: {number} on {where} ({why}; {reason})."
-    progress.say(note)
-    return LanguageModel(network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), (note,))
+    notes = (*notes, f"Model {shown}: {number} on {where} ({why}; {reason}).")
+    for note in notes:
+        progress.say(note)
+    return LanguageModel(network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), notes)
 
 
 def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrainedTokenizerBase | None:
