@@ -120,7 +120,8 @@ def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, fil
     assert status == 0, err
     assert "2 rows are also evaluated and were left out" in err
     (record,) = (tmp_path / "out" / "records").iterdir()
-    made = json.loads(record.read_text())["metrics"]
+    record = json.loads(record.read_text())
+    made = record["metrics"]
     write_csv(tmp_path / "again.csv", [(f"the {thing} was dull and slow", "0") for thing in THINGS] + ROWS[:2])
     evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data")
     status, out, err = run(capsys, *evaluate, tmp_path / "again.csv", "--out", tmp_path / "record.json")
@@ -130,6 +131,9 @@ def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, fil
     assert again["metrics"]["ece"] == pytest.approx(made["ece"], abs=1e-5)
     assert (tmp_path / again["predictions"]).is_file()
     assert "adapter" in out
+    for notes in (record["notes"], again["notes"]):
+        assert notes[0].startswith("Model tiny: ")  # what was chosen, once
+        assert len(set(notes)) == len(notes) > 1
 
 
 def test_an_adapter_is_never_measured_on_what_taught_it(capsys, tmp_path, model, file):

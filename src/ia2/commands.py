@@ -98,7 +98,7 @@ def run_adapt(options: Adapt) -> None:
         ece=options.ece,
     )
     with folder_written_whole(options.out) as folder:
-        adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
+        adaptation = Adaptation(model, few_shot_set, settings, folder, notes=(*model.notes, *notes), progress=progress)
         if options.compare and few_shot_set.evaluation:
             adaptation.measure_baseline("zero-shot", ())
             adaptation.measure_baseline("icl" if context is None else "context", few_shot_set.demonstrations())
@@ -177,7 +177,7 @@ def run_evaluate(options: Evaluate) -> None:
         },
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
         options={"label_scoring": options.label_scoring},
-        notes=notes,
+        notes=(*model.notes, *notes),
     )
     show([record.as_json()])
     if options.out is not None and predictions is not None:
