@@ -58,7 +58,7 @@ class Source:
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Instead of what suits the device."""
     device: str | None = None
-    """cpu or cuda, instead of the best there is."""
+    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):

@@ -70,6 +70,13 @@ def test_a_cpu_gets_float32_and_a_gpu_bfloat16_and_it_is_said(folder, monkeypatc
     assert load._device(None)[0] == "cuda"
 
 
+def test_a_cpu_is_one_by_whatever_number(folder, monkeypatch):
+    (note,) = load_model(folder, device="cpu:0").notes
+    assert note == "Model tiny: float32 on cpu (as asked; float32 on a CPU)."
+    monkeypatch.setattr(load, "has_fast_bfloat16", lambda: False)
+    assert "emulates" in load_model(folder, device="cpu:0", dtype="bfloat16").notes[0]
+
+
 def test_bfloat16_that_is_emulated_is_given_only_when_asked_and_with_a_warning(folder, monkeypatch):
     monkeypatch.setattr(load, "has_fast_bfloat16", lambda: False)
     assert load_model(folder).identity.dtype == "float32"
@@ -89,7 +96,10 @@ def test_the_probe_compares_speeds(monkeypatch):
     [
         ({"dtype": "int3"}, "--dtype int3"),
         ({"device": "cuda:99"}, "--device cuda:99"),
-        ({"device": "tpux"}, "--device"),
+        ({"device": "cuda:x"}, "--device cuda:x: this machine has no such device"),
+        ({"device": "tpux"}, "--device tpux: use cpu, cuda or mps"),
+        ({"device": "meta"}, "--device meta: use cpu, cuda or mps"),
+        ({"device": "mkldnn"}, "--device mkldnn: use cpu, cuda or mps"),
     ],
 )
 def test_dtypes_and_devices_that_are_not_there_are_refused(folder, keywords, said):

@@ -26,6 +26,7 @@ from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.progress import SILENT, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICES = ("cpu", "cuda", "mps")
 CHECKSUM_FILE = "weights.sha256"
 PROBE_SIZE = 256
 
@@ -103,7 +104,7 @@ def load_model(
     Args:
         name: a packaged model's name, a folder in the hub's layout, a GGUF file, or a hub id.
         dtype: float32, bfloat16 or float16; by default float32 on a CPU and bfloat16 on a GPU.
-        device: cpu, cuda, cuda:1, …; by default a GPU where there is one.
+        device: cpu, cuda, cuda:1, … or mps; by default CUDA's first GPU where there is one, and else the CPU.
         cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
         progress: told what takes long, and what was chosen for the user.
 
@@ -197,12 +198,15 @@ def _shown(path: Path) -> str:
 def _device(asked: str | None) -> tuple[str, str]:
     if asked is None:
         return ("cuda", "a GPU was found") if torch.cuda.is_available() else ("cpu", "no GPU was found")
+    if asked.partition(":")[0] not in DEVICES:
+        raise InputError(f"--device {asked}: use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, or leave it out.")
     try:
         device = torch.device(asked)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {asked}: this machine has no such device; leave it out, or use cpu.") from error
-    return str(device), "as asked"
+    # a CPU is one, by whatever number
+    return "cpu" if device.type == "cpu" else str(device), "as asked"
 
 
 def _dtype(asked: str | None, device: str) -> tuple[str, str]:
