@@ -25,6 +25,8 @@ from ia2.randomness import derived_seed
 
 CONFIGURATION_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+NOT_RUN = ("alora_invocation_tokens", "layer_replication")
+"""PEFT's settings that take more than modules to run: each row's whole text, or other layers."""
 OTHER_MODULES = "the adapter doesn't fit this model: it names other layers or modules."
 OTHER_SHAPES = "the adapter doesn't fit this model: its matrices have other shapes."
 
@@ -161,13 +163,16 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
     For adapters of kinds that no bank knows, and for comparison with those that it does.
 
     Raises:
-        InputError: the adapter was made for another model, or it isn't one on modules.
+        InputError: the adapter was made for another model, or it isn't one on modules alone.
     """
     if adapter is None:
         yield None
         return
     if adapter.configuration.is_prompt_learning:
         raise InputError(f"adapters of PEFT's kind {adapter.as_record(None)['kind']} can't be run here.")
+    for setting in NOT_RUN:
+        if getattr(adapter.configuration, setting, None) is not None:
+            raise InputError(f"adapters with PEFT's setting {setting} can't be run here; run them with PEFT alone.")
     # peft's unload leaves modules that were saved whole in the place of the network's own
     whole = getattr(adapter.configuration, "modules_to_save", None) or ()
     own = {name: module for name, module in network.named_modules() if name.endswith(tuple(whole))} if whole else {}

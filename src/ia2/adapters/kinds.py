@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -180,24 +180,63 @@ ADAPTERS: Mapping[str, type[AdapterKind]] = MappingProxyType(
 )
 
 
+NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
+"""LoRA's initialisations that leave the model's own weights as they are."""
+_DESCRIPTION = {"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
+_DESCRIPTION |= {"inference_mode", "runtime_config"}
+_PLACES = {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out"}
+_LORA = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights", "modules_to_save"}
+# details of initialisations, and of settings that are left as they are
+_LORA |= {"eva_config", "corda_config", "lora_ga_config", "loftq_config", "megatron_core", "qalora_group_size"}
+_TOKENS = {"num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"}
+_WORDS = {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs"}
+_UNDERSTOOD: Mapping[type[PeftConfig], set[str]] = MappingProxyType(
+    {
+        LoraConfig: _DESCRIPTION | _PLACES | _LORA,
+        IA3Config: _DESCRIPTION | _PLACES | {"feedforward_modules", "init_ia3_weights"},
+        PromptTuningConfig: _DESCRIPTION | _TOKENS | _WORDS,
+        PrefixTuningConfig: _DESCRIPTION | _TOKENS | {"encoder_hidden_size", "init_weights"},
+    }
+)
+"""PEFT's settings that `form_of` reads, or that say where an adapter is and how it began. Any other may change what is
+computed, and has to be as it is by default."""
+
+
 def form_of(configuration: PeftConfig) -> Form | None:
-    """What adapters of this configuration do, where a bank can do it; None for PEFT's many other kinds."""
+    """What adapters of this configuration do, where a bank can do it; None for PEFT's many other kinds and settings.
+
+    `bank_of` tells whether it can do so at the modules that an adapter is attached to.
+    """
+    if not _is_understood(configuration):
+        return None
     match configuration:
+        case LoraConfig(init_lora_weights=beginning) if beginning not in NEUTRAL_BEGINNINGS:
+            return None
         case LoraConfig(target_modules=targets, modules_to_save=[_, *_]) if targets == DUMMY_TARGET_MODULES:
             return Replaced()
-        case LoraConfig(modules_to_save=None, bias="none", rank_pattern={}, alpha_pattern={}) as lora:
+        case LoraConfig() as lora if not lora.modules_to_save:
             scaling = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
             return Decomposed(scaling) if lora.use_dora else LowRank(scaling, lora.lora_dropout)
-        case IA3Config(modules_to_save=None) as scaled:
-            inputs = set(scaled.feedforward_modules or ())
-            if not inputs:
-                return ScaledOutputs()
-            return ScaledInputs() if inputs == set(scaled.target_modules or ()) else None
+        case IA3Config(feedforward_modules=inputs) if not inputs:
+            # where they aren't named, PEFT chooses them
+            return None if inputs is None else ScaledOutputs()
+        case IA3Config(feedforward_modules=inputs, target_modules=targets) if inputs == targets:
+            return ScaledInputs()
         case PromptTuningConfig():
             return LearnedPrompt(configuration.num_virtual_tokens)
-        case PrefixTuningConfig(prefix_projection=False):
+        case PrefixTuningConfig():
             return LearnedPrefix(configuration.num_virtual_tokens)
     return None
+
+
+def _is_understood(configuration: PeftConfig) -> bool:
+    # PEFT derives other kinds from these, so that no subclass will do
+    understood = _UNDERSTOOD.get(type(configuration))
+    if understood is None:
+        return False
+    others = {field.name for field in fields(configuration)} - understood
+    default = type(configuration)()
+    return all((getattr(configuration, name) or None) == (getattr(default, name) or None) for name in others)
 
 
 def _check_tokens(tokens: int) -> None:
