@@ -13,7 +13,8 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from torch import Tensor
 
-from ia2.adapters.adapter import Adapter, peft_model
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.injection import peft_model
 from ia2.course import Course, Training
 from ia2.models.batch import TokenSequence
 from ia2.models.frozen import FrozenLinear

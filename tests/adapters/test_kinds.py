@@ -58,6 +58,9 @@ SETTINGS = {
     "layers": ("llama", lora(layers_to_transform=[0, 2])),
     "dora": ("llama", lora(use_dora=True)),
     "adalora": ("llama", AdaLoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], total_step=10, init_r=4)),
+    "pissa": ("llama", lora(init_lora_weights="pissa")),
+    "olora": ("llama", lora(init_lora_weights="olora")),
+    "every bias": ("qwen2", lora(bias="all")),
     "ia3 as PEFT chooses": ("llama", IA3Config(task_type="CAUSAL_LM")),
 }
 

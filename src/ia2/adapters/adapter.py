@@ -2,7 +2,6 @@
 
 import copy
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ia2.adapters.injection import injected, injected_shapes, peft_state
 from ia2.adapters.kinds import form_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
 from ia2.models.bank import PREFIX, Bank
-from ia2.models.forms import LearnedPrefix, Replaced
+from ia2.models.forms import Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
 from ia2.models.prefix import prefill
 from ia2.randomness import derived_seed
 
@@ -93,10 +93,8 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
         if isinstance(form, Replaced):
             return _own_weights(network, configuration)
         if form is None or not form.virtual_tokens:
-            model = peft_model(network, configuration)
-            adapter = weights_of(model)
-            model.unload()
-            return adapter
+            with injected(network, configuration) as model:
+                return weights_of(model)
         embeddings = network.get_input_embeddings()
         words = torch.randint(embeddings.weight.shape[0], (form.virtual_tokens,))
     if isinstance(form, LearnedPrefix):
@@ -109,11 +107,21 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
 def _own_weights(network: PreTrainedModel, configuration: PeftConfig) -> Adapter:
     """The weights of the modules that are to be replaced, as they are."""
     weights = {
-        f"{PREFIX}{path}.{name}": parameter.detach().to("cpu", torch.float32, copy=True)
-        for path in configuration.modules_to_save
-        for name, parameter in network.get_submodule(path).named_parameters()
+        name: parameter.detach().to("cpu", torch.float32, copy=True)
+        for name, parameter in _replaced(network, configuration).items()
     }
     return Adapter(_named(configuration, network), weights)
+
+
+def _replaced(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
+    """What is to be replaced, by its name in PEFT's file, which looks at how modules' names end."""
+    ends = tuple(configuration.modules_to_save)
+    return {
+        f"{PREFIX}{path}.{name}": parameter
+        for path, module in network.named_modules()
+        if path.endswith(ends)
+        for name, parameter in module.named_parameters()
+    }
 
 
 def _ordered(configuration: PeftConfig) -> PeftConfig:
@@ -133,27 +141,8 @@ def _named(configuration: PeftConfig, network: PreTrainedModel) -> PeftConfig:
 
 def weights_of(model: PeftModel) -> Adapter:
     """A copy of the adapter that is attached."""
-    # embeddings are never adapted; left to itself PEFT asks the hub whether they were
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+    weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in peft_state(model).items()}
     return Adapter(model.active_peft_config, weights)
-
-
-def peft_model(network: PreTrainedModel, configuration: PeftConfig) -> PeftModel:
-    """PEFT's model of a network with a new adapter injected; `unload` takes it out again.
-
-    Raises:
-        InputError: the network has no modules of the names that the configuration gives.
-    """
-    with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.24 for an attribute that was renamed
-        warnings.filterwarnings(
-            "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning, r"transformers\.modeling_utils"
-        )
-        try:
-            return get_peft_model(network, configuration)
-        except ValueError as error:
-            raise InputError(f"the adapter doesn't fit this model: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager
@@ -173,11 +162,7 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
     for setting in NOT_RUN:
         if getattr(adapter.configuration, setting, None) is not None:
             raise InputError(f"adapters with PEFT's setting {setting} can't be run here; run them with PEFT alone.")
-    # peft's unload leaves modules that were saved whole in the place of the network's own
-    whole = getattr(adapter.configuration, "modules_to_save", None) or ()
-    own = {name: module for name, module in network.named_modules() if name.endswith(tuple(whole))} if whole else {}
-    model = peft_model(network, adapter.configuration)
-    try:
+    with injected(network, adapter.configuration) as model:
         try:
             loaded = set_peft_model_state_dict(model, dict(adapter.weights))
         except RuntimeError as error:
@@ -186,10 +171,6 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
             raise InputError(OTHER_MODULES)
         model.requires_grad_(False)
         yield model.eval()
-    finally:
-        model.unload()
-        for name, module in own.items():
-            network.set_submodule(name, module)
 
 
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
@@ -203,12 +184,25 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
     form = forms.pop() if len(forms) == 1 else None
     if form is None or any(other != shapes[0] for other in shapes):
         return None
-    expected = _shapes(fresh_adapter(network, copy.deepcopy(adapters[0].configuration), 0))
+    expected = _expected_shapes(network, adapters[0].configuration, form)
     if expected.keys() != shapes[0].keys():
         raise InputError(OTHER_MODULES)
     if expected != shapes[0]:
         raise InputError(OTHER_SHAPES)
     return Bank(network, [one.weights for one in adapters], form)
+
+
+def _expected_shapes(network: PreTrainedModel, configuration: PeftConfig, form: Form) -> dict[str, torch.Size]:
+    """The names and shapes of the tensors of any adapter of this network; nothing is computed for it."""
+    match form:
+        case Replaced():
+            return {name: parameter.shape for name, parameter in _replaced(network, configuration).items()}
+        case LearnedPrefix(tokens):
+            layers, heads, size = key_shape(network)
+            return {"prompt_embeddings": torch.Size((tokens, 2 * layers * heads * size))}
+        case LearnedPrompt(tokens):
+            return {"prompt_embeddings": torch.Size((tokens, network.get_input_embeddings().weight.shape[1]))}
+    return injected_shapes(network, configuration)
 
 
 def _shapes(adapter: Adapter) -> dict[str, torch.Size]:
