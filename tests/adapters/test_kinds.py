@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import tiny_network
 from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import Adapter, attached, bank_of
@@ -56,6 +57,14 @@ SETTINGS = {
     "tokens": ("llama", lora(trainable_token_indices=[int(IDS[0, 3]), int(IDS[1, 5])])),
     "beginning": ("llama", lora(init_lora_weights="gaussian")),
     "layers": ("llama", lora(layers_to_transform=[0, 2])),
+    "feed-forward": ("llama", lora(target_modules=["q_proj", "down_proj"])),
+    "feed-forward without rows": ("opt", lora(target_modules=["q_proj", "fc1", "fc2"])),
+    "head": ("llama", lora(target_modules=["q_proj", "lm_head"])),
+    "embeddings": ("llama", lora(target_modules=["q_proj", "embed_tokens"])),
+    "dora of embeddings": ("llama", lora(use_dora=True, target_modules=["q_proj", "embed_tokens"])),
+    "norms of their own": ("llama", lora(target_modules=DUMMY_TARGET_MODULES, modules_to_save=["norm"])),
+    "a head of its own": ("llama", lora(target_modules=DUMMY_TARGET_MODULES, modules_to_save=["lm_head"])),
+    "projections of their own": ("llama", lora(target_modules=DUMMY_TARGET_MODULES, modules_to_save=["q_proj"])),
     "dora": ("llama", lora(use_dora=True)),
     "adalora": ("llama", AdaLoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], total_step=10, init_r=4)),
     "pissa": ("llama", lora(init_lora_weights="pissa")),

@@ -18,7 +18,7 @@ from ia2.adapters.injection import injected, injected_shapes, peft_state
 from ia2.adapters.kinds import form_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
-from ia2.models.bank import PREFIX, Bank
+from ia2.models.bank import PREFIX, Bank, can_hold
 from ia2.models.forms import Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
 from ia2.models.prefix import prefill
 from ia2.randomness import derived_seed
@@ -174,7 +174,7 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
 
 
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
-    """The adapters as a bank; None where they can't be stacked: of different forms or sizes, or of one no bank knows.
+    """The adapters as a bank; None where there is none: of different forms or sizes, or what no bank can do.
 
     Raises:
         InputError: the adapters were made for another model.
@@ -189,6 +189,8 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
         raise InputError(OTHER_MODULES)
     if expected != shapes[0]:
         raise InputError(OTHER_SHAPES)
+    if not can_hold(network, expected, form):
+        return None
     return Bank(network, [one.weights for one in adapters], form)
 
 

@@ -4,7 +4,7 @@ Each row of a batch belongs to one adapter. The adapters' tensors are stacked on
 module is a few batched products, whatever their number.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ia2.models.batch import Batch
 from ia2.models.dropout import Dropout
@@ -41,17 +42,10 @@ class Bank:
         flat = [torch.cat([one[name].reshape(-1) for name in self.shapes]) for one in adapters]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
         """Every adapter's tensors end to end; what an optimiser changes."""
-        self._places = {name: self._place(name) for name in self.shapes}
+        self._places = {name: _place(name, form) for name in self.shapes}
         self._modules = {
             path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
         }
-
-    def _place(self, name: str) -> tuple[str, str]:
-        """The module that a tensor belongs to, and what it is there."""
-        suffix = next((suffix for suffix in self.form.suffixes if name.endswith(suffix)), None)
-        if suffix is None:
-            raise ValueError(f"a bank of the form {self.form} has no tensor {name}")
-        return name.removesuffix(suffix).removesuffix(".").removeprefix(PREFIX), suffix
 
     def __len__(self) -> int:
         """How many adapters there are."""
@@ -165,6 +159,49 @@ class Bank:
             return groups.scattered(after).to(output.dtype)
 
         return update
+
+
+def _place(name: str, form: Form) -> tuple[str, str]:
+    """The module that a tensor belongs to, and what it is there; ValueError where the form has no such tensor."""
+    suffix = next((suffix for suffix in form.suffixes if name.endswith(suffix)), None)
+    if suffix is None:
+        raise ValueError(f"a bank of the form {form} has no tensor {name}")
+    return name.removesuffix(suffix).removesuffix(".").removeprefix(PREFIX), suffix
+
+
+@torch.no_grad()
+def can_hold(network: PreTrainedModel, names: Iterable[str], form: Form) -> bool:
+    """Whether a bank can run adapters that have these tensors: on linear modules that are given whole rows.
+
+    By rows a bank tells adapters apart. Some families' feed-forward blocks are given tokens without their rows, experts
+    those that are sent to them, and the head response positions alone.
+
+    Args:
+        network: the frozen model; its decoder reads one token, to see what its modules are given.
+        names: the tensors' names in PEFT's file.
+        form: what the adapters do.
+    """
+    if form.virtual_tokens:
+        return True
+    try:
+        modules = {network.get_submodule(_place(name, form)[0]) for name in names}
+    except ValueError:
+        return False
+    if not all(isinstance(module, nn.Linear | Conv1D) for module in modules):
+        return False
+    given: set[nn.Module] = set()
+
+    def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if arguments[0].ndim == 3:
+            given.add(module)
+
+    handles = [module.register_forward_pre_hook(note) for module in modules]
+    try:
+        network.base_model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=network.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return given == modules
 
 
 def _taken(values: Float[Tensor, "adapters *shape"], indices: Int[Tensor, " rows"]) -> Float[Tensor, "rows *shape"]:
