@@ -9,6 +9,7 @@ from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTu
 from ia2.models.bank import Adam, Bank
 from ia2.models.batch import TokenSequence, lay_out
 from ia2.models.forward import response_logits
+from ia2.models.memory import saved_bytes
 
 KINDS = {
     "lora": LoRA(rank=4, alpha=6),
@@ -123,6 +124,55 @@ def test_virtual_tokens_are_what_peft_puts_before_each_row(architecture, kind):
             theirs = theirs.logits[:, -1]
         for row in (row for row in range(3) if own[row] == place):
             assert_close(ours[row], theirs[row], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["full", "dora"])
+def test_whole_matrices_are_held_once_an_adapter_however_many_rows_it_has(kind, monkeypatch):
+    network = tiny_network("llama")
+    made, _, form = adapters(network, 2, KINDS[kind])
+    bank = Bank(network, made, form)
+    bank.values.requires_grad_(True)
+    groups = set()
+    update = type(form).update
+
+    def noting(form, module, inputs, output, values):
+        groups.update(len(tensor) for tensor in values.values())
+        return update(form, module, inputs, output, values)
+
+    monkeypatch.setattr(type(form), "update", noting)
+
+    def kept(rows):
+        def run():
+            with bank.attached(torch.tensor([0, 1]).repeat_interleave(rows // 2)):
+                return network(ids(4).view(rows, -1)).logits
+
+        return saved_bytes(run, network)
+
+    assert kept(12) < kept(2) + 4 * bank.values[0].numel()
+    assert groups == {2}
+
+
+@pytest.mark.parametrize("kind", ["full", "dora"])
+def test_rows_in_any_order_have_the_gradients_of_each_adapter_alone(kind):
+    network = tiny_network("gpt2")
+    made, _, form = adapters(network, 3, KINDS[kind])
+    made[2] = {name: tensor * torch.nan for name, tensor in made[2].items()}
+    own = torch.tensor([1, 0, 2, 1, 1])  # what another adapter makes of its rows gets nowhere else
+
+    def gradient(adapters, rows, adapter_of_row):
+        bank = Bank(network, adapters, form)
+        bank.values.requires_grad_(True)
+        with bank.attached(adapter_of_row):
+            network(ids(5)[rows]).logits.square().sum().backward()
+        return bank.values.grad
+
+    together = gradient(made, slice(None), own)
+    for place in (0, 1):
+        rows = own == place
+        (alone,) = gradient([made[place]], rows, torch.zeros(int(rows.sum()), dtype=torch.long))
+        assert_close(together[place], alone, atol=1e-3, rtol=1e-4)
+    absent = gradient(made, own < 2, own[own < 2])
+    assert torch.equal(absent[2], torch.zeros_like(absent[2]))
 
 
 def test_an_adapter_changes_nothing_of_another(tiny_llama):

@@ -97,7 +97,8 @@ class Bank:
         Args:
             adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
             one_token: rows have one token each, as in decoding. The rows of an adapter then form one group, where
-                otherwise each row is a group with a copy of its adapter's tensors; the outcome is the same.
+                otherwise each row is a group with a copy of its adapter's tensors, unless the form says that those are
+                too large; the outcome is the same.
             dropout: which inputs the adapters don't see; the modules themselves see all.
         """
         if self.virtual_tokens:
@@ -105,8 +106,16 @@ class Bank:
             return
         if adapter_of_row is None:
             adapter_of_row = torch.arange(len(self), device=self.values.device)
-        groups = _Groups(adapter_of_row, len(self)) if one_token else None
-        by_module = self._by_module(self.values if groups else _taken(self.values, adapter_of_row))
+        groups, values = None, self.values
+        if one_token:
+            groups = _Groups(adapter_of_row, len(self))
+        elif self.form.by_adapter:
+            present, group_of_row = adapter_of_row.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+            groups = _Groups(group_of_row, len(present))
+            values = values if len(present) == len(self) else _taken(values, present)
+        else:
+            values = _taken(values, adapter_of_row)
+        by_module = self._by_module(values)
         handles = [
             module.register_forward_hook(self._hook(by_module[path], groups, dropout, number))
             for number, (path, module) in enumerate(self._modules.items())
@@ -156,7 +165,7 @@ class Bank:
             if groups is None:
                 return self.form.update(module, inputs, before, values).to(output.dtype)
             after = self.form.update(module, groups.gathered(inputs), groups.gathered(before), values)
-            return groups.scattered(after).to(output.dtype)
+            return groups.scattered(after, inputs.shape[1]).to(output.dtype)
 
         return update
 
@@ -211,24 +220,30 @@ def _taken(values: Float[Tensor, "adapters *shape"], indices: Int[Tensor, " rows
 
 
 class _Groups:
-    """The rows of one token that share an adapter, side by side as the tokens of one group each."""
+    """The rows that share an adapter, side by side as one group each: all their tokens as if of one row."""
 
-    def __init__(self, adapter_of_row: Int[Tensor, " rows"], adapters: int) -> None:
-        own = torch.nn.functional.one_hot(adapter_of_row, adapters)
-        place = (own.cumsum(0) * own).sum(1) - 1
-        size = int(own.sum(0).max())
-        self.at = adapter_of_row * size + place
-        self.rows = torch.zeros(adapters * size, dtype=torch.long, device=own.device)
-        self.rows[self.at] = torch.arange(len(own), device=own.device)
-        self.shape = (adapters, size)
+    def __init__(self, group_of_row: Int[Tensor, " rows"], groups: int) -> None:
+        own = torch.nn.functional.one_hot(group_of_row, groups)
+        counts = own.sum(0)
+        size = int(counts.max())
+        order = group_of_row.argsort(stable=True)
+        # a group with fewer rows than others is filled up with its last one, so that nothing of another gets in
+        last = counts.cumsum(0)[:, None] - 1
+        place = (last - counts[:, None] + 1 + torch.arange(size, device=own.device)).minimum(last)
+        self.rows = order[place.clamp_min(0).flatten()]
+        self.at = group_of_row * size + ((own.cumsum(0) * own).sum(1) - 1)
+        self.count = groups
+        self.in_order = torch.equal(self.rows, torch.arange(len(own), device=own.device))
 
-    def gathered(self, values: Float[Tensor, "rows 1 n"]) -> Float[Tensor, "adapters size n"]:
-        """The rows in groups; a group with fewer rows than others is filled up with any."""
-        return values[self.rows, 0].view(*self.shape, -1)
+    def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:
+        """The tokens in groups."""
+        taken = values if self.in_order else _taken(values, self.rows)
+        return taken.reshape(self.count, -1, values.shape[-1])
 
-    def scattered(self, values: Float[Tensor, "adapters size n"]) -> Float[Tensor, "rows 1 n"]:
-        """The rows in their own order."""
-        return values.flatten(0, 1)[self.at, None]
+    def scattered(self, values: Float[Tensor, "groups tokens n"], width: int) -> Float[Tensor, "rows width n"]:
+        """The tokens in rows again, each of which has so many."""
+        rows = values.reshape(-1, width, values.shape[-1])
+        return rows if self.in_order else _taken(rows, self.at)
 
 
 class Adam:

@@ -23,6 +23,9 @@ class Form:
 
     suffixes: ClassVar[tuple[str, ...]]
     """How the tensors' names end in PEFT's file."""
+    by_adapter: ClassVar[bool] = False
+    """Whether the rows of an adapter form one group, as whole matrices are too large for a copy with each row. For
+    others it is simpler, and as fast, that each row is a group."""
 
     @property
     def virtual_tokens(self) -> int:
@@ -74,6 +77,7 @@ class Decomposed(Form):
 
     scaling: float
     suffixes: ClassVar[tuple[str, ...]] = (*LowRank.suffixes, "lora_magnitude_vector")
+    by_adapter: ClassVar[bool] = True
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
         """What the module and the factors give, each output at its own magnitude; a bias stays as it is."""
@@ -116,6 +120,7 @@ class Replaced(Form):
     """Weights of their own instead of the module's: full fine-tuning."""
 
     suffixes: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    by_adapter: ClassVar[bool] = True
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
         """The output of these weights."""
