@@ -47,6 +47,17 @@ def test_a_fresh_adapter_changes_nothing_on_modules_and_is_the_same_for_the_same
         assert any(not torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_fresh_dora_adapter_changes_nothing_in_half_precision_either(architecture):
+    network = tiny_network(architecture).to(torch.bfloat16)
+    before = logits(network)
+    configuration = LoRA(dora=True).configuration(network)
+    bank = bank_of(network, [fresh_adapter(network, configuration, 0)])
+    with bank.attached(torch.zeros(1, dtype=torch.long)):
+        # the magnitudes that PEFT rounds to bfloat16 change these by 0.1
+        assert_close(logits(network), before, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("kind", ON_MODULES, ids=repr)
 def test_what_is_saved_is_loaded_by_peft_run_by_it_and_merged_by_it(network, tmp_path, kind):
     adapter = filled(network, kind=kind)

@@ -19,7 +19,7 @@ from ia2.adapters.kinds import form_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
 from ia2.models.bank import PREFIX, Bank, can_hold
-from ia2.models.forms import Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
+from ia2.models.forms import Decomposed, Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
 from ia2.models.prefix import prefill
 from ia2.randomness import derived_seed
 
@@ -94,7 +94,8 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
             return _own_weights(network, configuration)
         if form is None or not form.virtual_tokens:
             with injected(network, configuration) as model:
-                return weights_of(model)
+                adapter = weights_of(model)
+            return _exact(adapter, network) if isinstance(form, Decomposed) else adapter
         embeddings = network.get_input_embeddings()
         words = torch.randint(embeddings.weight.shape[0], (form.virtual_tokens,))
     if isinstance(form, LearnedPrefix):
@@ -102,6 +103,17 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     else:
         values = embeddings(words.to(network.device)).detach()
     return Adapter(_named(configuration, network), {"prompt_embeddings": values.to("cpu", torch.float32)})
+
+
+def _exact(adapter: Adapter, network: PreTrainedModel) -> Adapter:
+    """The same with DoRA's magnitudes as float32 has them; PEFT rounds them to the precision of the weights."""
+    magnitude = Decomposed.suffixes[-1]
+    exact = {
+        name: Decomposed.fresh_magnitude(network.get_submodule(name.removeprefix(PREFIX).removesuffix(f".{magnitude}")))
+        for name in adapter.weights
+        if name.endswith(magnitude)
+    }
+    return Adapter(adapter.configuration, {**adapter.weights, **{name: own.cpu() for name, own in exact.items()}})
 
 
 def _own_weights(network: PreTrainedModel, configuration: PeftConfig) -> Adapter:

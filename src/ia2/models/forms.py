@@ -79,6 +79,11 @@ class Decomposed(Form):
     suffixes: ClassVar[tuple[str, ...]] = (*LowRank.suffixes, "lora_magnitude_vector")
     by_adapter: ClassVar[bool] = True
 
+    @staticmethod
+    def fresh_magnitude(module: nn.Module) -> Float[Tensor, " outputs"]:
+        """The magnitudes that leave a module as it is."""
+        return torch.linalg.vector_norm(_weight(module).detach().to(torch.float32), dim=1)
+
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
         """What the module and the factors give, each output at its own magnitude; a bias stays as it is."""
         a, b, magnitude = (values[suffix] for suffix in self.suffixes)
