@@ -194,7 +194,7 @@ def train_all(
                 done[key] = replace(before, learning_rate=key.learning_rate)
                 continue
             start = before or fresh(few.seed)
-            rows = StageRows.of(stage, few, plan.targets, model)
+            rows = StageRows.of(stage, few, plan.targets, model.beside(form.virtual_tokens))
             if stage.solved:
                 done[key] = start.then(*_solved(model, rows, start.adapter), key.learning_rate)
                 continue

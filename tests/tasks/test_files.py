@@ -90,13 +90,37 @@ def test_columns_are_guessed_where_only_one_can_be_meant_and_it_is_said(tmp_path
             ("id", "text", "note"),
             "no column looks like the label. Columns: id, text, note. Name it with --label COLUMN.",
         ),
-        (("a", "b"), "more than one column looks .a, b. like the text"),
+        (("a", "b"), "no column looks like the text. Columns: a, b. Name it with --text COLUMN."),
         (("text", "label", "category"), r"more than one column looks \(label, category\) like the label"),
     ],
 )
 def test_columns_that_cannot_be_guessed_are_asked_for(tmp_path, columns, said):
     with pytest.raises(InputError, match=said):
         load_file(write(tmp_path / "rows.csv", [tuple("xyz"[: len(columns)])], columns))
+
+
+def test_the_other_of_two_columns_is_the_one_that_was_not_named(tmp_path):
+    path = write(tmp_path / "rows.csv", [("gut", "x"), ("schlecht", "y")], ("Kommentar", "Bewertung"))
+    for named in ({"text": "Kommentar"}, {"label": "Bewertung"}):
+        assert load_file(path, **named).pool[0] == Example("Text:gut\nLabel:", " x")
+
+
+def test_a_column_name_that_comes_twice_is_refused(tmp_path):
+    path = write(tmp_path / "rows.csv", [("a", "b", "x")], ("text", "text", "label"))
+    with pytest.raises(InputError, match="two columns are called 'text'. Give each a name of its own"):
+        load_file(path, text="text")
+
+
+def test_blank_lines_before_the_header_are_passed_over(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("\n\ntext;label\na;x\nb;y\n")
+    assert [example.response for example in load_file(path).pool] == [" x", " y"]
+
+
+def test_a_file_whose_texts_are_all_evaluated_is_refused_by_name(tmp_path):
+    path = write(tmp_path / "rows.csv", [("a", "x"), ("b", "y")])
+    with pytest.raises(InputError, match="it holds every text of rows.csv, so that none is left to learn"):
+        load_file(path, evaluation_path=path)
 
 
 def test_named_columns_are_taken_and_must_be_there(tmp_path):

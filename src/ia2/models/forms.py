@@ -82,7 +82,8 @@ class Decomposed(Form):
     @staticmethod
     def fresh_magnitude(module: nn.Module) -> Float[Tensor, " outputs"]:
         """The magnitudes that leave a module as it is."""
-        return torch.linalg.vector_norm(_weight(module).detach().to(torch.float32), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(_weight(module).detach().to(torch.float32), dim=1)
+        return norms
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
         """What the module and the factors give, each output at its own magnitude; a bias stays as it is."""

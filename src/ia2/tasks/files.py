@@ -58,8 +58,8 @@ def load_file(
     """
     table = _read(Path(path))
     notes: list[str] = []
-    text_column = _column(table, text, "text", TEXT_NAMES, LABEL_NAMES, notes)
-    label_column = _column(table, label, "label", LABEL_NAMES, TEXT_NAMES, notes)
+    text_column = _column(table, text, "text", TEXT_NAMES, LABEL_NAMES, notes, taken=label)
+    label_column = _column(table, label, "label", LABEL_NAMES, TEXT_NAMES, notes, taken=text)
     if text_column == label_column:
         raise InputError(f"{table.path}: {text_column!r} can't be both the text and the label. Name another column.")
     examples = _examples(table, text_column, label_column, notes)
@@ -75,6 +75,10 @@ def load_file(
         kept = tuple(example for example in examples if example.query not in evaluated)
         if len(kept) < len(examples):
             notes.append(f"{table.path.name}: {len(examples) - len(kept)} rows are also evaluated and were left out.")
+        if not kept:
+            raise InputError(
+                f"{evaluation_path}: it holds every text of {table.path.name}, so that none is left to learn."
+            )
         examples = kept
     if labels:
         strange = sorted({example.response for example in measured}.difference(labels))
@@ -153,7 +157,13 @@ def _labels(table: _Table, examples: Sequence[Example], kind: ResponseKind | Non
 
 
 def _column(
-    table: _Table, named: str | None, what: str, names: Sequence[str], others: Sequence[str], notes: list[str]
+    table: _Table,
+    named: str | None,
+    what: str,
+    names: Sequence[str],
+    others: Sequence[str],
+    notes: list[str],
+    taken: str | None = None,
 ) -> str:
     listed = ", ".join(table.columns)
     if named is not None:
@@ -163,7 +173,8 @@ def _column(
     fitting = [column for column in table.columns if column.strip().lower() in names]
     if not fitting and len(table.columns) == 2:
         # the other one of two is what it must be
-        fitting = [column for column in table.columns if column.strip().lower() not in others]
+        rest = [column for column in table.columns if column != taken and column.strip().lower() not in others]
+        fitting = rest if len(rest) == 1 else []
     if len(fitting) != 1:
         found = "no column looks" if not fitting else f"more than one column looks ({', '.join(fitting)})"
         raise InputError(f"{table.path}: {found} like the {what}. Columns: {listed}. Name it with --{what} COLUMN.")
@@ -233,13 +244,15 @@ def _read(path: Path) -> _Table:
 def _read_csv(path: Path) -> _Table:
     # utf-8-sig leaves out the mark that spreadsheets put at the start
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
+        header = next((line for line in iter(file.readline, "") if line.strip()), "")
         file.seek(0)
         delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         limit = csv.field_size_limit(LONGEST_CELL)
         try:
-            columns = tuple(next(reader, ()))
+            columns = tuple(next((values for values in reader if values), ()))
+            if twice := [column for column, count in Counter(columns).items() if count > 1]:
+                raise InputError(f"{path}: two columns are called {twice[0]!r}. Give each a name of its own.")
             rows = []
             for values in reader:
                 place = f"{path}, line {reader.line_num}"
