@@ -5,7 +5,7 @@ module is a few batched products, whatever their number.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from ia2.errors import InputError
+from ia2.models.attention import attention_blocks
 from ia2.models.batch import Batch
 from ia2.models.dropout import Dropout
 from ia2.models.forms import Form, Values
@@ -186,7 +188,8 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], form: Form) -> bool
     those that are sent to them, and the head response positions alone.
 
     Args:
-        network: the frozen model; its decoder reads one token, to see what its modules are given.
+        network: the frozen model; where modules lie outside attention, its decoder reads one token, to see what they
+            are given.
         names: the tensors' names in PEFT's file.
         form: what the adapters do.
     """
@@ -198,6 +201,10 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], form: Form) -> bool
         return False
     if not all(isinstance(module, nn.Linear | Conv1D) for module in modules):
         return False
+    with suppress(InputError):  # of a family whose attention isn't known
+        modules -= {module for block in attention_blocks(network) for module in block.modules()}
+    if not modules:
+        return True
     given: set[nn.Module] = set()
 
     def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
