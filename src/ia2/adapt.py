@@ -16,16 +16,15 @@ from ia2.evaluation import Evaluation, evaluate, evaluate_all
 from ia2.fewshot import FewShotSet, PromptTokenizer
 from ia2.generation import checked_prompts
 from ia2.labels import LabelScoring
-from ia2.methods import FINE_TUNE, Method, betas_for
+from ia2.methods import Method, betas_for
 from ia2.metrics import Binning
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.records import Record, task_record
-from ia2.student import StageRows
 from ia2.tasks.task import Example, Shown
 from ia2.taught import Taught
 from ia2.teacher import Targets, collect_targets
-from ia2.training import Plan, Trained, dev_loss, train_all
+from ia2.training import Plan, Trained, comparable_loss, train_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +153,11 @@ class Adaptation:
         )
         found = iter(trained)
         tried = {
-            method: [Tried(plan, one, self._score(plan, one)) for plan in own for one in [next(found)]]
+            method: [
+                Tried(plan, one, comparable_loss(self.model, self.set, plan.method, one))
+                for plan in own
+                for one in [next(found)]
+            ]
             for method, own in plans.items()
         }
         best = {method: self._best(method, own) for method, own in tried.items()}
@@ -215,13 +218,6 @@ class Adaptation:
         if gone:
             self.progress.say(f"{method.name} diverged at the learning rate {gone}, which is left out.")
         return min(sound, key=lambda one: one.score)
-
-    def _score(self, plan: Plan, trained: Trained) -> float:
-        """The dev loss that the best is chosen by: the last stage's, or, as that changes with β, the token loss."""
-        if plan.method.beta is None or trained.diverged:
-            return trained.dev_loss
-        rows = StageRows.of(FINE_TUNE, self.set, None, self.model).dev
-        return dev_loss(self.model, FINE_TUNE, rows, trained.adapter)
 
     def _measure(
         self,

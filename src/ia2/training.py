@@ -13,7 +13,7 @@ from ia2.course import Course, StageHistory, Training
 from ia2.descent import Job, bank_size, descend
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
-from ia2.methods import Method, Stage
+from ia2.methods import FINE_TUNE, Method, Stage
 from ia2.models.load import LanguageModel, ModelIdentity
 from ia2.progress import SILENT, Progress
 from ia2.solving import solved
@@ -220,6 +220,15 @@ def _solved(model: LanguageModel, rows: StageRows, start: Adapter) -> tuple[Adap
     loss = dev_loss(model, rows.stage, rows.dev, adapter)
     seconds = time.perf_counter() - begun
     return adapter, StageHistory(rows.stage.objective.name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
+
+
+def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Method, trained: Trained) -> float:
+    """The dev loss by which the adapters of a method are compared: the last stage's, or, as that changes with β, the
+    token loss.
+    """
+    if method.beta is None or trained.diverged:
+        return trained.dev_loss
+    return dev_loss(model, FINE_TUNE, StageRows.of(FINE_TUNE, few_shot_set, None, model).dev, trained.adapter)
 
 
 def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:

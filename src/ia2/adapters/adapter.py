@@ -45,6 +45,8 @@ class Adapter:
             _ordered(self.configuration).save_pretrained(str(partial))
             tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+            # safetensors lets nobody else read what it writes
+            (partial / WEIGHTS_FILE).chmod((partial / CONFIGURATION_FILE).stat().st_mode & 0o777)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Adapter":

@@ -19,7 +19,7 @@ from ia2.progress import Progress
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown, Task
 from ia2.teacher import collect_targets
-from ia2.training import Plan, Trained, train_all
+from ia2.training import Plan, Trained, comparable_loss, train_all
 
 UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
 """The metrics of an adapter whose training diverged."""
@@ -238,7 +238,9 @@ class _Computation:
                 },
                 "label_source": one.label_source if one is not None else None,
                 "beta": one.method.beta if one is not None else None,
-                "dev_loss": trained.dev_loss if trained is not None and not trained.diverged else None,
+                "dev_loss": comparable_loss(self.model, self.set, one.method, trained)
+                if one is not None and trained is not None and not trained.diverged
+                else None,
                 "training": asdict(replace(experiment.training.training)) if trained is not None else None,
             },
             notes=(*self.model.notes, *task.notes),
