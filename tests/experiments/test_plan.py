@@ -69,6 +69,20 @@ def test_sources_of_labels_count_only_where_they_make_a_difference():
     assert [one.label_source for one in found] == ["ground-truth", "icl-response", None]
 
 
+def test_a_described_method_keeps_its_own_labels():
+    def own(name, *labels):
+        return {"name": name, "stages": [{"objective": "match-tokens", "labels": one} for one in labels]}
+
+    methods = [own("a", "icl-response"), own("b", "ground-truth"), own("c", "icl-response", "ground-truth"), "sft"]
+    found = adapters(study(methods=methods, learning_rates=[1e-3], label_sources=["ground-truth"]), ())
+    assert [[stage.labels for stage in one.method.stages] for one in found] == [
+        ["icl-response"], ["ground-truth"], ["icl-response", "ground-truth"], ["ground-truth"]
+    ]  # fmt: skip
+    assert [one.label_source for one in found] == ["icl-response", "ground-truth", None, "ground-truth"]
+    several = study(methods=methods, learning_rates=[1e-3], label_sources=["icl-response", "ground-truth"])
+    assert [one.method.name for one in adapters(several, ())] == ["a", "b", "c", "sft", "sft"]
+
+
 def test_sizes_of_adapters_are_part_of_their_names():
     found = adapters(
         study(

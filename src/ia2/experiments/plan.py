@@ -11,7 +11,8 @@ from ia2.adapters.kinds import AdapterKind
 from ia2.errors import InputError
 from ia2.experiments.config import Experiment, Source
 from ia2.fewshot import FewShotSet
-from ia2.methods import OTHER_BETAS, LabelSource, Method, Stage
+from ia2.methods import METHODS, OTHER_BETAS, LabelSource, Method, Stage
+from ia2.objectives import MatchTokens
 from ia2.tasks.task import Task
 
 
@@ -41,7 +42,7 @@ class Planned:
     method: Method
     """With its own β and label source."""
     label_source: LabelSource | None
-    """What fine-tuning fits; None where the method fits no labels of its own."""
+    """What fine-tuning fits; None where the method fits none by itself, or stages of its own fit both."""
     learning_rate: float
 
     @property
@@ -146,15 +147,14 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
 
 
 def _with_labels(experiment: Experiment) -> Iterator[tuple[LabelSource | None, Method]]:
-    """Each method with each label source that makes a difference to it."""
+    """Each built-in method with each label source that makes a difference to it, and described ones with their own."""
     for method in experiment.trained_methods:
-        seen: list[Method] = []
-        for source in experiment.label_sources:
-            changed = method.fine_tuned_on(source)
-            if changed not in seen:
-                seen.append(changed)
-                same = method.fine_tuned_on("ground-truth") == method.fine_tuned_on("icl-response")
-                yield None if same else source, changed
+        fitted = {stage.labels for stage in method.stages if isinstance(stage.objective, MatchTokens)}
+        if method.name in METHODS and fitted:
+            for source in dict.fromkeys(experiment.label_sources):
+                yield source, method.fine_tuned_on(source)
+        else:
+            yield fitted.pop() if len(fitted) == 1 else None, method
 
 
 @dataclass(frozen=True)
