@@ -153,6 +153,24 @@ def test_what_a_run_left_that_was_killed_after_its_unit_was_taken_in_is_cleared_
     assert content(tmp_path / "out") == before
 
 
+def test_a_folder_that_a_killed_run_left_with_half_a_plan_is_begun_anew(tmp_path):
+    (tmp_path / ".partial-0a1b2c3d-plan.json").write_text('{"limit"')
+    opened(tmp_path, study())
+    assert load_experiment_of(tmp_path) == study()
+
+
+def test_what_a_killed_run_left_of_a_unit_is_its_own_alone(tmp_path):
+    # the name of one unit is the end of the other's
+    experiment = study(models=["tiny", "org/tiny"], sets=1)
+    store = opened(tmp_path / "out", experiment)
+    mine, anothers = (tmp_path / "out" / "records" / f".partial-0a1b2c3d-{unit.id}" for unit in units(experiment))
+    mine.mkdir(parents=True)
+    anothers.mkdir()
+    with store.claimed(units(experiment)[0]):
+        assert not mine.exists()
+        assert anothers.exists()
+
+
 def test_a_unit_that_another_process_computes_is_left_to_it(tmp_path, load):
     experiment = study(methods=["zero-shot"])
     store = opened(tmp_path / "out", experiment)

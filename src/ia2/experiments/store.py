@@ -39,7 +39,9 @@ class Store:
         plan = self.folder / PLAN_FILE
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: this is a file, and a folder is to be written. Name another one.")
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not plan.exists():
+        # another process may be writing the plan at this moment, or was killed at it
+        held = set(self.folder.iterdir()) - _partials(plan) if self.folder.is_dir() else set()
+        if held and not plan.exists():
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         if plan.exists():
             before = json.loads(plan.read_text(encoding="utf-8"))
@@ -76,7 +78,7 @@ class Store:
                 return
             # the lock goes with the process, however it ends; what one that was killed has left is cleared away
             for part in (RECORDS, PREDICTIONS, ADAPTERS):
-                for left in (self.folder / part).glob(f".partial-*-{unit.id}"):
+                for left in _partials(self.folder / part / unit.id):
                     shutil.rmtree(left, ignore_errors=True)
             shutil.rmtree(self.unfinished(unit), ignore_errors=True)
             yield True
@@ -109,6 +111,11 @@ class Store:
         """The error of each unit that failed, by its id."""
         files = sorted((self.folder / FAILURES).glob("*.json"))
         return {file.stem: json.loads(file.read_text(encoding="utf-8"))["error"] for file in files}
+
+
+def _partials(path: Path) -> set[Path]:
+    """What `ia2.cache` writes to before it is whole and becomes `path`."""
+    return set(path.parent.glob(f".partial-{'[0-9a-f]' * 8}-{path.name}"))
 
 
 def _check_same_evaluation(folder: Path, earlier: Experiment, experiment: Experiment) -> None:
