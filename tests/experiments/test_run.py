@@ -80,6 +80,39 @@ def test_tasks_that_are_measured_may_not_change_for_units_that_are_done(tmp_path
     opened(tmp_path / "out", study(tasks=[same, {"train": "sst2", "evaluate": ["sst2", "finsen"]}]))
 
 
+@pytest.mark.parametrize(
+    ("plan", "what"),
+    [
+        ('{"limit": nu', "Expecting value: line 1 column 11"),
+        ('{"limit": null}', "experiment is missing"),
+        ("[]", "experiment is missing"),
+        ('{"limit": null, "experiment": {"name": "a"}}', r"models: field required \(given: dict\); tasks: field"),
+    ],
+)
+def test_a_damaged_plan_is_named(tmp_path, plan, what):
+    opened(tmp_path, study())
+    (tmp_path / "plan.json").write_text(plan)
+    for read in (load_experiment_of, lambda folder: opened(folder, study())):
+        with pytest.raises(InputError, match=f"plan.json: this plan can't be read .*{what}") as error:
+            read(tmp_path)
+        assert "\n" not in str(error.value)
+        assert str(error.value).endswith("Restore this file, or name another folder.")
+
+
+def test_a_damaged_note_of_a_failure_is_named_and_one_being_written_is_left_out(tmp_path):
+    store = Store(tmp_path)
+    for unit in units(study()):
+        store.note_failure(unit, "MemoryError: too little")
+    (tmp_path / "failures" / ".partial-0a1b2c3d-tiny-reviews-n4-set2.json").write_text('{"un')
+    (tmp_path / "failures" / "tiny-reviews-n4-set1.json").write_text('{"un')
+    found = store.failures()
+    assert list(found) == ["tiny-reviews-n4-set0", "tiny-reviews-n4-set1"]
+    assert found["tiny-reviews-n4-set0"] == "MemoryError: too little"
+    assert found["tiny-reviews-n4-set1"].startswith(
+        f"{tmp_path}/failures/tiny-reviews-n4-set1.json: this can't be read"
+    )
+
+
 def test_what_is_no_record_of_a_study_is_named(tmp_path):
     (tmp_path / "records" / "unit").mkdir(parents=True)
     (tmp_path / "records" / "unit" / "one.json").write_text('{"method": "sft", "model": {}}')

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ia2.cache import folder_written_whole, written_whole
 from ia2.errors import InputError
 from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit, units
+from ia2.method_files import problem
 
 RECORDS, PREDICTIONS, ADAPTERS, FAILURES = "records", "predictions", "adapters", "failures"
 LOCKS, UNFINISHED = "locks", "unfinished"
@@ -44,12 +47,11 @@ class Store:
         if held and not plan.exists():
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         if plan.exists():
-            before = json.loads(plan.read_text(encoding="utf-8"))
-            earlier = load_experiment_of(self.folder)
+            earlier, earlier_limit = _load_plan(self.folder)
             _check_same_evaluation(self.folder, earlier, experiment)
-            if (before["digest"], before["limit"]) != (experiment.digest(), limit):
+            if (earlier.digest(), earlier_limit) != (experiment.digest(), limit):
                 raise InputError(
-                    f"{self.folder}: this folder holds records of {before['experiment']['name']} with other settings "
+                    f"{self.folder}: this folder holds records of {earlier.name} with other settings "
                     "(models, tasks, N and sets may be added; methods, rates, rows and training may not change). Name "
                     "another folder with --out."
                 )
@@ -108,9 +110,15 @@ class Store:
             partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def failures(self) -> dict[str, str]:
-        """The error of each unit that failed, by its id."""
-        files = sorted((self.folder / FAILURES).glob("*.json"))
-        return {file.stem: json.loads(file.read_text(encoding="utf-8"))["error"] for file in files}
+        """The error of each unit that failed, by its id; of a file that is damaged, that it is."""
+        found = {}
+        # one that is being written is hidden
+        for file in sorted((self.folder / FAILURES).glob("[!.]*.json")):
+            try:
+                found[file.stem] = str(json.loads(file.read_text(encoding="utf-8"))["error"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                found[file.stem] = f"{file}: this can't be read ({error}), so why the unit failed isn't known."
+        return found
 
 
 def _partials(path: Path) -> set[Path]:
@@ -157,12 +165,24 @@ def load_experiment_of(folder: Path) -> Experiment:
     Raises:
         InputError: its plan is missing or damaged.
     """
+    return _load_plan(folder)[0]
+
+
+def _load_plan(folder: Path) -> tuple[Experiment, int | None]:
+    """The study that a folder holds, and the most evaluation rows."""
+    plan = folder / PLAN_FILE
     try:
-        content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        return Experiment.model_validate(content["experiment"])
+        content = json.loads(plan.read_text(encoding="utf-8"))
+        if absent := [name for name in ("experiment", "limit") if name not in content]:
+            raise ValueError(f"{absent[0]} is missing")
+        return Experiment.model_validate(content["experiment"]), content["limit"]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."
         ) from error
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{folder / PLAN_FILE}: this plan can't be read ({error}).") from error
+    except (OSError, ValueError, TypeError) as error:
+        found = map(problem, error.errors()) if isinstance(error, ValidationError) else [str(error)]
+        why = "; ".join(one.rstrip(".") for one in found)
+        raise InputError(
+            f"{plan}: this plan can't be read ({why}). Restore this file, or name another folder."
+        ) from error
