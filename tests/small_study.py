@@ -39,7 +39,8 @@ def content(folder: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name.startswith("locks/"):
+        # half a plan may be another process's, and is left
+        if path.is_dir() or name.startswith("locks/") or path.match(".partial-*-plan.json"):
             continue
         if name.startswith("records/"):
             record = json.loads(path.read_text())

@@ -6,7 +6,7 @@ import polars
 import pytest
 
 from ia2.experiments.config import load_experiment
-from ia2.experiments.plan import planned, source_of, units
+from ia2.experiments.plan import planned, units
 from ia2.methods import OTHER_BETAS, QWEN_BETAS
 
 STUDIES = Path(__file__).parents[2] / "experiments"
@@ -49,8 +49,7 @@ def computed(study):
     """What a study computes, said alike."""
     found = set()
     for unit in units(study):
-        for settings in study.adapters_of(source_of(study, unit)):
-            kind = settings.adapter
+        for kind in unit.adapters:
             adapter = (kind.kind, getattr(kind, "rank", None), kind.modules)
             methods = [(None, name) for name in study.baselines]
             methods += [(one.label_source, one.method.name) for one in planned(study, unit, ()) if one.kind == kind]

@@ -57,9 +57,9 @@ def test_a_study_is_computed_once_and_its_records_say_everything(tmp_path, load)
 
 def test_a_folder_of_other_settings_or_of_something_else_is_refused(tmp_path):
     opened(tmp_path / "out", study())
-    with pytest.raises(InputError, match="records of small with other settings"):
+    with pytest.raises(InputError, match=r"records of small with other settings \(rows\)"):
         opened(tmp_path / "out", study(rows=7))
-    with pytest.raises(InputError, match="with other settings"):
+    with pytest.raises(InputError, match=r"with other settings \(--limit\)"):
         opened(tmp_path / "out", study(), limit=3)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").touch()
@@ -71,13 +71,42 @@ def test_a_folder_of_other_settings_or_of_something_else_is_refused(tmp_path):
         load_experiment_of(tmp_path / "other")
 
 
-def test_tasks_that_are_measured_may_not_change_for_units_that_are_done(tmp_path):
+def test_tasks_that_are_measured_may_not_change_for_units_that_are_planned(tmp_path):
     opened(tmp_path / "out", study())
-    with pytest.raises(InputError, match="records of reviews measure reviews, and now reviews, sst2 is asked for"):
+    with pytest.raises(
+        InputError, match="tiny-reviews-n4-set0 has evaluate reviews, and now reviews, sst2 is asked for"
+    ):
         opened(tmp_path / "out", study(tasks=[{"train": "reviews", "evaluate": ["reviews", "sst2"]}]))
     # another task, and the same one said otherwise, change nothing
     same = {"train": "reviews", "evaluate": ["reviews"]}
     opened(tmp_path / "out", study(tasks=[same, {"train": "sst2", "evaluate": ["sst2", "finsen"]}]))
+    opened(tmp_path / "out", study(tasks=[same, {"train": "sst2", "evaluate": ["finsen", "sst2"]}]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": [{"train": "reviews", "evaluate": ["sst2"]}]}, "a-b-reviews-n4-set0 has evaluate reviews,"),
+        ({"models": ["a-b"]}, "a-b-reviews-n4-set0 has model a/b, and now a-b is"),
+        ({"adapters": ["ia3"]}, "a-b-reviews-n4-set0 has adapters lora, and now ia3 is"),
+    ],
+)
+def test_what_is_done_is_not_taken_for_something_else_whatever_was_planned_since(tmp_path, load, changes, message):
+    first = {"models": ["a/b"], "methods": ["zero-shot"], "sets": 1}
+    assert run(study(**first), opened(tmp_path / "out", study(**first)), load=load).done == 1
+    opened(tmp_path / "out", study(**first, n=[8]))
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path / "out", study(**first | changes))
+    assert run(study(**first), opened(tmp_path / "out", study(**first)), load=load).before == 1
+
+
+def test_units_may_be_added_whatever_adapters_others_have(tmp_path):
+    own = {"train": "reviews", "adapters": ["ia3"]}
+    opened(tmp_path / "out", study(tasks=[own]))
+    opened(tmp_path / "out", study(tasks=[own], n=[4, 8], models=["tiny", "other"], sets=3))
+    opened(tmp_path / "out", study(tasks=[own, {"train": "sst2", "adapters": ["prefix"]}], adapters=["full"]))
+    with pytest.raises(InputError, match="tiny-sst2-n4-set0 has adapters prefix, and now full is asked for"):
+        opened(tmp_path / "out", study(tasks=[own, {"train": "sst2"}], adapters=["full"]))
 
 
 @pytest.mark.parametrize(
@@ -199,8 +228,12 @@ def test_what_a_killed_run_left_of_a_unit_is_its_own_alone(tmp_path):
     mine, anothers = (tmp_path / "out" / "records" / f".partial-0a1b2c3d-{unit.id}" for unit in units(experiment))
     mine.mkdir(parents=True)
     anothers.mkdir()
+    (tmp_path / "out" / "units").mkdir()
+    file = tmp_path / "out" / "units" / ".partial-0a1b2c3d-tiny-reviews-n4-set0.json"
+    file.touch()
     with store.claimed(units(experiment)[0]):
         assert not mine.exists()
+        assert not file.exists()
         assert anothers.exists()
 
 

@@ -1,7 +1,5 @@
 """What a study is: the YAML file, validated, every mistake named with its line."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -261,14 +259,11 @@ class Experiment(_Strict):
             if one not in BASELINES
         )
 
-    def digest(self) -> str:
-        """SHA-256 of everything that decides what a unit's records hold, whichever units there are."""
-        apart = {"name", "description", "models", "tasks", "n", "sets", "select"}
-        content = self.model_dump(mode="json", exclude=apart)
-        # a source's own adapters decide what units of its models and N hold
-        if own := [one.model_dump(mode="json", exclude={"evaluate"}) for one in self.tasks if one.adapters is not None]:
-            content["tasks"] = own
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides what records hold, whichever units there are."""
+        units = {"models", "tasks", "n", "sets", "adapters"}
+        return self.model_dump(mode="json", exclude={"name", "description", "select", *units})
 
 
 def load_experiment(path: Path) -> Experiment:

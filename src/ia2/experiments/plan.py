@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ia2.adapters.kinds import AdapterKind
 from ia2.errors import InputError
-from ia2.experiments.config import Experiment, Source
+from ia2.experiments.config import Experiment
 from ia2.fewshot import FewShotSet
 from ia2.methods import METHODS, OTHER_BETAS, LabelSource, Method, Stage
 from ia2.objectives import MatchTokens
@@ -26,12 +27,19 @@ class Unit:
     evaluate: tuple[str, ...]
     n: int
     seed: int
+    adapters: tuple[AdapterKind, ...]
+    """The kinds that are trained."""
 
     @property
     def id(self) -> str:
         """A name that serves as a folder's."""
         model = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
         return f"{model}-{self.train}-n{self.n}-set{self.seed}"
+
+    def as_record(self) -> dict[str, Any]:
+        """What is computed, as a study's folder says it; what makes no difference is put into one order."""
+        adapters = sorted(map(_named, self.adapters))
+        return vars(self) | {"evaluate": sorted(self.evaluate), "adapters": adapters}
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,7 @@ class Planned:
     @property
     def id(self) -> str:
         """A name that serves as a file's, and is alone of its kind within a unit."""
-        sizes = "-".join(f"{name}{value}" for name, value in _sizes(self.kind))
-        parts = [self.kind.kind + (f"-{sizes}" if sizes else ""), self.method.name]
+        parts = [_named(self.kind), self.method.name]
         if self.label_source == "icl-response":
             parts.append("icl-response")
         if self.method.has_learning_rate:
@@ -59,14 +66,15 @@ class Planned:
         return "_".join(parts)
 
 
-def _sizes(kind: AdapterKind) -> list[tuple[str, str]]:
-    """What of an adapter is not as it is by default."""
+def _named(kind: AdapterKind) -> str:
+    """An adapter with what of it is not as it is by default."""
     usual = vars(type(kind)())
-    return [
-        (name, "+".join(value) if isinstance(value, tuple) else str(value))
+    sizes = [
+        f"-{name}{'+'.join(value) if isinstance(value, tuple) else value}"
         for name, value in vars(kind).items()
         if value != usual[name]
     ]
+    return kind.kind + "".join(sizes)
 
 
 def units(experiment: Experiment) -> list[Unit]:
@@ -77,7 +85,9 @@ def units(experiment: Experiment) -> list[Unit]:
     """
     sizes = sorted({n for source in experiment.tasks for n in experiment.n_of(source)})
     found = [
-        Unit(model, source.train, source.measured, n, seed)
+        Unit(
+            model, source.train, source.measured, n, seed, tuple(one.adapter for one in experiment.adapters_of(source))
+        )
         for model in experiment.all_models
         for n in sizes
         for source in experiment.tasks
@@ -114,18 +124,6 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> None:
         task_of(name)
 
 
-def source_of(experiment: Experiment, unit: Unit) -> Source:
-    """The entry of a study's tasks that a unit comes from; there is one, as the study has checked."""
-    (source,) = (
-        source
-        for source in experiment.tasks
-        if source.train == unit.train
-        and unit.model in experiment.models_of(source)
-        and unit.n in experiment.n_of(source)
-    )
-    return source
-
-
 def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> list[Planned]:
     """Every adapter of a unit.
 
@@ -135,8 +133,7 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
         betas: the weights of the token loss that are tried where the study names none.
     """
     found: dict[str, Planned] = {}
-    for settings in experiment.adapters_of(source_of(experiment, unit)):
-        kind = settings.adapter
+    for kind in unit.adapters:
         rates = experiment.learning_rates or kind.learning_rates
         for labels, method in _with_labels(experiment):
             for candidate in method.candidates(experiment.betas or betas):

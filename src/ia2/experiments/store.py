@@ -3,7 +3,7 @@
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit, units
 from ia2.method_files import problem
 
-RECORDS, PREDICTIONS, ADAPTERS, FAILURES = "records", "predictions", "adapters", "failures"
+RECORDS, PREDICTIONS, ADAPTERS, FAILURES, UNITS = "records", "predictions", "adapters", "failures", "units"
 LOCKS, UNFINISHED = "locks", "unfinished"
 PLAN_FILE = "plan.json"
 PARTS = ("method", "model", "task", "n", "seed", "lr", "adapter", "metrics", "options", "predictions")
@@ -37,8 +37,10 @@ class Store:
             limit: the most evaluation rows, where the study has no smaller number.
 
         Raises:
-            InputError: the folder holds something else, or records of a study with other settings.
+            InputError: the folder holds something else, a damaged plan, or records of a study with other settings or
+                units; or two of the study's models have names that make the same folder's.
         """
+        asked = units(experiment)
         plan = self.folder / PLAN_FILE
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: this is a file, and a folder is to be written. Name another one.")
@@ -48,24 +50,45 @@ class Store:
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         if plan.exists():
             earlier, earlier_limit = _load_plan(self.folder)
-            _check_same_evaluation(self.folder, earlier, experiment)
-            if (earlier.digest(), earlier_limit) != (experiment.digest(), limit):
+            before = earlier.settings | {"--limit": earlier_limit}
+            now = experiment.settings | {"--limit": limit}
+            if changed := [name for name in now if before[name] != now[name]]:
                 raise InputError(
                     f"{self.folder}: this folder holds records of {earlier.name} with other settings "
-                    "(models, tasks, N and sets may be added; methods, rates, rows and training may not change). Name "
-                    "another folder with --out."
+                    f"({', '.join(changed)}); only models, tasks, N and sets may be added. Name another folder with "
+                    "--out."
                 )
-        with written_whole(plan) as partial:
-            content = {
-                "digest": experiment.digest(),
-                "limit": limit,
-                "experiment": experiment.model_dump(mode="json"),
-            }
-            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            self._check_same_units(units(earlier), asked)
+        _write(plan, {"limit": limit, "experiment": experiment.model_dump(mode="json")})
 
     def is_done(self, unit: Unit) -> bool:
         """Whether all records of a unit are there."""
         return (self.folder / RECORDS / unit.id).is_dir()
+
+    def _check_same_units(self, earlier: Iterable[Unit], asked: Iterable[Unit]) -> None:
+        """Refuse units that are others than before by the same name: done ones wouldn't be computed again."""
+        planned = {unit.id: unit.as_record() for unit in earlier}
+        for unit in asked:
+            now = unit.as_record()
+            before = self._computed(unit) or planned.get(unit.id, now)
+            for part, value in now.items():
+                if before.get(part) != value:
+                    raise InputError(
+                        f"{self.folder}: here {unit.id} has {part} {_listed(before.get(part))}, and now "
+                        f"{_listed(value)} is asked for. Name another folder with --out."
+                    )
+
+    def _computed(self, unit: Unit) -> dict[str, Any] | None:
+        """What was computed under a unit's name; None where nothing was, or it wasn't written down."""
+        file = self.folder / UNITS / f"{unit.id}.json"
+        if not self.is_done(unit) or not file.exists():
+            return None
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{file}: this can't be read ({error}). Restore this file, or name another folder."
+            ) from error
 
     @contextmanager
     def claimed(self, unit: Unit) -> Iterator[bool]:
@@ -82,6 +105,9 @@ class Store:
             for part in (RECORDS, PREDICTIONS, ADAPTERS):
                 for left in _partials(self.folder / part / unit.id):
                     shutil.rmtree(left, ignore_errors=True)
+            for part in (UNITS, FAILURES):
+                for left in _partials(self.folder / part / f"{unit.id}.json"):
+                    left.unlink(missing_ok=True)
             shutil.rmtree(self.unfinished(unit), ignore_errors=True)
             yield True
 
@@ -90,12 +116,13 @@ class Store:
         return self.folder / UNFINISHED / unit.id
 
     def keep(self, unit: Unit, computed: Path) -> None:
-        """Take in what was computed of a unit, its records last.
+        """Take in what was computed of a unit, its records last: what the unit is stands before it counts as done.
 
         Args:
             unit: the unit.
             computed: a folder that holds what this one is to hold.
         """
+        _write(self.folder / UNITS / f"{unit.id}.json", unit.as_record())
         for part in (PREDICTIONS, ADAPTERS, RECORDS):
             made = computed / part / unit.id
             if made.is_dir():
@@ -105,9 +132,7 @@ class Store:
 
     def note_failure(self, unit: Unit, error: str) -> None:
         """Write down that a unit failed, and why."""
-        with written_whole(self.folder / FAILURES / f"{unit.id}.json") as partial:
-            content = {"unit": vars(unit), "error": error}
-            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write(self.folder / FAILURES / f"{unit.id}.json", {"unit": unit.as_record(), "error": error})
 
     def failures(self) -> dict[str, str]:
         """The error of each unit that failed, by its id; of a file that is damaged, that it is."""
@@ -126,15 +151,13 @@ def _partials(path: Path) -> set[Path]:
     return set(path.parent.glob(f".partial-{'[0-9a-f]' * 8}-{path.name}"))
 
 
-def _check_same_evaluation(folder: Path, earlier: Experiment, experiment: Experiment) -> None:
-    """Refuse units that would be measured on other tasks than before: done ones wouldn't be measured again."""
-    measured = {unit.id: unit.evaluate for unit in units(earlier)}
-    for unit in units(experiment):
-        if measured.get(unit.id, unit.evaluate) != unit.evaluate:
-            raise InputError(
-                f"{folder}: this folder's records of {unit.train} measure {', '.join(measured[unit.id])}, and now "
-                f"{', '.join(unit.evaluate)} is asked for. Name another folder with --out."
-            )
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def load_records(folder: Path, unit: str = "*") -> list[dict[str, Any]]:
