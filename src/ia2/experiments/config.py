@@ -1,15 +1,26 @@
 """What a study is: the YAML file, validated, every mistake named with its line."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ia2.adapters.kinds import ADAPTERS, AdapterKind
-from ia2.course import Training
 from ia2.errors import InputError
+from ia2.experiments.settings import (
+    Adapters,
+    AdapterSettings,
+    Betas,
+    Count,
+    Models,
+    Rates,
+    Source,
+    Strict,
+    TrainingRows,
+    TrainingSettings,
+)
 from ia2.labels import Confidence, LabelScoring
 from ia2.method_files import method_of, problem
 from ia2.methods import METHODS, LabelSource, Method
@@ -21,13 +32,8 @@ from ia2.tasks.task import Task
 from ia2.teacher import TeacherStop
 
 BASELINES = ("zero-shot", "icl")
-TASKS = ("reviews", *BENCHMARKS)
-
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Beta = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Models = Annotated[tuple[str, ...], Field(min_length=1)]
-TrainingRows = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+NAMED_BY_PLAN = re.compile(r"_(icl-response|(lr|beta)[0-9.e+-]+)$")
+"""How names of an adapter's files end; a method whose own name did could be taken for another one."""
 
 
 def _impossible(key: str, why: str) -> PydanticCustomError:
@@ -35,99 +41,7 @@ def _impossible(key: str, why: str) -> PydanticCustomError:
     return PydanticCustomError("impossible", "{why}", {"key": key, "why": why})
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _settings(value: Any) -> Any:
-    """Adapters that are only named, as settings."""
-    return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
-
-
-class AdapterSettings(BaseModel):
-    """A kind of adapter with its sizes, as `ia2.adapters.kinds` names them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    kind: str
-
-    @model_validator(mode="after")
-    def _fits(self) -> "AdapterSettings":
-        self.adapter  # noqa: B018 - refuses what is no adapter
-        return self
-
-    @property
-    def adapter(self) -> AdapterKind:
-        """The adapter."""
-        if self.kind not in ADAPTERS:
-            raise ValueError(f"there is no adapter {self.kind}; there are {', '.join(ADAPTERS)}")
-        sizes = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in (self.model_extra or {}).items()
-        }
-        make: Any = ADAPTERS[self.kind]
-        try:
-            adapter: AdapterKind = make(**sizes)
-        except (TypeError, InputError) as error:
-            raise ValueError(str(error).rpartition("__init__() ")[2]) from error
-        return adapter
-
-
-Adapters = Annotated[tuple[AdapterSettings, ...], Field(min_length=1), BeforeValidator(_settings)]
-
-
-class Source(_Strict):
-    """A task that is trained on, and those that its adapters are measured on."""
-
-    train: str
-    """The task's name."""
-    evaluate: tuple[str, ...] = ()
-    """Tasks to be measured on; by default the same one. Others than that are out of distribution."""
-    models: Models | None = None
-    """Instead of the study's."""
-    n: TrainingRows | None = None
-    """Instead of the study's."""
-    adapters: Adapters | None = None
-    """Instead of the study's."""
-
-    @field_validator("train", "evaluate")
-    @classmethod
-    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for name in (value,) if isinstance(value, str) else value:
-            if name not in TASKS:
-                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
-        if not isinstance(value, str) and len(set(value)) < len(value):
-            raise ValueError("a task is named twice")
-        return value
-
-    @field_validator("train")
-    @classmethod
-    def _trainable(cls, value: str) -> str:
-        if value in BENCHMARKS and BENCHMARKS[value].evaluation_only:
-            raise ValueError(f"{value} only evaluates; train on another task and name it under evaluate")
-        return value
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """Tasks to be measured on."""
-        return self.evaluate or (self.train,)
-
-
-class TrainingSettings(_Strict):
-    """How stages are trained; what isn't said is PROTOCOL's."""
-
-    batch_size: Count = Training.batch_size
-    epochs: Count = Training.epochs
-    dev_every: Count = Training.dev_every
-    patience: Count = Training.patience
-    keep: Literal["best", "last"] = Training.keep
-    rows_per_pass: Count | None = Training.rows_per_pass
-
-    @property
-    def training(self) -> Training:
-        """The same as training takes it."""
-        return Training(**self.model_dump())
-
-
-class Experiment(_Strict):
+class Experiment(Strict):
     """A study: every model, task, N and set with every method, adapter, learning rate and β."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -144,9 +58,9 @@ class Experiment(_Strict):
     methods: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)]
     """Names, `zero-shot` and `icl` among them, or descriptions as in a method's own file."""
     adapters: Adapters = (AdapterSettings(kind="lora"),)
-    learning_rates: tuple[Rate, ...] = ()
+    learning_rates: Rates = ()
     """By default each adapter's own three."""
-    betas: tuple[Beta, ...] = ()
+    betas: Betas = ()
     """Weights of the token loss in ia2+sft; by default four that suit the model's family."""
     label_sources: Annotated[tuple[LabelSource, ...], Field(min_length=1)] = ("ground-truth",)
     """What fine-tuning fits."""
@@ -177,6 +91,10 @@ class Experiment(_Strict):
                     names.append(method_of(one, "").name)
                 except InputError as error:
                     raise ValueError(str(error).removeprefix(": ")) from error
+                if NAMED_BY_PLAN.search(names[-1]):
+                    raise ValueError(
+                        f"{names[-1]}: this ending is kept for label sources, rates and β; name it otherwise"
+                    )
             elif one in METHODS or one in BASELINES:
                 names.append(one)
             else:

@@ -132,15 +132,13 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
         unit: one of its units.
         betas: the weights of the token loss that are tried where the study names none.
     """
-    found: dict[str, Planned] = {}
-    for kind in unit.adapters:
-        rates = experiment.learning_rates or kind.learning_rates
-        for labels, method in _with_labels(experiment):
-            for candidate in method.candidates(experiment.betas or betas):
-                for rate in rates if candidate.has_learning_rate else rates[:1]:
-                    one = Planned(kind, candidate, labels, rate)
-                    found.setdefault(one.id, one)
-    return list(found.values())
+    return [
+        Planned(kind, candidate, labels, rate)
+        for kind in unit.adapters
+        for labels, method in _with_labels(experiment)
+        for candidate in method.candidates(experiment.betas or betas)
+        for rate in (experiment.learning_rates or kind.learning_rates)[: None if candidate.has_learning_rate else 1]
+    ]
 
 
 def _with_labels(experiment: Experiment) -> Iterator[tuple[LabelSource | None, Method]]:
