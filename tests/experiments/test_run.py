@@ -1,3 +1,4 @@
+import json
 import math
 import multiprocessing
 import os
@@ -147,6 +148,30 @@ def test_what_is_no_record_of_a_study_is_named(tmp_path):
     (tmp_path / "records" / "unit" / "one.json").write_text('{"method": "sft", "model": {}}')
     with pytest.raises(InputError, match=r"unit/one\.json: this record can't be read \(task is missing\)"):
         load_records(tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, "bfloat16"), ("float32", "float32")])
+def test_what_is_missing_is_computed_in_the_dtype_of_what_is_there(tmp_path, load, monkeypatch, asked, used):
+    first = study(methods=["zero-shot"], sets=1, dtype=asked)
+    store = opened(tmp_path / "out", first)
+    assert store.dtype() is None
+    run(first, store, load=load)
+    (file,) = (tmp_path / "out" / "records").glob("*/*.json")
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"model": record["model"] | {"dtype": used}}))
+    # this machine's own would be float32
+    loaded = []
+    monkeypatch.setattr(module, "load_model", lambda name, dtype, progress: loaded.append(dtype) or load(name))
+    told = Silent()
+    said: list[str] = []
+    told.say = said.append
+    more = study(methods=["zero-shot"], sets=2, dtype=asked)
+    assert run(more, opened(tmp_path / "out", more), progress=told).done == 1
+    assert loaded == [used]
+    assert ("The study's records are of bfloat16, and so is what is computed now." in said) == (asked is None)
+    said.clear()
+    run(more, Store(tmp_path / "out"), progress=told)
+    assert said == []
 
 
 def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path, load, monkeypatch):

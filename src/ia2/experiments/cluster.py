@@ -59,7 +59,7 @@ def run_on_cluster(
 
     Raises:
         InputError: Ray isn't installed, the cluster can't be reached, it has nothing to compute with, or a record can't
-            be shown in the tracker.
+            be read or shown in the tracker.
     """
     ledger = Ledger(experiment, store, progress, tracking)
     with _connected(address) as ray:
@@ -73,7 +73,7 @@ def run_on_cluster(
                 while len(running) < MOST_AT_ONCE and (unit := next(waiting, None)) is not None:
                     claim = claims.enter_context(ExitStack())
                     if claim.enter_context(ledger.claimed(unit)):
-                        running[begin.remote(experiment, unit, data, limit, load)] = unit, claim
+                        running[begin.remote(ledger.experiment, unit, data, limit, load)] = unit, claim
                     else:
                         claim.close()
                 if not running:

@@ -56,9 +56,10 @@ def run(
         tracking: shown the records of every unit that is done.
 
     Raises:
-        InputError: a record can't be shown in the tracker.
+        InputError: a record can't be read, or can't be shown in the tracker.
     """
     ledger = Ledger(experiment, store, progress, tracking)
+    experiment = ledger.experiment
     models = Models(load or (lambda name: load_model(name, dtype=experiment.dtype, progress=progress)))
 
     def work(unit: Unit, folder: Path) -> None:
@@ -95,6 +96,8 @@ class Ledger:
     def __init__(
         self, experiment: Experiment, store: Store, progress: Progress, tracking: Tracking = UNTRACKED
     ) -> None:
+        self.experiment = experiment
+        """The study; where it names no dtype, in that of the records that are there."""
         every = units(experiment)
         self.missing = [unit for unit in every if not store.is_done(unit)]
         """The units that this run is to compute."""
@@ -103,6 +106,10 @@ class Ledger:
         self._done, self._elsewhere = 0, 0
         self._failed: list[str] = []
         self._begun = time.monotonic()
+        if self.missing and experiment.dtype is None and (dtype := store.dtype()) is not None:
+            # a machine's own is float32 or bfloat16, by whether it has a GPU
+            self.experiment = experiment.model_copy(update={"dtype": dtype})
+            progress.say(f"The study's records are of {dtype}, and so is what is computed now.")
         for unit in every:
             # of a process that was killed when it had taken its unit in, and not yet cleared up
             if store.is_done(unit) and store.unfinished(unit).exists():

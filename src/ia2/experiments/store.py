@@ -65,6 +65,15 @@ class Store:
         """Whether all records of a unit are there."""
         return (self.folder / RECORDS / unit.id).is_dir()
 
+    def dtype(self) -> str | None:
+        """The dtype of the records that are there, told by the first one; None where there are none.
+
+        Raises:
+            InputError: that record can't be read.
+        """
+        file = next(iter(_record_files(self.folder)), None)
+        return None if file is None else str(_load_record(self.folder, file)["model"]["dtype"])
+
     def _check_same_units(self, earlier: Iterable[Unit], asked: Iterable[Unit]) -> None:
         """Refuse units that are others than before by the same name: done ones wouldn't be computed again."""
         planned = {unit.id: unit.as_record() for unit in earlier}
@@ -166,19 +175,24 @@ def load_records(folder: Path, unit: str = "*") -> list[dict[str, Any]]:
     Raises:
         InputError: there are none, or one can't be read.
     """
-    # a unit that is being taken in, or was when its process was killed, stands in a hidden folder
-    files = sorted(file for file in (folder / RECORDS).glob(f"{unit}/*.json") if not file.parent.name.startswith("."))
-    if not files:
+    if not (files := _record_files(folder, unit)):
         raise InputError(f"{folder}: no records here: records/ holds none. Name a folder that ia2 run wrote.")
-    found: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            found.append({**record, "file": file.relative_to(folder).as_posix()})
-            if absent := [name for name in PARTS if name not in record]:
-                raise ValueError(f"{absent[0]} is missing")
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{file}: this record can't be read ({error}).") from error
+    return [_load_record(folder, file) for file in files]
+
+
+def _record_files(folder: Path, unit: str = "*") -> list[Path]:
+    # a unit that is being taken in, or was when its process was killed, stands in a hidden folder
+    return sorted(file for file in (folder / RECORDS).glob(f"{unit}/*.json") if not file.parent.name.startswith("."))
+
+
+def _load_record(folder: Path, file: Path) -> dict[str, Any]:
+    try:
+        record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = {**record, "file": file.relative_to(folder).as_posix()}
+        if absent := [name for name in PARTS if name not in record]:
+            raise ValueError(f"{absent[0]} is missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: this record can't be read ({error}).") from error
     return found
 
 
