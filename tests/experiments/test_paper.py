@@ -91,6 +91,22 @@ def test_rates_weights_and_sets_are_the_papers(path):
             assert weighed == set(family)
 
 
+@pytest.mark.parametrize("path", sorted((STUDIES / "paper").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_the_scripts_do_otherwise_is_asked_for_wherever_it_changes_a_number(path):
+    # PROTOCOL, where it says what the published scripts do and which option asks for it
+    study = load_experiment(path)
+    every = units(study)
+    used = {task for unit in every for task in (unit.train, *unit.evaluate)}
+    texts = {"gsm8k", "gsm8k_symbolic", "hmath_algebra", "sciq"}
+    assert study.training.keep == "last"
+    assert {kind.scale for unit in every for kind in unit.adapters if kind.kind == "ia3"} <= {"input"}
+    assert study.benchmark_options.blank_line_before_answer == bool(used & {"sciq_remap", "qasc_remap"})
+    assert study.benchmark_options.keep_empty_support == ("sciq" in used)
+    assert (study.teacher_stop == "none") == bool(used & texts)
+    assert (study.confidence == "top-10") == bool(used - texts)
+    assert (study.demonstrations == "resampled") == ("icl" in study.baselines)
+
+
 def test_pairs_of_table_8_are_those_that_its_settings_make():
     # counted by hand from appendix A; the paper's own t and p imply 5 pairs fewer at N = 4 and 5 more at 16 and 32
     study = paper("table8")
