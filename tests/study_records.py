@@ -11,7 +11,7 @@ LORA = {"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "outp
 
 def record(
     method: str,
-    accuracy: float | None,
+    accuracy: float,
     *,
     seed: int = 0,
     lr: float | None = None,

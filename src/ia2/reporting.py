@@ -20,7 +20,7 @@ from ia2.reports.formats import STARTS, Format, illustrated, rendered
 from ia2.reports.listing import Listing
 from ia2.reports.page import START, page
 from ia2.reports.paper import load_paper
-from ia2.reports.study import StudyTable, explained, left_out, study_tables
+from ia2.reports.study import StudyTable, explained, study_tables
 from ia2.reports.study_figures import Drawn, study_figures
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
@@ -49,7 +49,7 @@ class StudyReport:
             with_paper: set the paper's numbers beside those of the same settings.
 
         Raises:
-            InputError: no study is there, it has no records yet or none that measured anything, or one can't be read.
+            InputError: no study is there, it has no records yet, or one can't be read.
         """
         experiment, store = load_experiment_of(folder), Store(folder)
         every = units(experiment)
@@ -60,8 +60,6 @@ class StudyReport:
             for record in load_records(folder)
         ]
         found = cells(records, experiment.select)
-        if not found:
-            raise InputError(f"{folder}: the training of every adapter diverged. Name smaller learning rates.")
         paper = load_paper() if with_paper else None
         tables = study_tables(found, paper)
         done = sum(map(store.is_done, every))
@@ -69,7 +67,6 @@ class StudyReport:
         if done < len(every):
             notes.append(f"{done} of the study's {len(every)} units are computed, {len(store.failures())} failed.")
         notes += explained(found, experiment.select, tables, paper)
-        notes += left_out(records)
         notes += absent_files(found, folder)
         listings = (*comparison(found, paper), *costs(found))
         return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(notes))

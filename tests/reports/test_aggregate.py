@@ -90,19 +90,6 @@ def test_a_baseline_stands_beside_adapters_of_its_own_n_and_model_and_alone_wher
     assert [cell.setting.adapter for cell in cells([record("icl", 0.5)])] == ["–"]
 
 
-@pytest.mark.parametrize("select", ["accuracy", "dev"])
-def test_a_rate_at_which_a_set_diverged_is_left_out_with_all_its_sets(select):
-    # the sound set of that rate is the best of all
-    records = [
-        *(record("sft", 0.6, seed=seed, lr=1e-3, dev_loss=0.5) for seed in (0, 1)),
-        record("sft", 0.9, seed=0, lr=1e-2, dev_loss=0.1),
-        record("sft", None, seed=1, lr=1e-2, dev_loss=None, ece=None),
-        *(record("sft", None, seed=seed, lr=1e-2, n=8, dev_loss=None, ece=None) for seed in (0, 1)),
-    ]
-    (cell,) = cells(records, select)
-    assert (cell.setting.n, cell.lr, cell.accuracy) == (4, 1e-3, (0.6, 0.6))
-
-
 def test_texts_have_no_ece():
     (cell,) = cells([record("sft", 0.5, ece=None)])
     assert cell.ece == ()

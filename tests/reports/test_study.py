@@ -3,7 +3,7 @@ from study_records import record
 from ia2.reports.aggregate import Setting, cells
 from ia2.reports.formats import rendered
 from ia2.reports.paper import Key, Paper, Printed
-from ia2.reports.study import explained, left_out, study_tables
+from ia2.reports.study import explained, study_tables
 
 # icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
 RECORDS = [
@@ -55,16 +55,6 @@ def test_the_papers_number_and_ours_less_it():
     assert "over 2 sets" in notes
     assert "15 equal-width bins" in notes
     assert "* marks a task" in notes
-
-
-def test_what_diverged_is_said():
-    records = [record("sft", None if seed else 0.6, seed=seed, lr=1e-2, beta=0.5) for seed in (0, 1)]
-    records += [record("sft", None, seed=1, lr=1e-2, beta=0.5, eval="finsen"), record("sft", 0.5, lr=1e-3)]
-    assert left_out(records) == [
-        "SFT with lora at learning rate 0.01 and β 0.5 diverged in 1 of 2 sets. Where it did in any set of a setting, "
-        "the numbers are of another rate, or missing."
-    ]
-    assert left_out(RECORDS) == []
 
 
 def test_where_the_paper_has_nothing_that_is_said():

@@ -46,11 +46,6 @@ class Cell:
     """What it was computed from, a record for each set."""
 
 
-def diverged(record: Record) -> bool:
-    """Whether it is of an adapter whose training diverged, so that nothing was measured."""
-    return record["adapter"] is not None and record["metrics"]["accuracy"] is None
-
-
 def mean(values: Sequence[float]) -> float | None:
     """The mean; None of nothing."""
     return statistics.fmean(values) if values else None
@@ -67,8 +62,7 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
     A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with,
     a method that fits no labels of its own (`ia2`) beside each label source. Of equally good pairs the one with the
     lowest learning rate is taken, then the one with the lowest β. Where the source task itself wasn't measured, the
-    mean over the tasks that were decides. A pair at which the training of any set diverged is left out with all of its
-    sets, as a mean over the others would look better than it is.
+    mean over the tasks that were decides.
 
     Args:
         records: a study's.
@@ -95,11 +89,8 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
         groups[key][record["lr"], options["beta"]].append(record)
     found: list[Cell] = []
     for (model, adapter, labels, n, source, method), tried in groups.items():
-        sound = {pair: own for pair, own in tried.items() if not any(map(diverged, own))}
-        if not sound:
-            continue
-        lr, beta = _best(sound, source, select)
-        chosen = sound[lr, beta]
+        lr, beta = _best(tried, source, select)
+        chosen = tried[lr, beta]
         beside = [labels] if labels is not None else _label_sources(groups, model, adapter)
         for task in dict.fromkeys(record["task"]["eval"] for record in chosen):
             own = [record for record in chosen if record["task"]["eval"] == task]

@@ -1,11 +1,10 @@
 """A study's tables in the paper's shape."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ia2.reports.aggregate import Cell, Record, Select, Setting, adapter_name, deviation, diverged, mean
+from ia2.reports.aggregate import Cell, Record, Select, Setting, deviation, mean
 from ia2.reports.paper import Paper
 from ia2.reports.tables import METHOD_NAMES
 
@@ -181,30 +180,6 @@ def explained(cells: Sequence[Cell], select: Select, tables: Sequence[StudyTable
                 "is of equal-mass bins."
             )
     return said
-
-
-def left_out(records: Iterable[Record]) -> list[str]:
-    """Sentences on what no table shows since training diverged.
-
-    Args:
-        records: all of a study's.
-    """
-    sets: dict[str, dict[str, bool]] = defaultdict(dict)
-    for record in records:
-        if record["adapter"] is None:
-            continue
-        name = f"{METHOD_NAMES.get(record['method'], record['method'])} with {adapter_name(record['adapter'])}"
-        tried = {"learning rate": record["lr"], "β": record["options"]["beta"]}
-        at = " and ".join(f"{what} {value:g}" for what, value in tried.items() if value is not None)
-        unit = record["options"]["unit"]
-        own = sets[f"{name} at {at}" if at else name]
-        own[unit] = own.get(unit, False) or diverged(record)
-    return [
-        f"{name} diverged in {sum(own.values())} of {len(own)} sets. Where it did in any set of a setting, the numbers "
-        "are of another rate, or missing."
-        for name, own in sets.items()
-        if any(own.values())
-    ]
 
 
 def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
