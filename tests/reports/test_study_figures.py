@@ -7,8 +7,8 @@ from ia2.reports.aggregate import cells
 from ia2.reports.study_figures import study_figures
 
 
-def measured(method, seed, value, n):
-    found = record(method, value + 0.1 * seed, seed=seed, n=n)
+def measured(method, seed, value, n, **more):
+    found = record(method, value + 0.1 * seed, seed=seed, n=n, **more)
     found["metrics"] |= {"asim": 0.5, "asim_by_layer": [0.4, 0.6]}
     return found
 
@@ -91,3 +91,25 @@ def test_responses_of_many_tokens_have_a_curve_of_tokens():
     (line,) = found[name].figure.axes[0].lines
     assert list(line.get_xdata()) == [1, 2, 3]
     assert list(line.get_ydata()) == pytest.approx([0.8, 0.6, 0.5])
+
+
+def test_a_task_of_texts_beside_one_of_labels_has_points_of_accuracy_alone():
+    texts = {"train": "gsm8k", "eval": "gsm8k", "ece": None}
+    found = study_figures(cells([measured("sft", seed, 0.5, 4, **more) for seed in (0, 1) for more in ({}, texts)]))
+    (points,) = [drawn.figure for name, drawn in found.items() if name.startswith("Similarity to ICL against")]
+    accuracy, ece = (axes.collections[0].get_offsets() for axes in points.axes)
+    assert len(accuracy) == 4
+    assert [(float(x), float(y)) for x, y in ece] == [(0.5, 0.1), (0.5, 0.1)]
+
+
+@pytest.mark.parametrize("first", ["gsm8k", "sst2"])
+def test_a_task_of_texts_beside_one_of_labels_has_no_axes_of_ece(first):
+    own = {"gsm8k": {"train": "gsm8k", "eval": "gsm8k", "ece": None}, "sst2": {}}
+    tasks = sorted(own, key=lambda task: task != first)
+    found = study_figures(cells([record("sft", 0.5, n=n, **own[task]) for task in tasks for n in (2, 4, 8)]))
+    assert len(found) == 2
+    for drawn in found.values():
+        drawn.figure.draw_without_rendering()
+        shown = {axes for axes in drawn.figure.axes if axes.axison}
+        assert len([axes for axes in drawn.figure.axes if axes.get_title(loc="left") == "gsm8k"]) == 1
+        assert len(shown) == 3

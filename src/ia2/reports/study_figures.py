@@ -131,6 +131,15 @@ def _measures(cells: Sequence[Cell]) -> list[str]:
     return ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
 
 
+def _measured(axes: Mapping[str, Axes], cells: Sequence[Cell]) -> Iterator[tuple[str, Axes]]:
+    """The axes of measures that the cells have; the others, of ECE where responses are texts, are taken away."""
+    for measure, one in axes.items():
+        if any(getattr(cell, measure) for cell in cells):
+            yield measure, one
+        else:
+            one.set_axis_off()
+
+
 def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
     first = grid[0]
     first["accuracy"].set_ylim(0, 100)
@@ -143,7 +152,7 @@ def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]
     figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
     for (_, own), of_measure in zip(panels.items(), grid, strict=True):
         sizes = sorted({cell.setting.n for cell in own})
-        for measure, axes in of_measure.items():
+        for measure, axes in _measured(of_measure, own):
             _grouped_bars(axes, own, measure, methods, sizes, colours)
             axes.set_xticks(range(len(sizes)), [f"N = {n}" for n in sizes])
     _limit(grid)
@@ -156,7 +165,7 @@ def _trend(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str
     figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
     for (_, own), of_measure in zip(panels.items(), grid, strict=True):
         sizes = sorted({cell.setting.n for cell in own})
-        for measure, axes in of_measure.items():
+        for measure, axes in _measured(of_measure, own):
             scale = 100 if measure == "accuracy" else 1
             for method in methods:
                 values = {c.setting.n: getattr(c, measure) for c in own if c.method == method and getattr(c, measure)}
@@ -207,7 +216,7 @@ def _curves(
     for own, of_measure in zip(panels.values(), grid, strict=True):
         axes = of_measure["asim"]
         for cell in sorted(own, key=lambda cell: methods.index(cell.method)):
-            curves = [record["metrics"][f"asim_by_{along}"] for record in cell.records]
+            curves = [curve for record in cell.records if (curve := record["metrics"].get(f"asim_by_{along}"))]
             # responses of one set may be longer than those of another
             center = [statistics.fmean(v for v in own if v is not None) for own in zip_longest(*curves)]
             label = METHOD_NAMES.get(cell.method, cell.method)
@@ -223,16 +232,17 @@ def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, s
     figure = _figure(3.2 * len(measures) + 1.4, 2.8)
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(grid, measures, strict=True):
+        scale = 100 if measure == "accuracy" else 1
         for method in methods:
-            own = [cell for cell in cells if cell.method == method]
-            across = [value for cell in own for value in cell.asim]
-            scale = 100 if measure == "accuracy" else 1
-            up = [scale * value for cell in own for value in getattr(cell, measure)]
-            if up:
+            metrics = [one["metrics"] for cell in cells if cell.method == method for one in cell.records]
+            # responses that are texts have no ECE
+            pairs = [
+                (one["asim"], scale * one[measure]) for one in metrics if None not in map(one.get, ("asim", measure))
+            ]
+            if pairs:
                 label = METHOD_NAMES.get(method, method)
-                axes.scatter(
-                    across, up, s=18, color=colours[method], label=label, alpha=0.8, linewidths=0, clip_on=False
-                )
+                points = list(zip(*pairs, strict=True))
+                axes.scatter(*points, s=18, color=colours[method], label=label, alpha=0.8, linewidths=0, clip_on=False)
         axes.set_xlabel("similarity to ICL")
         axes.set_ylabel(SHOWN[measure])
         axes.set_ylim(0, 100 if measure == "accuracy" else None)
