@@ -30,6 +30,7 @@ def record(
     unit = f"{model.replace('/', '-')}-{train}-n{n}-set{seed}"
     stem = f"{method}_lr{lr}_beta{beta}_{labels}_on_{eval}"
     return {
+        "schema": 1,
         "method": method,
         "model": {"id": model, "revision": None, "dtype": "float32"},
         "task": {"train": train, "eval": eval},
@@ -52,6 +53,12 @@ def record(
     }
 
 
+def diverged(method: str, **more: Any) -> dict[str, Any]:
+    """A record of an adapter that was lost in training."""
+    stages = [{"steps": 2, "stopped_by": "diverged"}]
+    return {**record(method, 0.0, **more), "metrics": None, "stages": stages, "predictions": None}
+
+
 def write_study(folder: Path, records: list[dict[str, Any]], **changes: Any) -> Path:
     """A study's folder that holds these records."""
     settings = {
@@ -71,6 +78,8 @@ def write_study(folder: Path, records: list[dict[str, Any]], **changes: Any) -> 
         path = folder / one["file"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({key: value for key, value in one.items() if key != "file"}))
+        if one.get("predictions") is None:
+            continue
         rows = path.parent / one["predictions"]
         rows.parent.mkdir(parents=True, exist_ok=True)
         rows.write_text(json.dumps({"confidence": 0.9, "correct": True}) + "\n")

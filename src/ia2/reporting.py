@@ -1,6 +1,7 @@
 """From a study's folder to its report: its tables as text, or a page, with the figures of its records and files."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from ia2.reports.formats import STARTS, Format, illustrated, rendered
 from ia2.reports.listing import Listing
 from ia2.reports.page import START, page
 from ia2.reports.paper import load_paper
+from ia2.reports.reading import sound
 from ia2.reports.study import StudyTable, explained, study_tables
 from ia2.reports.study_figures import Drawn, study_figures
 
@@ -39,6 +41,8 @@ class StudyReport:
     """How far IA2→SFT and SFT are apart, and what each method took."""
     notes: tuple[str, ...]
     """How the tables are to be read, and what is missing."""
+    failures: Mapping[str, str]
+    """The error of each unit that failed, by its id."""
 
     @classmethod
     def of(cls, folder: Path, *, with_paper: bool) -> "StudyReport":
@@ -49,27 +53,26 @@ class StudyReport:
             with_paper: set the paper's numbers beside those of the same settings.
 
         Raises:
-            InputError: no study is there, it has no records yet, or one can't be read.
+            InputError: no study is there, it has no records of its plan yet, or one can't be read.
         """
         experiment, store = load_experiment_of(folder), Store(folder)
         every = units(experiment)
         # a study's own names of models, which differ where those of folders or files on disk may not
-        names = {unit.id: unit.model for unit in every}
-        records = [
-            record | {"model": record["model"] | {"id": names.get(record["options"]["unit"], record["model"]["id"])}}
-            for record in load_records(folder)
-        ]
+        planned = {unit.id: unit.model for unit in every}
+        records, left_out = sound(load_records(folder), folder, planned, experiment.select)
         found = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
         tables = study_tables(found, paper)
         done = sum(map(store.is_done, every))
+        failures = {unit: error for unit, error in store.failures().items() if unit in planned}
         notes = [experiment.description] if experiment.description else []
         if done < len(every):
-            notes.append(f"{done} of the study's {len(every)} units are computed, {len(store.failures())} failed.")
+            notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+        notes += left_out
         notes += explained(found, experiment.select, tables, paper)
         notes += absent_files(found, folder)
         listings = (*comparison(found, paper), *costs(found))
-        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(notes))
+        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(notes), failures)
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
@@ -92,7 +95,7 @@ class StudyReport:
             listings=self.listings,
             notes=self.notes,
             settings=self.experiment.model_dump(mode="json"),
-            failures=Store(self.folder).failures(),
+            failures=self.failures,
             # as the browser goes, which knows no links between folders
             folder=Path(os.path.relpath(self.folder, out)).as_posix(),
             figures={heading: (svg_of(drawn.figure), drawn.caption) for heading, drawn in self.figures.items()},

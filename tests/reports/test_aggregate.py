@@ -58,6 +58,15 @@ def test_rate_and_beta_are_chosen_together_and_of_equals_the_lowest_are_taken():
     assert cell.lr == 1e-4
 
 
+@pytest.mark.parametrize("select", ["accuracy", "dev"])
+def test_a_rate_that_has_fewer_sets_is_not_compared(select):
+    tried = [(1e-3, 0, 0.9), (1e-4, 0, 0.5), (1e-4, 1, 0.6)]
+    (cell,) = cells(
+        [record("sft", value, lr=rate, seed=seed, dev_loss=1 - value) for rate, seed, value in tried], select
+    )
+    assert (cell.lr, cell.accuracy) == (1e-4, (0.5, 0.6))
+
+
 def test_where_the_source_was_not_measured_the_other_tasks_decide():
     found = cells([record("sft", value, lr=rate, eval="finsen") for rate, value in ((1e-4, 0.4), (1e-3, 0.6))])
     assert [(cell.lr, cell.accuracy) for cell in found] == [(1e-3, (0.6,))]

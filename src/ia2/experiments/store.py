@@ -181,8 +181,9 @@ def load_records(folder: Path, unit: str = "*") -> list[dict[str, Any]]:
 
 
 def _record_files(folder: Path, unit: str = "*") -> list[Path]:
-    # a unit that is being taken in, or was when its process was killed, stands in a hidden folder
-    return sorted(file for file in (folder / RECORDS).glob(f"{unit}/*.json") if not file.parent.name.startswith("."))
+    # what is being written, or was when its process was killed, stands in a hidden folder or file
+    every = (folder / RECORDS).glob(f"{unit}/*.json")
+    return sorted(file for file in every if not (file.parent.name.startswith(".") or file.name.startswith(".")))
 
 
 def _load_record(folder: Path, file: Path) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
     A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with,
     a method that fits no labels of its own (`ia2`) beside each label source. Of equally good pairs the one with the
     lowest learning rate is taken, then the one with the lowest β. Where the source task itself wasn't measured, the
-    mean over the tasks that were decides.
+    mean over the tasks that were decides. A pair that has fewer sets than another one, since it diverged on some, isn't
+    chosen: means over other sets can't be compared.
 
     Args:
         records: a study's.
@@ -122,7 +123,9 @@ def _best(
         # sums in another order may differ in the last digits, which is a tie
         return -round(statistics.fmean(record["metrics"]["accuracy"] for record in at_home), 12)
 
-    return min(tried, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
+    sets = {key: len({record["seed"] for record in own}) for key, own in tried.items()}
+    widest = [key for key in tried if sets[key] == max(sets.values())]
+    return min(widest, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
 
 
 def _cell(setting: Setting, method: str, own: Sequence[Record], lr: float | None, beta: float | None) -> Cell:

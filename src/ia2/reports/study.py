@@ -148,6 +148,8 @@ def explained(cells: Sequence[Cell], select: Select, tables: Sequence[StudyTable
         tables: the tables of these cells.
         paper: the paper's numbers, where they stand beside ours.
     """
+    if not cells:
+        return ["Nothing was measured."]
     counts = sorted({len(cell.records) for cell in cells})
     sets = f"{counts[0]} to {counts[-1]} sets" if counts[0] < counts[-1] else f"{counts[0]} sets"
     measured = (
