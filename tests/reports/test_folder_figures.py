@@ -153,6 +153,17 @@ def test_damaged_predictions_are_told(tmp_path, line):
         folder_figures(cells([one]), tmp_path)
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b"])
+def test_line_ends_within_a_text_end_no_row(tmp_path, mark):
+    one = with_predictions(tmp_path, record("sft", 0.5), [])
+    write_rows(
+        (tmp_path / one["file"]).parent / one["predictions"],
+        [{"query": f"a{mark}b", "confidence": 0.95, "correct": right} for right in (True, False)],
+    )
+    (axes,) = folder_figures(cells([one]), tmp_path)[RELIABILITY].figure.axes
+    assert axes.patches[-1].get_height() == pytest.approx(0.5)
+
+
 def test_captions_and_colours_are_complete():
     assert set(CAPTIONS) == {OVERLAP, RELIABILITY}
     assert set(COLOURS) == set(METHOD_NAMES)

@@ -1,6 +1,7 @@
 """What the paper printed, to stand beside what was measured."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -85,7 +86,7 @@ def load_paper() -> Paper:
 
     def rows(name: str) -> Iterable[Mapping[str, str]]:
         text = (files("ia2.reports") / "paper_results" / name).read_text(encoding="utf-8")
-        return csv.DictReader(text.splitlines())
+        return csv.DictReader(io.StringIO(text))
 
     measures = {"acc": "accuracy", "ece": "ece"}
     tests = {
