@@ -13,7 +13,7 @@ from ia2.experiments.config import Experiment
 from ia2.experiments.plan import units
 from ia2.experiments.store import Store, load_experiment_of, load_records
 from ia2.reports.aggregate import Cell, cells
-from ia2.reports.compared import comparison
+from ia2.reports.compared import Comparison, compared, comparison
 from ia2.reports.costs import costs
 from ia2.reports.figures import save_figure, svg_of
 from ia2.reports.folder_figures import absent_files, folder_figures
@@ -39,6 +39,8 @@ class StudyReport:
     tables: tuple[StudyTable, ...]
     listings: tuple[Listing, ...]
     """How far IA2→SFT and SFT are apart, and what each method took."""
+    comparisons: tuple[Comparison, ...]
+    """The numbers of the former."""
     notes: tuple[str, ...]
     """How the tables are to be read, and what is missing."""
     failures: Mapping[str, str]
@@ -71,8 +73,9 @@ class StudyReport:
         notes += left_out
         notes += explained(found, experiment.select, tables, paper)
         notes += absent_files(found, folder)
-        listings = (*comparison(found, paper), *costs(found))
-        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(notes), failures)
+        tested = compared(found, paper)
+        listings = (*comparison(tested, experiment.select), *costs(found))
+        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(tested), tuple(notes), failures)
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
@@ -85,7 +88,7 @@ class StudyReport:
 
     def text(self, kind: Format) -> str:
         """The tables as Markdown, LaTeX or CSV."""
-        return rendered(self.experiment.name, self.tables, kind, self.notes, self.listings)
+        return rendered(self.experiment.name, self.tables, kind, self.notes, self.listings, self.comparisons)
 
     def page(self, out: Path) -> str:
         """The page, for a folder that it is to stand in."""

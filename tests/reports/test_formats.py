@@ -1,9 +1,11 @@
 import csv
 import io
 
+import pytest
 from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
+from ia2.reports.compared import compared
 from ia2.reports.formats import STARTS, illustrated, rendered
 from ia2.reports.listing import Column, Listing
 from ia2.reports.paper import Key, Paper, Printed
@@ -87,3 +89,27 @@ def test_csv_has_costs_in_lines_of_their_own():
     ]  # fmt: skip
     assert {row["lr"] for row in rows} == {"0.001"}
     assert {row["records"] for row in rows} == {made["file"]}
+
+
+def test_csv_has_comparisons_in_lines_of_their_own():
+    made = [
+        record(method, value, seed=seed, model=model, ece=None)
+        for model in ("small", "large")
+        for method, values in (("ia2-sft", (0.7, 0.9)), ("sft", (0.6, 0.6)))
+        for seed, value in enumerate(values)
+    ]
+    tested = compared(cells(made))
+    rows = list(csv.DictReader(io.StringIO(rendered("fake", [], "csv", [], [], tested))))
+    # differences of 10 and 30 points, each twice: mean 20, deviation 20/√3, error 10/√3, so t = 2 √3; Student's 97.5 %
+    # point of 3 degrees is 3.18245
+    assert [(row["measure"], float(row["mean"]), row["sets"]) for row in rows] == [
+        ("accuracy_difference", 20, "4"),
+        ("accuracy_difference_low", pytest.approx(20 - 3.18245 * 10 / 3**0.5, abs=1e-3), "4"),
+        ("accuracy_difference_high", pytest.approx(20 + 3.18245 * 10 / 3**0.5, abs=1e-3), "4"),
+        ("accuracy_t", pytest.approx(2 * 3**0.5, abs=1e-4), "4"),
+        ("accuracy_p", pytest.approx(0.0405, abs=1e-3), "4"),
+    ]
+    assert {(row["model"], row["adapter"], row["eval"], row["method"]) for row in rows} == {
+        ("large; small", "lora", "sst2", "ia2-sft less sft")
+    }
+    assert set(rows[0]["records"].split()) == {one["file"] for one in made}

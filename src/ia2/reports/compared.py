@@ -1,13 +1,14 @@
 """Whether IA2→SFT is better than SFT: paired t-tests over sets and tasks at each N, as in the paper's Table 8."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ia2.analysis.significance import paired_test
-from ia2.reports.aggregate import Cell
-from ia2.reports.listing import Column, Listing, Value, without_empty_columns
-from ia2.reports.paper import Paper
+from ia2.analysis.significance import PairedTest, paired_test
+from ia2.reports.aggregate import Cell, Record, Select, Setting
+from ia2.reports.listing import Column, Listing, without_empty_columns
+from ia2.reports.paper import PairedTTest, Paper
 from ia2.reports.tables import METHOD_NAMES
 
 COMPARED = ("ia2-sft", "sft")
@@ -15,55 +16,113 @@ COMPARED = ("ia2-sft", "sft")
 BETTER = {"accuracy": 1, "ece": -1}
 """Which sign of a difference is the first one's advantage."""
 SCALES = {"accuracy": ("accuracy, points", 100), "ece": ("ECE", 1)}
+Pair = tuple[Setting, Record, Record]
 COLUMNS = (
-    *(Column("responses"), Column("N", "d"), Column("pairs", "d"), Column("measure"), Column("difference", "+.3f")),
-    *(Column("95 % from", "+.3f"), Column("to", "+.3f"), Column("t", "+.2f"), Column("p", ".2g")),
-    *(Column("paper's t", "+.2f"), Column("paper's p", ".2g")),
+    *(Column("adapter"), Column("labels"), Column("responses"), Column("N", "d"), Column("pairs", "d")),
+    *(Column("measure"), Column("difference", "+.3f"), Column("95 % from", "+.3f"), Column("to", "+.3f")),
+    *(Column("t", "+.2f"), Column("p", ".2g"), Column("paper's t", "+.2f"), Column("paper's p", ".2g")),
 )
 
 
-def comparison(cells: Sequence[Cell], paper: Paper | None = None) -> list[Listing]:
-    """A listing of how far the two methods are apart at each N, labels and texts apart; none where one is lacking.
+@dataclass(frozen=True)
+class Comparison:
+    """How far the two methods are apart with an adapter and a label source at one N."""
+
+    adapter: str
+    label_source: str
+    responses: str
+    """`single-token` or `multi-token`."""
+    n: int
+    measure: str
+    """`accuracy`, in points, or `ece`."""
+    test: PairedTest
+    settings: tuple[Setting, ...]
+    """Which models and tasks its pairs are of."""
+    records: tuple[Record, ...]
+    """What it was computed from."""
+    paper: PairedTTest
+    """The paper's own, where it's of the same kind."""
+
+    @property
+    def t(self) -> float | None:
+        """Positive where the first one is better, as in Table 8."""
+        return None if self.test.t is None else BETTER[self.measure] * self.test.t
+
+    def pooled(self, part: str) -> list[str]:
+        """What it is over: the different values of a part of its settings."""
+        return list(dict.fromkeys(getattr(setting, part) for setting in self.settings))
+
+
+def compared(cells: Iterable[Cell], paper: Paper | None = None) -> list[Comparison]:
+    """How far the two methods are apart, adapters, label sources, N, labels and texts apart; none where one is lacking.
 
     Args:
         cells: what was measured, at the best learning rate of each method.
-        paper: the paper's tests, to stand beside ours.
+        paper: the paper's tests, to stand beside ours of LoRA and ground truth on its models and tasks.
     """
-    values: dict[str, dict[tuple[Any, ...], Any]] = {method: {} for method in COMPARED}
+    found: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in COMPARED}
     for cell in cells:
         for record in cell.records if cell.method in COMPARED else ():
-            values[cell.method][cell.setting, record["seed"]] = record["metrics"]
-    first, second = (values[method] for method in COMPARED)
-    groups: dict[tuple[str, int, str], list[tuple[float, float]]] = defaultdict(list)
-    for key in first.keys() & second.keys():
-        pair = first[key], second[key]
-        labelled = all(metrics.get("ece") is not None for metrics in pair)
+            found[cell.method][cell.setting, record["seed"]] = record
+    first, second = (found[method] for method in COMPARED)
+    groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
+    for setting, seed in sorted(first.keys() & second.keys()):
+        pair = first[setting, seed], second[setting, seed]
+        labelled = all(record["metrics"].get("ece") is not None for record in pair)
+        kind = "single-token" if labelled else "multi-token"
         for measure in ("accuracy", "ece") if labelled else ("accuracy",):
-            one, other = (float(metrics[measure]) for metrics in pair)
-            groups["single-token" if labelled else "multi-token", key[0].n, measure].append((one, other))
-    rows = []
-    for responses, n, measure in sorted(groups, key=lambda group: (group[0] == "multi-token", group[1:])):
-        pairs = groups[responses, n, measure]
-        name, scale = SCALES[measure]
-        found = paired_test(*([scale * value for value in side] for side in zip(*sorted(pairs), strict=True)))
-        low, high = found.interval or (None, None)
-        t = None if found.t is None else BETTER[measure] * found.t
-        theirs: tuple[Value, Value] = paper.test(responses, n, measure) if paper is not None else (None, None)
-        rows.append((responses, n, found.pairs, name, found.difference, low, high, t, found.p, *theirs))
-    if not rows:
+            groups[setting.adapter, setting.label_source, kind, setting.n, measure].append((setting, *pair))
+    rows = [_compared(*group, pairs, paper) for group, pairs in groups.items()]
+    return sorted(rows, key=lambda one: (one.adapter, one.label_source, one.responses[0] == "m", one.n, one.measure))
+
+
+def _compared(
+    adapter: str, labels: str, responses: str, n: int, measure: str, pairs: Sequence[Pair], paper: Paper | None
+) -> Comparison:
+    ours, others = ([SCALES[measure][1] * pair[side]["metrics"][measure] for _, *pair in pairs] for side in (0, 1))
+    settings = tuple(dict.fromkeys(setting for setting, _, _ in pairs))
+    alike = paper is not None and all(map(paper.tests_of, settings))
+    theirs = paper.test(responses, n, measure) if paper is not None and alike else PairedTTest(None, None)
+    records = tuple(record for _, *pair in pairs for record in pair)
+    return Comparison(adapter, labels, responses, n, measure, paired_test(ours, others), settings, records, theirs)
+
+
+def comparison(found: Sequence[Comparison], select: Select) -> list[Listing]:
+    """A listing of all comparisons; none where there are none.
+
+    Args:
+        found: the comparisons.
+        select: how the learning rates and β were chosen.
+    """
+    if not found:
         return []
     names = [METHOD_NAMES[method] for method in COMPARED]
-    return [
-        without_empty_columns(
-            Listing(
-                f"{names[0]} less {names[1]}",
-                "Paired t-tests over sets and evaluation tasks, as in the paper's Table 8: t is positive where "
-                f"{names[0]} is better, p two-sided, the interval Student's. Pairs of one set on several tasks share "
-                "an adapter, so that p is too low where they go together. Without a t there was one pair, or all "
-                "differ alike.",
-                COLUMNS,
-                tuple(rows),
-            ),
-            ("responses", "paper's t", "paper's p"),
-        )
+    said = [
+        f"Paired t-tests as in the paper's Table 8: t is positive where {names[0]} is better, p two-sided, the "
+        "interval Student's.",
+        f"A row's pairs are of all {_pooled(found)} that there are at its N, taken as independent: those of one set on "
+        "several tasks share an adapter, so that p is too low where they go together.",
+        *[f"p isn't corrected for there being {len(found)} tests."] * (len(found) > 1),
+        *["Learning rates and β were picked by accuracy on the same rows."] * (select == "accuracy"),
+        "Without a t there was one pair, or all differ alike.",
+        *["The paper's t and p span all of its models and tasks."] * any(one.paper.t is not None for one in found),
     ]
+    rows = tuple(
+        (
+            *(one.adapter, one.label_source, one.responses, one.n, one.test.pairs, SCALES[one.measure][0]),
+            *(one.test.difference, *(one.test.interval or (None, None)), one.t, one.test.p, *one.paper),
+        )
+        for one in found
+    )
+    listing = Listing(f"{names[0]} less {names[1]}", " ".join(said), COLUMNS, rows)
+    return [without_empty_columns(listing, ("adapter", "labels", "responses", "paper's t", "paper's p"))]
+
+
+def _pooled(found: Sequence[Comparison]) -> str:
+    """Over what comparisons are: sets, and models and tasks where there are several."""
+    settings = dict.fromkeys(setting for one in found for setting in one.settings)
+    tasks = (f"{own.source} → {own.eval}" if own.out_of_distribution else own.eval for own in settings)
+    over = {"models": dict.fromkeys(own.model for own in settings), "tasks": dict.fromkeys(tasks)}
+    return " and ".join(
+        ["sets", *(f"{len(those)} {what} ({', '.join(those)})" for what, those in over.items() if len(those) > 1)]
+    )

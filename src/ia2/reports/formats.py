@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from ia2.reports.aggregate import deviation, mean
+from ia2.reports.compared import COMPARED, Comparison
 from ia2.reports.costs import cost
 from ia2.reports.listing import Listing
 from ia2.reports.study import StudyTable, eval_name
@@ -30,6 +31,7 @@ def rendered(
     kind: Format,
     notes: Sequence[str],
     listings: Sequence[Listing] = (),
+    comparisons: Sequence[Comparison] = (),
 ) -> str:
     """All tables in one format.
 
@@ -38,10 +40,11 @@ def rendered(
         tables: the tables.
         kind: the format.
         notes: how to read them, printed with them; CSV has no place for it.
-        listings: what stands below them; CSV has what they say of costs in its own lines.
+        listings: what stands below them; CSV has what they say in lines of its own.
+        comparisons: what CSV's lines of comparisons say.
     """
     if kind == "csv":
-        return _csv(tables)
+        return _csv(tables, comparisons)
     if kind == "markdown":
         head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
     else:
@@ -151,10 +154,12 @@ def _latex_listing(listing: Listing) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{longtable}", "}"])
 
 
-def _csv(tables: Sequence[StudyTable]) -> str:
+def _csv(tables: Sequence[StudyTable], comparisons: Sequence[Comparison]) -> str:
     """A line for each number, with a standard deviation where there are two sets.
 
-    Accuracy is in percent, ECE and asim in [-1, 1], steps are an optimiser's, seconds an adapter's share.
+    Accuracy is in percent, ECE and asim in [-1, 1], steps are an optimiser's, seconds an adapter's share. A comparison
+    has a line for its difference, the ends of its interval, t and p each, with pairs for sets; where it is over several
+    models or tasks, these are joined by semicolons.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -180,7 +185,20 @@ def _csv(tables: Sequence[StudyTable]) -> str:
                         spread = deviation(values) if len(values) > 1 else None
                         numbers = (*map(_plain, (mean(values), spread)), len(values), "")
                         writer.writerow([*setting, cell.method, name, *numbers, *rest])
+    writer.writerows(line for one in comparisons for line in _comparison_lines(one))
     return out.getvalue()
+
+
+def _comparison_lines(one: Comparison) -> Iterator[list[object]]:
+    model, source, task = ("; ".join(one.pooled(part)) for part in ("model", "source", "eval"))
+    setting = (model, one.adapter, one.label_source, one.n, source, task, "")
+    low, high = one.test.interval or (None, None)
+    numbers = {"difference": one.test.difference, "difference_low": low, "difference_high": high}
+    theirs = {"t": one.paper.t, "p": one.paper.p}
+    files = " ".join(record["file"] for record in one.records)
+    for name, value in (numbers | {"t": one.t, "p": one.test.p}).items():
+        measured = (_plain(value), "", one.test.pairs, "", "", "", _plain(theirs.get(name)), "")
+        yield [*setting, " less ".join(COMPARED), f"{one.measure}_{name}", *measured, files]
 
 
 def _plain(value: float | None) -> str:

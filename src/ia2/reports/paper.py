@@ -76,6 +76,13 @@ class Paper:
         """What the paper printed of a method in a setting."""
         return self.means.get(Key.of(setting, method), Printed(None, None))
 
+    def tests_of(self, setting: Setting) -> bool:
+        """Whether its tests are of what a setting is: LoRA and ground truth, on a model and tasks of the paper's."""
+        own = Key.of(setting, "sft")
+        return (own.adapter, own.label_source) == ("lora", "ground-truth") and any(
+            own._replace(n=key.n) == key for key in self.means
+        )
+
     def test(self, responses: str, n: int, measure: str) -> PairedTTest:
         """Its test of IA2→SFT against SFT over all its models and tasks of a kind of response."""
         return self.tests.get((responses, n, measure), PairedTTest(None, None))
