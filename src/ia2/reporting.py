@@ -19,10 +19,11 @@ from ia2.reports.figures import save_figure, svg_of
 from ia2.reports.folder_figures import absent_files, folder_figures
 from ia2.reports.formats import STARTS, Format, illustrated, rendered
 from ia2.reports.listing import Listing
+from ia2.reports.notes import explained
 from ia2.reports.page import START, page
 from ia2.reports.paper import load_paper
 from ia2.reports.reading import sound
-from ia2.reports.study import StudyTable, explained, study_tables
+from ia2.reports.study import StudyTable, study_tables
 from ia2.reports.study_figures import Drawn, study_figures
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
@@ -64,14 +65,14 @@ class StudyReport:
         records, left_out = sound(load_records(folder), folder, planned, experiment.select)
         found = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
-        tables = study_tables(found, paper)
+        tables = study_tables(found, paper, experiment.sets)
         done = sum(map(store.is_done, every))
         failures = {unit: error for unit, error in store.failures().items() if unit in planned}
         notes = [experiment.description] if experiment.description else []
         if done < len(every):
             notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
         notes += left_out
-        notes += explained(found, experiment.select, tables, paper)
+        notes += explained(found, experiment.select, tables, paper, experiment.sets)
         notes += absent_files(found, folder)
         tested = compared(found, paper)
         listings = (*comparison(tested, experiment.select), *costs(found))

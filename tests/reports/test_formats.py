@@ -53,7 +53,7 @@ def test_latex_is_safe_and_bold():
 
 def test_csv_has_a_line_for_each_number():
     text = rendered("fake", study_tables(cells(RECORDS), PAPER), "csv", ["not in here"])
-    assert text.startswith(STARTS["csv"] + "\n")
+    assert text.startswith(STARTS["csv"] + ",")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 2 * 3 * 2  # and nothing of asim, steps or seconds, which these records don't have
     row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))

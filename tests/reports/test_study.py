@@ -1,9 +1,11 @@
+import pytest
 from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
 from ia2.reports.formats import rendered
+from ia2.reports.notes import explained
 from ia2.reports.paper import Key, Paper, Printed
-from ia2.reports.study import explained, study_tables
+from ia2.reports.study import study_tables
 
 # icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
 RECORDS = [
@@ -71,3 +73,46 @@ def test_what_was_done_as_the_scripts_do_it_is_said():
     said = explained(cells([plain, theirs]), "accuracy", study_tables(cells([plain, theirs])), None)
     assert len(said) == len(usual) + 4
     assert "Queries are made with text_limit: None." in said
+
+
+def test_numbers_of_fewer_sets_say_so_and_are_not_the_best_of_more():
+    records = [record("icl", 0.6, seed=seed) for seed in range(3)] + [record("sft", 0.9, ece=0.0)]
+    records += [record("sft", 0.9, eval="finsen")]
+    found = cells(records)
+    (table,) = study_tables(found, sets=3)
+    alone, both = ([(entry.text, entry.best) for entry in line.entries] for line in table.lines)
+    assert both == [("60.0 (0.0)", True), ("0.10 (0.00)", True), ("90.0 (–, 1/3)", False), ("0.00 (–, 1/3)", False)]
+    assert alone[2:] == [("90.0 (–, 1/3)", True), ("0.10 (–, 1/3)", True)]
+    (said,) = [note for note in explained(found, "accuracy", [table], None, 3) if "1/3" in note]
+    assert "1 of the study's 3 sets" in said
+    whole = cells(records[:3])
+    assert not any("/3" in note for note in explained(whole, "accuracy", study_tables(whole, sets=3), None, 3))
+
+
+def test_rows_evaluated_are_said():
+    records = [record("sft", 0.5, eval=task, seed=seed) for task in ("sst2", "finsen") for seed in (0, 1)]
+    for one, count in zip(records, (100, 100, 50, 80), strict=True):
+        one["metrics"]["n"] = count
+    found = cells(records)
+    assert "Rows evaluated: finsen 50 to 80, sst2 100." in explained(found, "accuracy", study_tables(found), None)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "said"),
+    [
+        ("model", "dtype", "bfloat16", "dtype (bfloat16, float32)"),
+        ("model", "device", "cuda", "device (None, cuda)"),
+        ("model", "sha256", "0123456789abcdef", "sha256 (0123456789ab, None)"),
+        ("versions", "torch", "3", "torch (2, 3)"),
+    ],
+)
+def test_what_one_number_was_made_with_differently_is_said(part, name, value, said):
+    records = [record("sft", 0.5, seed=seed) for seed in (0, 1)] + [record("icl", 0.5, seed=seed) for seed in (0, 1)]
+    records[0][part][name] = value
+    records[2][part][name] = records[3][part][name] = value
+    found = cells(records)
+    told = explained(found, "accuracy", study_tables(found), None)
+    assert f"The records of 1 of the tables' cells differ in {said}: SFT of small, lora, N = 4, on sst2." in told
+    lines = rendered("fake", study_tables(found), "csv", []).splitlines()
+    column, end = said.split(" (")
+    assert [f"{column}: {end[:-1]}" in line for line in lines[1:]] == [False, False, True, True]

@@ -5,22 +5,23 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from ia2.reports.aggregate import deviation, mean
+from ia2.reports.aggregate import Cell, deviation, mean
 from ia2.reports.compared import COMPARED, Comparison
 from ia2.reports.costs import cost
 from ia2.reports.listing import Listing
+from ia2.reports.notes import differing
 from ia2.reports.study import StudyTable, eval_name
 from ia2.reports.tables import METHOD_NAMES
 
 Format = Literal["markdown", "latex", "csv"]
 CSV_COLUMNS = (
     *("model", "adapter", "label_source", "n", "source", "eval", "ood", "method", "measure", "mean", "std", "sets"),
-    *("best", "lr", "beta", "paper", "difference", "records"),
+    *("best", "lr", "beta", "paper", "difference", "records", "differing"),
 )
 STARTS: Mapping[Format, str] = {
     "markdown": "<!-- ia2 report -->",
     "latex": "% ia2 report",
-    "csv": ",".join(CSV_COLUMNS),
+    "csv": ",".join(CSV_COLUMNS[:12]),
 }
 """How what is written begins, by which it is known for a report."""
 
@@ -157,6 +158,7 @@ def _latex_listing(listing: Listing) -> str:
 def _csv(tables: Sequence[StudyTable], comparisons: Sequence[Comparison]) -> str:
     """A line for each number, with a standard deviation where there are two sets.
 
+    What its records were made with differently stands at its end, as notes have no place here.
     Accuracy is in percent, ECE and asim in [-1, 1], steps are an optimiser's, seconds an adapter's share. A comparison
     has a line for its difference, the ends of its interval, t and p each, with pairs for sets; where it is over several
     models or tasks, these are joined by semicolons.
@@ -173,13 +175,13 @@ def _csv(tables: Sequence[StudyTable], comparisons: Sequence[Comparison]) -> str
                 measured = (*map(_plain, (entry.center, entry.spread)), len(entry.records), entry.best)
                 files = " ".join(record["file"] for record in entry.records)
                 told = map(_plain, (rate, beta, entry.paper, entry.difference))
-                writer.writerow([*setting, *column, *measured, *told, files])
+                writer.writerow([*setting, *column, *measured, *told, files, _mixed(entry.cell)])
             for cell in (
                 entry.cell for entry in line.entries if entry.cell is not None and entry.measure == "accuracy"
             ):
                 told = map(_plain, (cell.lr, cell.beta, None, None))
                 files = " ".join(record["file"] for record in cell.records)
-                rest = [*told, files]
+                rest = [*told, files, _mixed(cell)]
                 for name, values in cost(cell).items():
                     if values:
                         spread = deviation(values) if len(values) > 1 else None
@@ -198,7 +200,12 @@ def _comparison_lines(one: Comparison) -> Iterator[list[object]]:
     files = " ".join(record["file"] for record in one.records)
     for name, value in (numbers | {"t": one.t, "p": one.test.p}).items():
         measured = (_plain(value), "", one.test.pairs, "", "", "", _plain(theirs.get(name)), "")
-        yield [*setting, " less ".join(COMPARED), f"{one.measure}_{name}", *measured, files]
+        yield [*setting, " less ".join(COMPARED), f"{one.measure}_{name}", *measured, files, ""]
+
+
+def _mixed(cell: Cell | None) -> str:
+    parts = differing(cell) if cell is not None else {}
+    return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items())
 
 
 def _plain(value: float | None) -> str:

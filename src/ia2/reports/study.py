@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ia2.reports.aggregate import Cell, Record, Select, Setting, deviation, mean
+from ia2.reports.aggregate import Cell, Record, Setting, deviation, mean
 from ia2.reports.paper import Paper
 from ia2.reports.tables import METHOD_NAMES
 
@@ -79,12 +79,13 @@ class StudyTable:
         return [(method, measure) for method in self.methods for measure in measures]
 
 
-def study_tables(cells: Sequence[Cell], paper: Paper | None = None) -> list[StudyTable]:
+def study_tables(cells: Sequence[Cell], paper: Paper | None = None, sets: int | None = None) -> list[StudyTable]:
     """The tables of a study, one for each model, adapter and label source.
 
     Args:
         cells: what was measured.
         paper: the paper's numbers, to stand beside ours.
+        sets: how many sets the study has. Numbers of fewer say so; by default none does.
     """
     found = []
     order = list(METHOD_NAMES)
@@ -95,7 +96,7 @@ def study_tables(cells: Sequence[Cell], paper: Paper | None = None) -> list[Stud
         lines = []
         for setting in sorted({cell.setting for cell in own}):
             of_method = {cell.method: cell for cell in own if cell.setting == setting}
-            lines.append(Line(setting, tuple(_entries(setting, of_method, methods, calibrated, paper))))
+            lines.append(Line(setting, tuple(_entries(setting, of_method, methods, calibrated, paper, sets))))
         model, adapter, labels = key
         title = f"{model}, {adapter}" + (f", fine-tuned on {labels} labels" if labels != "–" else "")
         found.append(StudyTable(title, tuple(methods), tuple(lines), calibrated))
@@ -103,23 +104,31 @@ def study_tables(cells: Sequence[Cell], paper: Paper | None = None) -> list[Stud
 
 
 def _entries(
-    setting: Setting, of_method: Mapping[str, Cell], methods: Sequence[str], calibrated: bool, paper: Paper | None
+    setting: Setting,
+    of_method: Mapping[str, Cell],
+    methods: Sequence[str],
+    calibrated: bool,
+    paper: Paper | None,
+    sets: int | None,
 ) -> list[Entry]:
-    # compared as printed, so that what reads the same is bold alike
-    accuracies = [round(100 * value, 1) for cell in of_method.values() if (value := mean(cell.accuracy)) is not None]
-    errors = [round(value, 2) for cell in of_method.values() if (value := mean(cell.ece)) is not None]
-    highest, lowest = max(accuracies, default=None), min(errors, default=None)
+    # a mean over fewer sets isn't the best of means over more
+    most = max(len(cell.records) for cell in of_method.values())
+    compared = [cell for cell in of_method.values() if len(cell.records) == most]
+    # as printed, so that what reads the same is bold alike
+    accuracies = [round(100 * value, 1) for cell in compared if (value := mean(cell.accuracy)) is not None]
+    errors = [round(value, 2) for cell in compared if (value := mean(cell.ece)) is not None]
+    best: dict[Measure, float | None] = {"accuracy": max(accuracies, default=None), "ece": min(errors, default=None)}
     entries = []
     for method in methods:
         cell = of_method.get(method)
         theirs = paper.of(setting, method) if paper is not None else (None, None)
-        entries.append(_entry(cell, "accuracy", highest, theirs[0]))
+        entries.append(_entry(cell, "accuracy", best["accuracy"] if cell in compared else None, theirs[0], sets))
         if calibrated:
-            entries.append(_entry(cell, "ece", lowest, theirs[1]))
+            entries.append(_entry(cell, "ece", best["ece"] if cell in compared else None, theirs[1], sets))
     return entries
 
 
-def _entry(cell: Cell | None, measure: Measure, best: float | None, theirs: float | None) -> Entry:
+def _entry(cell: Cell | None, measure: Measure, best: float | None, theirs: float | None, sets: int | None) -> Entry:
     values = () if cell is None else cell.accuracy if measure == "accuracy" else cell.ece
     average = mean(values)
     if cell is None or average is None:
@@ -127,8 +136,11 @@ def _entry(cell: Cell | None, measure: Measure, best: float | None, theirs: floa
     scale, digits = SCALES[measure]
     printed = round(scale * average, digits)
     spread = scale * deviation(values) if len(values) > 1 else None
+    within = "–" if spread is None else f"{spread:.{digits}f}"
+    if sets is not None and len(values) < sets:
+        within += f", {len(values)}/{sets}"
     return Entry(
-        f"{printed:.{digits}f} ({f'{spread:.{digits}f}' if spread is not None else '–'})",
+        f"{printed:.{digits}f} ({within})",
         measure,
         cell,
         scale * average,
@@ -137,64 +149,6 @@ def _entry(cell: Cell | None, measure: Measure, best: float | None, theirs: floa
         paper=theirs,
         difference=round(printed - theirs, digits) if theirs is not None else None,
     )
-
-
-def explained(cells: Sequence[Cell], select: Select, tables: Sequence[StudyTable], paper: Paper | None) -> list[str]:
-    """How the tables are to be read, in sentences.
-
-    Args:
-        cells: what was measured.
-        select: how the best learning rate and β were chosen.
-        tables: the tables of these cells.
-        paper: the paper's numbers, where they stand beside ours.
-    """
-    if not cells:
-        return ["Nothing was measured."]
-    counts = sorted({len(cell.records) for cell in cells})
-    sets = f"{counts[0]} to {counts[-1]} sets" if counts[0] < counts[-1] else f"{counts[0]} sets"
-    measured = (
-        f"Mean (standard deviation, n - 1) over {sets}" if counts[-1] > 1 else "One set, so no standard deviation"
-    )
-    chosen = {
-        "accuracy": "the highest mean accuracy on the source task's evaluation set",
-        "dev": "the lowest mean dev loss, without a look at the evaluation set",
-    }[select]
-    said = [
-        f"{measured}; accuracy in percent.",
-        f"Learning rate and β of each method are those with {chosen}.",
-        "Bold is the best of a row as printed, all of them where several are equal.",
-    ]
-    if any(cell.setting.out_of_distribution for cell in cells):
-        said.append("* marks a task that was not trained on.")
-    metrics = [record["metrics"] for cell in cells for record in cell.records]
-    binnings = sorted({one["ece_binning"] for one in metrics if one.get("ece_binning")})
-    if binnings:
-        said.append(f"ECE: 15 {' or '.join(binnings)} bins.")
-    said += _as_the_scripts(cells)
-    if paper is not None:
-        entries = [entry for table in tables for line in table.lines for entry in line.entries]
-        found = sum(entry.paper is not None for entry in entries)
-        if not found:
-            said.append("The paper printed none of these settings, so there is nothing of it to show.")
-        else:
-            said.append(
-                f"{found} of {len(entries)} numbers have the paper's beside them, with ours less the paper's; its ECE "
-                "is of equal-mass bins."
-            )
-    return said
-
-
-def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
-    """What a study asked for in the published scripts' way instead of PROTOCOL's."""
-    options = [record["options"] for cell in cells for record in cell.records]
-    ways = {
-        ("confidence", "top-10"): "Confidence is a share of the ten likeliest tokens.",
-        ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
-        ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
-    }
-    said = [sentence for (name, way), sentence in ways.items() if any(one.get(name) == way for one in options)]
-    changed = {f"{name}: {value}" for one in options for name, value in (one.get("benchmark_options") or {}).items()}
-    return said + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
 
 
 def eval_name(setting: Setting) -> str:

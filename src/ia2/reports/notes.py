@@ -1,0 +1,116 @@
+"""How a study's tables are to be read, in sentences: what stands in them, and what the numbers were made with."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from ia2.reports.aggregate import Cell, Select
+from ia2.reports.paper import Paper
+from ia2.reports.study import StudyTable, eval_name
+from ia2.reports.tables import METHOD_NAMES
+
+MADE_WITH = ("dtype", "device", "revision", "sha256")
+"""What of a model may not differ among the records of one number."""
+HASH, NAMED = 12, 3
+"""Letters of a hash that are shown, and numbers that are named."""
+
+
+def explained(
+    cells: Sequence[Cell],
+    select: Select,
+    tables: Sequence[StudyTable],
+    paper: Paper | None,
+    planned: int | None = None,
+) -> list[str]:
+    """How the tables are to be read, in sentences.
+
+    Args:
+        cells: what was measured.
+        select: how the best learning rate and β were chosen.
+        tables: the tables of these cells.
+        paper: the paper's numbers, where they stand beside ours.
+        planned: how many sets the study has, where numbers of fewer say so.
+    """
+    if not cells:
+        return ["Nothing was measured."]
+    counts = sorted({len(cell.records) for cell in cells})
+    sets = f"{counts[0]} to {counts[-1]} sets" if counts[0] < counts[-1] else f"{counts[0]} sets"
+    measured = (
+        f"Mean (standard deviation, n - 1) over {sets}" if counts[-1] > 1 else "One set, so no standard deviation"
+    )
+    chosen = {
+        "accuracy": "the highest mean accuracy on the source task's evaluation set",
+        "dev": "the lowest mean dev loss, without a look at the evaluation set",
+    }[select]
+    said = [
+        f"{measured}; accuracy in percent.",
+        f"Learning rate and β of each method are those with {chosen}.",
+        "Bold is the best of a row as printed, all of them where several are equal.",
+    ]
+    if planned is not None and counts[0] < planned:
+        said.append(
+            f"Numbers with {counts[0]}/{planned} in their brackets are over {counts[0]} of the study's {planned} sets, "
+            "and so on; bold is the best of those over the most sets of a row."
+        )
+    if any(cell.setting.out_of_distribution for cell in cells):
+        said.append("* marks a task that was not trained on.")
+    metrics = [record["metrics"] for cell in cells for record in cell.records]
+    binnings = sorted({one["ece_binning"] for one in metrics if one.get("ece_binning")})
+    if binnings:
+        said.append(f"ECE: 15 {' or '.join(binnings)} bins.")
+    said += [*_rows(cells), *_differing(cells), *_as_the_scripts(cells)]
+    if paper is not None:
+        entries = [entry for table in tables for line in table.lines for entry in line.entries]
+        found = sum(entry.paper is not None for entry in entries)
+        if not found:
+            said.append("The paper printed none of these settings, so there is nothing of it to show.")
+        else:
+            said.append(
+                f"{found} of {len(entries)} numbers have the paper's beside them, with ours less the paper's; its ECE "
+                "is of equal-mass bins."
+            )
+    return said
+
+
+def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
+    """What a study asked for in the published scripts' way instead of PROTOCOL's."""
+    options = [record["options"] for cell in cells for record in cell.records]
+    ways = {
+        ("confidence", "top-10"): "Confidence is a share of the ten likeliest tokens.",
+        ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
+        ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
+    }
+    said = [sentence for (name, way), sentence in ways.items() if any(one.get(name) == way for one in options)]
+    changed = {f"{name}: {value}" for one in options for name, value in (one.get("benchmark_options") or {}).items()}
+    return said + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
+
+
+def _rows(cells: Iterable[Cell]) -> list[str]:
+    """How many rows of each task were evaluated."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for cell in cells:
+        found[cell.setting.eval] |= {one["metrics"]["n"] for one in cell.records if "n" in one["metrics"]}
+    counts = {task: " to ".join(map(str, sorted({min(own), max(own)}))) for task, own in sorted(found.items()) if own}
+    return [f"Rows evaluated: {', '.join(f'{task} {count}' for task, count in counts.items())}."] * bool(counts)
+
+
+def differing(cell: Cell) -> dict[str, list[str]]:
+    """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
+    libraries = sorted({name for record in cell.records for name in record.get("versions", {})})
+    values = {name: {str(one["model"].get(name))[:HASH] for one in cell.records} for name in MADE_WITH}
+    values |= {name: {str(one.get("versions", {}).get(name)) for one in cell.records} for name in libraries}
+    return {name: sorted(own) for name, own in values.items() if len(own) > 1}
+
+
+def _differing(cells: Iterable[Cell]) -> list[str]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        own = cell.setting
+        where = f"{METHOD_NAMES.get(cell.method, cell.method)} of {own.model}, {own.adapter}, N = {own.n}"
+        if parts := differing(cell):
+            said = " and ".join(f"{name} ({', '.join(values)})" for name, values in parts.items())
+            alike[said].append(f"{where}, on {eval_name(own)}")
+    return [
+        f"The records of {len(places)} of the tables' cells differ in {said}: {'; '.join(places[:NAMED])}"
+        + (f"; and {len(places) - NAMED} more." if len(places) > NAMED else ".")
+        for said, places in alike.items()
+    ]
