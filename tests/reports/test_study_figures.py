@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from matplotlib.container import ErrorbarContainer
 from study_records import record
 
 from ia2.reports.aggregate import cells
@@ -29,7 +30,8 @@ def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
     assert sorted(patch.get_height() for patch in accuracy.patches) == pytest.approx([55, 55, 65, 65, 75, 75])
     assert [patch.get_height() for patch in ece.patches] == pytest.approx([0.1] * 6)
     assert [text.get_text() for text in bars.legends[0].get_texts()] == ["ICL", "SFT", "own"]
-    assert [axes.get_title(loc="left") for axes in layers.axes] == ["sst2, N = 4", "sst2, N = 8"]
+    titles = ["all tasks and N", "sst2, N = 4", "sst2, N = 8"]
+    assert [axes.get_title(loc="left") for axes in layers.axes if axes.axison] == titles
     # in-context learning is what it is compared with
     assert len(layers.axes[0].lines) == 2
     assert list(layers.axes[0].lines[0].get_ydata()) == [0.4, 0.6]
@@ -64,8 +66,12 @@ def test_from_three_sizes_on_there_is_a_trend_of_each_task():
     ]
     found = study_figures(cells(records))
     (trend,) = [drawn.figure for name, drawn in found.items() if name.startswith("Accuracy and ECE as N grows")]
-    assert [axes.get_title(loc="left") for axes in trend.axes if axes.axison][:2] == ["sst2", "sst2 → poems*"]
-    icl, ia2 = trend.axes[0].lines
+    assert [axes.get_title(loc="left") for axes in trend.axes if axes.axison][:3] == [
+        "all tasks",
+        "sst2",
+        "sst2 → poems*",
+    ]
+    icl, ia2 = trend.axes[1].lines
     assert list(icl.get_xdata()) == [2, 4, 16]
     assert list(icl.get_ydata()) == pytest.approx([52, 54, 66])
     assert list(ia2.get_ydata()) == pytest.approx([62, 64, 76])
@@ -76,7 +82,7 @@ def test_many_tasks_stand_in_several_rows_on_one_scale():
     found = study_figures(cells([record("sft", 0.5, eval=task) for task in tasks]))
     figure = next(iter(found.values())).figure
     shown = [axes for axes in figure.axes if axes.axison]
-    assert len(shown) == 2 * 6
+    assert len(shown) == 2 * 7
     assert figure.get_figwidth() < 15
     assert {axes.get_ylim() for axes in shown if axes.get_ylabel() == "accuracy %"} == {(0, 100)}
     assert len({axes.get_ylim()[0] for axes in shown}) == 1
@@ -112,4 +118,48 @@ def test_a_task_of_texts_beside_one_of_labels_has_no_axes_of_ece(first):
         drawn.figure.draw_without_rendering()
         shown = {axes for axes in drawn.figure.axes if axes.axison}
         assert len([axes for axes in drawn.figure.axes if axes.get_title(loc="left") == "gsm8k"]) == 1
-        assert len(shown) == 3
+        # of accuracy and ECE for all tasks and sst2, of accuracy for gsm8k
+        assert len(shown) == 5
+
+
+def test_all_tasks_of_a_model_are_averaged_as_in_figure_1():
+    # set means 0.5 and 0.7 of two tasks that both methods have: 60, deviation 0.1 √2; poems counts not, as icl lacks it
+    records = [
+        record(method, value + shift, seed=seed, eval=task)
+        for method in ("icl", "sft")
+        for task, value in (("sst2", 0.5), ("finsen", 0.7))
+        for seed, shift in enumerate((-0.1, 0.1))
+    ]
+    records.append(record("sft", 1.0, eval="poems"))
+    found = study_figures(cells(records))
+    assert [name for name in found if "all models" in name] == []
+    drawn = next(iter(found.values()))
+    assert drawn.figure.axes[0].get_title(loc="left") == "all tasks"
+    assert [patch.get_height() for patch in drawn.figure.axes[0].patches] == pytest.approx([60, 60])
+    (bar, *_) = (one for one in drawn.figure.axes[0].containers if isinstance(one, ErrorbarContainer))
+    ((low, high),) = bar.lines[2][0].get_segments()
+    assert (low[1], high[1]) == pytest.approx((60 - 10 * 2**0.5, 60 + 10 * 2**0.5))
+    assert "all tasks: mean" in drawn.caption
+
+
+def test_several_models_have_a_figure_of_all_of_them():
+    records = [record("sft", value, model=model) for model, value in (("small", 0.5), ("large", 0.8))]
+    *others, (name, drawn) = study_figures(cells(records)).items()
+    assert name == "Accuracy and ECE by N: all models, lora, ground-truth labels"
+    assert [patch.get_height() for patch in drawn.figure.axes[0].patches] == pytest.approx([65])
+    assert not any("all tasks" in other.caption for _, other in others)
+
+
+def test_layers_of_all_tasks_are_averaged_as_in_figure_2():
+    curves = {("sst2", 4): [0.1, 0.3], ("sst2", 8): [0.3, 0.5], ("finsen", 4): [0.5, 0.7]}
+    records = [measured("ia2", 0, 0.5, n, labels=None, train=task, eval=task) for task, n in curves]
+    for one, curve in zip(records, curves.values(), strict=True):
+        one["metrics"]["asim_by_layer"] = curve
+    # a place that not all methods have counts not
+    records += [measured("sft", 0, 0.5, 4, train=task, eval=task) for task in ("sst2", "finsen")]
+    found = study_figures(cells(records))
+    (layers,) = [drawn.figure for name, drawn in found.items() if name.startswith("Similarity to ICL by layer")]
+    assert layers.axes[0].get_title(loc="left") == "all tasks and N"
+    sft, ia2 = layers.axes[0].lines
+    assert list(ia2.get_ydata()) == pytest.approx([0.3, 0.5])
+    assert list(sft.get_ydata()) == pytest.approx([0.4, 0.6])

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ia2.reports.aggregate import Cell, deviation, mean
 from ia2.reports.figures import COLOURS, STYLE
+from ia2.reports.pooled import ALL_MODELS, ALL_TASKS, pooled
 from ia2.reports.tables import METHOD_NAMES
 
 OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00", "#17BECF")
@@ -23,6 +24,11 @@ WIDEST = 4
 """Panels that stand abreast."""
 SHOWN = {"accuracy": "accuracy %", "ece": "ECE", "asim": "cosine similarity"}
 """What each measure is called on an axis."""
+
+POOLED = (
+    f"{ALL_TASKS}: mean and standard deviation over tasks and models, each by its mean over sets, of those that all "
+    "methods have at an N."
+)
 
 
 @dataclass(frozen=True)
@@ -44,33 +50,63 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
     methods += sorted({cell.method for cell in cells} - set(methods))
     colours = _colours(methods)
     with matplotlib.rc_context(STYLE):
-        for key in dict.fromkeys((c.setting.model, c.setting.adapter, c.setting.label_source) for c in cells):
-            own = [c for c in cells if (c.setting.model, c.setting.adapter, c.setting.label_source) == key]
-            named = f"{key[0]}, {key[1]}" + (f", {key[2]} labels" if key[2] != "–" else "")
-            found[f"Accuracy and ECE by N: {named}"] = Drawn(
-                _bars(own, methods, colours),
-                "Mean over sets, and their standard deviation. * marks tasks that were not trained on.",
+        for model, adapter, labels in dict.fromkeys(_group(cell) for cell in cells):
+            own = [cell for cell in cells if _group(cell) == (model, adapter, labels)]
+            named = f"{model}, {_fitted(adapter, labels)}"
+            found |= _by_n([*pooled(own), *own], methods, colours, named)
+            found |= _similarity(own, methods, colours, named)
+        for adapter, labels in dict.fromkeys(_group(cell)[1:] for cell in cells):
+            own = [cell for cell in cells if _group(cell)[1:] == (adapter, labels)]
+            if len({cell.setting.model for cell in own}) > 1 and (over := pooled(own)):
+                found |= _by_n(over, methods, colours, f"{ALL_MODELS}, {_fitted(adapter, labels)}")
+    return found
+
+
+def _group(cell: Cell) -> tuple[str, str, str]:
+    return cell.setting.model, cell.setting.adapter, cell.setting.label_source
+
+
+def _fitted(adapter: str, labels: str) -> str:
+    return adapter + (f", {labels} labels" if labels != "–" else "")
+
+
+def _by_n(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
+    over = any(cell.setting.eval == ALL_TASKS for cell in cells)
+    said = f" {POOLED}" if over else ""
+    found = {
+        f"Accuracy and ECE by N: {named}": Drawn(
+            _bars(cells, methods, colours),
+            f"Mean over sets, and their standard deviation. * marks tasks that were not trained on.{said}",
+        )
+    }
+    if len({cell.setting.n for cell in cells}) > 2:
+        found[f"Accuracy and ECE as N grows: {named}"] = Drawn(
+            _trend(cells, methods, colours),
+            f"Mean over sets; the band is a standard deviation to each side.{said}",
+        )
+    return found
+
+
+def _similarity(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
+    found: dict[str, Drawn] = {}
+    at_home = [cell for cell in cells if not cell.setting.out_of_distribution]
+    compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
+    if compared:
+        several = len({(cell.setting.source, cell.setting.n) for cell in compared}) > 1
+        found[f"Similarity to ICL by layer: {named}"] = Drawn(
+            _curves(compared, methods, colours, "layer"),
+            "Cosine similarity of attention outputs to those in context, mean over sets."
+            + " all tasks and N: mean over those that all methods have." * several,
+        )
+        if texts := [c for c in compared if all("asim_by_token" in one["metrics"] for one in c.records)]:
+            found[f"Similarity to ICL by response token: {named}"] = Drawn(
+                _curves(texts, methods, colours, "token"),
+                "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
+                "response is so long, and sets.",
             )
-            if len({cell.setting.n for cell in own}) > 2:
-                found[f"Accuracy and ECE as N grows: {named}"] = Drawn(
-                    _trend(own, methods, colours), "Mean over sets; the band is a standard deviation to each side."
-                )
-            at_home = [cell for cell in own if not cell.setting.out_of_distribution]
-            compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
-            if compared:
-                found[f"Similarity to ICL by layer: {named}"] = Drawn(
-                    _curves(compared, methods, colours, "layer"),
-                    "Cosine similarity of attention outputs to those in context, mean over sets.",
-                )
-                if texts := [c for c in compared if all("asim_by_token" in one["metrics"] for one in c.records)]:
-                    found[f"Similarity to ICL by response token: {named}"] = Drawn(
-                        _curves(texts, methods, colours, "token"),
-                        "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
-                        "response is so long, and sets.",
-                    )
-                found[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
-                    _against(compared, methods, colours), "A point for each set."
-                )
+        found[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
+            _against(compared, methods, colours), "A point for each set."
+        )
     return found
 
 
@@ -206,25 +242,36 @@ def _grouped_bars(
 def _curves(
     cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], along: Literal["layer", "token"]
 ) -> Figure:
-    """Similarity along layers or along response tokens, in a panel for each task and N."""
+    """Similarity along layers or along response tokens, in a panel for each task and N; along layers one for all."""
     panels = {
-        f"{name}, N = {n}": [cell for cell in own if cell.setting.n == n]
+        f"{name}, N = {n}": {
+            cell.method: _mean_curve([one["metrics"].get(f"asim_by_{along}") or () for one in cell.records])
+            for cell in sorted(own, key=lambda cell: methods.index(cell.method))
+            if cell.setting.n == n
+        }
         for name, own in _panels(cells)
         for n in sorted({cell.setting.n for cell in own})
     }
+    drawn = {cell.method for cell in cells}
+    whole = [curves for curves in panels.values() if curves.keys() == drawn]
+    if along == "layer" and len(panels) > 1 and whole:
+        over = {method: _mean_curve([curves[method] for curves in whole]) for method in whole[0]}
+        panels = {"all tasks and N": over, **panels}
     figure, grid = _grid(list(panels), ["asim"], 3.0, 2.5)
-    for own, of_measure in zip(panels.values(), grid, strict=True):
+    for curves, of_measure in zip(panels.values(), grid, strict=True):
         axes = of_measure["asim"]
-        for cell in sorted(own, key=lambda cell: methods.index(cell.method)):
-            curves = [curve for record in cell.records if (curve := record["metrics"].get(f"asim_by_{along}"))]
-            # responses of one set may be longer than those of another
-            center = [statistics.fmean(v for v in own if v is not None) for own in zip_longest(*curves)]
-            label = METHOD_NAMES.get(cell.method, cell.method)
-            axes.plot(range(1, len(center) + 1), center, color=colours[cell.method], linewidth=1.6, label=label)
+        for method, center in curves.items():
+            label = METHOD_NAMES.get(method, method)
+            axes.plot(range(1, len(center) + 1), center, color=colours[method], linewidth=1.6, label=label)
         axes.set_xlabel(along)
     grid[0]["asim"].set_ylim(top=1)
     _explain(figure, [of_measure["asim"] for of_measure in grid])
     return figure
+
+
+def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
+    """The mean at each place of the curves that reach it: responses of one set may be longer than those of another."""
+    return [statistics.fmean(value for value in own if value is not None) for own in zip_longest(*curves)]
 
 
 def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
