@@ -61,7 +61,7 @@ class _Options(_Read):
 class _Record(_Read):
     """What reports read of a record (`ia2.records.Record`)."""
 
-    schema_: Literal[SCHEMA] = Field(alias="schema")  # type: ignore[valid-type]
+    schema_: Literal[SCHEMA] = Field(SCHEMA, alias="schema")  # type: ignore[valid-type]
     method: str
     model: _Model
     task: _Task
