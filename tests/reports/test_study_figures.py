@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from matplotlib.container import ErrorbarContainer
@@ -140,6 +141,15 @@ def test_all_tasks_of_a_model_are_averaged_as_in_figure_1():
     ((low, high),) = bar.lines[2][0].get_segments()
     assert (low[1], high[1]) == pytest.approx((60 - 10 * 2**0.5, 60 + 10 * 2**0.5))
     assert "all tasks: mean" in drawn.caption
+
+
+def test_numbers_of_rows_below_bars_stand_apart():
+    found = study_figures(cells([record("sft", 0.5, n=2**power) for power in range(1, 8)]))
+    figure = next(iter(found.values())).figure
+    figure.draw_without_rendering()
+    labels = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(labels) == 7
+    assert all(left.x1 < right.x0 for left, right in pairwise(labels))
 
 
 def test_several_models_have_a_figure_of_all_of_them():

@@ -190,7 +190,8 @@ def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]
         sizes = sorted({cell.setting.n for cell in own})
         for measure, axes in _measured(of_measure, own):
             _grouped_bars(axes, own, measure, methods, sizes, colours)
-            axes.set_xticks(range(len(sizes)), [f"N = {n}" for n in sizes])
+            axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
+            axes.set_xlabel("N")
     _limit(grid)
     _explain(figure, list(grid[0].values()))
     return figure
