@@ -34,7 +34,7 @@ def test_what_the_study_no_longer_plans_is_left_out_and_said(tmp_path):
     assert list(report.failures) == ["a-sst2-n4-set1"]
     (table,) = report.tables
     assert (table.title.partition(",")[0], table.lines[0].entries[0].text) == ("a", "55.0 (7.1)")
-    assert "2 records of 2 units that the study no longer plans are left out." in report.notes
+    assert "The records of units that the study no longer plans are left out, 2 in all." in report.notes
 
 
 def test_nothing_that_is_planned_is_told(tmp_path):
@@ -94,8 +94,8 @@ def test_what_diverged_counts_nowhere_and_is_said(tmp_path, select):
     assert (cell.method, cell.lr, cell.accuracy) == ("sft", 1e-4, (0.5, 0.5))
     told = [note for note in report.notes if "diverged" in note]
     assert told == [
-        "IA2 (small, lora, lr 0.001) diverged on 2 of 2 sets, which count nowhere.",
-        "SFT (small, lora, ground-truth labels, lr 0.001) diverged on 1 of 2 sets, which count nowhere.",
+        "IA2 (small, lora, lr 0.001) diverged on 2 of 2 sets of all N, which count nowhere.",
+        "SFT (small, lora, ground-truth labels, lr 0.001) diverged on 1 of 2 sets of all N, which count nowhere.",
         "Chosen is among the learning rates and β that diverged on the fewest sets.",
     ]
     report.write(tmp_path / "report", "html")

@@ -93,7 +93,7 @@ def sound(
         InputError: a record lacks what reports need, or none is of a unit that is planned.
     """
     found: list[Record] = []
-    unplanned: list[str] = []
+    unplanned = 0
     for record in records:
         gone = _diverged(record)
         _check(record, folder, select, gone)
@@ -101,14 +101,10 @@ def sound(
         if unit in planned:
             found.append({**record, "model": {**record["model"], "id": planned[unit]}})
         else:
-            unplanned.append(unit)
+            unplanned += 1
     if not found:
         raise InputError(f"{folder}: no records of what its study plans. Run the study, or name another folder.")
-    said = []
-    if unplanned:
-        said.append(
-            f"{len(unplanned)} records of {len(set(unplanned))} units that the study no longer plans are left out."
-        )
+    said = [f"The records of units that the study no longer plans are left out, {unplanned} in all."] * bool(unplanned)
     return [record for record in found if not _diverged(record)], said + _told(found)
 
 
@@ -144,7 +140,7 @@ def _told(records: Sequence[Record]) -> list[str]:
             where += [f"{name} {value:g}" for name, value in (("lr", record["lr"]), ("β", options["beta"])) if value]
             lost[f"{method_name(record)} ({', '.join(where)})"][options["unit"]] = _diverged(record)
     said = [
-        f"{name} diverged on {sum(own.values())} of {len(own)} sets, which count nowhere."
+        f"{name} diverged on {sum(own.values())} of {len(own)} sets of all N, which count nowhere."
         for name, own in lost.items()
         if any(own.values())
     ]
