@@ -676,7 +676,7 @@ def test_a_report_is_printed_or_written(capsys, tmp_path, kind, file, start):
 def test_the_links_of_a_page_lead_to_files(capsys, tmp_path, out):
     folder = study_folder(tmp_path)
     (folder / "failures").mkdir()
-    (folder / "failures" / "unit-9.json").write_text('{"unit": {}, "error": "MemoryError: too little"}')
+    (folder / "failures" / "small-sst2-n4-set0.json").write_text('{"unit": {}, "error": "MemoryError: too little"}')
     more = ["--out", tmp_path / out] if out else []
     status, said, _ = run(capsys, "report", folder, "--format", "html", *more)
     page = (tmp_path / out if out else folder / "report") / "index.html"
@@ -698,7 +698,8 @@ def test_a_report_beside_the_papers_numbers(capsys, tmp_path):
     own = [
         study_records.record("icl", 0.5, seed=seed, n=4, train="agnews", eval="agnews", model=hub) for seed in (0, 1)
     ]
-    status, out, _ = run(capsys, "report", study_records.write_study(tmp_path / "qwen", own, models=[hub]), "--paper")
+    folder = study_records.write_study(tmp_path / "qwen", own, models=[hub], tasks=[{"train": "agnews"}])
+    status, out, _ = run(capsys, "report", folder, "--paper")
     assert status == 0
     assert "**50.0 (0.0)** [paper 30.0, +20.0] | **0.10 (0.00)** [paper 0.13, -0.03]" in out
     assert "paper 30.0" not in run(capsys, "report", tmp_path / "qwen")[1]
