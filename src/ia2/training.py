@@ -223,7 +223,7 @@ def _solved(model: LanguageModel, rows: StageRows, start: Adapter) -> tuple[Adap
 
 
 def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Method, trained: Trained) -> float:
-    """The dev loss that a method's adapters are compared by: the last stage's, or the token loss where β weighs in it."""
+    """What a method's adapters are compared by: the last stage's, or, where β weighs in it, the token loss."""
     if method.beta is None or trained.diverged:
         return trained.dev_loss
     return dev_loss(model, FINE_TUNE, StageRows.of(FINE_TUNE, few_shot_set, None, model).dev, trained.adapter)

@@ -94,3 +94,7 @@ def test_a_setting_with_two_numbers_is_refused_and_with_one_twice_is_not():
 
 def test_keys_know_models_by_their_last_name():
     assert Key.of(setting(), "sft").model == "Qwen3-4B-Base"
+
+
+def test_ia3_is_found_whether_outputs_or_inputs_are_scaled():
+    assert {key.adapter for key in read_means([ROW | {"adapter": "ia3"}])} == {"ia3", "ia3 inputs"}

@@ -18,6 +18,8 @@ ADAPTERS_OF_TABLE_7 = {
     # which α went with it, the paper doesn't say
     "r16-qko": ("lora r16 α8", "lora r16 α16"),
 }
+ADAPTERS = {"ia3": ("ia3", "ia3 inputs")}
+"""What the paper calls by one name and we by several: the text scales outputs, the scripts inputs."""
 
 
 class Key(NamedTuple):
@@ -118,7 +120,7 @@ def read_means(rows: Iterable[Mapping[str, str]]) -> dict[Key, Printed]:
             continue  # a column that is headed and blank (Table 17)
         printed = Printed(float(row["acc_mean"]), float(row["ece_mean"]) if row["ece_mean"] else None)
         config = row["adapter_config"]
-        for adapter in ADAPTERS_OF_TABLE_7[config] if config else (row["adapter"],):
+        for adapter in ADAPTERS_OF_TABLE_7[config] if config else ADAPTERS.get(row["adapter"], (row["adapter"],)):
             setting = Setting(row["model"], adapter, row["label_source"], int(row["n"]), row["source"], row["eval"])
             key = Key.of(setting, row["method"])
             if means.setdefault(key, printed) != printed:
