@@ -12,6 +12,16 @@ from ia2.layers import Layers
 from ia2.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage
 from ia2.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
 
+LONGEST_SHOWN = 60
+# pydantic's types as people call them
+WORDED = {
+    "tuple_type": "this must be a list, such as [a, b]",
+    "list_type": "this must be a list, such as [a, b]",
+    "model_type": "this must be a mapping of keys to values",
+    "model_attributes_type": "this must be a mapping of keys to values",
+    "dict_type": "this must be a mapping of keys to values",
+}
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -117,5 +127,6 @@ def problem(one: Mapping[str, Any]) -> str:
     """What pydantic found wrong, in a sentence: the place, the matter and what was given."""
     place = ".".join(str(part) for part in one["loc"]) or "the whole file"
     given = one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
-    message = one["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[0].lower()}{message[1:]} (given: {given})."
+    shown = str(given) if len(str(given)) <= LONGEST_SHOWN else str(given)[:LONGEST_SHOWN] + "…"
+    message = WORDED.get(one["type"], one["msg"].removeprefix("Value error, "))
+    return f"{place}: {message[0].lower()}{message[1:]} (given: {shown})."

@@ -41,7 +41,11 @@ def test_adapters_and_methods_are_named_or_described(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rats": [1]}, r"line 10: rats: extra inputs are not permitted"),
+        ({"rats": [1]}, r"line 10: rats: there is no such key"),
+        ({"model": ["a"]}, r"line 10: model: there is no such key. Did you mean models\?"),
+        ({"epochs": 3}, r"epochs: there is no such key. Did you mean training.epochs\?"),
+        ({"methods": "sft"}, r"methods: this must be a list, such as \[a, b\] \(given: sft\)"),
+        ({"n": [1, "four"]}, r"n\.0: [^\n]*\n[^\n]*n\.1: [^\n]*$"),
         ({"n": [4, 1]}, r"line 8: n.1: input should be greater than or equal to 2 \(given: 1\)"),
         ({"tasks": [{"train": "reviews"}, {"train": "sst3"}]}, r"line 6: tasks.1.train: there is no task sst3"),
         ({"tasks": [{"train": "gsm8k_symbolic"}]}, r"gsm8k_symbolic only evaluates"),
@@ -76,7 +80,7 @@ def test_adapters_and_methods_are_named_or_described(tmp_path):
         ),
         ({"methods": ["ia2+sft"], "betas": [0.5, 0.5]}, r"betas: 0.5 and 0.5 are the same in six digits"),
         ({"adapters": ["lora", {"kind": "lora", "rank": 8}]}, r"line 10: adapters: an adapter is named twice"),
-        ({"training": {"epoch": 2}}, r"line 11: training.epoch: extra inputs"),
+        ({"training": {"epoch": 2}}, r"line 11: training.epoch: there is no such key. Did you mean training.epochs\?"),
         ({"select": "test"}, r"select: input should be 'accuracy' or 'dev'"),
         ({"models": []}, r"models: .*at least 1 item"),
         ({"teacher_stop": "never"}, r"line 10: teacher_stop: input should be 'task' or 'none'"),
@@ -150,3 +154,8 @@ def test_a_combination_that_cannot_be_is_named_with_the_line_of_its_key(tmp_path
         InputError, match=r"study.yaml, line 6: betas are given, and no method tries several; ia2\+sft does$"
     ):
         load_experiment(path)
+
+
+def test_a_task_may_be_only_named(tmp_path):
+    named = load_experiment(write(tmp_path / "a.yaml", tasks=["reviews"]))
+    assert named == load_experiment(write(tmp_path / "b.yaml"))

@@ -1,6 +1,8 @@
 """What a study is: the YAML file, validated, every mistake named with its line."""
 
+import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -202,12 +204,28 @@ def load_experiment(path: Path) -> Experiment:
         return Experiment.model_validate(content)
     except ValidationError as error:
         found = []
-        for one in error.errors(include_url=False):
-            if one["type"] == "impossible":
+        every = error.errors(include_url=False)
+        for one in every:
+            deeper = [other["loc"] for other in every if len(other["loc"]) > len(one["loc"])]
+            if any(place[: len(one["loc"])] == one["loc"] for place in deeper):
+                continue  # what is wrong with a part is told; pydantic counts a list without it as too short
+            if one["type"] == "extra_forbidden":
+                found.append(f"{path}, line {_line(tree, one['loc'])}: {_unknown(one)}")
+            elif one["type"] == "impossible":
                 found.append(f"{path}, line {_line(tree, (one['ctx']['key'],))}: {one['msg']}")
             else:
                 found.append(f"{path}, line {_line(tree, one['loc'])}: {problem(one)}")
         raise InputError("\n".join(found)) from error
+
+
+def _unknown(one: Mapping[str, Any]) -> str:
+    """A key that isn't known, and the one that may be meant."""
+    place = ".".join(str(part) for part in one["loc"])
+    known = {name: f"tasks.{name}" for name in Source.model_fields}
+    known |= {name: f"training.{name}" for name in TrainingSettings.model_fields}
+    known |= {name: name for name in Experiment.model_fields}
+    close = difflib.get_close_matches(str(one["loc"][-1]), known, n=1)
+    return f"{place}: there is no such key." + (f" Did you mean {known[close[0]]}?" if close else "")
 
 
 def _line(node: Any, place: tuple[str | int, ...]) -> int:

@@ -94,6 +94,12 @@ class Source(Strict):
     adapters: Adapters | None = None
     """Instead of the study's."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """A task that is only named."""
+        return {"train": value} if isinstance(value, str) else value
+
     @field_validator("train", "evaluate")
     @classmethod
     def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:

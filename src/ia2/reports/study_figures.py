@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ia2.reports.aggregate import Cell, deviation, mean
 from ia2.reports.figures import COLOURS, STYLE
@@ -265,6 +266,7 @@ def _curves(
             label = METHOD_NAMES.get(method, method)
             axes.plot(range(1, len(center) + 1), center, color=colours[method], linewidth=1.6, label=label)
         axes.set_xlabel(along)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     grid[0]["asim"].set_ylim(top=1)
     _explain(figure, [of_measure["asim"] for of_measure in grid])
     return figure
