@@ -173,6 +173,12 @@ def test_an_adapter_is_asked_for_the_labels_that_it_was_taught(capsys, tmp_path,
     status, _, err = run(capsys, *evaluate, fewer, "--chat")
     assert status == 2
     assert "--chat: this adapter was taught without" in err
+    tiny_network("llama", seed=1).save_pretrained(tmp_path / "other")
+    byte_level_tokenizer().save_pretrained(tmp_path / "other")
+    status, _, err = run(capsys, *evaluate, fewer, "--model", tmp_path / "other")
+    assert status == 0
+    assert "was taught on other weights" in err
+    assert "Warning" not in err
 
 
 def test_a_limit_takes_rows_of_every_kind_from_a_sorted_file(capsys, tmp_path, model):

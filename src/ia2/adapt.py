@@ -163,7 +163,7 @@ class Adaptation:
         best = {method: self._best(method, own) for method, own in tried.items()}
         for method, folder in methods.items():
             best[method].trained.save(self.folder / folder)
-            Taught.by(self.set).save(self.folder / folder)
+            Taught.by(self.set, self.model).save(self.folder / folder)
         evaluations: list[Evaluation | None] = [None] * len(methods)
         begun = time.perf_counter()
         if self.set.evaluation:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ia2.errors import InputError
 from ia2.fewshot import FewShotSet
+from ia2.models.load import LanguageModel
 from ia2.records import write_json
 from ia2.tasks.task import Example, Task
 
@@ -22,15 +23,17 @@ class Taught:
     """As they follow a query, with or without a space; none where responses are free text."""
     chat: bool
     """Whether queries were turns of the model's chat template."""
+    weights: str | None
+    """Of which weights it belongs to: the hub's commit, or the SHA-256 of the file or folder."""
     queries: frozenset[str]
     """SHA-256 of each query that taught it, or that chose when it stopped or which learning rate was kept."""
 
     @classmethod
-    def by(cls, few_shot_set: FewShotSet) -> "Taught":
-        """What a set teaches."""
+    def by(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Taught":
+        """What a set teaches a model."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
         task = few_shot_set.task
-        return cls(task.labels, task.chat, frozenset(_digest(query) for query in seen))
+        return cls(task.labels, task.chat, weights_of(model), frozenset(_digest(query) for query in seen))
 
     def save(self, folder: Path) -> None:
         """Write it into an adapter's folder, where PEFT and servers pass it over."""
@@ -48,7 +51,7 @@ class Taught:
             return None
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(kept["labels"]), bool(kept["chat"]), frozenset(kept["queries"]))
+            return cls(tuple(kept["labels"]), bool(kept["chat"]), kept["weights"], frozenset(kept["queries"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.") from error
 
@@ -95,6 +98,11 @@ class Taught:
                 f"{known}."
             )
         return replace(formed, labels=self.labels)
+
+
+def weights_of(model: LanguageModel) -> str | None:
+    """What a model's weights are told by."""
+    return model.identity.revision or model.identity.sha256
 
 
 def _digest(query: str) -> str:

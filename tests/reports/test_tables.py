@@ -35,9 +35,16 @@ def test_a_row_shows_the_records_numbers():
 
 def test_what_was_not_measured_is_a_dash():
     bare = {"n": 0, "accuracy": None, "ece": None, "asim": None}
-    text = shown([row("zero-shot", lr=None, metrics=bare, seconds={}, n=0), row("ia2-sft")])
+    whole = row("ia2-sft", metrics=MEASURED | {"prompt_tokens": 41.6})
+    text = shown([row("zero-shot", lr=None, metrics=bare, seconds={}, n=0), whole])
     line = next(line for line in text.splitlines() if "zero-shot" in line)
     assert [cell.strip() for cell in line.strip("│").split("│")][1:] == ["–"] * 7
+
+
+def test_what_no_record_has_a_value_of_has_no_column():
+    text = shown([row("adapter", lr=None, metrics=MEASURED | {"asim": None}, seconds={"evaluate": 3.0}, n=0)])
+    assert "evaluate s" in text
+    assert not any(word in text for word in ("asim", "lr", "train s", "N ="))
 
 
 def test_texts_have_no_ece_and_mathematics_a_second_accuracy():

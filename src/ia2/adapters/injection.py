@@ -30,6 +30,8 @@ def peft_model(network: PreTrainedModel, configuration: PeftConfig, *, empty: bo
     """
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.24 for an attribute that was renamed
+        # an adapter of another model is looked at here, by its tensors
+        warnings.filterwarnings("ignore", "The PEFT config's `base_model_name_or_path` was renamed", UserWarning)
         warnings.filterwarnings(
             "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning, r"transformers\.modeling_utils"
         )

@@ -18,6 +18,7 @@ from ia2.models.memory import steady_bytes
 from ia2.progress import Progress
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown, Task
+from ia2.taught import Taught
 from ia2.teacher import collect_targets
 from ia2.training import Plan, Trained, comparable_loss, train_all
 
@@ -160,6 +161,7 @@ class _Computation:
         similarities = [self.similarity(made) for _, made in pairs]
         for one, made in pairs:
             made.save(self.folder / ADAPTERS / self.unit.id / one.id)
+            Taught.by(self.set, self.model).save(self.folder / ADAPTERS / self.unit.id / one.id)
         for task in self.measured:
             begun = time.perf_counter()
             evaluations = evaluate_all(

@@ -20,6 +20,13 @@ METHOD_NAMES = {
     "ia2-solved-sft": "IA2 solved→SFT",
 }
 """How the paper writes them."""
+NOTHING = "–"
+MEASURES = {
+    "accuracy %": ("accuracy", 100.0, 1),
+    "equivalent %": ("equivalent_accuracy", 100.0, 1),
+    "ECE": ("ece", 1.0, 3),
+}
+"""What a column shows: the metric, how many times as large, and with how many digits."""
 
 
 def method_name(record: Mapping[str, Any]) -> str:
@@ -31,7 +38,8 @@ def method_name(record: Mapping[str, Any]) -> str:
 def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """One row a record: accuracy in percent and ECE with their 95 % intervals, asim, and where the time went.
 
-    Responses of free text have no ECE; mathematical answers have a second accuracy, of those that mean the same.
+    Responses of free text have no ECE; mathematical answers have a second accuracy, of those that mean the same. What
+    no record has a value of has no column.
     """
     first = records[0]["metrics"]
     binnings = {record["metrics"].get("ece_binning") for record in records} - {None}
@@ -44,41 +52,49 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
     if binnings:
         headings.append("ECE")
         explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
-    explained.append("tokens: of a query's prompt; asim is the similarity to in-context learning")
+    explained.append("tokens: of a query's prompt")
+    rows = [
+        {
+            **{heading: _with_interval(record["metrics"], *MEASURES[heading]) for heading in headings},
+            "asim": _number(record["metrics"].get("asim"), 3),
+            "tokens": _number(record["metrics"].get("prompt_tokens"), 0),
+            "lr": NOTHING if record["lr"] is None else f"{record['lr']:g}",
+            "train s": _number(_training_seconds(record["seconds"]), 1),
+            "evaluate s": _number(record["seconds"].get("evaluate"), 1),
+        }
+        for record in records
+    ]
+    # a measurement alone was never trained
+    shown = [heading for heading in rows[0] if heading in headings or any(row[heading] != NOTHING for row in rows)]
+    if "asim" in shown:
+        explained.append("asim is the similarity to in-context learning")
+    most = max(record["n"] for record in records)
+    title = f"{records[0]['task']['eval']}, {first['n']} rows"
     table = Table(
-        title=f"{records[0]['task']['eval']}, {first['n']} rows, N = {max(record['n'] for record in records)}",
+        title=f"{title}, N = {most}" if most else title,
         caption="; ".join(explained),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("method", style="bold")
-    for heading in (*headings, "asim", "tokens", "lr", "train s", "evaluate s"):
+    for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
-    cells = {
-        "accuracy %": ("accuracy", 100.0, 1),
-        "equivalent %": ("equivalent_accuracy", 100.0, 1),
-        "ECE": ("ece", 1.0, 3),
-    }
-    for record in records:
-        values, seconds, rate = record["metrics"], record["seconds"], record["lr"]
-        table.add_row(
-            method_name(record),
-            *(_with_interval(values, *cells[heading]) for heading in headings),
-            _number(values.get("asim"), 3),
-            _number(values.get("prompt_tokens"), 0),
-            f"{rate:g}" if rate is not None else "–",
-            _number(sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None, 1),
-            _number(seconds.get("evaluate"), 1),
-        )
+    for record, row in zip(records, rows, strict=True):
+        table.add_row(method_name(record), *(row[heading] for heading in shown))
     return table
+
+
+def _training_seconds(seconds: Mapping[str, float]) -> float | None:
+    """Of the teacher and the student together; None where nothing was trained."""
+    return sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None
 
 
 def _with_interval(values: Mapping[str, Any], name: str, scale: float, digits: int) -> str:
     if values.get(name) is None:
-        return "–"
+        return NOTHING
     low, high = (scale * bound for bound in values[f"{name}_interval"])
     return f"{scale * values[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:.{digits}f}"
