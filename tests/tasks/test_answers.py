@@ -233,3 +233,8 @@ def test_every_real_ground_truth_has_an_answer(name, count, data_dir):
     examples = [example for row in rows if (example := benchmark.example(row, DEFAULTS)) is not None]
     assert len(examples) == count
     assert [one.response for one in examples if FINDERS[benchmark.answer](one.response) is None] == []
+
+
+@pytest.mark.parametrize("kind", ["text", "marked"])
+def test_an_accent_is_one_letter_however_it_is_written(kind):
+    assert FINDERS[kind]("#### cafe\u0301") == FINDERS[kind]("#### caf\u00e9")

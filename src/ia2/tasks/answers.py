@@ -7,6 +7,7 @@ the answer, such a line may be part of it.
 
 import re
 import threading
+import unicodedata
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -67,14 +68,15 @@ def find_boxed(response: str) -> str | None:
 
 
 def find_marked(response: str) -> str | None:
-    """The rest of the line behind the first `####`; where that is empty, the next line that isn't."""
+    """The rest of the line behind the first `####`, or the next one that isn't empty. In one Unicode form."""
     found = own_part(response).partition(MARK)[2].strip().partition("\n")[0].strip()
-    return found or None
+    return unicodedata.normalize("NFC", found) or None
 
 
 def find_text(response: str) -> str | None:
-    """The whole response, a line that opens with `Question:` or `Text:` included."""
-    return response.strip() or None
+    """The whole response, a line that opens with `Question:` or `Text:` included. In one Unicode form."""
+    # some tokenizers compose accents in all that they read, so that a model can't write them apart
+    return unicodedata.normalize("NFC", response.strip()) or None
 
 
 FINDERS: Mapping[AnswerKind, Callable[[str], str | None]] = MappingProxyType(
