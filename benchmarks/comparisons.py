@@ -17,11 +17,12 @@ from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.kinds import LoRA
 from ia2.course import Training
 from ia2.evaluation import evaluate, evaluate_all
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
 from ia2.models.decoding import decode
 from ia2.models.frozen import fastest_products, freeze
 from ia2.models.load import LanguageModel
+from ia2.prompts import PromptTokenizer
 from ia2.student import StageRows
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Example

@@ -16,10 +16,11 @@ from benchmarks.measuring import Memory, machine, timed
 from ia2.cache import written_whole
 from ia2.course import Training
 from ia2.evaluation import evaluate
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import SFT
 from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel, load_model
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
 from ia2.training import Plan, train_all
 

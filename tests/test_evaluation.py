@@ -9,9 +9,9 @@ from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.kinds import LoRA
 from ia2.errors import InputError
 from ia2.evaluation import evaluate, evaluate_all
-from ia2.fewshot import PromptTokenizer, prompt_text
 from ia2.labels import LabelScores, LabelTokens
 from ia2.models.forward import response_logits
+from ia2.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.task import Example
 
 

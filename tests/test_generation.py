@@ -9,8 +9,8 @@ from pytest import approx
 
 from ia2.errors import InputError
 from ia2.evaluation import evaluate
-from ia2.fewshot import PromptTokenizer, prompt_text
 from ia2.generation import Response, TextEvaluation, continued, stop_token, stops_at
+from ia2.prompts import PromptTokenizer, prompt_text
 
 
 def generated_slowly(model, prompt, most_tokens, stop):

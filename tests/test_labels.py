@@ -8,10 +8,10 @@ from tokenizers import normalizers
 from torch.testing import assert_close
 
 from ia2.errors import InputError
-from ia2.fewshot import PromptTokenizer
 from ia2.labels import LabelTokens, score_labels
 from ia2.models.batch import TokenSequence, shared_tokens
 from ia2.models.prefix import prefill
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.task import Example
 
 WHOLE = (" positive", " warm and funny", "0")

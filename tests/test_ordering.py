@@ -1,8 +1,9 @@
 import torch
 from pytest import approx
 
-from ia2.fewshot import FewShotSet, prompt_text
+from ia2.fewshot import FewShotSet
 from ia2.ordering import best_ordered, in_context_loss
+from ia2.prompts import prompt_text
 
 
 def test_the_order_with_the_lowest_loss_in_context_is_chosen(tiny_model, toy_task):

@@ -8,9 +8,10 @@ from torch.testing import assert_close
 
 from ia2 import teacher
 from ia2.errors import InputError
-from ia2.fewshot import FewShotSet, PromptTokenizer, prompt_text
+from ia2.fewshot import FewShotSet
 from ia2.models.load import LanguageModel
 from ia2.progress import Silent
+from ia2.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.task import Example, Instruction
 from ia2.teacher import INDEX_FILE, collect_targets
 

@@ -12,13 +12,14 @@ from ia2.adapters.adapter import attached, fresh_adapter
 from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
 from ia2.course import Training
 from ia2.errors import InputError
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, METHODS, SFT, Method
 from ia2.models.attention import attention_blocks
 from ia2.models.bank import Bank
 from ia2.models.forms import LowRank
 from ia2.objectives import MatchDistribution, MatchTokens
 from ia2.progress import Silent
+from ia2.prompts import PromptTokenizer
 from ia2.randomness import generator
 from ia2.student import Part, StageRows, mean_losses, step_bytes
 from ia2.teacher import collect_targets

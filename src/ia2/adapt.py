@@ -13,13 +13,14 @@ from ia2.analysis.similarity import ROWS, asim, response_attention
 from ia2.course import Training
 from ia2.errors import InputError
 from ia2.evaluation import Evaluation, evaluate, evaluate_all
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.generation import checked_prompts
 from ia2.labels import LabelScoring
 from ia2.methods import Method, betas_for
 from ia2.metrics import Binning
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
+from ia2.prompts import PromptTokenizer
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown
 from ia2.taught import Taught

@@ -7,7 +7,6 @@ from pathlib import Path
 from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
 from ia2.chat import TODAY, tells_the_day
 from ia2.errors import InputError
-from ia2.fewshot import PromptTokenizer
 from ia2.generation import stop_token
 from ia2.labels import LabelTokens
 from ia2.method_files import load_method
@@ -16,6 +15,7 @@ from ia2.models.load import LanguageModel
 from ia2.objectives import MatchTokens
 from ia2.options import Adapt, Source
 from ia2.progress import Progress
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.files import load_file
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Instruction, Task

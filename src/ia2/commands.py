@@ -29,12 +29,13 @@ from ia2.experiments.plan import check_sets, described
 from ia2.experiments.run import run
 from ia2.experiments.store import FAILURES, Store
 from ia2.experiments.tokens import described_tokens
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import SFT
 from ia2.models.load import load_model
 from ia2.models.names import check_model_name
 from ia2.options import Adapt, Demo, Evaluate, Report, Rescore, Run
 from ia2.ordering import best_ordered
+from ia2.prompts import PromptTokenizer
 from ia2.records import Record, task_record
 from ia2.reporting import StudyReport
 from ia2.reports.tables import comparison_table

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ia2.adapters.adapter import Adapter, attached, bank_of
-from ia2.fewshot import PromptTokenizer
 from ia2.generation import TextEvaluation, checked_prompts, generate
 from ia2.labels import Confidence, LabelScores, LabelScoring, LabelTokens, score_labels
 from ia2.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
@@ -16,6 +15,7 @@ from ia2.models.batch import Layout, TokenSequence, shared_tokens
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, prefill
 from ia2.progress import SILENT, Progress
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 TEXT_BATCH = 32

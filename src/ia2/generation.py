@@ -8,12 +8,12 @@ import numpy as np
 
 from ia2.chat import special_tokens
 from ia2.errors import InputError
-from ia2.fewshot import PromptTokenizer
 from ia2.metrics import Binning, accuracy, bootstrap_interval
 from ia2.models.bank import Bank
 from ia2.models.decoding import Decoded, decode
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, Prefill
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
 from ia2.tasks.task import Example, Shown, Task
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.fewshot import PromptTokenizer
 from ia2.models.bank import Bank
 from ia2.models.batch import Layout, TokenSequence, lay_out, passes, shared_rows
 from ia2.models.forward import response_logits
 from ia2.models.prefix import NO_PREFILL, Prefill
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.task import Task
 
 LabelScoring = Literal["token", "whole"]

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import torch
 
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.models.batch import lay_out, passes, shared_tokens
 from ia2.models.forward import response_logits
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import prefill
 from ia2.objectives import MatchTokens, StudentOutputs, Wanted
 from ia2.progress import SILENT, Progress
+from ia2.prompts import PromptTokenizer
 
 
 def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, progress: Progress = SILENT) -> FewShotSet:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import Stage
 from ia2.models.attention import record_attention
 from ia2.models.bank import Bank
@@ -18,6 +18,7 @@ from ia2.models.forward import forward, response_logits
 from ia2.models.load import LanguageModel
 from ia2.models.memory import saved_bytes
 from ia2.objectives import Activation, Objective, StudentOutputs, Wanted
+from ia2.prompts import PromptTokenizer
 from ia2.randomness import derived_seed
 from ia2.tasks.task import Example, Task
 from ia2.teacher import TargetFiles, Targets

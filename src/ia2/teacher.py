@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ia2.cache import cache_folder, folder_written_whole
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.generation import checked_prompts, continued, end_tokens
 from ia2.labels import LabelScoring, LabelTokens, score_labels
 from ia2.models.attention import record_attention
@@ -22,6 +22,7 @@ from ia2.models.batch import TokenSequence, by_length, lay_out
 from ia2.models.forward import forward, response_logits
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
+from ia2.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Task
 
 SCHEMA = 1

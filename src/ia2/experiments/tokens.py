@@ -10,9 +10,10 @@ from ia2.course import Course
 from ia2.errors import InputError
 from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit, planned, stages_of, units
-from ia2.fewshot import SEPARATOR, FewShotSet
+from ia2.fewshot import FewShotSet
 from ia2.methods import OTHER_BETAS, Stage
 from ia2.models.load import tokenizer_at_hand
+from ia2.prompts import SEPARATOR
 from ia2.tasks.task import Example, Shown, Task
 
 CHARACTERS = 4

@@ -11,11 +11,12 @@ from ia2.evaluation import Evaluation, evaluate, evaluate_all
 from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
-from ia2.fewshot import FewShotSet, PromptTokenizer
+from ia2.fewshot import FewShotSet
 from ia2.methods import betas_for
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.progress import Progress
+from ia2.prompts import PromptTokenizer
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown, Task
 from ia2.taught import Taught
