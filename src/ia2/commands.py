@@ -43,7 +43,7 @@ from ia2.rescoring import rescore
 from ia2.tasks.files import load_queries
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Shown
-from ia2.taught import Taught, weights_of
+from ia2.taught import Taught, weights_id
 from ia2.tracking import Tracking
 
 
@@ -139,7 +139,7 @@ def run_evaluate(options: Evaluate) -> None:
     task, notes = fit_labels(task, model, options, taught)
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
-    if taught is not None and taught.weights != weights_of(model):
+    if taught is not None and taught.weights != weights_id(model):
         notes += ("The adapter was taught on other weights than this model's, so that it may do anything.",)
     if taught is not None and len(unseen := taught.unseen(examples)) < len(examples):
         notes += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)

@@ -33,7 +33,7 @@ class Taught:
         """What a set teaches a model."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
         task = few_shot_set.task
-        return cls(task.labels, task.chat, weights_of(model), frozenset(_digest(query) for query in seen))
+        return cls(task.labels, task.chat, weights_id(model), frozenset(_digest(query) for query in seen))
 
     def save(self, folder: Path) -> None:
         """Write it into an adapter's folder, where PEFT and servers pass it over."""
@@ -100,7 +100,7 @@ class Taught:
         return replace(formed, labels=self.labels)
 
 
-def weights_of(model: LanguageModel) -> str | None:
+def weights_id(model: LanguageModel) -> str | None:
     """What a model's weights are told by."""
     return model.identity.revision or model.identity.sha256
 
