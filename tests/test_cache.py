@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -106,3 +107,13 @@ def test_what_is_written_has_ordinary_permissions(tmp_path):
         pass
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert (tmp_path / "folder").stat().st_mode == (tmp_path / "plain folder").stat().st_mode
+
+
+def test_a_folder_that_the_system_does_not_make_is_refused_by_name(tmp_path, monkeypatch):
+    def refused(*_arguments, **_keywords):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(InputError, match=r"new: this folder can't be made \(Read-only file system\)"):
+        with folder_written_whole(tmp_path / "new"):
+            pass

@@ -79,7 +79,8 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
             process writes the same: of several at once the last or the first stays, and each finds a whole folder.
 
     Raises:
-        InputError: something is at `path` other than an empty folder, and it isn't to be replaced.
+        InputError: something is at `path` other than an empty folder, and it isn't to be replaced; or no folder can be
+            made there.
     """
     path = path.absolute()
     if not replace:
@@ -87,7 +88,10 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
     # an empty folder that exists is filled, not swapped: it may be a mount, a link, or where the person's shell is
     fill = path.is_dir() and not replace
     partial = _partial(path if fill else path.parent, path.name)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:  # a disk that is read-only or full, or a place such as /proc
+        raise InputError(f"{path}: this folder can't be made ({error.strerror}). Name another place.") from error
     try:
         yield partial
         if fill:
