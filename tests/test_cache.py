@@ -114,6 +114,6 @@ def test_a_folder_that_the_system_does_not_make_is_refused_by_name(tmp_path, mon
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    with pytest.raises(InputError, match=r"new: this folder can't be made \(Read-only file system\)"):
-        with folder_written_whole(tmp_path / "new"):
-            pass
+    told = r"new: this folder can't be made \(Read-only file system\)"
+    with pytest.raises(InputError, match=told), folder_written_whole(tmp_path / "new"):
+        pass
