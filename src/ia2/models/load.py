@@ -210,15 +210,14 @@ def _device(asked: str | None) -> tuple[str, str]:
 
 
 def _dtype(asked: str | None, device: str) -> tuple[str, str]:
-    if asked is not None:
-        if asked not in DTYPES:
-            raise InputError(f"--dtype {asked}: use one of {', '.join(DTYPES)}.")
-        slow = device == "cpu" and asked != "float32" and not has_fast_bfloat16()
-        return asked, "as asked, though this CPU emulates it, many times slower" if slow else "as asked"
-    if device == "cpu":
-        # also where bfloat16 would be fast, so that every CPU gives the same numbers
-        return "float32", "float32 on a CPU"
-    return "bfloat16", "bfloat16 on a GPU"
+    # float32 on a CPU also where bfloat16 would be fast, so that every CPU gives the same numbers
+    own, reason = ("float32", "float32 on a CPU") if device == "cpu" else ("bfloat16", "bfloat16 on a GPU")
+    if asked in (None, own):
+        return own, reason
+    if asked not in DTYPES:
+        raise InputError(f"--dtype {asked}: use one of {', '.join(DTYPES)}.")
+    slow = device == "cpu" and not has_fast_bfloat16()
+    return asked, "as asked, though this CPU emulates it, many times slower" if slow else "as asked"
 
 
 def _folder_checksum(folder: Path) -> str:
