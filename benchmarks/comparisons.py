@@ -15,19 +15,19 @@ from benchmarks import plain
 from benchmarks.measuring import Comparison
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.kinds import LoRA
-from ia2.course import Training
-from ia2.evaluation import evaluate, evaluate_all
-from ia2.fewshot import FewShotSet
-from ia2.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
+from ia2.evaluation.evaluate import evaluate, evaluate_all
 from ia2.models.decoding import decode
 from ia2.models.frozen import fastest_products, freeze
 from ia2.models.load import LanguageModel
-from ia2.prompts import PromptTokenizer
-from ia2.student import StageRows
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Example
-from ia2.teacher import Targets, collect_targets
-from ia2.training import Plan, train_all
+from ia2.training.early_stopping import Training
+from ia2.training.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
+from ia2.training.student import StageRows
+from ia2.training.teacher import Targets, collect_targets
+from ia2.training.train import Plan, train_all
 
 STEPS = Training(epochs=3, patience=1000)
 """A fixed number of steps: three passes over the rows."""
@@ -308,7 +308,7 @@ class Benchmarks:
             "start_up",
             "≤ 0.33",
             {},
-            run("-c", "from ia2.cli import main; main(['--help'])"),
+            run("-c", "from ia2.cli.main import main; main(['--help'])"),
             run("-c", "import torch, transformers; transformers.AutoModelForCausalLM"),
             lambda plain, ours: None,
             pairs=5,

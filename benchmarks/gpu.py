@@ -20,14 +20,14 @@ from benchmarks.measuring import timed
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.kinds import LoRA
 from ia2.cache import written_whole
-from ia2.course import Training
-from ia2.fewshot import FewShotSet
-from ia2.methods import IA2, SFT, Method
 from ia2.models.frozen import freeze
 from ia2.models.load import LanguageModel, ModelIdentity
+from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.load import load_task
-from ia2.teacher import collect_targets
-from ia2.training import Plan, Trained, train_all
+from ia2.training.early_stopping import Training
+from ia2.training.methods import IA2, SFT, Method
+from ia2.training.teacher import collect_targets
+from ia2.training.train import Plan, Trained, train_all
 
 OUT = Path(__file__).parent / "out" / "gpu.json"
 QWEN3_4B = Qwen3Config(

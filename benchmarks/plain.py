@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.injection import peft_model
-from ia2.course import Course, Training
-from ia2.models.batch import TokenSequence
 from ia2.models.frozen import FrozenLinear
-from ia2.student import StudentRows
+from ia2.models.layout import TokenSequence
+from ia2.training.early_stopping import Course, Training
+from ia2.training.student import StudentRows
 
 BATCH = 20
 

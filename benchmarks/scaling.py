@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 from benchmarks.__main__ import OUT, data_folder
 from benchmarks.measuring import Memory, machine, timed
 from ia2.cache import written_whole
-from ia2.course import Training
-from ia2.evaluation import evaluate
-from ia2.fewshot import FewShotSet
-from ia2.methods import SFT
+from ia2.evaluation.evaluate import evaluate
 from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel, load_model
-from ia2.prompts import PromptTokenizer
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
-from ia2.training import Plan, train_all
+from ia2.training.early_stopping import Training
+from ia2.training.methods import SFT
+from ia2.training.train import Plan, train_all
 
 PLOT = Path(__file__).parents[1] / "docs" / "scaling.png"
 ADAPTERS, DEMONSTRATIONS, TOKENS = (1, 3, 6, 15, 30), (2, 4, 8, 16, 32, 64), (16, 32, 64, 128, 200)

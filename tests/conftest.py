@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 install_import_hook("ia2", "beartype.beartype")
 
 from ia2.models.frozen import freeze  # noqa: E402
-from ia2.models.grouped import attend_in_groups  # noqa: E402
+from ia2.models.gqa_attention import attend_in_groups  # noqa: E402
 from ia2.models.load import LanguageModel, ModelIdentity  # noqa: E402
 from ia2.tasks.task import Example, Task  # noqa: E402
 

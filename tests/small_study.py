@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ia2.experiments.config import Experiment
+from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ia2.experiments.config import Experiment
+from ia2.experiments.schema import Experiment
 
 LORA = {"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False}
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ia2.adapters.adapter import Adapter
     from ia2.adapters.kinds import LoRA
-    from ia2.course import Training
     from ia2.errors import InputError
-    from ia2.evaluation import evaluate
-    from ia2.fewshot import FewShotSet
-    from ia2.methods import METHODS
+    from ia2.evaluation.evaluate import evaluate
     from ia2.models.load import load_model
+    from ia2.prompting.fewshot import FewShotSet
     from ia2.tasks.files import load_file
     from ia2.tasks.load import load_task
-    from ia2.teacher import collect_targets
-    from ia2.training import train
+    from ia2.training.early_stopping import Training
+    from ia2.training.methods import METHODS
+    from ia2.training.teacher import collect_targets
+    from ia2.training.train import train
 
 __all__ = [
     "METHODS",
@@ -33,18 +33,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "METHODS": "ia2.methods",
+    "METHODS": "ia2.training.methods",
     "Adapter": "ia2.adapters.adapter",
-    "FewShotSet": "ia2.fewshot",
+    "FewShotSet": "ia2.prompting.fewshot",
     "InputError": "ia2.errors",
     "LoRA": "ia2.adapters.kinds",
-    "Training": "ia2.course",
-    "collect_targets": "ia2.teacher",
-    "evaluate": "ia2.evaluation",
+    "Training": "ia2.training.early_stopping",
+    "collect_targets": "ia2.training.teacher",
+    "evaluate": "ia2.evaluation.evaluate",
     "load_file": "ia2.tasks.files",
     "load_model": "ia2.models.load",
     "load_task": "ia2.tasks.load",
-    "train": "ia2.training",
+    "train": "ia2.training.train",
 }
 
 

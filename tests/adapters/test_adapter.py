@@ -7,8 +7,8 @@ from torch.testing import assert_close
 from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter, weights_of
 from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
 from ia2.errors import InputError
-from ia2.models.batch import TokenSequence, lay_out
-from ia2.models.forward import response_logits
+from ia2.models.layout import TokenSequence, lay_out
+from ia2.models.reader import response_logits
 
 SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
 

@@ -8,11 +8,11 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import Adapter, attached, bank_of
+from ia2.adapters.forms import Decomposed, LearnedPrefix, LearnedPrompt, LowRank, Replaced, ScaledInputs, ScaledOutputs
 from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning, form_of
 from ia2.errors import InputError
-from ia2.models.batch import TokenSequence, lay_out
-from ia2.models.forms import Decomposed, LearnedPrefix, LearnedPrompt, LowRank, Replaced, ScaledInputs, ScaledOutputs
-from ia2.models.forward import response_logits
+from ia2.models.layout import TokenSequence, lay_out
+from ia2.models.reader import response_logits
 
 IDS = torch.randint(1, 399, (3, 9), generator=torch.Generator().manual_seed(2))
 SEQUENCES = [TokenSequence(tuple(row.tolist()), (1,)) for row in IDS]

@@ -3,7 +3,7 @@ from pytest import approx
 from torch.testing import assert_close
 
 from ia2.analysis.similarity import asim, response_attention
-from ia2.prompts import PromptTokenizer
+from ia2.prompting.prompts import PromptTokenizer
 
 
 def test_asim_worked_by_hand():

@@ -3,7 +3,7 @@ from transformers import Qwen3Config
 
 from benchmarks import gpu
 from benchmarks.gpu import compare_banks, random_model
-from ia2.methods import IA2
+from ia2.training.methods import IA2
 
 TINY = Qwen3Config(
     hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,

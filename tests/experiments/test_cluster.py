@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_study import content, opened, study
 
-from ia2.cli import main
+from ia2.cli.main import main
 from ia2.errors import InputError
 from ia2.experiments.cluster import packed, run_on_cluster, unpack
 from ia2.experiments.run import run

@@ -1,8 +1,8 @@
 import pytest
 
 from ia2.errors import InputError
-from ia2.experiments.config import Experiment
 from ia2.experiments.plan import check_sets, counts, described, planned, stages_of, units
+from ia2.experiments.schema import Experiment
 
 
 def study(**changes):

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from small_study import content, opened, study
 
-from ia2 import descent
 from ia2.errors import InputError
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
 from ia2.experiments.run import Ledger, run
 from ia2.experiments.store import Store, load_experiment_of, load_records
 from ia2.progress import Silent
+from ia2.training import loop as descent
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ from conftest import ARCHITECTURES, tiny_network
 
 from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
 from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
-from ia2.models.attention import attention_blocks, record_attention
-from ia2.models.batch import TokenSequence, lay_out, shared_tokens
 from ia2.models.decoding import decode
-from ia2.models.forward import response_logits
+from ia2.models.layout import TokenSequence, lay_out, shared_tokens
 from ia2.models.prefix import prefill
+from ia2.models.reader import response_logits
+from ia2.models.sites import attention_blocks, record_attention
 
 
 def prompts(count, shared=(), seed=0):

@@ -10,7 +10,7 @@ from transformers import T5Config, ViTConfig
 
 from ia2.errors import InputError
 from ia2.models import frozen, load
-from ia2.models.grouped import NAME
+from ia2.models.gqa_attention import NAME
 from ia2.models.hub import Snapshot
 from ia2.models.load import load_model, tokenizer_at_hand
 from ia2.models.packaged import PACKAGED

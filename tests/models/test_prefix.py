@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from ia2.models.attention import record_attention
-from ia2.models.batch import TokenSequence, lay_out
-from ia2.models.forward import response_logits
+from ia2.models.layout import TokenSequence, lay_out
 from ia2.models.prefix import NO_PREFILL, prefill
+from ia2.models.reader import response_logits
+from ia2.models.sites import record_attention
 
 SHARED = tuple(range(30, 54))
 SEQUENCES = [TokenSequence((*SHARED, *own), (1, 2)) for own in ((5,), (6, 7, 8), (9, 10, 11, 12, 13))]

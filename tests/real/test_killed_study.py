@@ -27,7 +27,7 @@ def started(folder: Path, cache: Path) -> subprocess.Popen[bytes]:
     cache.mkdir(exist_ok=True)
     if not (cache / "models").exists():
         (cache / "models").symlink_to(models)
-    command = [sys.executable, "-c", "import sys; from ia2.cli import main; sys.exit(main())", "run", str(STUDY)]
+    command = [sys.executable, "-c", "import sys; from ia2.cli.main import main; sys.exit(main())", "run", str(STUDY)]
     environment = {**os.environ, "IA2_CACHE_DIR": str(cache)}
     return subprocess.Popen([*command, "--out", str(folder)], env=environment)
 

@@ -9,20 +9,20 @@ import torch
 from conftest import REAL
 from peft import PeftModel
 
-from ia2 import cli
 from ia2.adapters.adapter import Adapter, attached
-from ia2.course import Training
-from ia2.evaluation import evaluate
-from ia2.fewshot import FewShotSet
-from ia2.methods import IA2
+from ia2.cli import main as cli
+from ia2.evaluation.evaluate import evaluate
 from ia2.models import load, packaged
-from ia2.models.batch import TokenSequence, lay_out
-from ia2.models.forward import response_logits
+from ia2.models.layout import TokenSequence, lay_out
 from ia2.models.load import load_model
-from ia2.prompts import PromptTokenizer
+from ia2.models.reader import response_logits
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
-from ia2.teacher import collect_targets
-from ia2.training import train
+from ia2.training.early_stopping import Training
+from ia2.training.methods import IA2
+from ia2.training.teacher import collect_targets
+from ia2.training.train import train
 
 pytestmark = REAL
 MODEL = "smollm2-135m"

@@ -6,11 +6,11 @@ import torch
 from conftest import REAL
 from torch.testing import assert_close
 
-from ia2.evaluation import evaluate
-from ia2.fewshot import FewShotSet
-from ia2.models.attention import attention_blocks
+from ia2.evaluation.evaluate import evaluate
 from ia2.models.decoding import decode
-from ia2.prompts import PromptTokenizer, prompt_text
+from ia2.models.sites import attention_blocks
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.load import load_task
 
 pytestmark = REAL

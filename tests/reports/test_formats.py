@@ -5,10 +5,10 @@ import pytest
 from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
-from ia2.reports.compared import compared
 from ia2.reports.formats import STARTS, illustrated, rendered
 from ia2.reports.listing import Column, Listing
 from ia2.reports.paper import Key, Paper, Printed
+from ia2.reports.significance_table import compared
 from ia2.reports.study import study_tables
 
 # icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none

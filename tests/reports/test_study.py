@@ -1,8 +1,8 @@
 from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
+from ia2.reports.captions import explained
 from ia2.reports.formats import rendered
-from ia2.reports.notes import explained
 from ia2.reports.paper import Key, Paper, Printed
 from ia2.reports.study import study_tables
 

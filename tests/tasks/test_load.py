@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from huggingface_hub.utils import httpx
 
 from ia2.errors import InputError
-from ia2.fewshot import FewShotSet
+from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks import load
 from ia2.tasks.benchmark import BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS

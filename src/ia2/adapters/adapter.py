@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ia2.adapters.bank import PREFIX, Bank, can_hold
+from ia2.adapters.forms import Decomposed, Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
 from ia2.adapters.injection import injected, injected_shapes, peft_state
 from ia2.adapters.kinds import form_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
-from ia2.models.bank import PREFIX, Bank, can_hold
-from ia2.models.forms import Decomposed, Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
 from ia2.models.prefix import prefill
 from ia2.randomness import derived_seed
 

@@ -11,9 +11,7 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ia2.errors import InputError
-from ia2.models.attention import Projection, projection_names
-from ia2.models.forms import (
+from ia2.adapters.forms import (
     Decomposed,
     Form,
     LearnedPrefix,
@@ -24,6 +22,8 @@ from ia2.models.forms import (
     ScaledOutputs,
     key_shape,
 )
+from ia2.errors import InputError
+from ia2.models.sites import Projection, projection_names
 
 ATTENTION: tuple[Projection, ...] = ("query", "key", "output")
 """The projections that the paper adapts (appendix B)."""

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ia2.adapters.adapter import Adapter, attached, bank_of
-from ia2.metrics import bootstrap_interval, cosine_similarity
-from ia2.models.attention import record_attention
-from ia2.models.batch import lay_out, passes, shared_tokens
-from ia2.models.forward import forward
+from ia2.evaluation.metrics import bootstrap_interval, cosine_similarity
+from ia2.models.layout import lay_out, passes, shared_tokens
 from ia2.models.load import LanguageModel
 from ia2.models.prefix import NO_PREFILL, prefill
-from ia2.prompts import PromptTokenizer
+from ia2.models.reader import forward
+from ia2.models.sites import record_attention
+from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 ROWS = 100

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ia2.adapters.adapter import Adapter
+from ia2.adapters.forms import LowRank
 from ia2.adapters.kinds import form_of
 from ia2.errors import InputError
-from ia2.models.forms import LowRank
 
 FACTOR = re.compile(r"(?:base_model\.model\.)?(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 LAYER = re.compile(r"\.(\d+)\.(.+)")

@@ -15,14 +15,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ia2.errors import InputError
-from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit
 from ia2.experiments.run import Ledger, Load, Outcome, error_text
+from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store
+from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
 from ia2.models.load import load_model
 from ia2.progress import SILENT, Progress
-from ia2.tracking import UNTRACKED, Tracking
 
 RETRIES = 3
 """How often Ray begins a unit again whose machine or process died."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from ia2.adapters.kinds import AdapterKind
 from ia2.errors import InputError
-from ia2.experiments.config import Experiment
-from ia2.fewshot import FewShotSet
-from ia2.methods import METHODS, OTHER_BETAS, LabelSource, Method, Stage
-from ia2.objectives import MatchTokens
+from ia2.experiments.schema import Experiment
+from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.task import Task
+from ia2.training.methods import METHODS, OTHER_BETAS, LabelSource, Method, Stage
+from ia2.training.objectives import MatchTokens
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit, units
+from ia2.experiments.schema import Experiment
 from ia2.experiments.store import RECORDS, Store, load_records
+from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
 from ia2.models.load import LanguageModel, load_model
 from ia2.progress import SILENT, Progress
-from ia2.tracking import UNTRACKED, Tracking
 
 
 @dataclass(frozen=True)

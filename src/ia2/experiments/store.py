@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from ia2.cache import folder_written_whole, written_whole
 from ia2.errors import InputError
-from ia2.experiments.config import Experiment
 from ia2.experiments.plan import Unit, units
-from ia2.method_files import problem
+from ia2.experiments.schema import Experiment
+from ia2.training.method_files import problem
 
 RECORDS, PREDICTIONS, ADAPTERS, FAILURES, UNITS = "records", "predictions", "adapters", "failures", "units"
 LOCKS, UNFINISHED = "locks", "unfinished"

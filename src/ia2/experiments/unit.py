@@ -6,22 +6,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ia2.adapters.provenance import Taught
 from ia2.analysis.similarity import asim, response_attention
-from ia2.evaluation import Evaluation, evaluate, evaluate_all
-from ia2.experiments.config import Experiment
+from ia2.evaluation.evaluate import Evaluation, evaluate, evaluate_all
 from ia2.experiments.plan import Planned, Unit, planned
+from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
-from ia2.fewshot import FewShotSet
-from ia2.methods import betas_for
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.progress import Progress
-from ia2.prompts import PromptTokenizer
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown, Task
-from ia2.taught import Taught
-from ia2.teacher import collect_targets
-from ia2.training import Plan, Trained, comparable_loss, train_all
+from ia2.training.methods import betas_for
+from ia2.training.teacher import collect_targets
+from ia2.training.train import Plan, Trained, comparable_loss, train_all
 
 UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
 """The metrics of an adapter whose training diverged."""

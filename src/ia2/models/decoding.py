@@ -14,12 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ia2.models.attention import record_attention
-from ia2.models.bank import Bank
-from ia2.models.batch import Batch, Positions, TokenSequence, by_length, lay_out
-from ia2.models.forward import Keys, response_logits, shared_keys
-from ia2.models.growing import growing
+from ia2.adapters.bank import Bank
+from ia2.models.layout import Batch, Positions, TokenSequence, by_length, lay_out
+from ia2.models.preallocated_cache import growing
 from ia2.models.prefix import NO_PREFILL, Prefill
+from ia2.models.reader import Keys, response_logits, shared_keys
+from ia2.models.sites import record_attention
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.errors import InputError
-from ia2.models.agreement import check_agreement
 from ia2.models.frozen import freeze
-from ia2.models.grouped import attend_in_groups
+from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
+from ia2.models.packing_check import check_agreement
 from ia2.progress import SILENT, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

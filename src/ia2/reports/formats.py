@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from ia2.reports.aggregate import Cell, deviation, mean
-from ia2.reports.compared import COMPARED, Comparison
+from ia2.reports.captions import differing
 from ia2.reports.costs import cost
 from ia2.reports.listing import Listing
-from ia2.reports.notes import differing
+from ia2.reports.significance_table import COMPARED, Comparison
 from ia2.reports.study import StudyTable, eval_name
 from ia2.reports.tables import METHOD_NAMES
 

@@ -1,0 +1,78 @@
+"""LoRA's dropout, with masks computed from where they fall: whoever else is trained in a pass, they are the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ia2.models.layout import SHARED, Batch
+
+STEPS = 2**24
+"""In how many steps a probability is cut."""
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Which inputs of a module are left out, for each token of a batch (Srivastava et al. 2014)."""
+
+    rate: float
+    """The share that is left out."""
+    token: Int[Tensor, "rows width"]
+    """A number of each token's own."""
+    noisy: Bool[Tensor, "rows width"]
+    """The tokens of which inputs are left out."""
+
+    @classmethod
+    def of(cls, batch: Batch, rate: float, noise: Sequence[int | None]) -> "Dropout":
+        """Masks of a batch.
+
+        Args:
+            batch: what is read.
+            rate: the share that is left out.
+            noise: a number for each sequence, from which its masks follow; None where nothing is left out.
+
+        Raises:
+            ValueError: tokens stand in a row once for several sequences, whose masks would differ.
+        """
+        if (batch.owner == SHARED).any():
+            raise ValueError("with dropout no tokens can be shared; lay the batch out with share=False")
+        numbers = torch.tensor([_signed(number or 0) for number in noise], dtype=torch.int32)
+        chosen = torch.tensor([number is not None for number in noise])
+        owner = batch.owner.clamp_min(0)
+        place = batch.position_ids.to(torch.int32) * _signed(0x9E3779B1)
+        token = _mixed(numbers.to(owner.device)[owner] + place)
+        return cls(rate, token, chosen.to(owner.device)[owner] & (batch.owner >= 0))
+
+    def applied(self, inputs: Float[Tensor, "rows width n"], module: int) -> Float[Tensor, "rows width n"]:
+        """A module's inputs with some left out, and the others larger, so that their mean stays.
+
+        Args:
+            inputs: what the module is given.
+            module: its number; each module has masks of its own.
+        """
+        token = _mixed(self.token + _signed(module * 0x85EBCA77))
+        place = torch.arange(inputs.shape[-1], dtype=torch.int32, device=inputs.device) * _signed(0xC2B2AE3D)
+        drawn = _mixed(token[..., None] + place) & (STEPS - 1)
+        kept = (drawn >= int(self.rate * STEPS)) | ~self.noisy[..., None]
+        larger = torch.where(self.noisy, 1 / (1 - self.rate), 1.0)[..., None].to(inputs.dtype)
+        return inputs * kept * larger
+
+
+def _mixed(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Numbers of which every bit depends on all bits of the given ones (MurmurHash3's finaliser, Appleby 2011)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        value = (value ^ _shifted(value, shift)) * _signed(factor)
+    return value ^ _shifted(value, 16)
+
+
+def _shifted(value: Int[Tensor, "*shape"], by: int) -> Int[Tensor, "*shape"]:
+    # shifting a negative number fills it with ones
+    return (value >> by) & ((1 << (32 - by)) - 1)
+
+
+def _signed(value: int) -> int:
+    """The last 32 bits, as an int32 has them."""
+    last = value & 0xFFFFFFFF
+    return last - (1 << 32) if last >= 1 << 31 else last

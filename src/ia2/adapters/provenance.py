@@ -1,0 +1,109 @@
+"""What an adapter was taught, kept beside it: so it is measured on other rows, in the form that it has learnt."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ia2.errors import InputError
+from ia2.models.load import LanguageModel
+from ia2.prompting.fewshot import FewShotSet
+from ia2.records import write_json
+from ia2.tasks.task import Example, Task
+
+FILE = "taught.json"
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The form of its responses, and which queries it has seen."""
+
+    labels: tuple[str, ...]
+    """As they follow a query, with or without a space; none where responses are free text."""
+    chat: bool
+    """Whether queries were turns of the model's chat template."""
+    weights: str | None
+    """Of which weights it belongs to: the hub's commit, or the SHA-256 of the file or folder."""
+    queries: frozenset[str]
+    """SHA-256 of each query that taught it, or that chose when it stopped or which learning rate was kept."""
+
+    @classmethod
+    def by(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Taught":
+        """What a set teaches a model."""
+        seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
+        task = few_shot_set.task
+        return cls(task.labels, task.chat, weights_id(model), frozenset(_digest(query) for query in seen))
+
+    def save(self, folder: Path) -> None:
+        """Write it into an adapter's folder, where PEFT and servers pass it over."""
+        write_json(folder / FILE, asdict(self) | {"queries": sorted(self.queries)})
+
+    @classmethod
+    def beside(cls, folder: Path) -> "Taught | None":
+        """What lies in an adapter's folder; None for an adapter that isn't one of `ia2 adapt`.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            return cls(tuple(kept["labels"]), bool(kept["chat"]), kept["weights"], frozenset(kept["queries"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.") from error
+
+    def unseen(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        """The rows that may measure it."""
+        return tuple(row for row in examples if _digest(row.query) not in self.queries)
+
+    def check_turns(self, chat: bool) -> None:
+        """Refuse to ask it in another way than it was taught.
+
+        Args:
+            chat: whether queries are to be turns of the chat template.
+
+        Raises:
+            InputError: it was taught otherwise.
+        """
+        if chat != self.chat:
+            raise InputError(
+                "--chat: this adapter was taught without; leave it out."
+                if chat
+                else "--adapter: this adapter was taught with --chat; say --chat here too."
+            )
+
+    def in_form(self, task: Task) -> Task:
+        """The rows of a person's file with the labels of the adapter.
+
+        Raises:
+            InputError: they have other labels, or responses of another kind.
+        """
+        kinds = {"label": "labels", "text": "free text"}
+        mine = "label" if self.labels else "text"
+        if mine != task.response_kind:
+            raise InputError(
+                f"{task.name}: responses are {kinds[task.response_kind]} here, and the adapter was taught "
+                f"{kinds[mine]}. Use rows like those, or say --response-kind {mine}."
+            )
+        if not self.labels:
+            return task
+        formed = task if any(label.startswith(" ") for label in self.labels) else task.with_spaceless_labels()
+        if strange := sorted(set(formed.labels).difference(self.labels)):
+            known = ", ".join(label.strip() for label in self.labels)
+            raise InputError(
+                f"{task.name}: the label {strange[0].strip()!r} is not among those that the adapter was taught: "
+                f"{known}."
+            )
+        return replace(formed, labels=self.labels)
+
+
+def weights_id(model: LanguageModel) -> str | None:
+    """What a model's weights are told by."""
+    return model.identity.revision or model.identity.sha256
+
+
+def _digest(query: str) -> str:
+    return hashlib.sha256(query.encode()).hexdigest()

@@ -1,0 +1,194 @@
+"""The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
+
+import importlib.metadata
+import re
+import signal
+import sys
+import threading
+import traceback
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
+from typing import Any, NoReturn
+
+import docstring_parser
+from jsonargparse import ActionYesNo, ArgumentParser
+
+from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
+from ia2.errors import InputError
+
+DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
+COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
+LISTS = {
+    "tasks": "List the built-in tasks.",
+    "models": "List the built-in models.",
+    "methods": "List the methods to adapt by.",
+}
+
+
+# how jsonargparse words a value of the wrong kind, on one line or on many
+WRONG_VALUE = re.compile(r'Parser key "(?P<key>\w+)".*(?:Given|Got) value: (?P<value>[^\n]*)', re.DOTALL)
+EXPECTED = re.compile(r"Expected an? (?:<class ')?(?:typing\.Literal)?([^'>.]*\S*?)'?>?(?:\.? Got| *$)", re.MULTILINE)
+CHOICES = re.compile(r"typing\.Literal\[(?P<names>[^\]]*)\]")
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+REQUIRED = "the following arguments are required: "
+NO_LIST = "object is not iterable"
+POSITIONAL = {option.name for options in COMMANDS.values() for option in fields(options) if option.metadata}
+STOPPED = {
+    "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
+    "rescore": "Stopped. Run it again for what is left.",
+}
+"""What is said of a command that leaves something when it is stopped."""
+
+
+class Parser(ArgumentParser):
+    """Says what is wrong with an argument in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Write what is wrong and leave with status 2."""
+        found = WRONG_VALUE.search(message)
+        text = " ".join(message.split())
+        if found is not None:
+            wanted = dict.fromkeys(kind for kind in EXPECTED.findall(message) if kind != "NoneType")
+            expected = " or ".join(KINDS.get(kind, kind) for kind in wanted) or "something else"
+            if (choices := CHOICES.search(message)) is not None:
+                expected = f"one of {choices['names'].replace(chr(39), '')}"
+            text = f"--{found['key'].replace('_', '-')} {found['value']}: expected {expected}."
+        elif text.startswith(REQUIRED):
+            names = [name.rpartition(".")[2] for name in text.removeprefix(REQUIRED).split(", ")]
+            shown = [name.upper() if name in POSITIONAL else f"--{name}" for name in names]
+            text = f"{' and '.join(shown)}: this must be given."
+        elif NO_LIST in text:
+            text = "--config: options that take several values are lists there, such as lr: [1e-3, 1e-4]."
+        sys.stderr.write(f"{text}\nSee {self.prog.replace('[options] ', '')} --help.\n")
+        sys.exit(2)
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of `ia2`; a command's options are the fields of its dataclass, their docstrings the help."""
+    parser = Parser(prog="ia2", description=DESCRIPTION, version=importlib.metadata.version("ia2"))
+    commands = parser.add_subcommands(dest="command", required=True)
+    for name, options in COMMANDS.items():
+        summary = docstring_parser.parse(options.__doc__ or "").short_description
+        command = Parser(description=summary)
+        command.add_argument("--config", action="config", help="A YAML file of these options.")
+        command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+        _add_fields(command, options)
+        commands.add_subcommand(name, command, help=summary)
+    for name, summary in LISTS.items():
+        commands.add_subcommand(name, Parser(description=summary), help=summary)
+    return parser
+
+
+def _add_fields(parser: ArgumentParser, options: type) -> None:
+    help_of = {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for base in reversed(options.__mro__[:-1])
+        for parameter in docstring_parser.parse_from_object(base).params
+    }
+    types = typing.get_type_hints(options)
+    for option in fields(options):
+        _add_field(parser, option, types[option.name], help_of[option.name])
+
+
+def _add_field(parser: ArgumentParser, option: Field[Any], kind: Any, help: str) -> None:
+    flag = "--" + option.name.replace("_", "-")
+    if option.metadata.get("positional"):
+        parser.add_argument(option.name, type=kind, help=help)
+    elif option.default is MISSING:
+        parser.add_argument(flag, type=kind, required=True, help=help)
+    elif kind is bool:
+        parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=option.default, help=help)
+    elif typing.get_origin(kind) is tuple:
+        (item, _) = typing.get_args(kind)
+        parser.add_argument(flag, type=item, nargs="+", default=list(option.default), help=help)
+    else:
+        parser.add_argument(flag, type=kind, default=option.default, help=help)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of ours."""
+    given = build_parser().parse_args(arguments)
+    name: str = given.command
+    settings = dict(vars(given[name])) if given.get(name) is not None else {}
+    debug = bool(settings.pop("debug", False))
+    settings.pop("config", None)
+    try:
+        with _signals_unwind():
+            return _run(name, settings)
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(STOPPED.get(name, "Stopped; nothing was written."), file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        reason = (str(error).splitlines() or [""])[0]
+        print(
+            f"ia2 {name} failed: {type(error).__name__}: {reason}\nThis is a fault of ours or of this machine, not of "
+            "your input; --debug shows the traceback.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """Meanwhile what ends a process ends it as Ctrl-C does, so that nothing half-written is left behind."""
+
+    def stop(number: int, _frame: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # where handlers can't be set
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(name: str, settings: dict[str, Any]) -> int:
+    """Run one command. Returns 1 where it did what it could and something failed."""
+    if name == "demo":
+        demo = Demo(**settings)
+        from ia2.cli.commands import run_demo
+
+        run_demo(demo)
+    elif name == "adapt":
+        adapt = Adapt(**{**settings, "lr": tuple(settings["lr"]), "beta": tuple(settings["beta"])})
+        from ia2.cli.commands import run_adapt
+
+        run_adapt(adapt)
+    elif name == "evaluate":
+        evaluate = Evaluate(**settings)
+        from ia2.cli.commands import run_evaluate
+
+        run_evaluate(evaluate)
+    elif name == "rescore":
+        rescore = Rescore(**settings)
+        from ia2.cli.commands import run_rescore
+
+        run_rescore(rescore)
+    elif name == "run":
+        study = Run(**settings)
+        from ia2.cli.commands import run_study
+
+        return run_study(study)
+    elif name == "report":
+        report = Report(**settings)
+        from ia2.cli.commands import run_report
+
+        run_report(report)
+    else:
+        from ia2.cli.catalogue import list_methods, list_models, list_tasks
+
+        {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
+    return 0

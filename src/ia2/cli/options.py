@@ -1,0 +1,255 @@
+"""What each command can be told; the docstring of every field is its help. Contradictions are refused here."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ia2.errors import InputError
+from ia2.experiments.trackers import TrackerName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """See it work: a small real model learns from eight reviews in every way there is, in a few minutes."""
+
+    out: Path = Path("ia2-demo")
+    """Folder for records, predictions, adapters and figures; it must be absent or empty."""
+    seed: int = 0
+    """Which eight reviews."""
+    quick: bool = False
+    """Evaluate few rows and train few steps: a check that everything works, not a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Which model, and where the rows come from."""
+
+    model: str
+    """A built-in model (`ia2 models` lists them), a Hugging Face id, a folder, or a GGUF file."""
+    data: Path | None = None
+    """A CSV, TSV, JSONL or Parquet file of labelled rows."""
+    task: str | None = None
+    """A built-in task instead of a file (`ia2 tasks` lists them)."""
+    text: str | None = None
+    """The file's column of texts, where it can't be guessed."""
+    label: str | None = None
+    """The file's column of labels, where it can't be guessed."""
+    data_dir: Path | None = None
+    """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
+    seed: int = 0
+    """Which rows are drawn for training or as demonstrations."""
+    limit: int | None = None
+    """The most rows to evaluate."""
+    response_kind: Literal["label", "text"] | None = None
+    """Whether a file's responses are labels or free text (default: text where labels are many and long)."""
+    max_new_tokens: int | None = None
+    """How long a response of free text may get (default: 200, and as the paper has it for a built-in task)."""
+    stop: str | None = None
+    """A text or special token that ends a response of free text, beside the model's own end (default: a blank line)."""
+    chat: bool = False
+    """Ask through the model's chat template."""
+    context: Path | None = None
+    """A text file that stands before every query instead of demonstrations, such as a system prompt."""
+    label_scoring: Literal["token", "whole"] = "token"
+    """Whether a label's one token competes with the whole vocabulary, or whole labels with each other."""
+    ece: Literal["equal-width", "equal-mass"] = "equal-width"
+    """How confidence is cut into 15 bins."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Instead of what suits the device."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.task is None):
+            raise InputError("Say where the rows come from: --data FILE or --task NAME, one of them.")
+        for name in ("text", "label", "response_kind"):
+            if self.task is not None and getattr(self, name) is not None:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} {getattr(self, name)}: a built-in task has its own columns and responses.")
+        if self.data is not None and self.data_dir is not None:
+            raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"--max-new-tokens {self.max_new_tokens}: this must be 1 or more.")
+        if self.stop == "":
+            raise InputError("--stop: an empty text would end every response at once. Leave it out, or say a text.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Source):
+    """Turn labelled rows into an adapter, and measure what it is worth beside learning in context."""
+
+    out: Path
+    """Folder for the adapter, records and predictions; it must be absent or empty."""
+    eval_data: Path | None = None
+    """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
+    unlabelled: Path | None = None
+    """A file of more texts, without labels, for the model to answer in context and the adapter to be aligned on."""
+    orders: int = 1
+    """In how many orders of the demonstrations the model answers each unlabelled text."""
+    order: str = "random"
+    """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any number) by dev loss."""
+    n: int | None = None
+    """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
+    method: str = "ia2-sft"
+    """A method (`ia2 methods` lists them), or a YAML file that describes one."""
+    label_source: Literal["ground-truth", "icl-response"] | None = None
+    """What fine-tuning fits: the rows' own labels, or what the model answers in context (default: the method's own)."""
+    beta: tuple[float, ...] = ()
+    """Weights of the token loss in ia2+sft; the best is kept (default: four that suit the model's family)."""
+    adapter: Literal["lora", "ia3", "prompt", "prefix", "full"] = "lora"
+    """What is trained: low-rank updates, scales, virtual tokens, their keys and values, or whole projections."""
+    rank: int | None = None
+    """Rank of LoRA's updates (default: 8); they are scaled by 8 / rank, or 8 / √rank with --rslora."""
+    dora: bool = False
+    """LoRA that learns magnitudes apart from directions."""
+    rslora: bool = False
+    """LoRA with its rank-stabilised scaling."""
+    dropout: float = 0.0
+    """The share of inputs that LoRA's updates don't see at a training step."""
+    virtual_tokens: int | None = None
+    """How many virtual tokens prompt and prefix have (default: 8)."""
+    lr: tuple[float, ...] = ()
+    """Learning rates; the best by dev loss is kept (default: three that suit the adapter, 1e-4 3e-4 1e-3 for LoRA; the
+    middle one alone where responses are free text, whose steps take far longer)."""
+    epochs: int = 50
+    """The most passes over the training rows; training stops before where the dev loss stops falling."""
+    memory: float | None = None
+    """GiB that training may take beyond the model (default: what is free, less a tenth)."""
+    compare: bool = True
+    """Measure zero-shot, ICL and SFT beside the method."""
+    track: TrackerName | None = None
+    """Show the records in this tracker too, each as a run with its losses. It must be installed:
+    pip install 'ia2[trackio]', or one of the others."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_data is not None and self.data is None:
+            raise InputError(f"--eval-data {self.eval_data}: this goes with --data; a built-in task has its own rows.")
+        if self.unlabelled is not None and self.data is None:
+            raise InputError(
+                f"--unlabelled {self.unlabelled}: this goes with --data; a built-in task has labels for all."
+            )
+        if self.orders < 1 or (self.orders > 1 and self.unlabelled is None):
+            raise InputError(f"--orders {self.orders}: this must be 1 or more, and goes with --unlabelled.")
+        if self.context is not None and (self.orders > 1 or self.order != "random"):
+            raise InputError(
+                f"--context {self.context}: this stands instead of demonstrations, which then have no order."
+            )
+        self.best_of  # noqa: B018 - refuses what is no order
+        if self.n is not None and self.n < 2:
+            raise InputError(
+                f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
+            )
+        for name in ("rank", "dora", "rslora", "dropout"):
+            if getattr(self, name) and self.adapter != "lora":
+                raise InputError(f"--{name}: this is for --adapter lora, and {self.adapter} was asked for.")
+        if self.virtual_tokens is not None and self.adapter not in ("prompt", "prefix"):
+            raise InputError(f"--virtual-tokens {self.virtual_tokens}: only prompt and prefix have virtual tokens.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--dropout {self.dropout:g}: this must be 0 or more, and less than 1.")
+        if self.dropout and self.dora:
+            raise InputError(f"--dropout {self.dropout:g}: --dora is trained without; leave one of them out.")
+        for name in ("rank", "virtual_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: this must be 1 or more.")
+        if self.epochs < 1:
+            raise InputError(f"--epochs {self.epochs}: this must be 1 or more.")
+        for beta in self.beta:
+            if not 0 <= beta <= 1:
+                raise InputError(f"--beta {beta:g}: the weight of the token loss lies between 0 and 1.")
+        if self.memory is not None and not self.memory > 0:
+            raise InputError(f"--memory {self.memory:g}: this must be a positive number of GiB.")
+        for rate in self.lr:
+            if not (math.isfinite(rate) and rate > 0):
+                raise InputError(f"--lr {rate:g}: a learning rate must be a positive number, such as 1e-3.")
+
+    @property
+    def best_of(self) -> int | None:
+        """How many orders of the demonstrations are tried; None where they keep a random one."""
+        if self.order == "random":
+            return None
+        count = self.order.removeprefix("best-of-")
+        if count == self.order or not count.isdecimal() or int(count) < 2:
+            raise InputError(f"--order {self.order}: say random, or best-of-K with K of 2 or more, such as best-of-8.")
+        return int(count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Source):
+    """Measure a model zero-shot, with demonstrations in context, or with an adapter."""
+
+    adapter: Path | None = None
+    """Folder of an adapter in PEFT's format."""
+    icl: int | None = None
+    """How many demonstrations are shown before every query."""
+    limit: int | None = 500
+    """The most rows to evaluate."""
+    out: Path | None = None
+    """File for the record, which must not exist; predictions go beside it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapter is not None and self.icl is not None:
+            raise InputError(
+                f"--icl {self.icl}: an adapter answers without demonstrations; leave --icl or --adapter out."
+            )
+        if self.context is not None and (self.icl is not None or self.adapter is not None):
+            raise InputError(
+                f"--context {self.context}: this stands alone before a query; leave --icl and --adapter out."
+            )
+        if self.icl is not None and self.icl < 2:
+            raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Compute a study that a YAML file describes; run it again to go on where it was stopped."""
+
+    experiment: Path = field(metadata={"positional": True})
+    """The study's YAML file."""
+    out: Path | None = None
+    """Folder for records, predictions and adapters; it may hold a part of the same study already."""
+    data_dir: Path | None = None
+    """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
+    limit: int | None = None
+    """The most rows to evaluate of each task."""
+    dry_run: bool = False
+    """Say what would be computed, and compute nothing."""
+    cluster: str | None = None
+    """Compute on a Ray cluster: HOST:PORT of its head, or auto for the one that this machine belongs to. This needs
+    pip install 'ia2[cluster]'."""
+    track: TrackerName | None = None
+    """Show each record in this tracker too, as a run with its losses, once its unit is done. It must be installed:
+    pip install 'ia2[trackio]', or one of the others."""
+
+    def __post_init__(self) -> None:
+        if self.out is None and not self.dry_run:
+            raise InputError("--out: this must be given; or say --dry-run to see what would be computed.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Show what a study found, as tables in the paper's shape or as a page."""
+
+    folder: Path = field(metadata={"positional": True})
+    """What run wrote."""
+    out: Path | None = None
+    """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
+    tables are printed, and a page goes to report/ in the study's folder."""
+    format: Literal["markdown", "latex", "html", "csv"] = "markdown"
+    """Tables as text for a page, a paper or a program, or one HTML page with everything."""
+    paper: bool = False
+    """Set the paper's numbers beside those of the same model, adapter, N and tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescore:
+    """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
+
+    folder: Path = field(metadata={"positional": True})
+    """What adapt wrote: its records are rewritten, and the predictions beside them."""

@@ -1,0 +1,179 @@
+"""How many tokens a study reads and writes, estimated from its tasks' rows before any weights are loaded."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from ia2.errors import InputError
+from ia2.experiments.plan import Unit, planned, stages_of, units
+from ia2.experiments.schema import Experiment
+from ia2.models.load import tokenizer_at_hand
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import SEPARATOR
+from ia2.tasks.task import Example, Shown, Task
+from ia2.training.early_stopping import Course
+from ia2.training.methods import OTHER_BETAS, Stage
+
+CHARACTERS = 4
+"""How many characters make a token where no tokenizer is at hand: about as many as in English text."""
+
+Length = Callable[[str], int]
+"""How many tokens a text has."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens that pass through models, those of a training step once, whether or not they also pass backward."""
+
+    teacher: int = 0
+    training: int = 0
+    """The most there can be: if no stage is stopped before its last epoch."""
+    evaluation: int = 0
+    """Similarity to in-context learning included."""
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(self.teacher + other.teacher, self.training + other.training, self.evaluation + other.evaluation)
+
+
+def estimated_tokens(
+    experiment: Experiment, task_of: Callable[[str], Task], length_of: Callable[[str], Length], limit: int | None = None
+) -> Tokens:
+    """Estimate what a study reads and writes.
+
+    What the model will answer isn't known: its answers are taken to be as long as the rows' own responses.
+
+    Args:
+        experiment: the study.
+        task_of: a task by its name.
+        length_of: how a model's tokens are counted, by its name.
+        limit: the most evaluation rows, where the study has no smaller number.
+
+    Raises:
+        InputError: a task can't be loaded or has too few rows, or a tokenizer is damaged.
+    """
+    rows = min((value for value in (experiment.rows, limit) if value is not None), default=None)
+    every = (_Unit(experiment, unit, task_of, length_of(unit.model), rows).tokens() for unit in units(experiment))
+    return sum(every, Tokens())
+
+
+class _Unit:
+    def __init__(
+        self, experiment: Experiment, unit: Unit, task_of: Callable[[str], Task], length: Length, rows: int | None
+    ) -> None:
+        self.experiment, self.unit, self.length = experiment, unit, length
+        self.set = FewShotSet.draw(task_of(unit.train), unit.n, unit.seed).limited(rows)
+        self.measured = [
+            (task, self.set.evaluation if task.name == unit.train else task.evaluation[:rows])
+            for task in map(task_of, unit.evaluate)
+        ]
+        self.adapters = planned(experiment, unit, OTHER_BETAS)
+
+    def tokens(self) -> Tokens:
+        asked = any(one.method.needs_targets for one in self.adapters)
+        training = sum(self.stage(stages[-1]) for _, stages, _ in stages_of(self.adapters))
+        return Tokens(self.teacher() if asked else 0, training, self.evaluation())
+
+    def shown(self, demonstrations: Iterable[Shown]) -> int:
+        """Tokens of what stands before a query; a unit has no contexts other than demonstrations."""
+        return sum(
+            self.length(one.query) + self.length(one.response) + self.length(SEPARATOR)
+            for one in demonstrations
+            if isinstance(one, Example)
+        )
+
+    def read(self, row: Example, task: Task, most: int | None = None, *, endless: bool = False) -> int:
+        """Tokens that pass through the model for a row: the last token of an answer is never read.
+
+        Args:
+            row: the row.
+            task: its task; an answer of free text has an end token.
+            most: how long the answer may get.
+            endless: whether it gets as long as it may.
+        """
+        if endless and task.response_kind == "text" and most is not None:
+            return self.length(row.query) + most - 1
+        answer = self.length(row.response) + (task.response_kind == "text")
+        return self.length(row.query) + min(answer, most or answer) - 1
+
+    def teacher(self) -> int:
+        """Every training and dev row is asked with demonstrations of its own."""
+        task, rows = self.set.task, self.set.train + self.set.dev
+        contexts = self.set.training_contexts() + self.set.dev_contexts()
+        return sum(
+            self.shown(context)
+            + self.read(row, task, task.max_new_tokens, endless=self.experiment.teacher_stop == "none")
+            for row, context in zip(rows, contexts, strict=True)
+        )
+
+    def stage(self, stage: Stage) -> int:
+        """The training rows in each epoch, the dev rows at each of the dev evaluations."""
+        train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (self.set.train, self.set.dev))
+        if stage.solved:
+            return train + dev
+        training = self.experiment.training.training
+        training = replace(training, epochs=stage.epochs or training.epochs)
+        course = Course(self.set.n, self.set.seed, training)
+        evaluations = 0
+        for _ in range(course.most_steps):
+            course.note_step(0.0)
+            evaluations += course.dev_due
+        return training.epochs * train + evaluations * dev
+
+    def evaluation(self) -> int:
+        """Demonstrations are read once for all queries of a task, or drawn and read for each."""
+        context = self.shown(self.set.demonstrations())
+        baselines = self.experiment.baselines
+        bare = len(self.adapters) + ("zero-shot" in baselines)
+        total = 0
+        for task, rows in self.measured:
+            queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
+            resampled = self.experiment.demonstrations == "resampled"
+            before = len(rows) * context * (self.set.n - 1) // self.set.n if resampled else context
+            total += bare * queries + ("icl" in baselines) * (before + queries)
+        if compared := self.set.evaluation[: self.experiment.asim_rows]:
+            queries = sum(self.read(row, self.set.task) for row in compared)
+            total += bare * queries + context + queries
+        return total
+
+
+def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit: int | None = None) -> str:
+    """The estimate as a sentence for people, or why there is none.
+
+    Args:
+        experiment: the study.
+        data_dir: a folder of benchmark files instead of the hub.
+        limit: the most evaluation rows, where the study has no smaller number.
+    """
+
+    @cache
+    def task_of(name: str) -> Task:
+        return experiment.task(name, data_dir)
+
+    tokenizer_of = cache(tokenizer_at_hand)
+
+    @cache
+    def length_of(model: str) -> Length:
+        tokenizer = tokenizer_of(model)
+        if tokenizer is None:
+            return lambda text: math.ceil(len(text) / CHARACTERS)
+        return cache(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+    try:
+        found = estimated_tokens(experiment, task_of, length_of, limit)
+    except InputError as error:
+        return f"No estimate of tokens: {error}"
+    exact = [model for model in experiment.all_models if tokenizer_of(model) is not None]
+    others = [model for model in experiment.all_models if model not in exact]
+    ways = [f"counted by the tokenizer of {', '.join(exact)}"] * bool(exact)
+    ways += [f"of {CHARACTERS} characters each where the tokenizer isn't at hand ({', '.join(others)})"] * bool(others)
+    return (
+        f"About {_rounded(found.teacher)} tokens for the teacher, at most {_rounded(found.training)} in training and "
+        f"{_rounded(found.evaluation)} in evaluation: {'; '.join(ways)}."
+    )
+
+
+def _rounded(value: int) -> str:
+    """To two digits."""
+    return f"{float(f'{value:.2g}'):,.0f}"

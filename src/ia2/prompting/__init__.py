@@ -1,0 +1,1 @@
+"""Prompts: few-shot sets, texts and their tokens, chat templates."""

@@ -1,0 +1,185 @@
+"""Prompts: the text of demonstrations and a query, and its tokens, with an exact boundary before the response."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ia2.errors import InputError
+from ia2.models.layout import TokenSequence
+from ia2.models.load import LanguageModel
+from ia2.prompting.chat_templates import conversation, special_tokens, turn_end
+from ia2.tasks.task import Example, Instruction, Shown, Task
+
+SEPARATOR = "\n\n"
+"""Stands between demonstrations, and between the last one and the query (PROTOCOL, Data)."""
+
+
+def prompt_text(query: str, shown: Sequence[Shown] = ()) -> str:
+    """Demonstrations joined by blank lines, ending with one before the query; the query alone where there are none."""
+    texts = [one.text if isinstance(one, Instruction) else one.query + one.response for one in shown]
+    return "".join(text + SEPARATOR for text in texts) + query
+
+
+class PromptTokenizer:
+    """Turns prompts and responses into tokens with an exact boundary, and one BOS where the model has one."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        context_length: int | None = None,
+        end_token: int | None = None,
+        chat: bool = False,
+    ) -> None:
+        """Begin to tokenise for a model.
+
+        Args:
+            tokenizer: transformers' tokenizer.
+            context_length: how many tokens the model reads; None for any number.
+            end_token: what ends a response; None where nothing does.
+            chat: render prompts through the tokenizer's chat template.
+
+        Raises:
+            InputError: there is no chat template.
+        """
+        if chat and not getattr(tokenizer, "chat_template", None):
+            raise InputError("--chat: this model has no chat template; leave --chat out, or use an instructed model.")
+        self.tokenizer = tokenizer
+        self.context_length = context_length
+        self.end_token = end_token
+        self.chat = chat
+        text = "a"
+        bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
+        start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
+        self.opening: tuple[int, ...] = () if chat else tuple(whole[:start])
+        """What the tokenizer itself puts before a text: BOS, or nothing; a chat template brings its own."""
+
+    @classmethod
+    def of(cls, model: LanguageModel, task: Task) -> "PromptTokenizer":
+        """A model's tokenizer for a task.
+
+        Where responses are free text, each ends with the end token: in a conversation the one that ends its turn, if
+        the chat template has one.
+        """
+        end_token = None
+        if task.response_kind == "text":
+            end_token = turn_end(model.tokenizer) if task.chat else None
+            end_token = model.end_token if end_token is None else end_token
+        return cls(model.tokenizer, model.context_length, end_token, task.chat)
+
+    @property
+    def ending(self) -> tuple[int, ...]:
+        """The end token, where responses have one."""
+        return () if self.end_token is None else (self.end_token,)
+
+    def sequence(self, query: str, response: str, shown: Sequence[Shown] = ()) -> TokenSequence:
+        """The prompt's tokens, which are those of the prompt alone, and the response's, the end token included if any.
+
+        Raises:
+            InputError: prompt and response together are longer than the model's context.
+        """
+        prompt = self.rendered(query, shown)
+        tokens = TokenSequence(self.prompt(prompt), self.response(prompt, response) + self.ending)
+        return self.checked(tokens, query)
+
+    def asked(self, query: str, shown: Sequence[Shown] = ()) -> tuple[int, ...]:
+        """The tokens of the prompt that asks a query after what is shown before it."""
+        return self.prompt(self.rendered(query, shown))
+
+    def rendered(self, query: str, shown: Sequence[Shown] = ()) -> str:
+        """The text of that prompt: joined by blank lines, or turns of a conversation that end where a response begins.
+
+        Raises:
+            InputError: the chat template refuses these turns, such as a system message.
+        """
+        if not self.chat:
+            return prompt_text(query, shown)
+        turns: list[dict[str, str]] = []
+        for one in shown:
+            if isinstance(one, Instruction):
+                turns.append({"role": "system", "content": one.text})
+            else:
+                turns.append({"role": "user", "content": one.query})
+                turns.append({"role": "assistant", "content": one.response})
+        turns.append({"role": "user", "content": query})
+        return conversation(self.tokenizer, turns)
+
+    def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
+        """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
+        return sum(len(self.asked(row.query, own)) for row, own in zip(rows, contexts, strict=True)) / len(rows)
+
+    def prompt(self, text: str) -> tuple[int, ...]:
+        """The tokens of a prompt, what the tokenizer puts before a text included once."""
+        return self.opening + tuple(self._ids(text))
+
+    def response(self, prompt: str, response: str) -> tuple[int, ...]:
+        """The tokens of a response that follows this prompt directly, the prompt's own left untouched.
+
+        A tokenizer may merge across the boundary, or put a space before any text of its own accord. So the response is
+        tokenised behind the prompt where that leaves the prompt's tokens alone, and else behind a line break, which
+        every tokenizer keeps apart from what follows it. The tokens read as the response, in the Unicode form that the
+        tokenizer gives to all text.
+
+        Raises:
+            InputError: the response holds a special token, or something else that the tokenizer can't read.
+        """
+        line = prompt.rpartition("\n")[2] or "\n"
+        for before in (line, "a\n"):
+            head, whole = self._ids(before), self._ids(before + response)
+            tail = whole[len(head) :]
+            if whole[: len(head)] == head and tail and self._adds(head, tail, response):
+                return tuple(tail)
+        tail = self._ids(response)
+        if not self._adds(self._ids(line), tail, response):
+            raise InputError(f"{_shortened(response)!r}: {self._refusal(self._ids(line), tail, response)}")
+        return tuple(tail)
+
+    def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:
+        """The sequence, if the model can read it. Raises as `check_length`."""
+        self.check_length(len(sequence.prompt) + len(sequence.response), name)
+        return sequence
+
+    def check_length(self, length: int, name: str) -> None:
+        """Refuse what the model can't read.
+
+        Raises:
+            InputError: prompt and response have more tokens together than the model's context.
+        """
+        if self.context_length is not None and length > self.context_length:
+            raise InputError(
+                f"{_shortened(name)!r}: prompt and response are {length} tokens, and the model reads "
+                f"{self.context_length}. Shorten the text or use fewer demonstrations (--n)."
+            )
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The text of tokens that follow a prompt: also a space that a tokenizer drops where a text begins is kept."""
+        return self.text([*prompt, *tokens]).removeprefix(self.text(prompt))
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        decoded: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return decoded
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _adds(self, head: list[int], tail: list[int], text: str) -> bool:
+        return self._normalized(self.continuation(head, tail)) == self._normalized(text)
+
+    def _normalized(self, text: str) -> str:
+        """What the tokenizer reads instead of a text, such as composed accents."""
+        normalizer = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
+        return normalizer.normalize_str(text) if normalizer is not None else text
+
+    def _refusal(self, head: list[int], tail: list[int], text: str) -> str:
+        """Why these tokens don't add the text to what stands before them, and what to do."""
+        for mark in special_tokens(self.tokenizer):
+            if mark in text:
+                return f"this model's special token {mark!r} can't be part of a response. Take it out of the text."
+        right, wrong = self._normalized(text), self._normalized(self.continuation(head, tail))
+        alike = (one == other for one, other in zip(right, wrong, strict=False))
+        place = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
+        near = slice(max(0, place - 10), place + 10)
+        return f"this tokenizer makes {wrong[near]!r} of {right[near]!r}. Change the text, or use another model."
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:40] + "…"

@@ -1,0 +1,209 @@
+"""Figures of a study that need more of its folder than its records: saved adapters (Figure 4), and predictions."""
+
+import json
+import math
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ia2.adapters.adapter import Adapter
+from ia2.analysis.subspace import subspace_overlap
+from ia2.errors import InputError
+from ia2.reports.aggregate import Cell, Setting, mean
+from ia2.reports.figures.reliability import STYLE, draw_reliability
+from ia2.reports.figures.study_figures import OTHER_COLOURS, Drawn
+from ia2.reports.tables import METHOD_NAMES
+
+OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
+CAPTIONS = {
+    OVERLAP: "How much of two methods' weight updates lies in the same directions, mean over modules: of adapters "
+    "trained on the same set, the mean over sets, N and tasks, and their standard deviation. In brackets how many "
+    "pairs of adapters.",
+    RELIABILITY: "How often predictions of a confidence are right, on the task that was trained on: the rows of all "
+    "sets together, with accuracy and ECE as means over sets. On the dashed line confidence is accuracy.",
+}
+"""What each figure shows, by its heading."""
+
+PAIR_COLOURS = OTHER_COLOURS
+"""A pair is neither of its methods, so it has none of their colours."""
+LINES = ("-", "--", ":", "-.")
+ABREAST, ROW_TITLE = 2, 30
+"""Panels of overlaps that stand abreast, and letters on a line beside a row of diagrams."""
+Group = tuple[str, str, str]
+"""A model, an adapter with its sizes, and a label source."""
+Pair = tuple[str, str]
+Curve = Mapping[int, float]
+"""The overlap at each layer."""
+
+
+def folder_figures(found: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
+    """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
+
+    Adapters that aren't plain LoRA have no place in the first: no factors give their updates.
+
+    Args:
+        found: what was measured, at the best learning rate of each method.
+        folder: the study's.
+
+    Raises:
+        InputError: an adapter or a file of predictions is there and can't be read.
+    """
+    figures = {}
+    overlaps = _overlaps(found, folder)
+    predictions = [(cell, rows) for cell in found if (rows := _predictions(cell, folder))]
+    with matplotlib.rc_context(STYLE):
+        if overlaps:
+            figures[OVERLAP] = Drawn(_overlap_figure(overlaps), CAPTIONS[OVERLAP])
+        if predictions:
+            figures[RELIABILITY] = Drawn(_reliability_figure(predictions), CAPTIONS[RELIABILITY])
+    return figures
+
+
+def absent_files(found: Iterable[Cell], folder: Path) -> list[str]:
+    """Sentences on what records name, isn't in the folder, and is left out of figures for that reason."""
+    cells = list(found)
+    adapters = {folder / path for paths in _adapters(cells).values() for path in paths.values()}
+    predictions = {file for cell in cells for file in _files(cell, folder)}
+    said = []
+    for name, paths, figure in (("adapters", adapters, OVERLAP), ("files of predictions", predictions, RELIABILITY)):
+        if absent := sum(not path.exists() for path in paths):
+            said.append(f"{absent} of {len(paths)} {name} aren't in the folder; the figure {figure} leaves them out.")
+    return said
+
+
+def _overlaps(found: Iterable[Cell], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
+    """A curve for each set and pair of methods that were trained on it."""
+    overlaps: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
+    for (*group, _n, _source, _seed), paths in _adapters(found).items():
+        model, adapter, labels = group
+        saved = {method: Adapter.load(folder / path) for method, path in paths.items() if (folder / path).is_dir()}
+        for first, second in combinations(sorted(saved, key=_rank), 2):
+            curve = subspace_overlap(saved[first], saved[second]).by_layer
+            overlaps[model, adapter, labels][first, second].append(curve)
+    return {group: dict(own) for group, own in overlaps.items()}
+
+
+def _adapters(found: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
+    """Where each method's adapter of a set lies; one that is measured on several tasks is one adapter."""
+    paths: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
+    for cell in found:
+        for record in cell.records:
+            adapter = record["adapter"]
+            # one without a path was never saved
+            if adapter and adapter["kind"] == "lora" and not adapter.get("dora") and adapter.get("path"):
+                own = cell.setting
+                key = (own.model, own.adapter, own.label_source, own.n, own.source, record["seed"])
+                paths[key][cell.method] = adapter["path"]
+    return paths
+
+
+def _predictions(cell: Cell, folder: Path) -> list[dict[str, Any]]:
+    """The rows of all sets; none of another task, of free text, or where a set's are missing."""
+    files = _files(cell, folder)
+    if not all(file.is_file() for file in files):
+        return []
+    return [row for file in files for row in _rows(file)]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        # only \n ends a line: a prediction may hold other line separators as they are
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        return [{name: row[name] for name in ("confidence", "correct")} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: these predictions can't be read ({type(error).__name__}: {error}).") from error
+
+
+def _files(cell: Cell, folder: Path) -> list[Path]:
+    """The predictions that a diagram of a cell is drawn from; none of another task or of free text."""
+    if cell.setting.out_of_distribution or not cell.ece:
+        return []
+    return [(folder / record["file"]).parent / record["predictions"] for record in cell.records]
+
+
+def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) -> Figure:
+    columns = min(len(overlaps), ABREAST)
+    lines = math.ceil(len(overlaps) / columns)
+    figure = _figure(5.6 * columns, 2.9 * lines)
+    table = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    grid = list(table.flat)
+    for axes in grid[len(overlaps) :]:
+        axes.set_axis_off()
+    pairs = sorted({pair for own in overlaps.values() for pair in own}, key=lambda pair: (*map(_rank, pair),))
+    for axes, (group, own) in zip(grid, overlaps.items(), strict=False):
+        for place, pair in enumerate(pairs):
+            if pair in own:
+                _draw_curves(axes, pair, own[pair], place)
+        axes.set(xlabel="layer", ylim=(0, 1))
+        axes.set_title(_named(group), loc="left")
+        axes.margins(x=0.02)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    for first in table[:, 0]:
+        first.set_ylabel("subspace overlap")
+    return figure
+
+
+def _draw_curves(axes: Axes, pair: Pair, curves: Sequence[Curve], place: int) -> None:
+    layers = np.array(sorted(curves[0])) + 1
+    values = np.array([[curve[layer - 1] for layer in layers] for curve in curves])
+    colour = PAIR_COLOURS[place % len(PAIR_COLOURS)]
+    line = LINES[place // len(PAIR_COLOURS) % len(LINES)]
+    label = f"{' and '.join(METHOD_NAMES.get(method, method) for method in pair)} ({len(curves)})"
+    center = values.mean(0)
+    axes.plot(layers, center, line, color=colour, linewidth=1.6, label=label)
+    if len(curves) > 1:
+        spread = values.std(0, ddof=1)
+        axes.fill_between(layers, center - spread, center + spread, color=colour, alpha=0.2, linewidth=0)
+
+
+def _reliability_figure(predictions: Sequence[tuple[Cell, Sequence[Mapping[str, Any]]]]) -> Figure:
+    settings = sorted({cell.setting for cell, _ in predictions})
+    methods = sorted({cell.method for cell, _ in predictions}, key=_rank)
+    figure = _figure(1.9 * len(methods) + 0.8, 2.7 * len(settings) + 0.2)
+    grid = figure.subplots(len(settings), len(methods), squeeze=False, sharex=True, sharey=True)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for cell, rows in predictions:
+        axes = grid[settings.index(cell.setting), methods.index(cell.method)]
+        axes.set_axis_on()
+        averages = {"accuracy": mean(cell.accuracy), "ece": mean(cell.ece)}
+        draw_reliability(axes, {"method": cell.method, "metrics": averages}, rows)
+    for line, title in zip(grid, _row_titles(settings), strict=True):
+        shown = next(axes for axes in line if axes.axison)
+        shown.set_ylabel(f"{title}\naccuracy")
+    figure.supxlabel("confidence (stronger colour: more rows)", fontsize="medium")
+    return figure
+
+
+def _row_titles(settings: Sequence[Setting]) -> Iterator[str]:
+    """The task and N, and what else isn't the same in all rows, on lines as short as a row is high."""
+    parts = ("model", "adapter", "label_source")
+    differing = [part for part in parts if len({getattr(setting, part) for setting in settings}) > 1]
+    for setting in settings:
+        said = [str(getattr(setting, part)) for part in differing] + [f"{setting.source}, N = {setting.n}"]
+        yield "\n".join(line for text in said for line in textwrap.wrap(text, ROW_TITLE))
+
+
+def _named(group: Group) -> str:
+    model, adapter, labels = group
+    return f"{model}, {adapter}" + (f", {labels} labels" if labels != "–" else "")
+
+
+def _rank(method: str) -> tuple[int, str]:
+    order = list(METHOD_NAMES)
+    return (order.index(method) if method in order else len(order), method)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

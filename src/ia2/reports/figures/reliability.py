@@ -1,0 +1,120 @@
+"""Figures of records: how far confidence can be trusted, and how like in-context learning each layer works."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ia2.cache import written_whole
+from ia2.evaluation.metrics import reliability_bins
+from ia2.reports.tables import method_name
+
+# Okabe and Ito's colours, which stay apart for every kind of colour vision; others where they have run out
+COLOURS = {
+    "zero-shot": "#7f7f7f", "icl": "#000000", "context": "#525252",
+    "sft": "#D55E00", "ia2": "#56B4E9", "ia2-sft": "#009E73",
+    "sft-ia2": "#E69F00", "ia2+sft": "#0072B2", "sft-soft": "#CC79A7",
+    "ia2-solved": "#17BECF", "ia2-solved-ia2": "#7B3294", "ia2-solved-sft": "#8C564B",
+}  # fmt: skip
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "svg.hashsalt": "ia2",
+    "svg.fonttype": "none",
+}
+SVG_METADATA: Any = {"Date": None, "Creator": None}
+BINS = 10
+"""Fewer than the ECE's 15, so that a bar stands on enough rows to mean something."""
+
+
+def reliability_and_similarity(
+    records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path
+) -> list[Path]:
+    """Draw a reliability diagram for each method and asim by layer for all, as PNG and SVG.
+
+    Args:
+        records: one for each method, of the same rows.
+        predictions: each method's rows of `confidence` and `correct`, by the records' `method`.
+        stem: the files' path without its ending.
+
+    Returns:
+        The two files.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = draw(records, predictions)
+    return save_figure(figure, stem)
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG and SVG, the same bytes each time, and give the two files."""
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", SVG_METADATA)):
+            path = stem.with_suffix(suffix)
+            with written_whole(path) as partial, partial.open("wb") as file:
+                figure.savefig(file, format=suffix[1:], dpi=160, metadata=metadata)
+            written.append(path)
+    return written
+
+
+def svg_of(figure: Figure) -> str:
+    """A figure as the text of an SVG file."""
+    file = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, format="svg", metadata=SVG_METADATA)
+    return file.getvalue().decode()
+
+
+def draw(records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """The figure: a panel of reliability for each record, and one of similarity."""
+    figure = Figure(figsize=(1.9 * len(records) + 4.4, 2.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    diagrams, similarity = np.ravel(figure.subfigures(1, 2, width_ratios=[1.9 * len(records), 4.4], squeeze=False))
+    panels = diagrams.subplots(1, len(records), sharey=True, squeeze=False)[0]
+    for axes, record in zip(panels, records, strict=True):
+        draw_reliability(axes, record, predictions[record["method"]])
+    panels[0].set_ylabel("accuracy")
+    panels[len(panels) // 2].set_xlabel("confidence (stronger colour: more rows)")
+    draw_similarity(similarity.subplots(), [record for record in records if record["method"] != "icl"])
+    return figure
+
+
+def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """A reliability diagram: a bar's height is the accuracy of rows of that confidence, its strength their share."""
+    confidence = np.array([row["confidence"] for row in rows], dtype=np.float64)
+    bins = reliability_bins(confidence, np.array([row["correct"] for row in rows], dtype=bool), bins=BINS)
+    share = bins.count / bins.count.sum()
+    edges = np.arange(BINS) / BINS
+    colour = COLOURS.get(record["method"], "#0072B2")
+    bars = axes.bar(edges, bins.accuracy, width=1 / BINS, align="edge", color=colour, edgecolor="white", linewidth=0.5)
+    for bar, part in zip(bars, share, strict=True):
+        bar.set_alpha(0.25 + 0.75 * min(part / 0.3, 1.0) if part else 0.0)
+    held = bins.count > 0
+    axes.plot(bins.confidence[held], bins.accuracy[held], "o", color=colour, markersize=3, clip_on=False, zorder=3)
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
+    metrics = record["metrics"]
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.set_xticklabels(["0", ".5", "1"])
+    measured = f"accuracy {100 * metrics['accuracy']:.1f} %\nECE {metrics['ece']:.3f}"
+    axes.set_title(f"{method_name(record)}\n{measured}", loc="left")
+
+
+def draw_similarity(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    """Asim to in-context learning at each layer, a line a method (the paper's Figure 2)."""
+    for record in records:
+        values = record["metrics"].get("asim_by_layer")
+        if values:
+            colour = COLOURS.get(record["method"], "#0072B2")
+            axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.6, label=method_name(record))
+    axes.set(xlabel="layer", ylabel="cosine similarity", ylim=(min(0.0, axes.get_ylim()[0]), 1))
+    axes.set_title("Similarity of attention outputs to ICL", loc="left")
+    axes.margins(x=0.02)
+    axes.legend(frameon=False, loc="best")

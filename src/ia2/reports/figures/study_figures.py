@@ -1,0 +1,300 @@
+"""A study's figures: accuracy and ECE by N (the paper's 1 and 6), and similarity to in-context learning (2, 3, 5)."""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, zip_longest
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ia2.reports.aggregate import Cell, deviation, mean
+from ia2.reports.averages import ALL_MODELS, ALL_TASKS, pooled
+from ia2.reports.figures.reliability import COLOURS, STYLE
+from ia2.reports.tables import METHOD_NAMES
+
+OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00", "#17BECF")
+"""For methods that `COLOURS` doesn't name."""
+WIDEST = 4
+"""Panels that stand abreast."""
+SHOWN = {"accuracy": "accuracy %", "ece": "ECE", "asim": "cosine similarity"}
+"""What each measure is called on an axis."""
+
+POOLED = (
+    f"{ALL_TASKS}: mean and standard deviation over tasks and models, each by its mean over sets, of those that all "
+    "methods have at an N."
+)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and what it shows."""
+
+    figure: Figure
+    caption: str
+
+
+def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
+    """Every figure that a study has numbers for, by its heading.
+
+    Args:
+        cells: what was measured, at the best learning rate of each method.
+    """
+    found: dict[str, Drawn] = {}
+    methods = [name for name in METHOD_NAMES if any(cell.method == name for cell in cells)]
+    methods += sorted({cell.method for cell in cells} - set(methods))
+    colours = _colours(methods)
+    with matplotlib.rc_context(STYLE):
+        for model, adapter, labels in dict.fromkeys(_group(cell) for cell in cells):
+            own = [cell for cell in cells if _group(cell) == (model, adapter, labels)]
+            named = f"{model}, {_fitted(adapter, labels)}"
+            found |= _by_n([*pooled(own), *own], methods, colours, named)
+            found |= _similarity(own, methods, colours, named)
+        for adapter, labels in dict.fromkeys(_group(cell)[1:] for cell in cells):
+            own = [cell for cell in cells if _group(cell)[1:] == (adapter, labels)]
+            if len({cell.setting.model for cell in own}) > 1 and (over := pooled(own)):
+                found |= _by_n(over, methods, colours, f"{ALL_MODELS}, {_fitted(adapter, labels)}")
+    return found
+
+
+def _group(cell: Cell) -> tuple[str, str, str]:
+    return cell.setting.model, cell.setting.adapter, cell.setting.label_source
+
+
+def _fitted(adapter: str, labels: str) -> str:
+    return adapter + (f", {labels} labels" if labels != "–" else "")
+
+
+def _by_n(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
+    over = any(cell.setting.eval == ALL_TASKS for cell in cells)
+    said = f" {POOLED}" if over else ""
+    found = {
+        f"Accuracy and ECE by N: {named}": Drawn(
+            _bars(cells, methods, colours),
+            f"Mean over sets, and their standard deviation. * marks tasks that were not trained on.{said}",
+        )
+    }
+    if len({cell.setting.n for cell in cells}) > 2:
+        found[f"Accuracy and ECE as N grows: {named}"] = Drawn(
+            _trend(cells, methods, colours),
+            f"Mean over sets; the band is a standard deviation to each side.{said}",
+        )
+    return found
+
+
+def _similarity(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
+    found: dict[str, Drawn] = {}
+    at_home = [cell for cell in cells if not cell.setting.out_of_distribution]
+    compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
+    if compared:
+        several = len({(cell.setting.source, cell.setting.n) for cell in compared}) > 1
+        found[f"Similarity to ICL by layer: {named}"] = Drawn(
+            _curves(compared, methods, colours, "layer"),
+            "Cosine similarity of attention outputs to those in context, mean over sets."
+            + " all tasks and N: mean over those that all methods have." * several,
+        )
+        if texts := [c for c in compared if all("asim_by_token" in one["metrics"] for one in c.records)]:
+            found[f"Similarity to ICL by response token: {named}"] = Drawn(
+                _curves(texts, methods, colours, "token"),
+                "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
+                "response is so long, and sets.",
+            )
+        found[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
+            _against(compared, methods, colours), "A point for each set."
+        )
+    return found
+
+
+def _colours(methods: Sequence[str]) -> dict[str, str]:
+    taken = {COLOURS[method] for method in methods if method in COLOURS}
+    free = [colour for colour in OTHER_COLOURS if colour not in taken] or list(OTHER_COLOURS)
+    others = cycle(free)
+    return {method: COLOURS.get(method) or next(others) for method in methods}
+
+
+def _panels(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    """The cells of each task that was measured, with its name."""
+    for source, task in dict.fromkeys((cell.setting.source, cell.setting.eval) for cell in cells):
+        name = source if source == task else f"{source} → {task}*"
+        yield name, [cell for cell in cells if (cell.setting.source, cell.setting.eval) == (source, task)]
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _grid(
+    panels: Sequence[str], measures: Sequence[str], width: float, height: float
+) -> tuple[Figure, list[dict[str, Axes]]]:
+    """A figure with axes for each panel and measure; measures below each other, at most `WIDEST` panels abreast.
+
+    All axes of a measure have the same range.
+    """
+    columns = min(len(panels), WIDEST)
+    blocks = math.ceil(len(panels) / columns)
+    figure = _figure(max(4.0, width * columns + 1.2), height * len(measures) * blocks + 0.3)
+    grid = figure.subplots(blocks * len(measures), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    found: list[dict[str, Axes]] = []
+    for place, name in enumerate(panels):
+        block, column = divmod(place, columns)
+        found.append({measure: grid[block * len(measures) + line, column] for line, measure in enumerate(measures)})
+        for measure, axes in found[-1].items():
+            axes.set_axis_on()
+            if place:
+                axes.sharey(found[0][measure])
+            if column == 0:
+                axes.set_ylabel(SHOWN[measure])
+        found[-1][measures[0]].set_title(name, loc="left")
+    return figure, found
+
+
+def _explain(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all axes, on the right."""
+    shown = {name: handle for one in axes for handle, name in zip(*one.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False)
+
+
+def _measures(cells: Sequence[Cell]) -> list[str]:
+    return ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
+
+
+def _measured(axes: Mapping[str, Axes], cells: Sequence[Cell]) -> Iterator[tuple[str, Axes]]:
+    """The axes of measures that the cells have; the others, of ECE where responses are texts, are taken away."""
+    for measure, one in axes.items():
+        if any(getattr(cell, measure) for cell in cells):
+            yield measure, one
+        else:
+            one.set_axis_off()
+
+
+def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
+    first = grid[0]
+    first["accuracy"].set_ylim(0, 100)
+    if "ece" in first:
+        first["ece"].set_ylim(bottom=0)
+
+
+def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+    panels = dict(_panels(cells))
+    figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
+    for (_, own), of_measure in zip(panels.items(), grid, strict=True):
+        sizes = sorted({cell.setting.n for cell in own})
+        for measure, axes in _measured(of_measure, own):
+            _grouped_bars(axes, own, measure, methods, sizes, colours)
+            axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
+            axes.set_xlabel("N")
+    _limit(grid)
+    _explain(figure, list(grid[0].values()))
+    return figure
+
+
+def _trend(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+    panels = dict(_panels(cells))
+    figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
+    for (_, own), of_measure in zip(panels.items(), grid, strict=True):
+        sizes = sorted({cell.setting.n for cell in own})
+        for measure, axes in _measured(of_measure, own):
+            scale = 100 if measure == "accuracy" else 1
+            for method in methods:
+                values = {c.setting.n: getattr(c, measure) for c in own if c.method == method and getattr(c, measure)}
+                at = sorted(values)
+                center = scale * np.array([mean(values[n]) for n in at], dtype=float)
+                spread = scale * np.array([deviation(values[n]) for n in at], dtype=float)
+                name = METHOD_NAMES.get(method, method)
+                axes.plot(at, center, marker="o", markersize=3, linewidth=1.6, color=colours[method], label=name)
+                axes.fill_between(at, center - spread, center + spread, color=colours[method], alpha=0.15, linewidth=0)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sizes, [str(n) for n in sizes])
+            axes.set_xlabel("N")
+    _limit(grid)
+    _explain(figure, list(grid[0].values()))
+    return figure
+
+
+def _grouped_bars(
+    axes: Axes,
+    cells: Sequence[Cell],
+    measure: str,
+    methods: Sequence[str],
+    sizes: Sequence[int],
+    colours: dict[str, str],
+) -> None:
+    scale, width = (100 if measure == "accuracy" else 1), 0.8 / len(methods)
+    for place, method in enumerate(methods):
+        values = {cell.setting.n: getattr(cell, measure) for cell in cells if cell.method == method}
+        centers = [mean(values.get(n, ())) for n in sizes]
+        # no bar where nothing was measured, which is not 0
+        heights = [scale * center if center is not None else math.nan for center in centers]
+        errors = [scale * deviation(values.get(n, ())) for n in sizes]
+        at = np.arange(len(sizes)) - 0.4 + width * (place + 0.5)
+        name = METHOD_NAMES.get(method, method)
+        axes.bar(at, heights, width, yerr=errors, color=colours[method], label=name, error_kw={"linewidth": 0.8})
+
+
+def _curves(
+    cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], along: Literal["layer", "token"]
+) -> Figure:
+    """Similarity along layers or along response tokens, in a panel for each task and N; along layers one for all."""
+    panels = {
+        f"{name}, N = {n}": {
+            cell.method: _mean_curve([one["metrics"].get(f"asim_by_{along}") or () for one in cell.records])
+            for cell in sorted(own, key=lambda cell: methods.index(cell.method))
+            if cell.setting.n == n
+        }
+        for name, own in _panels(cells)
+        for n in sorted({cell.setting.n for cell in own})
+    }
+    drawn = {cell.method for cell in cells}
+    whole = [curves for curves in panels.values() if curves.keys() == drawn]
+    if along == "layer" and len(panels) > 1 and whole:
+        over = {method: _mean_curve([curves[method] for curves in whole]) for method in whole[0]}
+        panels = {"all tasks and N": over, **panels}
+    figure, grid = _grid(list(panels), ["asim"], 3.0, 2.5)
+    for curves, of_measure in zip(panels.values(), grid, strict=True):
+        axes = of_measure["asim"]
+        for method, center in curves.items():
+            label = METHOD_NAMES.get(method, method)
+            axes.plot(range(1, len(center) + 1), center, color=colours[method], linewidth=1.6, label=label)
+        axes.set_xlabel(along)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    grid[0]["asim"].set_ylim(top=1)
+    _explain(figure, [of_measure["asim"] for of_measure in grid])
+    return figure
+
+
+def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
+    """The mean at each place of the curves that reach it: responses of one set may be longer than those of another."""
+    return [statistics.fmean(value for value in own if value is not None) for own in zip_longest(*curves)]
+
+
+def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+    measures = _measures(cells)
+    figure = _figure(3.2 * len(measures) + 1.4, 2.8)
+    grid = figure.subplots(1, len(measures), squeeze=False)[0]
+    for axes, measure in zip(grid, measures, strict=True):
+        scale = 100 if measure == "accuracy" else 1
+        for method in methods:
+            metrics = [one["metrics"] for cell in cells if cell.method == method for one in cell.records]
+            # responses that are texts have no ECE
+            pairs = [
+                (one["asim"], scale * one[measure]) for one in metrics if None not in map(one.get, ("asim", measure))
+            ]
+            if pairs:
+                label = METHOD_NAMES.get(method, method)
+                points = list(zip(*pairs, strict=True))
+                axes.scatter(*points, s=18, color=colours[method], label=label, alpha=0.8, linewidths=0, clip_on=False)
+        axes.set_xlabel("similarity to ICL")
+        axes.set_ylabel(SHOWN[measure])
+        axes.set_ylim(0, 100 if measure == "accuracy" else None)
+    _explain(figure, list(grid))
+    return figure

@@ -1,0 +1,141 @@
+"""From a study's folder to its report: its tables as text, or a page, with the figures of its records and files."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from ia2.cache import written_whole
+from ia2.errors import InputError
+from ia2.experiments.plan import units
+from ia2.experiments.schema import Experiment
+from ia2.experiments.store import Store, load_experiment_of, load_records
+from ia2.reports.aggregate import Cell, cells
+from ia2.reports.captions import explained
+from ia2.reports.costs import costs
+from ia2.reports.figures.folder_figures import absent_files, folder_figures
+from ia2.reports.figures.reliability import save_figure, svg_of
+from ia2.reports.figures.study_figures import Drawn, study_figures
+from ia2.reports.formats import STARTS, Format, illustrated, rendered
+from ia2.reports.listing import Listing
+from ia2.reports.load_records import sound
+from ia2.reports.page import START, page
+from ia2.reports.paper import load_paper
+from ia2.reports.significance_table import Comparison, compared, comparison
+from ia2.reports.study import StudyTable, study_tables
+
+FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study's folder says."""
+
+    folder: Path
+    """The study's."""
+    experiment: Experiment
+    cells: tuple[Cell, ...]
+    tables: tuple[StudyTable, ...]
+    listings: tuple[Listing, ...]
+    """How far IA2→SFT and SFT are apart, and what each method took."""
+    comparisons: tuple[Comparison, ...]
+    """The numbers of the former."""
+    notes: tuple[str, ...]
+    """How the tables are to be read, and what is missing."""
+    failures: Mapping[str, str]
+    """The error of each unit that failed, by its id."""
+
+    @classmethod
+    def of(cls, folder: Path, *, with_paper: bool) -> "StudyReport":
+        """Read a study.
+
+        Args:
+            folder: what `ia2 run` wrote.
+            with_paper: set the paper's numbers beside those of the same settings.
+
+        Raises:
+            InputError: no study is there, it has no records of its plan yet, or one can't be read.
+        """
+        experiment, store = load_experiment_of(folder), Store(folder)
+        every = units(experiment)
+        # a study's own names of models, which differ where those of folders or files on disk may not
+        planned = {unit.id: unit.model for unit in every}
+        records, left_out = sound(load_records(folder), folder, planned, experiment.select)
+        found = cells(records, experiment.select)
+        paper = load_paper() if with_paper else None
+        tables = study_tables(found, paper, experiment.sets)
+        done = sum(map(store.is_done, every))
+        failures = {unit: error for unit, error in store.failures().items() if unit in planned}
+        notes = [experiment.description] if experiment.description else []
+        if done < len(every):
+            notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+        notes += left_out
+        notes += explained(found, experiment.select, tables, paper, experiment.sets)
+        notes += absent_files(found, folder)
+        tested = compared(found, paper)
+        listings = (*comparison(tested, experiment.select), *costs(found))
+        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(tested), tuple(notes), failures)
+
+    @cached_property
+    def figures(self) -> dict[str, Drawn]:
+        """Every figure that there are numbers and files for, by its heading.
+
+        Raises:
+            InputError: a saved adapter can't be read.
+        """
+        return study_figures(self.cells) | folder_figures(self.cells, self.folder)
+
+    def text(self, kind: Format) -> str:
+        """The tables as Markdown, LaTeX or CSV."""
+        return rendered(self.experiment.name, self.tables, kind, self.notes, self.listings, self.comparisons)
+
+    def page(self, out: Path) -> str:
+        """The page, for a folder that it is to stand in."""
+        return page(
+            self.experiment.name,
+            self.tables,
+            listings=self.listings,
+            notes=self.notes,
+            settings=self.experiment.model_dump(mode="json"),
+            failures=self.failures,
+            # as the browser goes, which knows no links between folders
+            folder=Path(os.path.relpath(self.folder, out)).as_posix(),
+            figures={heading: (svg_of(drawn.figure), drawn.caption) for heading, drawn in self.figures.items()},
+        )
+
+    def write(self, out: Path, kind: Format | Literal["html"]) -> list[Path]:
+        """Write the report, and beside Markdown and LaTeX its figures; an earlier one is replaced.
+
+        Args:
+            out: the folder.
+            kind: the format.
+
+        Returns:
+            What was written, the report first.
+
+        Raises:
+            InputError: the folder is a file, or what stands in the report's place is none of ours.
+        """
+        path = out / FILES[kind]
+        _check_replaceable(path, START if kind == "html" else STARTS[kind])
+        text = self.page(out) if kind == "html" else self.text(kind)
+        drawn: list[Path] = []
+        if kind == "markdown" or kind == "latex":
+            out.mkdir(parents=True, exist_ok=True)
+            told = []
+            for number, (heading, one) in enumerate(self.figures.items(), start=1):
+                drawn += save_figure(one.figure, out / f"figure{number}")
+                told.append((heading, one.caption, f"figure{number}.png"))
+            text = illustrated(text, kind, told)
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+        return [path, *drawn]
+
+
+def _check_replaceable(path: Path, start: str) -> None:
+    if path.parent.exists() and not path.parent.is_dir():
+        raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
+    if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
+        raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")

@@ -1,0 +1,135 @@
+"""Alignment solved layer by layer in one forward pass, instead of descended by gradients (not in the paper).
+
+W_O alone is updated. At a layer H are its inputs at the response positions of the training rows, as the layers below
+already solved make them, and R is what the teacher's attention output has more than the student's. The update is the
+ridge regression of R on H, cut to the adapter's rank.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.bank import PREFIX, Bank
+from ia2.adapters.forms import LowRank
+from ia2.adapters.kinds import form_of
+from ia2.errors import InputError
+from ia2.models.layout import lay_out
+from ia2.models.load import LanguageModel
+from ia2.models.reader import forward
+from ia2.models.sites import projection_names
+from ia2.training.student import StageRows
+
+RIDGES = tuple(10.0 ** (power / 2) for power in range(-6, 5))
+"""The penalties that are tried, times the mean of the Gram matrix' diagonal; the dev rows choose."""
+
+
+@torch.no_grad()
+def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
+    """The adapter whose update of W_O in every layer, one after the other, solves alignment for these rows.
+
+    Args:
+        model: the frozen model.
+        rows: training and dev rows with the teacher's attention outputs.
+        start: what is updated; its other modules stay as they are.
+
+    Raises:
+        InputError: the adapter has no low-rank update of W_O that the solution could be written to.
+    """
+    network, form = model.network, form_of(start.configuration)
+    paths = projection_names(network, ("output",))
+    if not isinstance(form, LowRank) or any(_name(path, "A") not in start.weights for path in paths):
+        raise InputError("alignment is solved for a low-rank update of W_O: use LoRA with output among its modules.")
+    sequences = [*rows.train.sequences, *rows.dev.sequences]
+    batch = lay_out(sequences, device=network.device)
+    targets = [part.targets for part in (rows.train, rows.dev) if part.targets is not None]
+    tokens = torch.bincount(batch.example)
+    # each example counts the mean of its own tokens, as in the loss
+    weight = (1 / tokens[batch.example]).double().sqrt()[:, None]
+    is_dev = batch.example >= len(rows.train.sequences)
+    bank = Bank(network, [start.weights], form)
+    weights = dict(start.weights)
+
+    def solve(layer: int, path: str) -> Any:
+        names = (_name(path, "A"), _name(path, "B"))
+        a, b = (start.weights[name].to(network.device, torch.float64) for name in names)
+
+        def hook(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            inputs: Tensor = arguments[0]
+            at = (batch.at.row, batch.at.column)
+            features = inputs[at].double() * weight
+            # of long responses all layers together may be more than memory holds
+            wanted = torch.cat([files.attention_outputs(layer) for files in targets]).to(output.device)
+            missing = (wanted.double() - output[at].double()) * weight
+            left, right = ridge(features, missing, is_dev)
+            # the update so far is cut together with what is added to it
+            factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, form.scaling * b.T]), a, form.scaling)
+            weights[names[0]], weights[names[1]] = (factor.float().cpu() for factor in factors)
+            change = form.scaling * (factors[1] @ factors[0] - b @ a)
+            return output + inputs @ change.T.to(inputs.dtype)
+
+        return hook
+
+    with bank.attached(torch.zeros(len(batch.input_ids), dtype=torch.long, device=network.device)):
+        handles = [
+            network.get_submodule(path).register_forward_hook(solve(layer, path)) for layer, path in enumerate(paths)
+        ]
+        try:
+            forward(network, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return Adapter(start.configuration, weights)
+
+
+def _name(path: str, factor: str) -> str:
+    return f"{PREFIX}{path}.lora_{factor}.weight"
+
+
+def ridge(
+    features: Float[Tensor, "n inputs"], wanted: Float[Tensor, "n outputs"], is_dev: Bool[Tensor, " n"]
+) -> tuple[Float[Tensor, "inputs k"], Float[Tensor, "k outputs"]]:
+    """Two factors of the coefficients of the ridge regression whose penalty the dev rows like best.
+
+    The smaller of the two equivalent systems is solved, in float64: over rows, or over inputs.
+
+    Args:
+        features: what is regressed on.
+        wanted: what is to be had from them.
+        is_dev: which rows only choose the penalty.
+    """
+    x, y = features[~is_dev], wanted[~is_dev]
+    dual = len(x) <= x.shape[1]
+    gram = x @ x.T if dual else x.T @ x
+    values, vectors = torch.linalg.eigh(gram)
+    left = x.T @ vectors if dual else vectors
+    right = vectors.T @ y if dual else vectors.T @ (x.T @ y)
+    scale = gram.diagonal().mean()
+    values = values.clamp_min(0)
+    choices = [right / (values + penalty * scale)[:, None] for penalty in RIDGES]
+    seen = features[is_dev] @ left
+    errors = [(seen @ choice - wanted[is_dev]).square().sum().item() for choice in choices]
+    return left, choices[min(range(len(choices)), key=errors.__getitem__)]
+
+
+def cut(
+    left: Float[Tensor, "inputs k"], right: Float[Tensor, "k outputs"], a: Float[Tensor, "rank inputs"], scaling: float
+) -> tuple[Float[Tensor, "rank inputs"], Float[Tensor, "outputs rank"]]:
+    """The factors of LoRA whose scaled product is nearest to (left · right)ᵀ at their rank.
+
+    Args:
+        left: the first factor of the coefficients.
+        right: the second.
+        a: the factor A before, whose rows are kept where the product has not as many of its own.
+        scaling: what the product of LoRA's factors is multiplied by.
+    """
+    (q_left, r_left), (q_right, r_right) = torch.linalg.qr(left), torch.linalg.qr(right.T)
+    u, s, vt = torch.linalg.svd(r_left @ r_right.T)
+    count = min(len(a), int((s > s[0] * 1e-12).sum()))
+    root = s[:count].sqrt()
+    down, up = a.clone(), torch.zeros(right.shape[1], len(a), dtype=a.dtype, device=a.device)
+    down[:count] = root[:, None] * (q_left @ u[:, :count]).T
+    up[:, :count] = (q_right @ vt[:count].T) * root / scaling
+    return down, up

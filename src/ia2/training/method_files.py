@@ -1,0 +1,132 @@
+"""Methods that a user describes in a YAML file: stages with their objectives, responses, layers and rates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ia2.errors import InputError
+from ia2.training.layer_weights import Layers
+from ia2.training.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage
+from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
+
+LONGEST_SHOWN = 60
+# pydantic's types as people call them
+WORDED = {
+    "tuple_type": "this must be a list, such as [a, b]",
+    "list_type": "this must be a list, such as [a, b]",
+    "model_type": "this must be a mapping of keys to values",
+    "model_attributes_type": "this must be a mapping of keys to values",
+    "dict_type": "this must be a mapping of keys to values",
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _AnyStage(_Strict):
+    """What every stage can be told."""
+
+    labels: LabelSource
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+
+    def stage(self) -> Stage:
+        """The stage that is described."""
+        raise NotImplementedError
+
+
+class _Align(_AnyStage):
+    objective: Literal["align-attention"]
+    labels: Literal["icl-response"] = "icl-response"
+    error: Literal["mse", "relative", "cosine"] = "mse"
+    layers: str | int = "all"
+    weights: tuple[float, ...] = ()
+    solved: bool = False
+
+    def stage(self) -> Stage:
+        objective = AlignAttention(self.error, Layers(str(self.layers), self.weights))
+        return Stage(objective, self.labels, self.learning_rate, self.epochs, self.solved)
+
+
+class _MatchTokens(_AnyStage):
+    objective: Literal["match-tokens"]
+    labels: LabelSource = "ground-truth"
+
+    def stage(self) -> Stage:
+        return Stage(MatchTokens(), self.labels, self.learning_rate, self.epochs)
+
+
+class _MatchDistribution(_AnyStage):
+    objective: Literal["match-distribution"]
+    labels: Literal["icl-response"] = "icl-response"
+    top: int | None = None
+
+    def stage(self) -> Stage:
+        return Stage(MatchDistribution(self.top), self.labels, self.learning_rate, self.epochs)
+
+
+class _AlignAndMatch(_AnyStage):
+    objective: Literal["align-and-match"]
+    labels: Literal["icl-response"] = "icl-response"
+    beta: Annotated[float, Field(ge=0, le=1)]
+
+    def stage(self) -> Stage:
+        return Stage(AlignAndMatch(self.beta), self.labels, self.learning_rate, self.epochs)
+
+
+_Stage = Annotated[_Align | _MatchTokens | _MatchDistribution | _AlignAndMatch, Field(discriminator="objective")]
+
+
+class _Description(_Strict):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_.-]*$")]
+    description: str = "described in a file"
+    stages: Annotated[list[_Stage], Field(min_length=1)]
+
+
+def load_method(path: Path) -> Method:
+    """Read a method.
+
+    Raises:
+        InputError: the file isn't there, isn't YAML, or describes no method; what is wrong is named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--method {path}: this is no YAML ({' '.join(str(error).split())}).") from error
+    return method_of(content, f"--method {path}")
+
+
+def method_of(content: object, where: str) -> Method:
+    """The method that a YAML mapping describes.
+
+    Args:
+        content: the mapping.
+        where: what an error names.
+
+    Raises:
+        InputError: it describes no method.
+    """
+    try:
+        described = _Description.model_validate(content)
+        if described.name.lower() in (*METHODS, *WITHOUT_TRAINING):
+            raise InputError(f"name: {described.name} is taken; results of this method need a name of their own.")
+        return Method(described.name, described.description, tuple(stage.stage() for stage in described.stages))
+    except ValidationError as error:
+        raise InputError("\n".join(f"{where}: {problem(one)}" for one in error.errors(include_url=False))) from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def problem(one: Mapping[str, Any]) -> str:
+    """What pydantic found wrong, in a sentence: the place, the matter and what was given."""
+    place = ".".join(str(part) for part in one["loc"]) or "the whole file"
+    given = one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
+    shown = str(given) if len(str(given)) <= LONGEST_SHOWN else str(given)[:LONGEST_SHOWN] + "…"
+    message = WORDED.get(one["type"], one["msg"].removeprefix("Value error, "))
+    return f"{place}: {message[0].lower()}{message[1:]} (given: {shown})."

@@ -1,0 +1,169 @@
+"""The methods as values: a method is a list of stages, a stage an objective and where its responses come from."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from ia2.errors import InputError
+from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens, Objective
+
+LabelSource = Literal["ground-truth", "icl-response"]
+"""Whose responses the student reads and is trained on: the rows' own, or what the teacher answered in context."""
+
+QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
+"""How much the token loss counts beside alignment where activations are as large as Qwen's; elsewhere (PROTOCOL)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run: from the adapter of the stage before, or from a fresh one."""
+
+    objective: Objective
+    labels: LabelSource
+    learning_rate: float | None = None
+    """Instead of the one that the whole method is trained at."""
+    epochs: int | None = None
+    """Instead of as many as other stages."""
+    solved: bool = False
+    """Whether it is solved in one pass over the rows instead of descended by gradients (`ia2.training.closed_form`)."""
+
+    def __post_init__(self) -> None:
+        if self.objective.teacher and self.labels != "icl-response":
+            raise InputError(
+                f"{self.objective.name} compares with the teacher on its own responses: labels icl-response."
+            )
+        if self.solved and self.objective != AlignAttention():
+            raise InputError("only plain alignment of all layers can be solved; train this stage by gradients.")
+        if self.solved and (self.learning_rate is not None or self.epochs is not None):
+            raise InputError("a solved stage takes no steps: leave its learning_rate and epochs out.")
+        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"learning_rate {self.learning_rate:g}: this must be a positive number, such as 1e-3.")
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"epochs {self.epochs}: this must be 1 or more.")
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether the teacher must have been asked."""
+        return self.labels == "icl-response" or bool(self.objective.teacher)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to adapt (section 4)."""
+
+    name: str
+    description: str
+    stages: tuple[Stage, ...]
+    tries_betas: bool = False
+    """Whether the weight of the token loss is chosen like a learning rate, from several."""
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether any stage does."""
+        return any(stage.needs_targets for stage in self.stages)
+
+    @property
+    def needs_distributions(self) -> bool:
+        """Whether any stage reads the teacher's next-token distributions."""
+        return any("logits" in stage.objective.teacher for stage in self.stages)
+
+    @property
+    def has_learning_rate(self) -> bool:
+        """Whether any stage is trained at the rate of the whole method."""
+        return any(not stage.solved and stage.learning_rate is None for stage in self.stages)
+
+    def fine_tuned_on(self, labels: LabelSource) -> "Method":
+        """The same method, by the same name, with these responses wherever it fits tokens."""
+        return replace(
+            self,
+            stages=tuple(
+                replace(stage, labels=labels) if isinstance(stage.objective, MatchTokens) else stage
+                for stage in self.stages
+            ),
+        )
+
+    def candidates(self, betas: tuple[float, ...]) -> "tuple[Method, ...]":
+        """The method with each of these weights of the token loss, where it tries several; itself elsewhere."""
+        if not self.tries_betas:
+            return (self,)
+        return tuple(
+            replace(
+                self,
+                stages=tuple(
+                    replace(stage, objective=AlignAndMatch(beta))
+                    if isinstance(stage.objective, AlignAndMatch)
+                    else stage
+                    for stage in self.stages
+                ),
+            )
+            for beta in betas
+        )
+
+    @property
+    def beta(self) -> float | None:
+        """The weight of the token loss where a stage has one beside alignment."""
+        found = [stage.objective.beta for stage in self.stages if isinstance(stage.objective, AlignAndMatch)]
+        return found[0] if found else None
+
+
+ALIGN = Stage(AlignAttention(), "icl-response")
+SOLVE = replace(ALIGN, solved=True)
+FINE_TUNE = Stage(MatchTokens(), "ground-truth")
+
+SFT = Method("sft", "supervised fine-tuning on the rows' own responses", (FINE_TUNE,))
+IA2 = Method("ia2", "alignment of attention outputs with those in context", (ALIGN,))
+IA2_THEN_SFT = Method("ia2-sft", "alignment first, then fine-tuning from there", (ALIGN, FINE_TUNE))
+SFT_THEN_IA2 = Method("sft-ia2", "fine-tuning first, then alignment from there", (FINE_TUNE, ALIGN))
+IA2_WITH_SFT = Method(
+    "ia2+sft",
+    "alignment and fine-tuning in one loss, weighed by β",
+    (Stage(AlignAndMatch(0.5), "icl-response"),),
+    tries_betas=True,
+)
+SOFT_SFT = Method(
+    "sft-soft", "fine-tuning on the teacher's distributions", (Stage(MatchDistribution(), "icl-response"),)
+)
+SOLVED = Method("ia2-solved", "alignment by ridge regression, in one pass", (SOLVE,))
+SOLVED_THEN_IA2 = Method("ia2-solved-ia2", "alignment solved first, then descended from there", (SOLVE, ALIGN))
+SOLVED_THEN_SFT = Method("ia2-solved-sft", "alignment solved first, then fine-tuning from there", (SOLVE, FINE_TUNE))
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            SFT,
+            IA2,
+            IA2_THEN_SFT,
+            SFT_THEN_IA2,
+            IA2_WITH_SFT,
+            SOFT_SFT,
+            SOLVED,
+            SOLVED_THEN_IA2,
+            SOLVED_THEN_SFT,
+        )
+    }
+)
+
+WITHOUT_TRAINING = ("zero-shot", "icl", "context", "adapter")
+"""What records call measurements that trained nothing; no method can have such a name."""
+
+
+def betas_for(model_type: str) -> tuple[float, ...]:
+    """The weights of the token loss that are tried for a family of models, by its name in transformers."""
+    return QWEN_BETAS if model_type.startswith("qwen") else OTHER_BETAS
+
+
+def method_named(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InputError(f"--method {name}: no such method.{hint} There are {', '.join(METHODS)}.")
+    return METHODS[name]

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from ia2.cli.options import Adapt, Evaluate
+from ia2.errors import InputError
+
+FILE = {"model": "m", "data": Path("rows.csv")}
+TASK = {"model": "m", "task": "sst2"}
+OUT = {"out": Path("out")}
+
+
+def test_defaults_are_the_protocols():
+    options = Adapt(**FILE, **OUT)
+    assert options.method == "ia2-sft"
+    assert options.lr == ()
+    assert options.compare
+    assert Evaluate(**TASK).limit == 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (Adapt, {"model": "m"} | OUT, "--data FILE or --task NAME"),
+        (Adapt, FILE | TASK | OUT, "--data FILE or --task NAME"),
+        (Adapt, TASK | OUT | {"label": "y"}, "--label y"),
+        (Adapt, TASK | OUT | {"eval_data": Path("e.csv")}, "--eval-data e.csv"),
+        (Adapt, FILE | OUT | {"data_dir": Path("d")}, "--data-dir d"),
+        (Adapt, FILE | OUT | {"n": 1}, "--n 1: .*at least 2"),
+        (Adapt, FILE | OUT | {"lr": (1e-3, 0.0)}, "--lr 0: .*positive"),
+        (Adapt, FILE | OUT | {"lr": (float("nan"),)}, "--lr nan: .*positive"),
+        (Adapt, FILE | OUT | {"limit": 0}, "--limit 0"),
+        (Evaluate, TASK | {"icl": 4, "adapter": Path("a")}, "--icl 4"),
+        (Evaluate, TASK | {"icl": 1}, "--icl 1"),
+    ],
+)
+def test_contradictions_are_refused_by_name(kind, given, said):
+    with pytest.raises(InputError, match=said):
+        kind(**given)

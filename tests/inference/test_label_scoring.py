@@ -1,0 +1,124 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from pytest import approx
+from tokenizers import normalizers
+from torch.testing import assert_close
+
+from ia2.errors import InputError
+from ia2.inference.label_scoring import LabelTokens, score_labels
+from ia2.models.layout import TokenSequence, shared_tokens
+from ia2.models.prefix import prefill
+from ia2.prompting.prompts import PromptTokenizer
+from ia2.tasks.task import Example
+
+WHOLE = (" positive", " warm and funny", "0")
+
+
+@pytest.fixture
+def whole_task(toy_task):
+    rows = tuple(Example(row.query, WHOLE[index % 3]) for index, row in enumerate(toy_task.pool))
+    return replace(toy_task, labels=WHOLE, pool=rows, evaluation=())
+
+
+@pytest.fixture
+def tokens(tiny_model):
+    return PromptTokenizer(tiny_model.tokenizer)
+
+
+def test_labels_are_tokenised_behind_a_query(toy_task, tokens):
+    labels = LabelTokens.of(toy_task, tokens)
+    assert labels.tokens == tuple((tokens.tokenizer.convert_tokens_to_ids(label),) for label in ("0", "1"))
+
+
+def test_labels_of_many_tokens_are_refused_by_name_with_the_way_out(whole_task, tokens):
+    with pytest.raises(InputError, match=r"toy: the label ' warm and funny' is \d tokens .*--label-scoring whole"):
+        LabelTokens.of(whole_task, tokens)
+    assert LabelTokens.of(whole_task, tokens, "whole").single is False
+
+
+@pytest.mark.parametrize("labels", [("Å", "\u212b"), ("café", "cafe\u0301")])
+@pytest.mark.parametrize("scoring", ["token", "whole"])
+def test_labels_that_the_tokenizer_makes_the_same_are_refused_by_name(tiny_model, toy_task, labels, scoring):
+    normalizing = copy.deepcopy(tiny_model.tokenizer)
+    normalizing.backend_tokenizer.normalizer = normalizers.NFC()
+    task = replace(toy_task, labels=(*labels, "0"), pool=(Example("Text:a\nLabel:", "0"),), evaluation=())
+    with pytest.raises(InputError) as refusal:
+        LabelTokens.of(task, PromptTokenizer(normalizing), scoring)
+    said = f"the labels {labels[0]!r}, {labels[1]!r} are the same tokens to this model. Name them so that they differ."
+    assert str(refusal.value) == f"toy: {said}"
+
+
+def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy_task, tokens):
+    labels = LabelTokens.of(toy_task, tokens)
+    prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
+    (scores,) = score_labels(tiny_model.network, prompts, labels, batch_size=5)
+    ids = [token for (token,) in labels.tokens]
+    for index, prompt in enumerate(prompts):
+        with torch.no_grad():
+            logits = tiny_model.network(torch.tensor([prompt])).logits[0, -1].double()
+        assert scores.token[index] == logits.argmax()
+        assert scores.confidence[index].item() == approx(logits.softmax(-1).max().item(), abs=1e-5)
+        assert scores.label[index] == logits[ids].argmax()
+        assert scores.label_confidence[index].item() == approx(logits[ids].softmax(-1).max().item(), abs=1e-5)
+
+
+def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_model, whole_task, tokens):
+    labels = LabelTokens.of(whole_task, tokens, "whole")
+    prompts = [tokens.prompt(row.query) for row in whole_task.pool[:5]]
+    (scores,) = score_labels(tiny_model.network, prompts, labels, batch_size=4)
+    for index, prompt in enumerate(prompts):
+        sums = []
+        for label in labels.tokens:
+            with torch.no_grad():
+                logits = tiny_model.network(torch.tensor([prompt + label])).logits[0].double().log_softmax(-1)
+            sums.append(sum(logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(label)))
+        expected = torch.tensor(sums).softmax(-1)
+        assert scores.label[index] == expected.argmax()
+        assert scores.confidence[index].item() == approx(expected.max().item(), abs=1e-5)
+    assert scores.token is None
+
+
+@pytest.mark.parametrize("scoring", ["token", "whole"])
+def test_batches_layouts_and_a_shared_prefill_change_nothing(tiny_model, toy_task, tokens, scoring):
+    labels = LabelTokens.of(toy_task, tokens, scoring)
+    prompts = [tokens.sequence(row.query, "0", toy_task.pool[:6]).prompt for row in toy_task.evaluation]
+    (expected,) = score_labels(tiny_model.network, prompts, labels, batch_size=1, layout="right")
+    shared = prefill(tiny_model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
+    assert len(shared.tokens) > 40
+    for layout in ("packed", "right", "left"):
+        for batch_size in (1, 3, 16):
+            for prefix in ({}, {"prefill": shared}):
+                (scores,) = score_labels(
+                    tiny_model.network, prompts, labels, batch_size=batch_size, layout=layout, **prefix
+                )
+                assert torch.allclose(scores.confidence, expected.confidence, atol=1e-5)
+                assert torch.allclose(scores.label_confidence, expected.label_confidence, atol=1e-5)
+                assert torch.equal(scores.label, expected.label)
+                if scoring == "token":
+                    assert torch.equal(scores.token, expected.token)
+
+
+@pytest.mark.parametrize("scoring", ["token", "whole"])
+def test_every_prompt_is_counted_once(tiny_model, toy_task, tokens, scoring):
+    told = []
+    labels = LabelTokens.of(toy_task, tokens, scoring)
+    prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
+    score_labels(tiny_model.network, prompts, labels, batch_size=5, advance=told.append)
+    assert sum(told) == len(prompts)
+
+
+def test_confidence_may_be_a_share_of_the_ten_likeliest_tokens(tiny_model, toy_task, tokens):
+    labels = LabelTokens.of(toy_task, tokens)
+    prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
+    (plain,) = score_labels(tiny_model.network, prompts, labels)
+    (shares,) = score_labels(tiny_model.network, prompts, labels, confidence="top-10")
+    assert torch.equal(shares.token, plain.token)
+    assert torch.equal(shares.label_confidence, plain.label_confidence)
+    for prompt, share, token in zip(prompts, shares.confidence, shares.token, strict=True):
+        with torch.no_grad():
+            probability = tiny_model.network(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+        expected = probability[token] / probability.sort(descending=True).values[:10].sum()
+        assert_close(share.double(), expected, atol=1e-6, rtol=0)

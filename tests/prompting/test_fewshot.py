@@ -1,0 +1,130 @@
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ia2.errors import InputError
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import prompt_text
+from ia2.tasks.task import Instruction
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 16])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_set_holds_n_and_half_n_different_rows_and_none_that_is_evaluated(toy_task, n, seed):
+    drawn = FewShotSet.draw(toy_task, n, seed)
+    assert (len(drawn.train), len(drawn.dev)) == (n, n // 2)
+    assert len({*drawn.train, *drawn.dev}) == n + n // 2
+    assert not {*drawn.train, *drawn.dev} & set(drawn.evaluation)
+    assert drawn.evaluation == toy_task.evaluation
+
+
+def test_a_set_is_determined_by_task_n_and_seed(toy_task):
+    assert FewShotSet.draw(toy_task, 4, 1) == FewShotSet.draw(toy_task, 4, 1)
+    assert FewShotSet.draw(toy_task, 4, 1).train != FewShotSet.draw(toy_task, 4, 2).train
+    assert FewShotSet.draw(toy_task, 4, 1).train != FewShotSet.draw(replace(toy_task, name="other"), 4, 1).train
+
+
+def test_without_evaluation_rows_what_is_left_over_is_evaluated(toy_task):
+    # a file of 36 rows: 12 train, 6 dev, and every other row is measured
+    drawn = FewShotSet.draw(replace(toy_task, evaluation=()), 12)
+    assert len(drawn.evaluation) == 18
+    assert {*drawn.train, *drawn.dev, *drawn.evaluation} == set(toy_task.pool)
+
+
+def test_each_training_row_learns_from_all_others_and_never_from_itself(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    for row, context in zip(drawn.train, drawn.training_contexts(), strict=True):
+        assert sorted(context, key=str) == sorted(set(drawn.train) - {row}, key=str)
+    orders = {tuple(row for row in context if row in drawn.train[4:]) for context in drawn.training_contexts()[:4]}
+    assert len(orders) > 1, "contexts should have orders of their own"
+
+
+def test_each_dev_row_learns_from_all_training_rows_but_one(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    for context in drawn.dev_contexts():
+        assert len(set(context)) == 5
+        assert set(context) < set(drawn.train)
+
+
+def test_demonstrations_are_all_training_rows_in_one_order(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    assert sorted(drawn.demonstrations(), key=str) == sorted(drawn.train, key=str)
+    assert drawn.demonstrations() == drawn.demonstrations()
+
+
+def test_what_cannot_be_drawn_is_refused(toy_task):
+    with pytest.raises(InputError, match="at least 2"):
+        FewShotSet.draw(toy_task, 1)
+    with pytest.raises(InputError, match=r"30 training rows and 15 dev rows.*36.*--n 24"):
+        FewShotSet.draw(toy_task, 30)
+    FewShotSet.draw(toy_task, 24)
+    with pytest.raises(InputError, match="only evaluates"):
+        FewShotSet.draw(replace(toy_task, evaluation_only=True), 4)
+
+
+@given(st.integers(3, 36))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_largest_set_that_a_refusal_names_can_be_drawn_and_no_larger_one(toy_task, count):
+    few = replace(toy_task, pool=toy_task.pool[:count])
+    with pytest.raises(InputError) as refusal:
+        FewShotSet.draw(few, 40)
+    named = int(re.search(r"Use --n (\d+) or fewer", str(refusal.value))[1])
+    assert len(FewShotSet.draw(few, named).train) == named
+    with pytest.raises(InputError):
+        FewShotSet.draw(few, named + 1)
+
+
+def test_where_no_set_can_be_drawn_at_all_only_more_rows_help(toy_task):
+    with pytest.raises(
+        InputError, match=r"there are 2 different rows to draw from\. Add rows: at least 3 are needed\.$"
+    ):
+        FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:2]), 2)
+
+
+def test_a_context_stands_instead_of_all_demonstrations(toy_task):
+    few = replace(FewShotSet.draw(toy_task, 4), context=Instruction("Say 1 for praise."))
+    assert few.demonstrations() == (few.context,)
+    assert few.training_contexts() == ((few.context,),) * 4
+    assert few.dev_contexts() == ((few.context,),) * 2
+    assert prompt_text("Text:c\nLabel:", few.demonstrations()) == "Say 1 for praise.\n\nText:c\nLabel:"
+
+
+def test_unlabelled_queries_meet_all_demonstrations_in_several_orders(toy_task):
+    few = replace(FewShotSet.draw(toy_task, 6), unlabelled=("a", "b"), orders=3)
+    assert few.unlabelled_queries() == ("a", "a", "a", "b", "b", "b")
+    contexts = few.unlabelled_contexts()
+    assert len(contexts) == 6
+    assert all(set(shown) == set(few.train) for shown in contexts)
+    assert len(set(contexts)) > 3
+
+
+def test_a_chosen_order_is_that_of_every_prompt(toy_task):
+    few = FewShotSet.draw(toy_task, 6)
+    orders = [replace(few, order=number).demonstrations() for number in range(5)]
+    assert len(set(orders)) == 5
+    assert all(set(shown) == set(few.train) for shown in orders)
+    chosen = replace(few, order=3)
+    for index, shown in enumerate(chosen.training_contexts()):
+        assert shown == tuple(row for row in orders[3] if row != few.train[index])
+    assert all(shown == orders[3][:5] for shown in chosen.dev_contexts())
+
+
+def test_resampled_demonstrations_are_drawn_afresh_from_rows_that_serve_for_nothing_else(toy_task):
+    few = FewShotSet.draw(toy_task, 4)
+    contexts = few.resampled_contexts(20)
+    assert contexts == few.resampled_contexts(20)
+    assert {len(context) for context in contexts} == {3}
+    assert len(set(contexts)) > 10
+    shown = {row for context in contexts for row in context}
+    assert shown <= set(toy_task.pool)
+    assert not shown & {*few.train, *few.dev, *few.evaluation}
+    assert FewShotSet.draw(toy_task, 4, seed=1).resampled_contexts(20) != contexts
+
+
+def test_resampled_demonstrations_need_rows_that_are_left(toy_task):
+    few = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:8]), 4)
+    with pytest.raises(InputError, match="3 demonstrations are to be drawn afresh for each query, and 2 rows are left"):
+        few.resampled_contexts(1)

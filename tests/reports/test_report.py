@@ -1,0 +1,49 @@
+from study_records import diverged, record, write_study
+
+from ia2.reports.report import StudyReport
+
+# a's third set and the model b are of an earlier, larger study
+SETS = [("a", 0, 0.5), ("a", 1, 0.6), ("a", 2, 0.9), ("b", 0, 0.9)]
+
+
+def test_two_models_whose_files_have_one_name_are_not_taken_for_one(tmp_path):
+    records = [
+        record("sft", value, seed=seed, model=model)
+        for model, value in (("models/a/model.gguf", 0.5), ("models/b/model.gguf", 0.9))
+        for seed in (0, 1)
+    ]
+    for one in records:
+        one["model"]["id"] = "model.gguf"
+    folder = write_study(tmp_path, records, models=["models/a/model.gguf", "models/b/model.gguf"], methods=["sft"])
+    report = StudyReport.of(folder, with_paper=False)
+    assert [table.title.partition(",")[0] for table in report.tables] == ["models/a/model.gguf", "models/b/model.gguf"]
+    assert [table.lines[0].entries[0].text for table in report.tables] == ["50.0 (0.0)", "90.0 (0.0)"]
+
+
+def test_what_the_study_no_longer_plans_is_left_out_and_said(tmp_path):
+    records = [record("sft", value, seed=seed, model=model) for model, seed, value in SETS]
+    for one in records:
+        one["model"]["id"] = "model.gguf"
+    folder = write_study(tmp_path, records, models=["a"], sets=2, methods=["sft"])
+    (folder / "failures").mkdir()
+    for unit in ("a-sst2-n4-set1", "b-sst2-n4-set1"):
+        (folder / "failures" / f"{unit}.json").write_text('{"error": "ValueError"}')
+    report = StudyReport.of(folder, with_paper=False)
+    assert list(report.failures) == ["a-sst2-n4-set1"]
+    (table,) = report.tables
+    assert (table.title.partition(",")[0], table.lines[0].entries[0].text) == ("a", "55.0 (7.1)")
+    assert "The records of units that the study no longer plans are left out, 2 in all." in report.notes
+
+
+def test_what_is_half_written_is_passed_over(tmp_path):
+    one = record("sft", 0.5)
+    folder = write_study(tmp_path, [one])
+    (folder / one["file"]).with_name(".partial-1234-sft.json").write_text('{"method": "s')
+    assert len(StudyReport.of(folder, with_paper=False).cells) == 1
+
+
+def test_a_study_in_which_everything_diverged_has_a_report(tmp_path):
+    folder = write_study(tmp_path, [diverged("sft", seed=seed) for seed in (0, 1)])
+    report = StudyReport.of(folder, with_paper=False)
+    assert (report.tables, list(report.figures)) == ((), [])
+    assert any("diverged on 2 of 2 sets" in note for note in report.notes)

@@ -1,0 +1,116 @@
+import pytest
+from scipy import stats
+from study_records import LORA, record
+
+from ia2.reports.aggregate import cells
+from ia2.reports.paper import load_paper
+from ia2.reports.significance_table import compared, comparison
+
+OURS, THEIRS = (0.7, 0.8, 0.65, 0.9), (0.6, 0.75, 0.65, 0.7)
+OUR_ECE, THEIR_ECE = (0.1, 0.2, 0.1, 0.3), (0.3, 0.1, 0.2, 0.6)
+
+
+def both(n=4, texts=False, **more):
+    return [
+        record(method, value, seed=seed, n=n, ece=None if texts else errors[seed], **more)
+        for method, values, errors in (("ia2-sft", OURS, OUR_ECE), ("sft", THEIRS, THEIR_ECE))
+        for seed, value in enumerate(values)
+    ]
+
+
+def listed(records, paper=None, select="accuracy"):
+    (listing,) = comparison(compared(cells(records), paper), select)
+    return listing
+
+
+def rows(records, paper=None):
+    listing = listed(records, paper)
+    headings = [column.heading for column in listing.columns]
+    return [dict(zip(headings, row, strict=True)) for row in listing.rows]
+
+
+def test_pairs_are_of_the_same_set_and_task_and_the_test_is_scipys():
+    accuracy, ece = rows([*both(), record("icl", 0.9)])
+    test = stats.ttest_rel([100 * value for value in OURS], [100 * value for value in THEIRS])
+    assert (accuracy["N"], accuracy["pairs"], accuracy["measure"]) == (4, 4, "accuracy, points")
+    assert accuracy["difference"] == pytest.approx(8.75)
+    assert (accuracy["t"], accuracy["p"]) == pytest.approx((test.statistic, test.pvalue))
+    assert (accuracy["95 % from"], accuracy["to"]) == pytest.approx(tuple(test.confidence_interval()))
+    # less is better, so that the sign of t is the other one, as in Table 8
+    test = stats.ttest_rel(THEIR_ECE, OUR_ECE)
+    assert ece["difference"] == pytest.approx(-0.125)
+    assert (ece["t"], ece["p"]) == pytest.approx((test.statistic, test.pvalue))
+
+
+def test_each_n_and_kind_of_response_has_its_rows():
+    texts = both(4, texts=True, train="gsm8k", eval="gsm8k")
+    found = rows([*both(8), *both(4), *both(4, eval="finsen"), *texts])
+    assert [(row["responses"], row["N"], row["pairs"], row["measure"]) for row in found] == [
+        ("single-token", 4, 8, "accuracy, points"),
+        ("single-token", 4, 8, "ECE"),
+        ("single-token", 8, 4, "accuracy, points"),
+        ("single-token", 8, 4, "ECE"),
+        ("multi-token", 4, 4, "accuracy, points"),
+    ]
+    assert "responses" not in rows(both())[0]
+
+
+def test_adapters_and_label_sources_are_not_pooled():
+    q = {**LORA, "modules": ["query"]}
+    made = [*both(), *both(adapter=q), *both(labels="icl-response"), *both(labels="icl-response", adapter=q)]
+    found = rows(made)
+    assert [(row["adapter"], row["labels"], row["pairs"]) for row in found if row["measure"] != "ECE"] == [
+        (adapter, labels, 4) for adapter in ("lora", "lora q") for labels in ("ground-truth", "icl-response")
+    ]
+    assert {(row["t"], row["p"]) for row in found} == {(row["t"], row["p"]) for row in rows(both())}
+    assert not {"adapter", "labels"} & rows(both())[0].keys()
+
+
+def test_the_caption_names_what_is_pooled_and_how_rates_were_picked():
+    two = [*both(), *both(model="large"), *both(eval="finsen")]
+    caption = listed(two).caption
+    assert "of all sets and 2 models (large, small) and 2 tasks (sst2, sst2 → finsen) that" in caption
+    assert "p isn't corrected for there being 2 tests." in caption
+    assert "picked by accuracy on the same rows" in caption
+    alone = listed(both(texts=True), select="dev").caption
+    assert "of all sets that" in alone
+    assert not any(part in alone for part in ("corrected", "picked", "the paper's t and p"))
+
+
+PAPERS = {"model": "meta-llama/Llama-3.2-1B"}
+
+
+def test_the_papers_tests_stand_beside_ours_of_the_same_kind():
+    # Table 8: t = 6.1933 and p = 1.348e-08 for accuracy at N = 4, 4.4248 and 2.484e-05 for ECE
+    paper = load_paper()
+    accuracy, ece = rows(both(**PAPERS), paper)
+    assert (accuracy["paper's t"], accuracy["paper's p"]) == (6.1933, 1.348e-08)
+    assert (ece["paper's t"], ece["paper's p"]) == (4.4248, 2.484e-05)
+    assert "The paper's t and p span all of its models and tasks." in listed(both(**PAPERS), paper).caption
+    assert "paper's t" not in rows(both(**PAPERS))[0]
+    assert "paper's t" not in rows(both(n=5, **PAPERS), paper)[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "small"},
+        {"train": "reviews", "eval": "reviews"},
+        {"eval": "bbcnews"},
+        {"labels": "icl-response"},
+        {"adapter": {**LORA, "modules": ["query", "key"]}},
+    ],
+)
+def test_the_papers_tests_do_not_stand_beside_anything_else(other):
+    found = listed(both(**{**PAPERS, **other}), load_paper())
+    assert "paper's t" not in [column.heading for column in found.columns]
+    assert "span all" not in found.caption
+
+
+@pytest.mark.parametrize("lacking", ["sft", "ia2-sft"])
+def test_what_was_not_trained_by_both_is_not_compared(lacking):
+    assert comparison(compared(cells([one for one in both() if one["method"] != lacking])), "dev") == []
+    accuracy, _ = rows([one for one in both() if one["method"] != lacking or one["seed"] == 2])
+    assert accuracy["pairs"] == 1
+    assert accuracy["difference"] == pytest.approx(0)
+    assert (accuracy["t"], accuracy["p"], accuracy["to"]) == (None, None, None)

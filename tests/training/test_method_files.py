@@ -1,0 +1,68 @@
+import pytest
+
+from ia2.errors import InputError
+from ia2.training.layer_weights import Layers
+from ia2.training.method_files import load_method
+from ia2.training.methods import Stage
+from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
+
+
+def test_a_file_describes_stages(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        """
+name: mine
+description: upper layers first
+stages:
+  - {objective: align-attention, error: relative, layers: every 2, learning_rate: 1.0e-3, epochs: 5}
+  - {objective: align-attention, solved: true}
+  - {objective: align-attention, layers: 3, weights: [1, 0, 2, 1]}
+  - {objective: match-distribution, top: 10}
+  - {objective: align-and-match, beta: 0.5}
+  - {objective: match-tokens, labels: icl-response}
+  - {objective: match-tokens}
+"""
+    )
+    method = load_method(path)
+    assert (method.name, method.description) == ("mine", "upper layers first")
+    assert method.stages == (
+        Stage(AlignAttention("relative", Layers("every 2")), "icl-response", 1e-3, 5),
+        Stage(AlignAttention(), "icl-response", solved=True),
+        Stage(AlignAttention(layers=Layers("3", (1.0, 0.0, 2.0, 1.0))), "icl-response"),
+        Stage(MatchDistribution(10), "icl-response"),
+        Stage(AlignAndMatch(0.5), "icl-response"),
+        Stage(MatchTokens(), "icl-response"),
+        Stage(MatchTokens(), "ground-truth"),
+    )
+    assert not method.tries_betas
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a", "stages: field required"),
+        ("name: a\nstages: []", "stages: list should have at least 1 item"),
+        ("name: a\nstages: [{objective: guess}]", "stages.0: .*guess"),
+        ("name: a\nstages: [{objective: match-tokens, rate: 1}]", "stages.0.match-tokens.rate: extra inputs"),
+        ("name: a\nstages: [{objective: match-tokens, epochs: 0}]", "epochs: .*greater than or equal to 1"),
+        ("name: a\nstages: [{objective: align-attention, layers: most}]", "layers 'most': say all"),
+        ("name: a\nstages: [{objective: align-attention, labels: ground-truth}]", "labels: .*icl-response"),
+        ("name: SFT\nstages: [{objective: match-tokens}]", "SFT is taken"),
+        ("name: icl\nstages: [{objective: match-tokens}]", "icl is taken"),
+        ("name: a\nstages: [{objective: align-attention, solved: true, epochs: 3}]", "takes no steps"),
+        ("name: ../a\nstages: [{objective: match-tokens}]", "name: .*pattern"),
+        ("- 1", "the whole file: "),
+        ("a: [", "this is no YAML"),
+    ],
+)
+def test_what_describes_no_method_is_refused_by_its_place(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        load_method(path)
+    assert str(error.value).startswith(f"--method {path}: ")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none.yaml: this file can't be read \(No such file"):
+        load_method(tmp_path / "none.yaml")

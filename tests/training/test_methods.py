@@ -1,0 +1,81 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from ia2.errors import InputError
+from ia2.training.methods import (
+    ALIGN,
+    FINE_TUNE,
+    IA2,
+    IA2_THEN_SFT,
+    IA2_WITH_SFT,
+    METHODS,
+    OTHER_BETAS,
+    QWEN_BETAS,
+    SFT,
+    SFT_THEN_IA2,
+    SOLVED,
+    Stage,
+    betas_for,
+    method_named,
+)
+from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
+
+
+def test_methods_are_the_papers_and_ours():
+    assert SFT.stages == (FINE_TUNE,)
+    assert IA2.stages == (ALIGN,)
+    assert IA2_THEN_SFT.stages == (ALIGN, FINE_TUNE)
+    assert SFT_THEN_IA2.stages == (FINE_TUNE, ALIGN)
+    assert {name: method.name for name, method in METHODS.items()} == {name: name for name in METHODS}
+
+
+def test_only_what_learns_from_the_teacher_needs_its_targets():
+    assert [name for name, method in METHODS.items() if not method.needs_targets] == ["sft"]
+    assert [name for name, method in METHODS.items() if method.needs_distributions] == ["sft-soft"]
+    assert [name for name, method in METHODS.items() if not method.has_learning_rate] == ["ia2-solved"]
+    assert ALIGN.labels == "icl-response"
+    assert FINE_TUNE.labels == "ground-truth"
+
+
+def test_fine_tuning_can_fit_what_the_teacher_answered():
+    changed = IA2_THEN_SFT.fine_tuned_on("icl-response")
+    assert changed.stages == (ALIGN, replace(FINE_TUNE, labels="icl-response"))
+    assert changed.fine_tuned_on("ground-truth") == IA2_THEN_SFT
+    assert IA2.fine_tuned_on("icl-response") == IA2
+
+
+def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
+    assert [one.beta for one in IA2_WITH_SFT.candidates((0.1, 0.7))] == [0.1, 0.7]
+    assert SFT.candidates((0.1, 0.7)) == (SFT,)
+    assert SFT.beta is None
+    assert betas_for("qwen3") == QWEN_BETAS
+    assert betas_for("llama") == OTHER_BETAS
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Stage(AlignAttention(), "ground-truth"), "align-attention compares with the teacher"),
+        (lambda: Stage(MatchDistribution(), "ground-truth"), "match-distribution compares"),
+        (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
+        (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),
+        (lambda: replace(FINE_TUNE, learning_rate=-1.0), "learning_rate -1: .* positive number"),
+        (lambda: replace(FINE_TUNE, learning_rate=math.nan), "learning_rate nan: .* positive number"),
+        (lambda: replace(FINE_TUNE, learning_rate=math.inf), "learning_rate inf: .* positive number"),
+        (lambda: replace(FINE_TUNE, epochs=0), "epochs 0: this must be 1 or more"),
+        (lambda: AlignAndMatch(1.5), "beta 1.5"),
+        (lambda: MatchDistribution(0), "top 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_unknown_methods_are_refused_with_what_was_meant():
+    assert method_named("ia2-sft") is IA2_THEN_SFT
+    assert method_named("ia2-solved") is SOLVED
+    with pytest.raises(InputError, match="--method ia-sft: no such method. Did you mean ia2-sft"):
+        method_named("ia-sft")
