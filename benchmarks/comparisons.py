@@ -1,6 +1,5 @@
 """What is compared, each on the packaged model and real rows: sst2, and gsm8k for responses of many tokens."""
 
-import copy
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,12 @@ from torch.testing import assert_close
 from benchmarks import plain
 from benchmarks.measuring import Comparison
 from ia2.adapters.adapter import Adapter, fresh_adapter
-from ia2.adapters.kinds import LoRA
+from ia2.adapters.lora import LoRA
 from ia2.evaluation.evaluate import evaluate, evaluate_all
-from ia2.models.decoding import decode
-from ia2.models.frozen import fastest_products, freeze
+from ia2.models.decoding import Limits, decode
 from ia2.models.load import LanguageModel
+from ia2.models.reader import Reader
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
@@ -26,7 +26,8 @@ from ia2.tasks.task import Example
 from ia2.training.early_stopping import Training
 from ia2.training.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
 from ia2.training.student import StageRows
-from ia2.training.teacher import Targets, collect_targets
+from ia2.training.targets import Targets
+from ia2.training.teacher import collect_targets
 from ia2.training.train import Plan, train_all
 
 STEPS = Training(epochs=3, patience=1000)
@@ -38,7 +39,7 @@ class Benchmarks:
 
     def __init__(self, model: LanguageModel, data_dir: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
-        self.plain_network = plain.unfrozen(model.network)
+        self.plain_network = plain.as_loaded(model.network)
         self.sst2 = load_task("sst2", data_dir=data_dir)
         self.gsm8k = load_task("gsm8k", data_dir=data_dir)
         self.tokenizer = PromptTokenizer.of(model, self.sst2)
@@ -47,7 +48,6 @@ class Benchmarks:
         """Every comparison, the short ones first."""
         return [
             self.start_up(),
-            self.products(),
             self.training("train_sft", FINE_TUNE, SFT),
             self.training("train_ia2", ALIGN, IA2),
             self.bank(),
@@ -112,17 +112,10 @@ class Benchmarks:
 
     def ours_64(self, prompts: Sequence[tuple[int, ...]], batch_size: int = 3) -> list[Any]:
         """Cached decoding of exactly 64 tokens with attention outputs recorded as it goes."""
-        found = dict(
-            decode(
-                self.model.network,
-                prompts,
-                most_tokens=64,
-                end_tokens=frozenset(),
-                batch_size=batch_size,
-                record=True,
-            )
+        decoded = dict(
+            decode(Reader(self.model.network), prompts, Limits(64), batch_size=batch_size, sites=[ATTENTION_OUTPUT])
         )
-        return [found[index] for index in range(len(prompts))]
+        return [decoded[index] for index in range(len(prompts))]
 
     def teacher(self) -> Comparison:
         """A full forward pass for each token, against cached decoding that records as it goes."""
@@ -131,7 +124,7 @@ class Benchmarks:
         def agree(expected: Any, found: Any) -> None:
             for (tokens, attention), ours in zip(expected, found, strict=True):
                 assert tokens == list(ours.tokens)
-                assert_close(ours.attention, attention, atol=1e-3, rtol=1e-3)
+                assert_close(ours.activations[ATTENTION_OUTPUT], attention.transpose(0, 1), atol=1e-3, rtol=1e-3)
 
         return Comparison(
             "teacher_64_tokens",
@@ -170,7 +163,9 @@ class Benchmarks:
         network = plain.with_adapter(self.plain_network, start)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_("lora_" in name)
-        student = plain.Student(network, rows.train, rows.dev, aligned="attention" in stage.objective.student)
+        student = plain.Student(
+            network, rows.train, rows.dev, aligned=ATTENTION_OUTPUT in stage.objective.student_sites
+        )
         student.train(rate, few.seed, STEPS)
         weights = {
             name: parameter.detach().clone()
@@ -183,33 +178,6 @@ class Benchmarks:
         """All methods at all learning rates in one bank; the last adapters are kept, as the plain way does."""
         plans = [Plan(few, method, rate, targets) for method in methods for rate in rates]
         return train_all(self.model, plans, training=Training(**{**vars(STEPS), "keep": "last"}))
-
-    def products(self) -> Comparison:
-        """Gradients of a step's tokens by the library that isn't chosen on this processor, against the one that is."""
-        tokens = torch.arange(70)[None]
-        other = self.plain_network
-        if fastest_products() == "torch":
-            other = copy.deepcopy(other)
-            freeze(other, "onednn")
-
-        def agree(expected: torch.Tensor, found: torch.Tensor) -> None:
-            # by token: the first one's activations are a hundred times as large as others', as is its rounding
-            assert ((found - expected).norm(dim=-1) < 1e-3 * expected.norm(dim=-1)).all()
-
-        def gradient(network: Any) -> torch.Tensor:
-            read = network.get_input_embeddings()(tokens).detach().requires_grad_(True)
-            network.base_model(inputs_embeds=read, use_cache=False).last_hidden_state.square().sum().backward()
-            return read.grad
-
-        return Comparison(
-            "products",
-            "> 1",
-            {"tokens": 70},
-            lambda: gradient(other),
-            lambda: gradient(self.model.network),
-            agree,
-            pairs=9,
-        )
 
     def training(self, name: str, stage: Stage, method: Method) -> Comparison:
         """One example at a time, against a bank of one."""

@@ -18,9 +18,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Con
 
 from benchmarks.measuring import timed
 from ia2.adapters.adapter import Adapter, fresh_adapter
-from ia2.adapters.kinds import LoRA
+from ia2.adapters.lora import LoRA
 from ia2.cache import written_whole
-from ia2.models.frozen import freeze
 from ia2.models.load import LanguageModel, ModelIdentity
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.load import load_task
@@ -55,7 +54,7 @@ def random_model(config: Qwen3Config, device: str, dtype: torch.dtype) -> Langua
     torch.manual_seed(0)
     with torch.device(device):
         network = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    freeze(network)
+    network.eval().requires_grad_(False)
     name = str(dtype).removeprefix("torch.")
     return LanguageModel(
         network,

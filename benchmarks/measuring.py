@@ -1,6 +1,5 @@
 """Measuring two ways of doing the same thing: alternately, in one process, with the machine's own peak beside them."""
 
-import math
 import platform
 import statistics
 import threading
@@ -13,8 +12,6 @@ from typing import Any
 import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-from ia2.models.frozen import fastest_products
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,9 @@ def matmul_peak() -> float:
     return float(2 * 1536**3 / best)
 
 
-def _product_flops(rows: Any, weight: Any, *_arguments: Any, **_keywords: Any) -> int:
-    """Operations of a product of frozen layers, which torch's counter doesn't know; it is told shapes."""
-    return 2 * math.prod(rows) * weight[0]
-
-
 def operations(work: Callable[[], Any]) -> int:
     """How many floating-point operations the matrix products in something take."""
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _product_flops})
+    counter = FlopCounterMode(display=False)
     with counter:
         work()
     return int(counter.get_total_flops())
@@ -122,7 +114,6 @@ def machine() -> dict[str, Any]:
     """What this was measured on."""
     return {
         "processor": _processor(),
-        "products": fastest_products(),
         "cores": torch.get_num_threads(),
         "matmul_gflops": matmul_peak() / 1e9,
         "memory_bytes": psutil.virtual_memory().total,

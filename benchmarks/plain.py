@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.injection import peft_model
-from ia2.models.frozen import FrozenLinear
-from ia2.models.layout import TokenSequence
-from ia2.training.early_stopping import Course, Training
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import ATTENTION_OUTPUT
+from ia2.training.early_stopping import EarlyStopping, Training
 from ia2.training.student import StudentRows
 
 BATCH = 20
@@ -111,16 +111,16 @@ class Student:
         if recorder is None:
             return torch.nn.functional.cross_entropy(logits[start:-1], ids[0, start + 1 :])
         assert rows.targets is not None
-        ours = recorder.take()[:, 0, start:-1]
-        return (ours - rows.targets[index].attention).square().mean((1, 2)).sum()
+        ours = recorder.take()[:, 0, start:-1].transpose(0, 1)
+        return (ours - rows.targets[index].activations[ATTENTION_OUTPUT]).square().mean((0, 2)).sum()
 
     def train(self, rate: float, seed: int, training: Training) -> None:
         """Adam over batches whose gradients are accumulated one example at a time; dev loss as the protocol says."""
-        course = Course(len(self.rows.sequences), seed, training)
+        stopping = EarlyStopping(len(self.rows.sequences), seed, training)
         optimiser = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad], lr=rate)
         recorder = Recorder(self.network) if self.aligned else None
-        while not course.over:
-            indices = course.next_batch()
+        while not stopping.finished:
+            indices = stopping.next_batch()
             optimiser.zero_grad()
             total = 0.0
             for index in indices:
@@ -128,23 +128,19 @@ class Student:
                 loss.backward()
                 total += loss.item()
             optimiser.step()
-            course.note_step(total)
-            if course.dev_due:
+            stopping.note_step(total)
+            if stopping.dev_due:
                 with torch.no_grad():
                     losses = [self.loss(self.dev, i, recorder).item() for i in range(len(self.dev.sequences))]
-                course.note_dev_loss(sum(losses) / len(losses))
+                stopping.note_dev_loss(sum(losses) / len(losses))
         if recorder is not None:
             recorder.remove()
 
 
-def unfrozen(network: Any) -> Any:
-    """A copy of a network as transformers loads it: torch's linear layers, weights in order, attention by `sdpa`."""
+def as_loaded(network: Any) -> Any:
+    """A copy of a network as transformers loads it, which attends by `sdpa`."""
     copied = copy.deepcopy(network)
     copied.set_attn_implementation("sdpa")
-    for module in copied.modules():
-        if isinstance(module, FrozenLinear):
-            module.__class__ = torch.nn.Linear
-            module.weight.data = module.weight.data.contiguous()
     return copied
 
 

@@ -15,8 +15,10 @@ from benchmarks.__main__ import OUT, data_folder
 from benchmarks.measuring import Memory, machine, timed
 from ia2.cache import written_whole
 from ia2.evaluation.evaluate import evaluate
-from ia2.models.decoding import decode
+from ia2.models.decoding import Limits, decode
 from ia2.models.load import LanguageModel, load_model
+from ia2.models.reader import Reader
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
@@ -85,7 +87,7 @@ def main() -> None:
         few = FewShotSet.draw(gsm8k, 3)
         tokenizer = PromptTokenizer.of(model, gsm8k)
         prompts = [tokenizer.asked(row.query, few.train[:2]) for row in few.dev]
-        list(decode(model.network, prompts, most_tokens=count, end_tokens=frozenset(), record=True))
+        list(decode(Reader(model.network), prompts, Limits(count), sites=[ATTENTION_OUTPUT]))
 
     curves = {
         "adapters in a bank (tiny model)": curve(ADAPTERS, bank),

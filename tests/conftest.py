@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 # shapes in annotations are checked while testing
 install_import_hook("ia2", "beartype.beartype")
 
-from ia2.models.frozen import freeze  # noqa: E402
 from ia2.models.gqa_attention import attend_in_groups  # noqa: E402
 from ia2.models.load import LanguageModel, ModelIdentity  # noqa: E402
 from ia2.tasks.task import Example, Task  # noqa: E402
@@ -83,7 +82,7 @@ def tiny_network(architecture: str, seed: int = 0) -> PreTrainedModel:
             # biases and norms begin as constants, behind which a mistake could hide
             if parameter.ndim == 1:
                 torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name or "ln_" in name else 0.0, std=0.2)
-    freeze(network)
+    network.eval().requires_grad_(False)
     attend_in_groups(network)
     return network
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ia2.adapters.adapter import Adapter
-    from ia2.adapters.kinds import LoRA
+    from ia2.adapters.lora import LoRA
     from ia2.errors import InputError
     from ia2.evaluation.evaluate import evaluate
     from ia2.models.load import load_model
@@ -37,7 +37,7 @@ _HOMES = {
     "Adapter": "ia2.adapters.adapter",
     "FewShotSet": "ia2.prompting.fewshot",
     "InputError": "ia2.errors",
-    "LoRA": "ia2.adapters.kinds",
+    "LoRA": "ia2.adapters.lora",
     "Training": "ia2.training.early_stopping",
     "collect_targets": "ia2.training.teacher",
     "evaluate": "ia2.evaluation.evaluate",

@@ -5,10 +5,15 @@ from peft import PeftModel
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter, weights_of
-from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
+from ia2.adapters.full import FullFineTuning
+from ia2.adapters.ia3 import IA3
+from ia2.adapters.lora import LoRA
+from ia2.adapters.prefix import PrefixTuning
+from ia2.adapters.prompt import PromptTuning
 from ia2.errors import InputError
-from ia2.models.layout import TokenSequence, lay_out
-from ia2.models.reader import response_logits
+from ia2.models.forward import response_logits
+from ia2.models.layout import lay_out
+from ia2.models.sequences import TokenSequence
 
 SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
 

@@ -5,11 +5,17 @@ from peft import get_peft_model, set_peft_model_state_dict
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import fresh_adapter
-from ia2.adapters.bank import Adam, Bank
-from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning, form_of
-from ia2.models.layout import TokenSequence, lay_out
+from ia2.adapters.bank import Bank
+from ia2.adapters.full import FullFineTuning
+from ia2.adapters.ia3 import IA3
+from ia2.adapters.lora import LoRA
+from ia2.adapters.prefix import PrefixTuning
+from ia2.adapters.prompt import PromptTuning
+from ia2.adapters.registry import effect_of
+from ia2.models.forward import response_logits
+from ia2.models.layout import lay_out
 from ia2.models.memory import saved_bytes
-from ia2.models.reader import response_logits
+from ia2.models.sequences import TokenSequence
 
 KINDS = {
     "lora": LoRA(rank=4, alpha=6),
@@ -22,7 +28,7 @@ KINDS = {
 
 
 def adapters(network, count, kind=LoRA()):  # noqa: B008 - a frozen value
-    """Random adapters, their configuration and their form."""
+    """Random adapters, their configuration and their effect."""
     configuration = kind.configuration(network)
     fresh = fresh_adapter(network, configuration, 0)
     generator = torch.Generator().manual_seed(1)
@@ -30,7 +36,7 @@ def adapters(network, count, kind=LoRA()):  # noqa: B008 - a frozen value
         {name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
         for _ in range(count)
     ]
-    return made, configuration, form_of(configuration)
+    return made, configuration, effect_of(configuration)
 
 
 def ids(rows):
@@ -41,8 +47,8 @@ def ids(rows):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_each_row_is_what_peft_makes_of_it_with_its_adapter(architecture, kind):
     network = tiny_network(architecture)
-    made, configuration, form = adapters(network, 3, KINDS[kind])
-    bank = Bank(network, made, form)
+    made, configuration, effect = adapters(network, 3, KINDS[kind])
+    bank = Bank(network, made, effect)
     before = network(ids(3)).logits
     with bank.attached():
         ours = network(ids(3)).logits
@@ -60,8 +66,8 @@ def test_each_row_is_what_peft_makes_of_it_with_its_adapter(architecture, kind):
 @pytest.mark.parametrize("kind", [LoRA(rank=64), PrefixTuning(tokens=200), PromptTuning(tokens=300)], ids=str)
 def test_the_gradient_of_an_adapter_with_many_rows_is_the_same_each_time_to_the_last_bit(kind):
     network = tiny_network("llama")
-    made, _, form = adapters(network, 2, kind)
-    bank = Bank(network, made, form)
+    made, _, effect = adapters(network, 2, kind)
+    bank = Bank(network, made, effect)
     sequences = [TokenSequence(tuple(row.tolist()), (5,)) for row in ids(12)]
     rows = [[index] for index in range(12)]
     adapter_of_row = torch.tensor([0] * 8 + [1] * 4)
@@ -88,8 +94,8 @@ def with_peft(network, configuration, weights):
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_rows_of_one_token_are_what_longer_rows_are(architecture, kind):
     network = tiny_network(architecture)
-    made, _, form = adapters(network, 3, KINDS[kind])
-    bank = Bank(network, made, form)
+    made, _, effect = adapters(network, 3, KINDS[kind])
+    bank = Bank(network, made, effect)
     own = torch.tensor([2, 0, 2, 1, 1])
     tokens = ids(5)[:, :1]
     with bank.attached(own):
@@ -103,8 +109,8 @@ def test_rows_of_one_token_are_what_longer_rows_are(architecture, kind):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_virtual_tokens_are_what_peft_puts_before_each_row(architecture, kind):
     network = tiny_network(architecture)
-    made, configuration, form = adapters(network, 2, kind)
-    bank = Bank(network, made, form)
+    made, configuration, effect = adapters(network, 2, kind)
+    bank = Bank(network, made, effect)
     sequences = [TokenSequence(tuple(row.tolist()), (1,)) for row in ids(3)]
     own, rows = torch.tensor([1, 0, 1]), [[0], [1], [2]]
     with bank.reading(lay_out(sequences, rows=rows), own) as (batch, cache):
@@ -129,17 +135,17 @@ def test_virtual_tokens_are_what_peft_puts_before_each_row(architecture, kind):
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_whole_matrices_are_held_once_an_adapter_however_many_rows_it_has(kind, monkeypatch):
     network = tiny_network("llama")
-    made, _, form = adapters(network, 2, KINDS[kind])
-    bank = Bank(network, made, form)
+    made, _, effect = adapters(network, 2, KINDS[kind])
+    bank = Bank(network, made, effect)
     bank.values.requires_grad_(True)
     groups = set()
-    update = type(form).update
+    update = type(effect).update
 
-    def noting(form, module, inputs, output, values):
+    def noting(effect, module, inputs, output, values):
         groups.update(len(tensor) for tensor in values.values())
-        return update(form, module, inputs, output, values)
+        return update(effect, module, inputs, output, values)
 
-    monkeypatch.setattr(type(form), "update", noting)
+    monkeypatch.setattr(type(effect), "update", noting)
 
     def kept(rows):
         def run():
@@ -155,12 +161,12 @@ def test_whole_matrices_are_held_once_an_adapter_however_many_rows_it_has(kind, 
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_rows_in_any_order_have_the_gradients_of_each_adapter_alone(kind):
     network = tiny_network("gpt2")
-    made, _, form = adapters(network, 3, KINDS[kind])
+    made, _, effect = adapters(network, 3, KINDS[kind])
     made[2] = {name: tensor * torch.nan for name, tensor in made[2].items()}
     own = torch.tensor([1, 0, 2, 1, 1])  # what another adapter makes of its rows gets nowhere else
 
     def gradient(adapters, rows, adapter_of_row):
-        bank = Bank(network, adapters, form)
+        bank = Bank(network, adapters, effect)
         bank.values.requires_grad_(True)
         with bank.attached(adapter_of_row):
             network(ids(5)[rows]).logits.square().sum().backward()
@@ -176,8 +182,8 @@ def test_rows_in_any_order_have_the_gradients_of_each_adapter_alone(kind):
 
 
 def test_an_adapter_changes_nothing_of_another(tiny_llama):
-    made, _, form = adapters(tiny_llama, 3)
-    bank = Bank(tiny_llama, made, form)
+    made, _, effect = adapters(tiny_llama, 3)
+    bank = Bank(tiny_llama, made, effect)
     with bank.attached():
         before = tiny_llama(ids(3)).logits
     bank.values[1] += 1.0
@@ -188,16 +194,16 @@ def test_an_adapter_changes_nothing_of_another(tiny_llama):
 
 
 def test_hooks_are_gone_whatever_happens(tiny_llama):
-    made, _, form = adapters(tiny_llama, 1)
+    made, _, effect = adapters(tiny_llama, 1)
     before = tiny_llama(ids(1)).logits
-    with pytest.raises(RuntimeError, match="mishap"), Bank(tiny_llama, made, form).attached():
+    with pytest.raises(RuntimeError, match="mishap"), Bank(tiny_llama, made, effect).attached():
         raise RuntimeError("mishap")
     assert torch.equal(tiny_llama(ids(1)).logits, before)
 
 
 def test_values_are_pefts_tensors_in_and_out(tiny_llama):
-    made, _, form = adapters(tiny_llama, 3)
-    bank = Bank(tiny_llama, made, form)
+    made, _, effect = adapters(tiny_llama, 3)
+    bank = Bank(tiny_llama, made, effect)
     bank.keep([2, 0])
     assert len(bank) == 2
     for place, number in enumerate((2, 0)):
@@ -206,27 +212,8 @@ def test_values_are_pefts_tensors_in_and_out(tiny_llama):
 
 
 def test_what_cannot_be_stacked_is_refused(tiny_llama):
-    (one,), _, form = adapters(tiny_llama, 1)
+    (one,), _, effect = adapters(tiny_llama, 1)
     (other,), _, _ = adapters(tiny_llama, 1, LoRA(rank=2))
     for wrong in ([], [one, other], [{"base_model.model.prompt": torch.zeros(2)}]):
         with pytest.raises(ValueError, match="bank"):
-            Bank(tiny_llama, wrong, form)
-
-
-def test_a_step_is_an_independent_step_of_torchs_adam_for_each():
-    rates = [1e-3, 3e-2, 0.5]
-    generator = torch.Generator().manual_seed(3)
-    values = torch.randn(3, 50, generator=generator)
-    alone = [values[place].clone().requires_grad_(True) for place in range(3)]
-    theirs = [torch.optim.Adam([one], lr=rate) for one, rate in zip(alone, rates, strict=True)]
-    ours, going = Adam(values, rates), [0, 1, 2]
-    for step in range(12):
-        if step == 6:  # the second leaves
-            ours.keep([0, 2])
-            values, going = values[[0, 2]], [0, 2]
-        gradient = torch.randn(3, 50, generator=generator) * 10.0 ** -torch.arange(3)[:, None]
-        ours.step(values, gradient[going])
-        for place, number in enumerate(going):
-            alone[number].grad = gradient[number].clone()
-            theirs[number].step()
-            assert_close(values[place], alone[number].detach(), atol=1e-6, rtol=1e-6)
+            Bank(tiny_llama, wrong, effect)

@@ -8,9 +8,11 @@ from torch.testing import assert_close
 from ia2.adapters.adapter import fresh_adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.dropout import Dropout
-from ia2.adapters.kinds import LoRA, form_of
-from ia2.models.layout import TokenSequence, lay_out
-from ia2.models.reader import response_logits
+from ia2.adapters.lora import LoRA
+from ia2.adapters.registry import effect_of
+from ia2.models.forward import response_logits
+from ia2.models.layout import lay_out
+from ia2.models.sequences import TokenSequence
 
 SEQUENCES = [TokenSequence(tuple(range(3 + index, 9 + 2 * index)), (5, 6)) for index in range(4)]
 
@@ -81,7 +83,7 @@ def test_with_the_same_masks_a_bank_gives_what_peft_gives():
     weights = {
         name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()
     }
-    bank = Bank(network, [weights], form_of(configuration))
+    bank = Bank(network, [weights], effect_of(configuration))
     batch, row = lay_out(SEQUENCES, rows=[[0, 1, 2, 3]]), torch.tensor([0])
     noise = [1, 2, 3, None]
     with bank.reading(batch, row, noise) as (read, cache):

@@ -4,7 +4,7 @@ from conftest import tiny_network
 from peft import IA3Config, LoraConfig
 
 from ia2.adapters.adapter import Adapter, attached, bank_of, weights_of
-from ia2.adapters.injection import injected, injected_shapes
+from ia2.adapters.injection import injected
 from ia2.errors import InputError
 
 
@@ -54,15 +54,6 @@ def test_an_adapter_leaves_the_network_bit_for_bit_as_it_was(setting):
             assert parameter.stride() == before[name][1]
             assert not parameter.requires_grad
         assert torch.equal(network(text).logits, alone)
-
-
-def test_shapes_are_found_without_a_number_drawn_or_computed(monkeypatch):
-    network, before = tiny_network("llama"), torch.get_rng_state()
-    monkeypatch.setattr("torch.linalg.svd", lambda *_a, **_k: pytest.fail("a decomposition was computed"))
-    shapes = injected_shapes(network, lora(init_lora_weights="pissa"))
-    path = "base_model.model.model.layers.1.self_attn.k_proj.lora_"
-    assert (shapes[f"{path}A.weight"], shapes[f"{path}B.weight"]) == ((4, 32), (16, 4))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("beginning", ["corda", "lora_ga"])

@@ -2,7 +2,7 @@ import torch
 from pytest import approx
 from torch.testing import assert_close
 
-from ia2.analysis.similarity import asim, response_attention
+from ia2.analysis.similarity import asim, response_activations
 from ia2.prompting.prompts import PromptTokenizer
 
 
@@ -17,7 +17,7 @@ def test_asim_worked_by_hand():
         torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [-1.0, 0.0]]]),
     ]
     # row 1: 1, 0; row 2: (1 + 0) / 2, (1 - 1) / 2
-    similarity = asim(ours, theirs)
+    similarity = asim(*([activation.transpose(0, 1) for activation in rows] for rows in (ours, theirs)))
     assert similarity.by_layer.tolist() == approx([0.75, 0.0], abs=1e-6)
     assert similarity.by_row.tolist() == approx([0.5, 0.25], abs=1e-6)
     metrics = similarity.metrics()
@@ -29,20 +29,20 @@ def test_asim_worked_by_hand():
 
 
 def test_single_tokens_have_no_curve_of_tokens():
-    one = [torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])]
+    one = [torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])]
     assert "asim_by_token" not in asim(one, one).metrics()
 
 
 def test_a_model_is_like_itself(tiny_model, toy_task):
     rows = toy_task.evaluation[:6]
-    outputs = response_attention(tiny_model, rows, toy_task, demonstrations=toy_task.pool[:4])
+    outputs = response_activations(tiny_model, rows, toy_task, demonstrations=toy_task.pool[:4])
     assert asim(outputs, outputs).metrics()["asim"] == approx(1.0)
 
 
 def test_attention_is_that_of_each_whole_prompt_alone(tiny_model, toy_task):
     rows, shown = toy_task.evaluation[:5], toy_task.pool[:4]
     tokens = PromptTokenizer(tiny_model.tokenizer)
-    outputs = response_attention(tiny_model, rows, toy_task, demonstrations=shown, batch_size=2)
+    outputs = response_activations(tiny_model, rows, toy_task, demonstrations=shown)
     for row, output in zip(rows, outputs, strict=True):
         kept = []
         hooks = [
@@ -53,4 +53,4 @@ def test_attention_is_that_of_each_whole_prompt_alone(tiny_model, toy_task):
             tiny_model.network(torch.tensor([tokens.sequence(row.query, row.response, shown).prompt]))
         for hook in hooks:
             hook.remove()
-        assert_close(output, torch.stack(kept), atol=1e-5, rtol=0)
+        assert_close(output, torch.stack(kept, dim=1), atol=1e-5, rtol=0)

@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
-from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PromptTuning
+from ia2.adapters.full import FullFineTuning
+from ia2.adapters.ia3 import IA3
+from ia2.adapters.lora import LoRA
+from ia2.adapters.prompt import PromptTuning
 from ia2.analysis.subspace import overlap_of, subspace_overlap, update_basis
 from ia2.errors import InputError
 

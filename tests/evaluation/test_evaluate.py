@@ -6,11 +6,11 @@ import torch
 from pytest import approx
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
-from ia2.adapters.kinds import LoRA
+from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import evaluate, evaluate_all
+from ia2.evaluation.evaluate import Asking, PerQuery, evaluate, evaluate_all
 from ia2.inference.label_scoring import LabelScores, LabelTokens
-from ia2.models.reader import response_logits
+from ia2.models.forward import response_logits
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.task import Example
 
@@ -45,7 +45,7 @@ def test_evaluation_equals_one_whole_prompt_at_a_time(tiny_model, toy_task, show
 def test_each_query_may_have_a_context_of_its_own(tiny_model, toy_task):
     rows = toy_task.evaluation[:4]
     contexts = [toy_task.pool[index : index + 2] for index in range(4)]
-    evaluation = evaluate(tiny_model, rows, toy_task, contexts=contexts)
+    evaluation = evaluate(tiny_model, rows, toy_task, demonstrations=PerQuery(contexts))
     expected = [answers(tiny_model, [row], context)[0] for row, context in zip(rows, contexts, strict=True)]
     same(evaluation, expected, rows)
 
@@ -61,9 +61,7 @@ def test_padding_batch_size_and_prefill_change_nothing(tiny_model, toy_task):
                     rows,
                     toy_task,
                     demonstrations=demonstrations,
-                    layout=layout,
-                    batch_size=batch_size,
-                    share_prefill=share,
+                    asking=Asking(layout=layout, batch_size=batch_size, share_prefill=share),
                 )
                 same(evaluation, expected, rows)
 
@@ -123,7 +121,7 @@ def test_whole_labels_are_answered_among_themselves(tiny_model, toy_task):
     )
     with pytest.raises(InputError, match="--label-scoring whole"):
         evaluate(tiny_model, task.evaluation, task)
-    evaluation = evaluate(tiny_model, task.evaluation, task, label_scoring="whole")
+    evaluation = evaluate(tiny_model, task.evaluation, task, asking=Asking(label_scoring="whole"))
     assert {row.predicted for row in evaluation.predictions} <= set(labels)
     assert all(row.confidence >= 0.5 for row in evaluation.predictions)
     assert evaluation.metrics()["accuracy"] == np.mean([row.label_correct for row in evaluation.predictions])
@@ -139,10 +137,10 @@ def test_text_longer_than_the_context_is_refused(tiny_model, toy_task):
 def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, scoring):
     adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]
     rows = toy_task.evaluation
-    together = evaluate_all(tiny_model, rows, toy_task, adapters, label_scoring=scoring, batch_size=5)
+    together = evaluate_all(tiny_model, rows, toy_task, adapters, Asking(label_scoring=scoring, batch_size=5))
     assert len({one.predictions for one in together}) == 3
     for adapter, found in zip(adapters, together, strict=True):
-        alone = evaluate(tiny_model, rows, toy_task, adapter=adapter, label_scoring=scoring)
+        alone = evaluate(tiny_model, rows, toy_task, adapter=adapter, asking=Asking(label_scoring=scoring))
         for one, other in zip(alone.predictions, found.predictions, strict=True):
             assert (one.predicted, one.label_predicted, one.correct) == (
                 other.predicted, other.label_predicted, other.correct
@@ -155,7 +153,7 @@ def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, 
 def test_texts_of_adapters_that_are_asked_together_are_those_of_each_alone(tiny_model, toy_texts):
     adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]
     rows = toy_texts.evaluation
-    together = evaluate_all(tiny_model, rows, toy_texts, adapters, batch_size=2)
+    together = evaluate_all(tiny_model, rows, toy_texts, adapters, Asking(batch_size=2))
     assert len({one.responses for one in together}) == 3
     assert together == [evaluate(tiny_model, rows, toy_texts, adapter=adapter) for adapter in adapters]
 
@@ -164,16 +162,16 @@ def test_adapters_that_cannot_share_a_bank_are_evaluated_one_by_one(tiny_model, 
     adapters = [random_adapter(tiny_model.network, 0), random_adapter(tiny_model.network, 1, rank=2)]
     passes = []
 
-    def counted(network, batch, cache, plain=response_logits):
-        passes.append(batch.sequences)
-        return plain(network, batch, cache)
+    def counted(network, batch, cache, plain=response_logits, **keywords):
+        passes.append(len(batch.sequences))
+        return plain(network, batch, cache, **keywords)
 
-    monkeypatch.setattr("ia2.inference.label_scoring.response_logits", counted)
-    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters, batch_size=2)
+    monkeypatch.setattr("ia2.models.reader.response_logits", counted)
+    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters, Asking(batch_size=2))
     assert max(passes) == 2
     assert sum(passes) == 2 * len(toy_task.evaluation)
     assert [one.metrics() for one in found] == [
-        evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter, batch_size=2).metrics()
+        evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter, asking=Asking(batch_size=2)).metrics()
         for adapter in adapters
     ]
 

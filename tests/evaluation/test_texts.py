@@ -8,9 +8,10 @@ from conftest import TOKENIZERS
 from pytest import approx
 
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import evaluate
+from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.texts import Response, TextEvaluation
 from ia2.inference.decoding import continued, stop_token, stops_at
+from ia2.models.reader import Reader
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 
 
@@ -33,7 +34,9 @@ def test_texts_are_those_of_a_forward_pass_for_each_token(tiny_model, toy_texts,
     task, rows, shown = replace(toy_texts, stop=stop), toy_texts.evaluation, toy_texts.pool[:2]
     expected = [generated_slowly(tiny_model, prompt_text(row.query, shown), 10, stop) for row in rows]
     for size, shared in ((1, False), (4, True), (16, True), (16, False)):
-        found = evaluate(tiny_model, rows, task, demonstrations=shown, batch_size=size, share_prefill=shared)
+        found = evaluate(
+            tiny_model, rows, task, demonstrations=shown, asking=Asking(batch_size=size, share_prefill=shared)
+        )
         assert [row.generated for row in found.responses] == expected
         assert [row.query for row in found.responses] == [row.query for row in rows]
 
@@ -81,7 +84,9 @@ def test_a_stop_is_found_wherever_it_begins(kind):
 def with_mark(model, rows, task, name):
     """The model with a special token of this name, one that it generates somewhere, and where it does."""
     prompts = [PromptTokenizer.of(model, task).asked(row.query) for row in rows]
-    free = [decoded.tokens for _, decoded in sorted(continued(model, prompts, task, batch_size=4))]
+    free = [
+        decoded.tokens for _, decoded in sorted(continued(Reader(model.network), model, prompts, task, batch_size=4))
+    ]
     tokenizer = copy.deepcopy(model.tokenizer)
     mark = next(token for tokens in free for token in tokens if token >= len(tokenizer))
     others = [f"<unused {token}>" for token in range(len(tokenizer), mark)]

@@ -54,7 +54,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, few, tmp_path):
         rows = [json.loads(line) for line in (folder / "predictions" / f"{name}.jsonl").read_text().splitlines()]
         assert sum(row["correct"] for row in rows) / len(rows) == metrics["accuracy"]
     both = records["ia2-sft"]
-    assert [stage["objective"] for stage in both["stages"]] == ["align-attention", "match-tokens"]
+    assert [stage["objective"] for stage in both["stages"]] == ["align", "match-tokens"]
     assert both["stages"][0] == records["ia2"]["stages"][0] or both["lr"] != records["ia2"]["lr"]
     assert both["adapter"] == {
         "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False,

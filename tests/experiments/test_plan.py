@@ -1,7 +1,7 @@
 import pytest
 
 from ia2.errors import InputError
-from ia2.experiments.plan import check_sets, counts, described, planned, stages_of, units
+from ia2.experiments.plan import check_sets, counts, described, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 
 
@@ -135,8 +135,8 @@ def test_a_task_may_have_models_n_and_adapters_of_its_own():
 def test_a_stage_that_no_rate_reaches_is_trained_once_for_all_rates():
     # solved once; then descended at three rates, and fine-tuned at three rates
     one = study(methods=["ia2-solved", "ia2-solved-ia2", "ia2-solved-sft"])
-    trained = stages_of(adapters(one, ()))
-    assert sorted(len(served) for served in trained.values()) == [1] * 6 + [7]
+    trained = unit_stages(adapters(one, ()))
+    assert sorted(len(node.plans) for node in trained) == [1] * 6 + [7]
     assert counts(one).stages == 24 * 7
     assert "1 stages" not in " ".join(described(one))
     assert "1 stage a unit serves more than one adapter: ia2-solved, ia2-solved-ia2, ia2-solved-sft" in " ".join(

@@ -2,7 +2,7 @@ import pytest
 import yaml
 from conftest import real_data
 
-from ia2.adapters.kinds import LoRA
+from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
 from ia2.experiments.schema import Experiment, load_experiment
 from ia2.tasks.load import load_task

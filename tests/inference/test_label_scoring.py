@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 from ia2.errors import InputError
 from ia2.inference.label_scoring import LabelTokens, score_labels
-from ia2.models.layout import TokenSequence, shared_tokens
 from ia2.models.prefix import prefill
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence, shared_tokens
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example
 
@@ -54,7 +55,7 @@ def test_labels_that_the_tokenizer_makes_the_same_are_refused_by_name(tiny_model
 def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy_task, tokens):
     labels = LabelTokens.of(toy_task, tokens)
     prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
-    (scores,) = score_labels(tiny_model.network, prompts, labels, batch_size=5)
+    (scores,) = score_labels(Reader(tiny_model.network), prompts, labels, batch_size=5)
     ids = [token for (token,) in labels.tokens]
     for index, prompt in enumerate(prompts):
         with torch.no_grad():
@@ -68,7 +69,7 @@ def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy
 def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_model, whole_task, tokens):
     labels = LabelTokens.of(whole_task, tokens, "whole")
     prompts = [tokens.prompt(row.query) for row in whole_task.pool[:5]]
-    (scores,) = score_labels(tiny_model.network, prompts, labels, batch_size=4)
+    (scores,) = score_labels(Reader(tiny_model.network), prompts, labels, batch_size=4)
     for index, prompt in enumerate(prompts):
         sums = []
         for label in labels.tokens:
@@ -85,15 +86,14 @@ def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_
 def test_batches_layouts_and_a_shared_prefill_change_nothing(tiny_model, toy_task, tokens, scoring):
     labels = LabelTokens.of(toy_task, tokens, scoring)
     prompts = [tokens.sequence(row.query, "0", toy_task.pool[:6]).prompt for row in toy_task.evaluation]
-    (expected,) = score_labels(tiny_model.network, prompts, labels, batch_size=1, layout="right")
+    (expected,) = score_labels(Reader(tiny_model.network, layout="right"), prompts, labels, batch_size=1)
     shared = prefill(tiny_model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
     assert len(shared.tokens) > 40
     for layout in ("packed", "right", "left"):
         for batch_size in (1, 3, 16):
-            for prefix in ({}, {"prefill": shared}):
-                (scores,) = score_labels(
-                    tiny_model.network, prompts, labels, batch_size=batch_size, layout=layout, **prefix
-                )
+            for prefix in ({}, {"prefix": shared}):
+                reader = Reader(tiny_model.network, layout=layout, **prefix)
+                (scores,) = score_labels(reader, prompts, labels, batch_size=batch_size)
                 assert torch.allclose(scores.confidence, expected.confidence, atol=1e-5)
                 assert torch.allclose(scores.label_confidence, expected.label_confidence, atol=1e-5)
                 assert torch.equal(scores.label, expected.label)
@@ -106,15 +106,15 @@ def test_every_prompt_is_counted_once(tiny_model, toy_task, tokens, scoring):
     told = []
     labels = LabelTokens.of(toy_task, tokens, scoring)
     prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
-    score_labels(tiny_model.network, prompts, labels, batch_size=5, advance=told.append)
+    score_labels(Reader(tiny_model.network), prompts, labels, batch_size=5, advance=told.append)
     assert sum(told) == len(prompts)
 
 
 def test_confidence_may_be_a_share_of_the_ten_likeliest_tokens(tiny_model, toy_task, tokens):
     labels = LabelTokens.of(toy_task, tokens)
     prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
-    (plain,) = score_labels(tiny_model.network, prompts, labels)
-    (shares,) = score_labels(tiny_model.network, prompts, labels, confidence="top-10")
+    (plain,) = score_labels(Reader(tiny_model.network), prompts, labels)
+    (shares,) = score_labels(Reader(tiny_model.network), prompts, labels, confidence="top-10")
     assert torch.equal(shares.token, plain.token)
     assert torch.equal(shares.label_confidence, plain.label_confidence)
     for prompt, share, token in zip(prompts, shares.confidence, shares.token, strict=True):

@@ -3,12 +3,21 @@ import torch
 from conftest import ARCHITECTURES, tiny_network
 
 from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
-from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
-from ia2.models.decoding import decode
-from ia2.models.layout import TokenSequence, lay_out, shared_tokens
+from ia2.adapters.full import FullFineTuning
+from ia2.adapters.ia3 import IA3
+from ia2.adapters.lora import LoRA
+from ia2.adapters.prefix import PrefixTuning
+from ia2.adapters.prompt import PromptTuning
+from ia2.errors import InputError
+from ia2.models.architectures import attention_blocks
+from ia2.models.decoding import Limits, decode
+from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
-from ia2.models.reader import response_logits
-from ia2.models.sites import attention_blocks, record_attention
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence, shared_tokens
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
+
+SITE = ATTENTION_OUTPUT
 
 
 def prompts(count, shared=(), seed=0):
@@ -34,12 +43,13 @@ def slowly(network, prompt, most_tokens, end_tokens=frozenset()):
         if token in end_tokens:
             break
         tokens.append(token)
-    return tuple(tokens[len(prompt) :]), torch.stack(attention, dim=1)
+    return tuple(tokens[len(prompt) :]), torch.stack(attention)
 
 
-def decoded(network, asked, **keywords):
-    keywords = {"most_tokens": 12, "end_tokens": frozenset()} | keywords
-    found = dict(decode(network, asked, **keywords))
+def decoded(reader, asked, *, record=False, end_tokens=frozenset(), stops=lambda tokens: False, **keywords):
+    reader = reader if isinstance(reader, Reader) else Reader(reader)
+    sites = [ATTENTION_OUTPUT] if record else []
+    found = dict(decode(reader, asked, Limits(12, end_tokens, stops), sites=sites, **keywords))
     assert sorted(found) == list(range(len(asked)))
     return [found[index] for index in range(len(asked))]
 
@@ -52,7 +62,7 @@ def test_cached_decoding_and_its_attention_equal_a_forward_pass_for_each_token(a
         tokens, attention = slowly(network, prompt, 12)
         assert ours.tokens == tokens
         assert ours.ending == "length"
-        torch.testing.assert_close(ours.attention, attention, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours.activations[SITE], attention, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "gemma3"])
@@ -64,10 +74,10 @@ def test_batch_size_and_prefill_change_nothing(architecture):
     start = prefill(network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in asked]))
     assert len(start.tokens) >= len(shared)
     for size in (1, 4, 16):
-        for prefix in ({}, {"prefill": start}):
-            for one, other in zip(plain, decoded(network, asked, batch_size=size, record=True, **prefix), strict=True):
+        for reader in (Reader(network), Reader(network, prefix=start)):
+            for one, other in zip(plain, decoded(reader, asked, batch_size=size, record=True), strict=True):
                 assert one.tokens == other.tokens
-                torch.testing.assert_close(one.attention, other.attention, atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(one.activations[SITE], other.activations[SITE], atol=1e-4, rtol=1e-4)
 
 
 def test_an_end_token_ends_a_response_and_is_no_part_of_it(tiny_llama):
@@ -80,7 +90,7 @@ def test_an_end_token_ends_a_response_and_is_no_part_of_it(tiny_llama):
         assert row.ending == ("length" if where is None else "end")
         # the position that predicted the end token is among the recorded ones
         count = len(row.tokens) + (where is not None)
-        torch.testing.assert_close(row.attention, before.attention[:, :count], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(row.activations[SITE], before.activations[SITE][:count], atol=1e-4, rtol=1e-4)
 
 
 def test_what_stops_is_asked_with_all_tokens_so_far(tiny_llama):
@@ -110,7 +120,7 @@ def test_a_row_that_has_finished_costs_nothing_more(tiny_llama):
 
 
 def test_nothing_is_recorded_unless_asked(tiny_llama):
-    assert all(row.attention is None for row in decoded(tiny_llama, prompts(2)))
+    assert all(not row.activations for row in decoded(tiny_llama, prompts(2)))
 
 
 KINDS = [LoRA(), LoRA(dora=True), IA3(), PromptTuning(tokens=3), PrefixTuning(tokens=3), FullFineTuning()]
@@ -128,21 +138,25 @@ def test_prompts_are_continued_each_by_its_own_adapter_as_forward_passes_say(arc
     ]
     bank = bank_of(network, [Adapter(fresh.configuration, weights) for weights in noise])
     asked, own = prompts(5), [2, 0, 1, 2, 0]
-    free = decoded(network, asked, bank=bank, adapters=own, record=True)
+    reader = Reader(network, bank)
+    free = decoded(reader, asked, adapters=own, record=True)
     ending = free[1].tokens[2]  # one leaves the batch before the others
-    stopped = decoded(network, asked, bank=bank, adapters=own, end_tokens=frozenset({ending}))
+    stopped = decoded(reader, asked, adapters=own, end_tokens=frozenset({ending}))
     for prompt, adapter, ours, short in zip(asked, own, free, stopped, strict=True):
         tokens = list(prompt)
         for step in range(12):
-            batch = lay_out([TokenSequence(tuple(tokens), (0,))])
-            with (
-                torch.no_grad(),
-                bank.reading(batch, torch.tensor([adapter])) as (read, cache),
-                record_attention(network, batch.at) as attention,
-            ):
-                logits = response_logits(network, read, cache)
-            torch.testing.assert_close(ours.attention[:, step : step + 1], attention.stacked(), atol=2e-4, rtol=2e-4)
-            tokens.append(logits.argmax().item())
+            batch, at = lay_out([TokenSequence(tuple(tokens), (0,))]), [ATTENTION_OUTPUT, LOGITS]
+            with torch.no_grad():
+                read = reader.read(batch, {site: batch.at() for site in at}, torch.tensor([adapter]))
+            recorded = ours.activations[SITE][step : step + 1]
+            torch.testing.assert_close(recorded, read[ATTENTION_OUTPUT], atol=2e-4, rtol=2e-4)
+            tokens.append(read[LOGITS].argmax().item())
         assert list(ours.tokens) == tokens[len(prompt) :]
         where = ours.tokens.index(ending) if ending in ours.tokens else None
         assert short.tokens == ours.tokens[:where]
+
+
+@pytest.mark.parametrize("site", [Site("residual", "prompt"), LOGITS], ids=str)
+def test_what_is_not_recorded_while_a_response_is_decoded_is_refused(tiny_llama, site):
+    with pytest.raises(InputError, match="isn't recorded while a response is decoded"):
+        list(decode(Reader(tiny_llama), prompts(1), Limits(2), sites=[site]))

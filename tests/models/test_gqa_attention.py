@@ -9,9 +9,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from ia2.models import gqa_attention as grouped
+from ia2.models.forward import response_logits
 from ia2.models.gqa_attention import NAME, attend_in_groups, grouped_attention
-from ia2.models.layout import TokenSequence, lay_out
-from ia2.models.reader import response_logits
+from ia2.models.layout import lay_out
+from ia2.models.sequences import TokenSequence
 
 GROUPED = {"llama", "qwen2", "qwen3", "mistral", "gemma3", "phi3", "olmo2"}
 

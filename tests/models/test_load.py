@@ -1,7 +1,5 @@
-import gc
 import shutil
 
-import psutil
 import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
@@ -9,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import T5Config, ViTConfig
 
 from ia2.errors import InputError
-from ia2.models import frozen, load
+from ia2.models import load
 from ia2.models.gqa_attention import NAME
 from ia2.models.hub import Snapshot
 from ia2.models.load import load_model, tokenizer_at_hand
@@ -42,17 +40,6 @@ def test_a_folder_is_loaded_frozen_and_ready(folder):
     assert model.context_length == 512
     assert (model.network.config._attn_implementation == NAME) == (model.network.device.type == "cpu")
     assert (model.identity.id, model.identity.revision) == ("tiny", None)
-
-
-@pytest.mark.skipif(not hasattr(psutil.Process, "memory_maps"), reason="this system doesn't say what lies in memory")
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="weights are laid anew for oneDNN")
-def test_the_file_of_weights_that_are_laid_anew_doesnt_stay_in_memory_beside_them(folder, monkeypatch):
-    monkeypatch.setattr(frozen, "fastest_products", lambda: "onednn")
-    model = load_model(folder, device="cpu")
-    gc.collect()
-    mapped = [entry.path for entry in psutil.Process().memory_maps()]
-    assert not [path for path in mapped if path.startswith(str(folder))]
-    assert model.network.dtype == torch.float32
 
 
 def test_another_weight_makes_another_identity(folder):

@@ -4,7 +4,6 @@ import transformers
 from conftest import tiny_network
 
 from ia2.errors import InputError
-from ia2.models.frozen import freeze
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.packing_check import check_agreement
 
@@ -31,7 +30,7 @@ def test_rounding_is_no_disagreement(dtype):
 def test_what_depends_on_its_neighbours_is_refused(kind):
     torch.manual_seed(0)
     network = transformers.AutoModelForCausalLM.from_config(CONFIGURATIONS[kind]())
-    freeze(network)
+    network.eval().requires_grad_(False)
     attend_in_groups(network)
     with pytest.raises(InputError, match=rf"some/model: models of the kind {kind} .*such as Llama, Qwen or Gemma"):
         check_agreement(network, "some/model")

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from ia2.models.layout import TokenSequence, lay_out
+from ia2.models.forward import response_logits
+from ia2.models.layout import lay_out
 from ia2.models.prefix import NO_PREFILL, prefill
-from ia2.models.reader import response_logits
-from ia2.models.sites import record_attention
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
 
 SHARED = tuple(range(30, 54))
 SEQUENCES = [TokenSequence((*SHARED, *own), (1, 2)) for own in ((5,), (6, 7, 8), (9, 10, 11, 12, 13))]
@@ -16,12 +18,11 @@ def test_a_shared_prefix_gives_what_whole_prompts_give(network, layout):
     whole = lay_out(SEQUENCES, layout="right")
     own = lay_out(SEQUENCES, layout=layout, skip=len(SHARED))
     with torch.no_grad():
-        with record_attention(network, whole.at) as expected:
-            logits = response_logits(network, whole)
-        cache = prefill(network, SHARED).cache(own.input_ids.shape[0])
-        with record_attention(network, own.at) as attention:
-            assert torch.allclose(response_logits(network, own, cache), logits, atol=5e-5)
-    assert torch.allclose(attention.stacked(), expected.stacked(), atol=5e-5)
+        expected = Reader(network).read(whole, {site: whole.at() for site in (LOGITS, ATTENTION_OUTPUT)})
+        reader = Reader(network, prefix=prefill(network, SHARED))
+        read = reader.read(own, {site: own.at() for site in (LOGITS, ATTENTION_OUTPUT)})
+    for site in (LOGITS, ATTENTION_OUTPUT):
+        assert torch.allclose(read[site], expected[site], atol=5e-5)
 
 
 def test_a_prefill_is_never_changed_by_its_use(tiny_llama):

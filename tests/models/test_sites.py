@@ -4,20 +4,23 @@ from conftest import ARCHITECTURES, tiny_network
 from torch import nn
 
 from ia2.errors import InputError
-from ia2.models.layout import TokenSequence, lay_out
-from ia2.models.reader import forward
-from ia2.models.sites import attention_blocks, projection_names, record_attention
+from ia2.models.architectures import attention_blocks, layers_of, projection_names
+from ia2.models.layout import lay_out
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import ATTENTION_OUTPUT, Site, recording
 
 SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
 # where a layer's output is its input plus attention plus MLP, with no norm behind either
+NAMES = ("attention-output", "residual", "mlp-output", "heads")
 RESIDUAL = {"llama", "qwen2", "qwen3", "mistral", "phi3", "gpt2", "opt"}
 
 
 def record(network, sequences=SEQUENCES, **keywords):
     batch = lay_out(sequences, **keywords)
-    with torch.no_grad(), record_attention(network, batch.at) as attention:
-        forward(network, batch)
-    return batch, attention.stacked()
+    with torch.no_grad():
+        read = Reader(network).read(batch, {ATTENTION_OUTPUT: batch.at()})
+    return batch, read[ATTENTION_OUTPUT]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -35,7 +38,7 @@ def test_what_is_recorded_is_the_output_projection_of_what_it_was_given(architec
         expected = seen[name].double() @ weight.double()
         if module.bias is not None:
             expected += module.bias.double()
-        assert torch.allclose(recorded[layer].double(), expected[batch.at.row, batch.at.column], atol=1e-5)
+        assert torch.allclose(recorded[:, layer].double(), expected[batch.at().row, batch.at().column], atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", sorted(RESIDUAL))
@@ -53,8 +56,8 @@ def test_what_is_recorded_is_the_change_of_the_residual_stream(architecture):
         norms[1].register_forward_pre_hook(lambda _m, given: after.append(given[0]))
     batch, recorded = record(network)
     for layer, (entered, came) in enumerate(zip(before, after, strict=True)):
-        change = (came.reshape(entered.shape) - entered)[batch.at.row, batch.at.column]
-        assert torch.allclose(recorded[layer], change, atol=1e-5)
+        change = (came.reshape(entered.shape) - entered)[batch.at().row, batch.at().column]
+        assert torch.allclose(recorded[:, layer], change, atol=1e-5)
 
 
 def test_a_neox_layer_adds_what_is_recorded_and_the_mlp_to_the_stream():
@@ -70,7 +73,7 @@ def test_a_neox_layer_adds_what_is_recorded_and_the_mlp_to_the_stream():
         layer.mlp.register_forward_hook(lambda _m, _g, output: mlps.append(output))
     batch, recorded = record(network)
     for layer, ((entered, left), mlp) in enumerate(zip(streams, mlps, strict=True)):
-        assert torch.allclose(recorded[layer], (left - entered - mlp)[batch.at.row, batch.at.column], atol=1e-5)
+        assert torch.allclose(recorded[:, layer], (left - entered - mlp)[batch.at().row, batch.at().column], atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gemma3", "olmo2"])
@@ -81,7 +84,7 @@ def test_where_a_norm_follows_the_block_it_is_given_what_is_recorded(architectur
         layer.post_attention_layernorm.register_forward_pre_hook(lambda _m, arguments: given.append(arguments[0]))
     batch, recorded = record(network)
     for layer, normed in enumerate(given):
-        assert torch.allclose(recorded[layer], normed[batch.at.row, batch.at.column], atol=1e-6)
+        assert torch.allclose(recorded[:, layer], normed[batch.at().row, batch.at().column], atol=1e-6)
 
 
 def test_layout_makes_no_difference_to_what_is_recorded(network):
@@ -90,43 +93,104 @@ def test_layout_makes_no_difference_to_what_is_recorded(network):
         assert torch.allclose(record(network, layout=layout)[1], packed, atol=1e-5)
 
 
+HIDDEN = [Site(name, positions) for name in NAMES for positions in ("response", "prompt", "all")]
+SHORT = [TokenSequence((4,), (2,))]
+NAMED = pytest.mark.parametrize("site", HIDDEN, ids=str)
+
+
+def alone(network, site, sequence):
+    """What a plain forward pass over one sequence gives at every layer of a site, all its inputs."""
+    layers, blocks = layers_of(network), attention_blocks(network)
+    of = {
+        "attention-output": blocks,
+        "residual": layers,
+        "mlp-output": [layer.fc2 if hasattr(layer, "fc2") else layer.mlp for layer in layers],
+        "heads": [network.get_submodule(name) for name in projection_names(network, ["output"])],
+    }
+    seen = []
+    for module in of[site.name]:
+        if site.name == "heads":
+            hook = module.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
+        else:
+            hook = module.register_forward_hook(
+                lambda _m, _g, output: seen.append(output[0] if isinstance(output, tuple) else output)
+            )
+        seen.append(hook)
+    hooks, seen[:] = list(seen), []
+    with torch.no_grad():
+        network(torch.tensor([sequence.inputs]))
+    for hook in hooks:
+        hook.remove()
+    return torch.stack([hidden.reshape(len(sequence.inputs), -1) for hidden in seen], dim=1)
+
+
+@NAMED
+def test_every_site_of_packed_sequences_is_what_each_alone_gives(network, site):
+    sequences = [
+        TokenSequence((5, 9, 13, 2), (7, 3), 3),
+        TokenSequence((5, 9, 8), (6, 1, 2)),
+        TokenSequence((4,), (2,)),
+    ]
+    spans = {"response": lambda p, r, q: range(p - 1, p + r - 1), "prompt": lambda p, r, q: range(p - q, p - 1)}
+    spans["all"] = lambda p, r, q: range(p - q, p + r - 1)
+    for reader in (Reader(network), Reader(network, layout="right"), Reader(network, layout="left")):
+        for sequence, read in zip(sequences, reader.activations(sequences, [site]), strict=True):
+            query = sequence.query_tokens or len(sequence.prompt)
+            at = spans[site.positions](len(sequence.prompt), len(sequence.response), query)
+            assert torch.allclose(read[site], alone(network, site, sequence)[list(at)], atol=1e-4, rtol=1e-4)
+
+
+def test_the_residual_streams_difference_is_what_attention_and_mlp_added(tiny_llama):
+    sites = [Site(name, "all") for name in ("residual", "attention-output", "mlp-output")]
+    for read in Reader(tiny_llama).activations(SEQUENCES, sites):
+        stream, attention, mlp = (read[site] for site in sites)
+        assert torch.allclose(stream[:, 1:] - stream[:, :-1], (attention + mlp)[:, 1:], atol=1e-5)
+
+
+def test_heads_times_the_output_projection_is_the_attention_output(tiny_llama):
+    for read in Reader(tiny_llama).activations(SEQUENCES, [Site("heads"), ATTENTION_OUTPUT]):
+        for layer, block in enumerate(attention_blocks(tiny_llama)):
+            expected = read[Site("heads")][:, layer] @ block.o_proj.weight.T
+            assert torch.allclose(read[ATTENTION_OUTPUT][:, layer], expected, atol=1e-5)
+
+
+def test_logits_are_read_where_response_tokens_are_predicted_alone():
+    with pytest.raises(InputError, match="positions 'all': logits are read where response tokens are predicted"):
+        Site("logits", "all")
+
+
+def test_a_position_that_a_prefix_holds_is_refused(tiny_llama):
+    sequences = [TokenSequence((5, 9, 13), (7,)), TokenSequence((5, 9, 8), (6,))]
+    reader = Reader(tiny_llama).behind_common_tokens(sequences)
+    assert reader.prefix.tokens == (5, 9)
+    with pytest.raises(ValueError, match="a shared prefix holds"):
+        reader.activations(sequences, [Site("residual", "prompt")])
+
+
 def test_hooks_are_gone_whatever_happens_inside(tiny_llama):
     batch = lay_out(SEQUENCES)
-    with pytest.raises(RuntimeError, match="mishap"), record_attention(tiny_llama, batch.at):
+    with pytest.raises(RuntimeError, match="mishap"), recording(tiny_llama, {site: batch.at() for site in HIDDEN}):
         raise RuntimeError("mishap")
-    with record_attention(tiny_llama, batch.at):
+    with recording(tiny_llama, {ATTENTION_OUTPUT: batch.at()}):
         pass
-    assert all(not block._forward_hooks for block in attention_blocks(tiny_llama))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny_llama.modules())
 
 
 def test_gradients_are_kept_for_the_student_and_not_for_the_teacher(tiny_llama):
-    batch = lay_out(SEQUENCES)
     embedding = tiny_llama.get_input_embeddings()
     handle = embedding.register_forward_hook(lambda _m, _g, output: output.requires_grad_(True))
+    batch = lay_out(SEQUENCES)
     try:
-        for detach in (False, True):
-            with record_attention(tiny_llama, batch.at, detach=detach) as attention:
-                forward(tiny_llama, batch)
-            assert attention.stacked().requires_grad is not detach
+        student = Reader(tiny_llama).read(batch, {ATTENTION_OUTPUT: batch.at()})
+        assert student[ATTENTION_OUTPUT].requires_grad
+        for read in Reader(tiny_llama).activations(SEQUENCES, [ATTENTION_OUTPUT]):
+            assert not read[ATTENTION_OUTPUT].requires_grad
     finally:
         handle.remove()
 
 
 def test_nothing_recorded_is_an_error_and_never_a_zero(tiny_llama):
-    with record_attention(tiny_llama, lay_out(SEQUENCES).at) as attention:
+    with recording(tiny_llama, {ATTENTION_OUTPUT: lay_out(SEQUENCES).at()}) as recorded:
         pass
-    with pytest.raises(RuntimeError, match=r"layers \[0, 1, 2\] recorded no attention"):
-        attention.stacked()
-
-
-def test_a_network_with_a_layer_of_another_kind_is_refused_by_name():
-    network = tiny_network("llama")
-    network.model.layers[1].self_attn = nn.Identity()
-    with pytest.raises(InputError, match=r"llama: attention found in 2 of 3 layers of LlamaForCausalLM"):
-        attention_blocks(network)
-
-
-def test_fused_projections_are_named_once(network):
-    names = projection_names(network, ["query", "key", "output"])
-    assert len(names) == len(set(names)) == 3 * (2 if network.config.model_type in ("phi3", "gpt2", "gpt_neox") else 3)
-    assert all(hasattr(network.get_submodule(name), "weight") for name in names)
+    with pytest.raises(RuntimeError, match=r"layers \[0, 1, 2\] recorded no attention-output"):
+        recorded.taken(3)

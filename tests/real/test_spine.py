@@ -11,11 +11,12 @@ from peft import PeftModel
 
 from ia2.adapters.adapter import Adapter, attached
 from ia2.cli import main as cli
-from ia2.evaluation.evaluate import evaluate
+from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.models import load, packaged
-from ia2.models.layout import TokenSequence, lay_out
+from ia2.models.forward import response_logits
+from ia2.models.layout import lay_out
 from ia2.models.load import load_model
-from ia2.models.reader import response_logits
+from ia2.models.sequences import TokenSequence
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
@@ -72,9 +73,7 @@ def test_padding_batch_size_and_prefill_change_nothing(smollm2, data_dir):
             few.evaluation,
             few.task,
             demonstrations=few.demonstrations(),
-            layout=layout,
-            batch_size=size,
-            share_prefill=shared,
+            asking=Asking(layout=layout, batch_size=size, share_prefill=shared),
         ).predictions
         for layout, size, shared in ways
     ]

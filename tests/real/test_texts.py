@@ -6,9 +6,11 @@ import torch
 from conftest import REAL
 from torch.testing import assert_close
 
-from ia2.evaluation.evaluate import evaluate
-from ia2.models.decoding import decode
-from ia2.models.sites import attention_blocks
+from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.models.architectures import attention_blocks
+from ia2.models.decoding import Limits, decode
+from ia2.models.reader import Reader
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.load import load_task
@@ -24,7 +26,7 @@ def test_cached_decoding_is_what_a_forward_pass_for_each_token_gives(smollm2, da
         tokenizer.prompt(prompt_text(row.query, context))
         for row, context in zip(few.train, few.training_contexts(), strict=True)
     ]
-    found = dict(decode(smollm2.network, prompts, most_tokens=10, end_tokens=frozenset(), record=True))
+    found = dict(decode(Reader(smollm2.network), prompts, Limits(10), sites=[ATTENTION_OUTPUT]))
     for index, prompt in enumerate(prompts):
         tokens, attention = list(prompt), []
         for _ in range(10):
@@ -39,7 +41,7 @@ def test_cached_decoding_is_what_a_forward_pass_for_each_token_gives(smollm2, da
                 handle.remove()
             attention.append(torch.stack(seen))
         assert list(found[index].tokens) == tokens[len(prompt) :]
-        assert_close(found[index].attention, torch.stack(attention, dim=1), atol=1e-4, rtol=1e-4)
+        assert_close(found[index].activations[ATTENTION_OUTPUT], torch.stack(attention), atol=1e-4, rtol=1e-4)
 
 
 def test_texts_do_not_depend_on_the_batch(smollm2, data_dir):
@@ -49,7 +51,7 @@ def test_texts_do_not_depend_on_the_batch(smollm2, data_dir):
         tuple(
             row.generated
             for row in evaluate(
-                smollm2, few.evaluation, task, demonstrations=few.demonstrations(), batch_size=size
+                smollm2, few.evaluation, task, demonstrations=few.demonstrations(), asking=Asking(batch_size=size)
             ).responses
         )
         for size in (1, 4, 16)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import fresh_adapter
-from ia2.adapters.kinds import IA3, LoRA
+from ia2.adapters.ia3 import IA3
+from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.closed_form import RIDGES, cut, ridge, solved
 from ia2.training.methods import ALIGN, FINE_TUNE, SOLVE, SOLVED, SOLVED_THEN_SFT
@@ -92,7 +94,7 @@ def test_the_first_layer_is_the_ridge_regression_of_what_is_missing(tiny_model, 
             handle.remove()
             ((hidden, output),) = kept
             inputs.append(hidden.double())
-            outputs.append(target.attention[0, 0].double() - output.double())
+            outputs.append(target.activations[ATTENTION_OUTPUT][0, 0].double() - output.double())
     is_dev = torch.arange(len(inputs)) >= few.n
     left, right = ridge(torch.stack(inputs), torch.stack(outputs), is_dev)
     prefix = "base_model.model.model.layers.0.self_attn.o_proj.lora_"

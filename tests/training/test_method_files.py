@@ -1,10 +1,11 @@
 import pytest
 
 from ia2.errors import InputError
+from ia2.models.sites import Site
 from ia2.training.layer_weights import Layers
 from ia2.training.method_files import load_method
 from ia2.training.methods import Stage
-from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
+from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens
 
 
 def test_a_file_describes_stages(tmp_path):
@@ -14,25 +15,32 @@ def test_a_file_describes_stages(tmp_path):
 name: mine
 description: upper layers first
 stages:
-  - {objective: align-attention, error: relative, layers: every 2, learning_rate: 1.0e-3, epochs: 5}
-  - {objective: align-attention, solved: true}
-  - {objective: align-attention, layers: 3, weights: [1, 0, 2, 1]}
+  - {objective: align, error: relative, layers: every 2, learning_rate: 1.0e-3, epochs: 5}
+  - {objective: align, solved: true}
+  - {objective: align, layers: 3, weights: [1, 0, 2, 1]}
   - {objective: match-distribution, top: 10}
   - {objective: align-and-match, beta: 0.5}
   - {objective: match-tokens, labels: icl-response}
   - {objective: match-tokens}
+  - {objective: align, site: mlp-output, positions: all}
+  - {objective: align-and-match, beta: 0.2, site: residual, layers: 3}
+  - {objective: align-attention, layers: 3}
 """
     )
     method = load_method(path)
     assert (method.name, method.description) == ("mine", "upper layers first")
     assert method.stages == (
-        Stage(AlignAttention("relative", Layers("every 2")), "icl-response", 1e-3, 5),
-        Stage(AlignAttention(), "icl-response", solved=True),
-        Stage(AlignAttention(layers=Layers("3", (1.0, 0.0, 2.0, 1.0))), "icl-response"),
+        Stage(Align(error="relative", layers=Layers("every 2")), "icl-response", 1e-3, 5),
+        Stage(Align(), "icl-response", solved=True),
+        Stage(Align(layers=Layers("3", (1.0, 0.0, 2.0, 1.0))), "icl-response"),
         Stage(MatchDistribution(10), "icl-response"),
         Stage(AlignAndMatch(0.5), "icl-response"),
         Stage(MatchTokens(), "icl-response"),
         Stage(MatchTokens(), "ground-truth"),
+        Stage(Align(Site("mlp-output", "all")), "icl-response"),
+        Stage(AlignAndMatch(0.2, Align(Site("residual"), layers=Layers("3"))), "icl-response"),
+        # what version 0.1 called it
+        Stage(Align(layers=Layers("3")), "icl-response"),
     )
     assert not method.tries_betas
 
@@ -43,13 +51,15 @@ stages:
         ("name: a", "stages: field required"),
         ("name: a\nstages: []", "stages: list should have at least 1 item"),
         ("name: a\nstages: [{objective: guess}]", "stages.0: .*guess"),
+        ("name: a\nstages: [{objective: align, site: mlp}]", r"stages.0.align.site: .*mlp-output.*given: mlp\)"),
+        ("name: a\nstages: [{objective: align, site: logits}]", "distributions are matched, not aligned"),
         ("name: a\nstages: [{objective: match-tokens, rate: 1}]", "stages.0.match-tokens.rate: extra inputs"),
         ("name: a\nstages: [{objective: match-tokens, epochs: 0}]", "epochs: .*greater than or equal to 1"),
-        ("name: a\nstages: [{objective: align-attention, layers: most}]", "layers 'most': say all"),
-        ("name: a\nstages: [{objective: align-attention, labels: ground-truth}]", "labels: .*icl-response"),
+        ("name: a\nstages: [{objective: align, layers: most}]", "layers 'most': say all"),
+        ("name: a\nstages: [{objective: align, labels: ground-truth}]", "labels: .*icl-response"),
         ("name: SFT\nstages: [{objective: match-tokens}]", "SFT is taken"),
         ("name: icl\nstages: [{objective: match-tokens}]", "icl is taken"),
-        ("name: a\nstages: [{objective: align-attention, solved: true, epochs: 3}]", "takes no steps"),
+        ("name: a\nstages: [{objective: align, solved: true, epochs: 3}]", "takes no steps"),
         ("name: ../a\nstages: [{objective: match-tokens}]", "name: .*pattern"),
         ("- 1", "the whole file: "),
         ("a: [", "this is no YAML"),

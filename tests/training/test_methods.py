@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from ia2.errors import InputError
+from ia2.models.sites import LOGITS
 from ia2.training.methods import (
     ALIGN,
     FINE_TUNE,
@@ -20,7 +21,7 @@ from ia2.training.methods import (
     betas_for,
     method_named,
 )
-from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
+from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens
 
 
 def test_methods_are_the_papers_and_ours():
@@ -33,7 +34,7 @@ def test_methods_are_the_papers_and_ours():
 
 def test_only_what_learns_from_the_teacher_needs_its_targets():
     assert [name for name, method in METHODS.items() if not method.needs_targets] == ["sft"]
-    assert [name for name, method in METHODS.items() if method.needs_distributions] == ["sft-soft"]
+    assert [name for name, method in METHODS.items() if LOGITS in method.teacher_sites] == ["sft-soft"]
     assert [name for name, method in METHODS.items() if not method.has_learning_rate] == ["ia2-solved"]
     assert ALIGN.labels == "icl-response"
     assert FINE_TUNE.labels == "ground-truth"
@@ -57,7 +58,7 @@ def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Stage(AlignAttention(), "ground-truth"), "align-attention compares with the teacher"),
+        (lambda: Stage(Align(), "ground-truth"), "align compares with the teacher"),
         (lambda: Stage(MatchDistribution(), "ground-truth"), "match-distribution compares"),
         (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
         (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),

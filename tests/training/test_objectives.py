@@ -5,18 +5,12 @@ from hypothesis import strategies as st
 from pytest import approx
 
 from ia2.errors import InputError
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
 from ia2.training.layer_weights import Layers
-from ia2.training.objectives import (
-    AlignAndMatch,
-    AlignAttention,
-    MatchDistribution,
-    MatchTokens,
-    StudentOutputs,
-    Wanted,
-    mean_by_example,
-)
+from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens, Wanted, mean_by_example
 
-align, match = AlignAttention().loss, MatchTokens().loss
+SITE = ATTENTION_OUTPUT
+align, match = Align().loss, MatchTokens().loss
 
 COUNTS = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
@@ -25,17 +19,19 @@ def wanted_of(counts, layers=3, hidden=4, vocabulary=7, seed=0):
     generator = torch.Generator().manual_seed(seed)
     n = sum(counts)
     example = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    wanted = Wanted(
-        torch.randint(0, vocabulary, (n,), generator=generator),
-        torch.randn(layers, n, hidden, generator=generator),
-        example,
-        len(counts),
-        torch.randn(n, vocabulary, generator=generator),
+    tokens = torch.randint(0, vocabulary, (n,), generator=generator)
+    teacher, student = (
+        {SITE: hidden_of(generator, n, layers, hidden), LOGITS: logits_of(generator, n, vocabulary)} for _ in range(2)
     )
-    student = StudentOutputs(
-        torch.randn(layers, n, hidden, generator=generator), torch.randn(n, vocabulary, generator=generator)
-    )
-    return student, wanted
+    return student, Wanted(tokens, teacher, {SITE: example, LOGITS: example}, len(counts))
+
+
+def hidden_of(generator, n, layers, hidden):
+    return torch.randn(layers, n, hidden, generator=generator).transpose(0, 1)
+
+
+def logits_of(generator, n, vocabulary):
+    return torch.randn(n, vocabulary, generator=generator)
 
 
 def test_alignment_loss_worked_by_hand():
@@ -44,7 +40,8 @@ def test_alignment_loss_worked_by_hand():
     student = torch.stack([torch.ones(3, 4), 2 * torch.ones(3, 4)])
     student[:, 2] = 0
     example = torch.tensor([0, 0, 1])
-    loss = align(StudentOutputs(student, None), Wanted(torch.zeros(3, dtype=torch.long), teacher, example, 2))
+    wanted = Wanted(torch.zeros(3, dtype=torch.long), {SITE: teacher.transpose(0, 1)}, {SITE: example}, 2)
+    loss = align({SITE: student.transpose(0, 1)}, wanted)
     assert loss.tolist() == [5.0, 0.0]
 
 
@@ -56,68 +53,71 @@ def test_losses_are_means_over_each_examples_own_tokens_in_float64(counts):
     for index, count in enumerate(counts):
         own = slice(start, start + count)
         start += count
-        squared = (student.attention[:, own].double() - wanted.attention[:, own].double()) ** 2
-        layers = [squared[layer].mean().item() for layer in range(3)]
+        squared = (student[SITE][own].double() - wanted.activations[SITE][own].double()) ** 2
+        layers = [squared[:, layer].mean().item() for layer in range(3)]
         assert align(student, wanted)[index].item() == approx(sum(layers), rel=1e-5)
-        logits = student.logits[own].double().log_softmax(-1)
+        logits = student[LOGITS][own].double().log_softmax(-1)
         entropy = -logits[torch.arange(count), wanted.tokens[own]].mean().item()
         assert match(student, wanted)[index].item() == approx(entropy, rel=1e-5, abs=1e-6)
 
 
 def test_losses_are_computed_in_float32_whatever_comes_in():
     student, wanted = wanted_of([2, 1])
-    half = StudentOutputs(student.attention.bfloat16(), student.logits.bfloat16())
+    half = {site: values.bfloat16() for site, values in student.items()}
     assert align(half, wanted).dtype == torch.float32
     assert match(half, wanted).dtype == torch.float32
 
 
 def test_an_order_of_positions_that_mixes_examples_changes_nothing():
-    wanted = Wanted(torch.zeros(4, dtype=torch.long), None, torch.tensor([1, 0, 1, 0]), 2)
-    assert mean_by_example(torch.tensor([1.0, 2.0, 3.0, 6.0]), wanted).tolist() == [4.0, 2.0]
+    assert mean_by_example(torch.tensor([1.0, 2.0, 3.0, 6.0]), torch.tensor([1, 0, 1, 0]), 2).tolist() == [4.0, 2.0]
+
+
+def test_an_example_without_a_position_has_no_loss():
+    assert mean_by_example(torch.tensor([1.0, 2.0]), torch.tensor([2, 2]), 3).tolist() == [0.0, 0.0, 1.5]
 
 
 def test_what_an_objective_reads_must_be_there():
     student, wanted = wanted_of([1])
-    with pytest.raises(ValueError, match="attention outputs"):
-        align(StudentOutputs(None, student.logits), wanted)
-    with pytest.raises(ValueError, match="logits"):
-        match(StudentOutputs(student.attention, None), wanted)
-    with pytest.raises(ValueError, match="logits"):
-        MatchDistribution().loss(student, Wanted(wanted.tokens, None, wanted.example, 1))
+    with pytest.raises(ValueError, match="the loss reads attention-output"):
+        align({LOGITS: student[LOGITS]}, wanted)
+    with pytest.raises(ValueError, match="the loss reads logits"):
+        match({SITE: student[SITE]}, wanted)
+    with pytest.raises(ValueError, match="the loss reads logits"):
+        MatchDistribution().loss(student, Wanted(wanted.tokens, {}, wanted.example, 1))
 
 
 @settings(deadline=None)
 @given(COUNTS)
 def test_other_errors_are_those_of_torch_in_float64(counts):
     student, wanted = wanted_of(counts)
-    ours, theirs = student.attention.double(), wanted.attention.double()
+    ours, theirs = student[SITE].double(), wanted.activations[SITE].double()
     relative = ((ours - theirs) ** 2).sum(-1) / (theirs**2).sum(-1)
     cosine = 1 - (ours * theirs).sum(-1) / (ours.norm(dim=-1) * theirs.norm(dim=-1))
     for error, values in (("relative", relative), ("cosine", cosine)):
-        found = AlignAttention(error).loss(student, wanted).tolist()
+        found = Align(error=error).loss(student, wanted).tolist()
         for index, loss in enumerate(found):
-            assert loss == approx(values[:, wanted.example == index].mean(1).sum().item(), rel=1e-4, abs=1e-5)
+            assert loss == approx(values[wanted.example[SITE] == index].mean(0).sum().item(), rel=1e-4, abs=1e-5)
 
 
 def test_chosen_layers_alone_count_by_their_weights():
     student, wanted = wanted_of([2, 1])
-    alone = [AlignAttention(layers=Layers(str(layer))).loss(student, wanted) for layer in range(3)]
+    alone = [Align(layers=Layers(str(layer))).loss(student, wanted) for layer in range(3)]
     assert torch.allclose(sum(alone), align(student, wanted))
-    weighed = AlignAttention(layers=Layers("0,2", (0.5, 7.0, 2.0))).loss(student, wanted)
+    weighed = Align(layers=Layers("0,2", (0.5, 7.0, 2.0))).loss(student, wanted)
     assert torch.allclose(weighed, 0.5 * alone[0] + 2 * alone[2])
     with pytest.raises(InputError, match="the model has layers 0 to 2"):
-        AlignAttention(layers=Layers("2-3")).loss(student, wanted)
+        Align(layers=Layers("2-3")).loss(student, wanted)
 
 
 @settings(deadline=None)
 @given(COUNTS)
 def test_the_divergence_is_torchs_in_float64_and_nothing_between_equals(counts):
     student, wanted = wanted_of(counts)
-    p, q = wanted.logits.double().softmax(-1), student.logits.double().softmax(-1)
+    p, q = wanted.activations[LOGITS].double().softmax(-1), student[LOGITS].double().softmax(-1)
     value = (p * (p.log() - q.log())).sum(-1)
     for index, loss in enumerate(MatchDistribution().loss(student, wanted).tolist()):
-        assert loss == approx(value[wanted.example == index].mean().item(), rel=1e-4, abs=1e-6)
-    same = StudentOutputs(None, wanted.logits)
+        assert loss == approx(value[wanted.example[LOGITS] == index].mean().item(), rel=1e-4, abs=1e-6)
+    same = {LOGITS: wanted.activations[LOGITS]}
     assert MatchDistribution().loss(same, wanted).abs().max() < 1e-6
 
 
@@ -131,3 +131,19 @@ def test_both_losses_are_weighed_as_in_the_scripts():
     student, wanted = wanted_of([2, 3])
     expected = 0.9 * align(student, wanted) + 0.1 * match(student, wanted)
     assert torch.allclose(AlignAndMatch(0.1).loss(student, wanted), expected)
+
+
+def test_another_site_is_aligned_at_its_own_positions():
+    student, wanted = wanted_of([2, 1])
+    residual = Site("residual", "all")
+    moved = Wanted(wanted.tokens, {residual: wanted.activations[SITE]}, {residual: wanted.example[SITE]}, 2)
+    assert torch.equal(Align(residual).loss({residual: student[SITE]}, moved), align(student, wanted))
+    assert Align(residual).student_sites == Align(residual).teacher_sites == {residual}
+    both = AlignAndMatch(0.2, Align(Site("mlp-output"), "cosine"))
+    assert both.student_sites == {Site("mlp-output"), LOGITS}
+    assert both.teacher_sites == {Site("mlp-output")}
+
+
+def test_logits_are_matched_and_never_aligned():
+    with pytest.raises(InputError, match="site 'logits': distributions are matched, not aligned"):
+        Align(LOGITS)

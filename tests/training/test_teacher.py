@@ -8,12 +8,15 @@ from torch.testing import assert_close
 
 from ia2.errors import InputError
 from ia2.models.load import LanguageModel
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.progress import Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.task import Example, Instruction
-from ia2.training import teacher
+from ia2.training import targets as targets_module
 from ia2.training.teacher import INDEX_FILE, collect_targets
+
+SITE = ATTENTION_OUTPUT
 
 
 class Said(Silent):
@@ -59,7 +62,7 @@ def test_targets_are_what_the_model_does_with_each_rows_demonstrations(tiny_mode
             for hook in hooks:
                 hook.remove()
             assert target.tokens.tolist() == [logits.argmax().item()]
-            assert_close(target.attention[:, 0], torch.stack(kept), atol=1e-5, rtol=0)
+            assert_close(target.activations[SITE][0], torch.stack(kept), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
@@ -68,7 +71,7 @@ def test_batch_size_changes_nothing(tiny_model, few, tmp_path, batch_size):
     many = collect_targets(tiny_model, few, cache_dir=tmp_path / "many", batch_size=batch_size)
     for first, second in zip([*one.train, *one.dev], [*many.train, *many.dev], strict=True):
         assert torch.equal(first.tokens, second.tokens)
-        assert_close(first.attention, second.attention, atol=1e-5, rtol=0)
+        assert_close(first.activations[SITE], second.activations[SITE], atol=1e-5, rtol=0)
 
 
 def test_whole_labels_are_answered_with_the_likeliest_one(tiny_model, toy_task, tmp_path):
@@ -92,7 +95,7 @@ def test_whole_labels_are_answered_with_the_likeliest_one(tiny_model, toy_task, 
             sums[response] = sum(scores[len(prompt) - 1 + at, token].item() for at, token in enumerate(response))
         best = max(sums, key=sums.get)
         assert tuple(target.tokens.tolist()) == best
-        assert target.attention.shape == (3, len(best), 32)
+        assert target.activations[SITE].shape == (len(best), 3, 32)
 
 
 def test_the_teacher_is_asked_once_a_set(tiny_model, few, tmp_path, monkeypatch):
@@ -103,7 +106,7 @@ def test_the_teacher_is_asked_once_a_set(tiny_model, few, tmp_path, monkeypatch)
     again = collect_targets(tiny_model, few, cache_dir=tmp_path)
     assert len(count) == asked
     assert again.folder == first.folder
-    assert torch.equal(again.train[3].attention, first.train[3].attention)
+    assert torch.equal(again.train[3].activations[SITE], first.train[3].activations[SITE])
 
 
 def test_another_set_model_or_dtype_has_targets_of_its_own(tiny_model, few, toy_task, tmp_path):
@@ -140,7 +143,7 @@ def index_spoiled(folder):
 @pytest.mark.parametrize("spoil", [cut_short, edited, missing, index_spoiled])
 def test_spoiled_files_are_found_and_made_anew_and_that_is_said(tiny_model, few, tmp_path, spoil):
     targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
-    expected = [target.attention.clone() for target in [*targets.train, *targets.dev]]
+    expected = [target.activations[SITE].clone() for target in [*targets.train, *targets.dev]]
     spoil(targets.folder)
     said = Said()
     again = collect_targets(tiny_model, few, cache_dir=tmp_path, progress=said)
@@ -148,7 +151,7 @@ def test_spoiled_files_are_found_and_made_anew_and_that_is_said(tiny_model, few,
     assert str(targets.folder) in sentence
     assert "computing them anew" in sentence
     assert all(
-        torch.equal(target.attention, before)
+        torch.equal(target.activations[SITE], before)
         for target, before in zip([*again.train, *again.dev], expected, strict=True)
     )
     quiet = Said()
@@ -160,7 +163,7 @@ def test_nothing_is_left_behind_when_the_pass_fails(tiny_model, few, tmp_path, m
     def fail(*_arguments):
         raise RuntimeError("mishap")
 
-    monkeypatch.setattr("ia2.training.teacher.save_file", fail)
+    monkeypatch.setattr("ia2.training.targets.save_file", fail)
     with pytest.raises(RuntimeError, match="mishap"):
         collect_targets(tiny_model, few, cache_dir=tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -208,7 +211,7 @@ def written_slowly(model, prompt, task, stop):
         model.network(torch.tensor([start + response[:-1]]))
     for hook in hooks:
         hook.remove()
-    return response, ending, torch.stack(kept)[:, len(start) - 1 :]
+    return response, ending, torch.stack(kept, dim=1)[len(start) - 1 :]
 
 
 def free_text(model, task, few):
@@ -240,11 +243,11 @@ def test_texts_of_any_length_are_what_a_forward_pass_for_each_token_gives(tiny_m
         for row, context, target in zip(rows, contexts, found, strict=True):
             tokens, ending, attention = written_slowly(tiny_model, prompt_text(row.query, context), task, stop)
             assert target.tokens.tolist() == tokens
-            assert_close(target.attention, attention, atol=1e-4, rtol=1e-4)
+            assert_close(target.activations[SITE], attention, atol=1e-4, rtol=1e-4)
             endings.add(ending)
     assert ("stop" in endings) == (where != "nowhere")
     again = collect_targets(tiny_model, few, cache_dir=tmp_path)
-    assert list(again.train.responses()) == [tuple(target.tokens.tolist()) for target in targets.train]
+    assert list(again.train.responses()) == [(tuple(target.tokens.tolist()), None) for target in targets.train]
 
 
 def test_another_stop_or_length_is_another_pass(tiny_model, toy_texts, tmp_path):
@@ -268,8 +271,8 @@ def test_a_teacher_that_is_not_stopped_writes_on(tiny_model, toy_texts, tmp_path
 
 def test_memory_holds_one_batch_of_targets(tiny_model, toy_texts, tmp_path, monkeypatch):
     written = []
-    plain = teacher.save_file
-    monkeypatch.setattr(teacher, "save_file", lambda *given: written.append(len(passed)) or plain(*given))
+    plain = targets_module.save_file
+    monkeypatch.setattr(targets_module, "save_file", lambda *given: written.append(len(passed)) or plain(*given))
     passed = passes(tiny_model, monkeypatch)
     collect_targets(tiny_model, FewShotSet.draw(toy_texts, 6), cache_dir=tmp_path, batch_size=3)
     # nine rows in three batches: a third of them is on disk before the second third is begun
@@ -287,8 +290,8 @@ def test_one_layers_outputs_are_read_without_the_others(tiny_model, toy_texts, t
     few = FewShotSet.draw(toy_texts, 3)
     files = collect_targets(tiny_model, few, cache_dir=tmp_path).train
     for layer in range(3):
-        expected = torch.cat([target.attention[layer] for target in files])
-        assert torch.equal(files.attention_outputs(layer), expected)
+        expected = torch.cat([target.activations[SITE][:, layer] for target in files])
+        assert torch.equal(files.layer(SITE, layer), expected)
 
 
 def chatty(model, end):
@@ -306,7 +309,7 @@ def test_in_a_conversation_a_text_ends_as_a_turn_does(tiny_model, toy_texts, tmp
     model = chatty(tiny_model, "<end>")
     few = FewShotSet.draw(replace(toy_texts.as_chat(), stop="e", max_new_tokens=40), 4)
     targets = collect_targets(model, few, cache_dir=tmp_path)
-    responses = [tokens for tokens in targets.train.responses() if len(tokens) < 40]
+    responses = [tokens for tokens, _ in targets.train.responses() if len(tokens) < 40]
     assert responses
     end = model.tokenizer.convert_tokens_to_ids("<end>")
     assert [tokens.index(end) for tokens in responses] == [len(tokens) - 1 for tokens in responses]

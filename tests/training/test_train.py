@@ -8,24 +8,38 @@ from peft import IA3Config, PeftModel, get_peft_model, get_peft_model_state_dict
 
 from ia2.adapters.adapter import attached, fresh_adapter
 from ia2.adapters.bank import Bank
-from ia2.adapters.forms import LowRank
-from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning
+from ia2.adapters.full import FullFineTuning
+from ia2.adapters.ia3 import IA3
+from ia2.adapters.lora import LoRA, LowRank
+from ia2.adapters.prefix import PrefixTuning
+from ia2.adapters.prompt import PromptTuning
 from ia2.errors import InputError
-from ia2.models.sites import attention_blocks
+from ia2.models.architectures import attention_blocks
+from ia2.models.reader import Reader
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
 from ia2.progress import Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.randomness import generator
-from ia2.training import loop as descent
+from ia2.training import loop
 from ia2.training import train as training_module
 from ia2.training.early_stopping import Training
 from ia2.training.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, METHODS, SFT, Method
 from ia2.training.objectives import MatchDistribution, MatchTokens
 from ia2.training.student import Part, StageRows, mean_losses, step_bytes
+from ia2.training.targets import TargetRows
 from ia2.training.teacher import collect_targets
 from ia2.training.train import Plan, dev_loss, train, train_all
 
 SHORT = Training(epochs=4)
+
+
+class Said(Silent):
+    def __init__(self):
+        self.sentences = []
+
+    def say(self, sentence):
+        self.sentences.append(sentence)
 
 
 @pytest.fixture
@@ -35,7 +49,7 @@ def few(toy_task):
 
 @pytest.fixture
 def targets(tiny_model, few, tmp_path):
-    return collect_targets(tiny_model, few, cache_dir=tmp_path, distributions=True)
+    return collect_targets(tiny_model, few, cache_dir=tmp_path, sites=[ATTENTION_OUTPUT, LOGITS])
 
 
 def plain_loss(model, network, row, response, target, objective):
@@ -67,9 +81,11 @@ def plain_loss(model, network, row, response, target, objective):
     if isinstance(objective, MatchTokens):
         return token
     if isinstance(objective, MatchDistribution):
-        p, q = target.logits.softmax(-1), logits[span].softmax(-1)
+        p, q = target.activations[LOGITS].softmax(-1), logits[span].softmax(-1)
         return (p * (p.log() - q.log())).sum(-1).mean()
-    aligned = sum(((kept[layer][span] - target.attention[layer]) ** 2).mean() for layer in range(len(kept)))
+    aligned = sum(
+        ((kept[layer][span] - target.activations[ATTENTION_OUTPUT][:, layer]) ** 2).mean() for layer in range(len(kept))
+    )
     return (1 - objective.beta) * aligned + objective.beta * token if hasattr(objective, "beta") else aligned
 
 
@@ -171,7 +187,7 @@ FIVE = [LoRA(), IA3(), PromptTuning(), PrefixTuning(), FullFineTuning()]
 def test_six_methods_train_five_adapters_on_four_architectures(tiny_model, few, tmp_path, architecture, kind):
     model = replace(tiny_model, network=tiny_network(architecture))
     before = {name: parameter.clone() for name, parameter in model.network.named_parameters()}
-    targets = collect_targets(model, few, cache_dir=tmp_path / "cache", distributions=True)
+    targets = collect_targets(model, few, cache_dir=tmp_path / "cache", sites=[ATTENTION_OUTPUT, LOGITS])
     methods = [METHODS[name].candidates((0.5,))[0] for name in SIX]
     plans = [Plan(few, method, kind.learning_rates[1], targets) for method in methods]
     trained = train_all(model, plans, training=Training(epochs=2), adapter=kind)
@@ -249,7 +265,7 @@ def test_the_kept_adapter_is_the_best_by_dev_loss_byte_for_byte(tiny_model, few,
     # and it has the dev loss that it was kept for
     rows = StageRows.of(FINE_TUNE, few, None, tiny_model).dev
     with attached(tiny_model.network, long.adapter):
-        (loss,) = mean_losses(tiny_model.network, [Part(FINE_TUNE, rows, range(len(rows.sequences)))])
+        (loss,) = mean_losses(Reader(tiny_model.network), [Part(FINE_TUNE, rows, range(len(rows.sequences)))])
     assert loss == pytest.approx(long.dev_loss, rel=1e-5)
     last = train(tiny_model, few, SFT, learning_rate=0.1, training=Training(epochs=20, keep="last"))
     assert any(not torch.equal(long.adapter.weights[n], last.adapter.weights[n]) for n in last.adapter.weights)
@@ -258,7 +274,7 @@ def test_the_kept_adapter_is_the_best_by_dev_loss_byte_for_byte(tiny_model, few,
 
 
 def test_a_last_adapter_that_is_no_number_is_never_kept_however_good_one_before_it_was(tiny_model, few):
-    (trained,) = train_all(tiny_model, [Plan(few, SFT, 1e4)], training=Training(epochs=10, keep="last"))
+    (trained,) = train_all(tiny_model, [Plan(few, SFT, 1e3)], training=Training(epochs=10, keep="last"))
     (stage,) = trained.stages
     assert math.isfinite(stage.dev_losses[0][1])
     assert (trained.diverged, trained.dev_loss) == (True, math.inf)
@@ -288,7 +304,7 @@ def test_what_was_trained_otherwise_is_trained_again(tiny_model, few, tmp_path):
     # equal ones that were made or read again change nothing
     same = trained(targets=collect_targets(tiny_model, few, cache_dir=tmp_path), training=Training(epochs=1))
     assert same is first
-    other = collect_targets(tiny_model, few, cache_dir=tmp_path, distributions=True)
+    other = collect_targets(tiny_model, few, cache_dir=tmp_path, sites=[ATTENTION_OUTPUT, LOGITS])
     elsewhere = replace(tiny_model, identity=replace(tiny_model.identity, sha256="1" * 64))
     assert isinstance(trained(adapter=IA3()).adapter.configuration, IA3Config)
     assert trained(training=Training(epochs=2)).stages[0].steps == 2 * first.stages[0].steps
@@ -401,10 +417,10 @@ def test_adapters_that_have_stopped_leave_the_batch(tiny_model, few, monkeypatch
 
 def test_a_stage_with_which_two_plans_begin_is_trained_once(tiny_model, few, targets, monkeypatch):
     trained = []
-    plain = training_module.descend
+    plain = training_module.train_stage
     monkeypatch.setattr(
         training_module,
-        "descend",
+        "train_stage",
         lambda network, jobs, *rest: trained.append(len(jobs)) or plain(network, jobs, *rest),
     )
     plans = [Plan(few, method, rate, targets) for method in (SFT, IA2, IA2_THEN_SFT) for rate in (1e-3, 1e-2)]
@@ -415,35 +431,48 @@ def test_a_stage_with_which_two_plans_begin_is_trained_once(tiny_model, few, tar
 
 
 def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, targets, monkeypatch):
-    sentences, sizes = [], []
+    sizes, said = [], Said()
 
-    class Said(Silent):
-        def say(self, sentence):
-            sentences.append(sentence)
-
-    def counted(network, jobs, *rest, plain=training_module.descend):
+    def counted(network, jobs, *rest, plain=training_module.train_stage):
         sizes.append(len(jobs))
         return plain(network, jobs, *rest)
 
-    monkeypatch.setattr(training_module, "descend", counted)
+    monkeypatch.setattr(training_module, "train_stage", counted)
     plans = [Plan(few, method, rate, targets) for method in (SFT, IA2) for rate in (1e-3, 1e-2, 1e-1)]
     together = train_all(tiny_model, plans, training=SHORT)
     assert sizes == [6]
     split = train_all(
-        tiny_model, plans, training=SHORT, memory=4.0 * _bytes_of_one(tiny_model, few, targets), progress=Said()
+        tiny_model, plans, training=SHORT, memory=4.5 * _bytes_of_one(tiny_model, few, targets), progress=said
     )
     assert sizes[1:] == [4, 2]
-    assert "4 are trained at a time" in sentences[0]
+    assert "4 are trained at a time" in said.sentences[0]
     for one, other in zip(together, split, strict=True):
         assert one.stages[0].train_losses[0] == pytest.approx(other.stages[0].train_losses[0], rel=1e-5)
     train_all(tiny_model, plans[:2], training=SHORT, memory=1.0)
     assert sizes[3:] == [1, 1]
 
 
+def test_targets_are_read_once_a_stage_and_from_disk_where_they_do_not_fit_and_that_is_said(
+    tiny_model, few, targets, monkeypatch
+):
+    read = []
+    plain = TargetRows.load
+    monkeypatch.setattr(TargetRows, "load", lambda self, *rest: read.append(len(self)) or plain(self, *rest))
+    plans = [Plan(few, IA2, rate, targets) for rate in (1e-3, 1e-2)]
+    at_hand = train_all(tiny_model, plans, training=SHORT)
+    assert read == [few.n, len(few.dev)]
+    said = Said()
+    from_disk = train_all(tiny_model, plans, training=SHORT, memory=1.0, progress=said)
+    assert len(read) == 2
+    assert "they are read from disk at each step" in said.sentences[0]
+    for one, other in zip(at_hand, from_disk, strict=True):
+        equal(one, other, within=1e-6)
+
+
 @pytest.mark.parametrize(("rows_per_pass", "measured"), [(None, 4), (1, 1), (3, 3), (9, 4)])
 def test_the_memory_that_is_measured_is_that_of_a_pass(tiny_model, few, monkeypatch, rows_per_pass, measured):
     rows = []
-    monkeypatch.setattr(descent, "step_bytes", lambda _network, _bank, part: rows.append(len(part.indices)) or 1)
+    monkeypatch.setattr(loop, "step_bytes", lambda _reader, part: rows.append(len(part.indices)) or 1)
     training = Training(epochs=1, rows_per_pass=rows_per_pass)
     train_all(tiny_model, [Plan(few, SFT, rate) for rate in (1e-3, 1e-2)], training=training, memory=2.0)
     assert rows == [measured]
@@ -457,5 +486,5 @@ def _bytes_of_one(model, few, targets):
     for stage in (FINE_TUNE, ALIGN):
         rows = StageRows.of(stage, few, targets, model).train
         longest = sorted(range(6), key=lambda index: -len(rows.sequences[index].inputs))[:4]
-        most.append(step_bytes(model.network, bank, Part(stage, rows, longest)))
+        most.append(step_bytes(Reader(model.network, bank), Part(stage, rows, longest)))
     return max(most)

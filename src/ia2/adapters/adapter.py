@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ia2.adapters.bank import PREFIX, Bank, can_hold
-from ia2.adapters.forms import Decomposed, Form, LearnedPrefix, LearnedPrompt, Replaced, key_shape
-from ia2.adapters.injection import injected, injected_shapes, peft_state
-from ia2.adapters.kinds import form_of
+from ia2.adapters.bank import Bank, can_hold
+from ia2.adapters.injection import injected, peft_state
+from ia2.adapters.kind import Effect
+from ia2.adapters.registry import effect_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
-from ia2.models.prefix import prefill
+from ia2.models.load import LanguageModel
+from ia2.models.reader import Reader
 from ia2.randomness import derived_seed
 
 CONFIGURATION_FILE = "adapter_config.json"
@@ -88,54 +89,19 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
 
     Raises:
         InputError: the network has no such modules.
+        ValueError: the configuration is of no kind that can be trained here.
     """
+    effect = effect_of(configuration)
+    if effect is None:
+        raise ValueError("adapters of this configuration can't be trained here")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "adapter"))
-        form = form_of(configuration)
-        if isinstance(form, Replaced):
-            return _own_weights(network, configuration)
-        if form is None or not form.virtual_tokens:
-            with injected(network, configuration) as model:
-                adapter = weights_of(model)
-            return _exact(adapter, network) if isinstance(form, Decomposed) else adapter
-        embeddings = network.get_input_embeddings()
-        words = torch.randint(embeddings.weight.shape[0], (form.virtual_tokens,))
-    if isinstance(form, LearnedPrefix):
-        values = LearnedPrefix.flat(prefill(network, words.tolist()).states)
-    else:
-        values = embeddings(words.to(network.device)).detach()
-    return Adapter(_named(configuration, network), {"prompt_embeddings": values.to("cpu", torch.float32)})
-
-
-def _exact(adapter: Adapter, network: PreTrainedModel) -> Adapter:
-    """The same with DoRA's magnitudes as float32 has them; PEFT rounds them to the precision of the weights."""
-    magnitude = Decomposed.suffixes[-1]
-    exact = {
-        name: Decomposed.fresh_magnitude(network.get_submodule(name.removeprefix(PREFIX).removesuffix(f".{magnitude}")))
-        for name in adapter.weights
-        if name.endswith(magnitude)
-    }
-    return Adapter(adapter.configuration, {**adapter.weights, **{name: own.cpu() for name, own in exact.items()}})
-
-
-def _own_weights(network: PreTrainedModel, configuration: PeftConfig) -> Adapter:
-    """The weights of the modules that are to be replaced, as they are."""
-    weights = {
-        name: parameter.detach().to("cpu", torch.float32, copy=True)
-        for name, parameter in _replaced(network, configuration).items()
-    }
-    return Adapter(_named(configuration, network), weights)
-
-
-def _replaced(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-    """What is to be replaced, by its name in PEFT's file, which looks at how modules' names end."""
-    ends = tuple(configuration.modules_to_save)
-    return {
-        f"{PREFIX}{path}.{name}": parameter
-        for path, module in network.named_modules()
-        if path.endswith(ends)
-        for name, parameter in module.named_parameters()
-    }
+        weights = effect.fresh(network, configuration)
+    if not weights:
+        raise InputError(OTHER_MODULES)
+    named = copy.copy(configuration)
+    named.base_model_name_or_path = vars(network).get("name_or_path") or None
+    return Adapter(named, weights)
 
 
 def _ordered(configuration: PeftConfig) -> PeftConfig:
@@ -147,12 +113,6 @@ def _ordered(configuration: PeftConfig) -> PeftConfig:
     return ordered
 
 
-def _named(configuration: PeftConfig, network: PreTrainedModel) -> PeftConfig:
-    named = copy.copy(configuration)
-    named.base_model_name_or_path = vars(network).get("name_or_path") or None
-    return named
-
-
 def weights_of(model: PeftModel) -> Adapter:
     """A copy of the adapter that is attached."""
     weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in peft_state(model).items()}
@@ -160,17 +120,14 @@ def weights_of(model: PeftModel) -> Adapter:
 
 
 @contextmanager
-def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[PeftModel | None]:
-    """Run the network with a frozen adapter in PEFT's hands; it is as it was when the block is left (None: no adapter).
+def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
+    """Run the network with a frozen adapter in PEFT's hands; it is as it was when the block is left.
 
     For adapters of kinds that no bank knows, and for comparison with those that it does.
 
     Raises:
         InputError: the adapter was made for another model, or it isn't one on modules alone.
     """
-    if adapter is None:
-        yield None
-        return
     if adapter.configuration.is_prompt_learning:
         raise InputError(f"adapters of PEFT's kind {adapter.as_record(None)['kind']} can't be run here.")
     for setting in NOT_RUN:
@@ -187,39 +144,62 @@ def attached(network: PreTrainedModel, adapter: Adapter | None) -> Iterator[Peft
         yield model.eval()
 
 
+@contextmanager
+def adapted(model: LanguageModel, adapters: Sequence[Adapter]) -> Iterator[Reader]:
+    """Read with adapters: in a bank where they form one, else with a single one in PEFT's hands.
+
+    Args:
+        model: the frozen model.
+        adapters: what runs on it; none for the model as it is.
+
+    Raises:
+        InputError: the adapters were made for another model, or can't be run here.
+        ValueError: several that form no bank.
+    """
+    if not adapters:
+        yield Reader(model.network)
+        return
+    if (bank := bank_of(model.network, adapters)) is not None:
+        yield Reader(model.network, bank)
+        return
+    if len(adapters) > 1:
+        raise ValueError("adapters of different forms or sizes can't be read with together")
+    with attached(model.network, adapters[0]):
+        yield Reader(model.network)
+
+
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
-    """The adapters as a bank; None where there is none: of different forms or sizes, or what no bank can do.
+    """The adapters as a bank; None where there is none: of different effects or sizes, or what no bank can do.
 
     Raises:
         InputError: the adapters were made for another model.
     """
-    forms = {form_of(adapter.configuration) for adapter in adapters}
-    shapes = [_shapes(adapter) for adapter in adapters]
-    form = forms.pop() if len(forms) == 1 else None
-    if form is None or any(other != shapes[0] for other in shapes):
+    effects = {effect_of(adapter.configuration) for adapter in adapters}
+    effect = effects.pop() if len(effects) == 1 else None
+    if effect is None:
         return None
-    expected = _expected_shapes(network, adapters[0].configuration, form)
+    shapes = [
+        {name: tensor.shape for name, tensor in adapter.weights.items() if name not in effect.shared}
+        for adapter in adapters
+    ]
+    if any(other != shapes[0] for other in shapes):
+        return None
+    expected = effect.shapes(network, adapters[0].configuration)
+    if expected is None:
+        return None
     if expected.keys() != shapes[0].keys():
         raise InputError(OTHER_MODULES)
-    if expected != shapes[0]:
+    if dict(expected) != shapes[0]:
         raise InputError(OTHER_SHAPES)
-    if not can_hold(network, expected, form):
+    if not can_hold(network, expected, effect) or not _share_alike(adapters, effect):
         return None
-    return Bank(network, [one.weights for one in adapters], form)
+    return Bank(network, [adapter.weights for adapter in adapters], effect)
 
 
-def _expected_shapes(network: PreTrainedModel, configuration: PeftConfig, form: Form) -> dict[str, torch.Size]:
-    """The names and shapes of the tensors of any adapter of this network; nothing is computed for it."""
-    match form:
-        case Replaced():
-            return {name: parameter.shape for name, parameter in _replaced(network, configuration).items()}
-        case LearnedPrefix(tokens):
-            layers, heads, size = key_shape(network)
-            return {"prompt_embeddings": torch.Size((tokens, 2 * layers * heads * size))}
-        case LearnedPrompt(tokens):
-            return {"prompt_embeddings": torch.Size((tokens, network.get_input_embeddings().weight.shape[1]))}
-    return injected_shapes(network, configuration)
-
-
-def _shapes(adapter: Adapter) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in adapter.weights.items()}
+def _share_alike(adapters: Sequence[Adapter], effect: Effect) -> bool:
+    """Whether the tensors that serve all modules are there, and the same in all adapters."""
+    return all(
+        name in adapter.weights and torch.equal(adapter.weights[name], adapters[0].weights[name])
+        for adapter in adapters
+        for name in effect.shared
+    )

@@ -12,39 +12,46 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from ia2.adapters.dropout import Dropout
-from ia2.adapters.forms import Form, Values
+from ia2.adapters.kind import PREFIX, AdditiveEffect, Effect, ModuleEffect, Values, VirtualTokens, features
 from ia2.errors import InputError
+from ia2.models.architectures import attention_blocks
+from ia2.models.attachment import AdapterOfRow, Attachment
 from ia2.models.layout import Batch
-from ia2.models.sites import attention_blocks
-
-PREFIX = "base_model.model."
 
 
-class Bank:
-    """K adapters of one form on the same modules; their values are one matrix with a row for each adapter."""
+class Bank(Attachment):
+    """K adapters of one effect on the same modules; their values are one matrix with a row for each adapter."""
 
-    def __init__(self, network: PreTrainedModel, adapters: Sequence[Mapping[str, Tensor]], form: Form) -> None:
+    def __init__(self, network: PreTrainedModel, adapters: Sequence[Mapping[str, Tensor]], effect: Effect) -> None:
         """Stack adapters.
 
         Args:
             network: the frozen model.
             adapters: each adapter's tensors, named and shaped as in PEFT's file; all of the same names and shapes.
-            form: what they do.
+            effect: what they do.
 
         Raises:
-            ValueError: there are no adapters, their names or shapes differ, or they are not of this form.
+            ValueError: there are no adapters, their names or shapes differ, they are not of this effect, or tensors
+                that serve all modules differ.
         """
-        self.network, self.form = network, form
-        self.shapes = {name: tensor.shape for name, tensor in adapters[0].items()} if adapters else {}
-        if not self.shapes or any({n: t.shape for n, t in one.items()} != self.shapes for one in adapters):
+        self.network = network
+        trained = [
+            {name: tensor for name, tensor in tensors.items() if name not in effect.shared} for tensors in adapters
+        ]
+        self.shapes = {name: tensor.shape for name, tensor in trained[0].items()} if trained else {}
+        if not self.shapes or any({n: t.shape for n, t in tensors.items()} != self.shapes for tensors in trained):
             raise ValueError("a bank needs adapters of the same names and shapes, at least one")
-        flat = [torch.cat([one[name].reshape(-1) for name in self.shapes]) for one in adapters]
+        shared = {name: tensor for name, tensor in adapters[0].items() if name in effect.shared}
+        if any(not torch.equal(tensors[name], tensor) for tensors in adapters for name, tensor in shared.items()):
+            raise ValueError("a bank needs adapters whose shared tensors are the same")
+        self.effect = effect.bound({name: tensor.to(network.device) for name, tensor in shared.items()})
+        """What the adapters do, with the tensors that serve all modules."""
+        flat = [torch.cat([tensors[name].reshape(-1) for name in self.shapes]) for tensors in trained]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
         """Every adapter's tensors end to end; what an optimiser changes."""
-        self._places = {name: _place(name, form) for name in self.shapes}
+        self._places = {name: _place(name, effect) for name in self.shapes}
         self._modules = {
             path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
         }
@@ -73,37 +80,36 @@ class Bank:
     @property
     def virtual_tokens(self) -> int:
         """Tokens that stand before every text, in the cache that `prefix` gives."""
-        return self.form.virtual_tokens
+        return self.effect.virtual_tokens
 
-    def prefix(self, adapter_of_row: Int[Tensor, " rows"]) -> Cache | None:
+    def prefix(self, adapter_of_row: AdapterOfRow) -> Cache | None:
         """Keys and values of the virtual tokens, each row's with its own adapter; None where there are none."""
-        if not self.virtual_tokens:
+        if not isinstance(self.effect, VirtualTokens):
             return None
         (values,) = self._by_module(self.values).values()
-        made = self.form.cache(self.network, values)
-        assert made is not None, "a form with virtual tokens has a cache of them"
-        for layer in made.layers:
+        cache = self.effect.cache(self.network, values)
+        for layer in cache.layers:
             layer.keys, layer.values = (_taken(states, adapter_of_row) for states in (layer.keys, layer.values))
-        return made
+        return cache
+
+    def shares_tokens(self, noise: Sequence[int | None]) -> bool:
+        """Not where inputs of some sequences are left out, as each leaves out others."""
+        return self.effect.dropout_rate == 0 or all(number is None for number in noise)
 
     @contextmanager
     def attached(
-        self,
-        adapter_of_row: Int[Tensor, " rows"] | None = None,
-        *,
-        one_token: bool = False,
-        dropout: Dropout | None = None,
+        self, adapter_of_row: AdapterOfRow | None = None, *, one_token: bool = False, dropout: Dropout | None = None
     ) -> Iterator[None]:
         """Run the network with the adapters; it is as it was when the block is left.
 
         Args:
             adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
             one_token: rows have one token each, as in decoding. The rows of an adapter then form one group, where
-                otherwise each row is a group with a copy of its adapter's tensors, unless the form says that those are
-                too large; the outcome is the same.
+                otherwise each row is a group with a copy of its adapter's tensors, unless the effect says that those
+                are too large; the outcome is the same.
             dropout: which inputs the adapters don't see; the modules themselves see all.
         """
-        if self.virtual_tokens:
+        if isinstance(self.effect, VirtualTokens):
             yield
             return
         if adapter_of_row is None:
@@ -111,7 +117,7 @@ class Bank:
         groups, values = None, self.values
         if one_token:
             groups = _Groups(adapter_of_row, len(self))
-        elif self.form.by_adapter:
+        elif self.effect.by_adapter:
             present, group_of_row = adapter_of_row.unique(return_inverse=True)  # type: ignore[no-untyped-call]
             groups = _Groups(group_of_row, len(present))
             values = values if len(present) == len(self) else _taken(values, present)
@@ -128,24 +134,13 @@ class Bank:
             for handle in handles:
                 handle.remove()
 
-    def leaves_out(self, noise: Sequence[int | None]) -> bool:
-        """Whether inputs of some sequences are left out; `noise` as in `reading`."""
-        return self.form.left_out > 0 and any(number is not None for number in noise)
-
     @contextmanager
     def reading(
-        self, batch: Batch, adapter_of_row: Int[Tensor, " rows"], noise: Sequence[int | None] = ()
+        self, batch: Batch, adapter_of_row: AdapterOfRow, noise: Sequence[int | None] = ()
     ) -> Iterator[tuple[Batch, Cache | None]]:
-        """Run the network on a batch with the adapters: gives the batch and the cache to run it with.
-
-        Args:
-            batch: what is read.
-            adapter_of_row: which adapter each of its rows belongs to.
-            noise: where adapters have dropout, a number for each sequence, from which its masks follow; None for those
-                that aren't learnt from.
-        """
+        """Run the network on a batch with the adapters; see `Attachment.reading`."""
         cache = self.prefix(adapter_of_row)
-        dropout = Dropout.of(batch, self.form.left_out, noise) if self.leaves_out(noise) else None
+        dropout = None if self.shares_tokens(noise) else Dropout.of(batch, self.effect.dropout_rate, noise)
         with self.attached(adapter_of_row, dropout=dropout):
             yield batch.behind(self.virtual_tokens), cache
 
@@ -159,29 +154,37 @@ class Bank:
         return dict(found)
 
     def _hook(self, values: Values, groups: "_Groups | None", dropout: Dropout | None, number: int) -> Any:
-        def update(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        effect = self.effect
+
+        def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             inputs = arguments[0].to(torch.float32)
-            before = output.to(torch.float32)
             if dropout is not None:
                 inputs = dropout.applied(inputs, number)
+            if isinstance(effect, AdditiveEffect):
+                if groups is None:
+                    return effect.added(module, inputs, output, values)
+                delta = groups.scattered(effect.delta(module, groups.gathered(inputs), values), inputs.shape[1])
+                return output + delta.to(output.dtype)
+            assert isinstance(effect, ModuleEffect), "virtual tokens change no module"
+            before = output.to(torch.float32)
             if groups is None:
-                return self.form.update(module, inputs, before, values).to(output.dtype)
-            after = self.form.update(module, groups.gathered(inputs), groups.gathered(before), values)
+                return effect.update(module, inputs, before, values).to(output.dtype)
+            after = effect.update(module, groups.gathered(inputs), groups.gathered(before), values)
             return groups.scattered(after, inputs.shape[1]).to(output.dtype)
 
-        return update
+        return change
 
 
-def _place(name: str, form: Form) -> tuple[str, str]:
-    """The module that a tensor belongs to, and what it is there; ValueError where the form has no such tensor."""
-    suffix = next((suffix for suffix in form.suffixes if name.endswith(suffix)), None)
+def _place(name: str, effect: Effect) -> tuple[str, str]:
+    """The module that a tensor belongs to, and what it is there; ValueError where the effect has no such tensor."""
+    suffix = next((suffix for suffix in effect.suffixes if name.endswith(suffix)), None)
     if suffix is None:
-        raise ValueError(f"a bank of the form {form} has no tensor {name}")
+        raise ValueError(f"a bank of the effect {effect} has no tensor {name}")
     return name.removesuffix(suffix).removesuffix(".").removeprefix(PREFIX), suffix
 
 
 @torch.no_grad()
-def can_hold(network: PreTrainedModel, names: Iterable[str], form: Form) -> bool:
+def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> bool:
     """Whether a bank can run adapters that have these tensors: on linear modules that are given whole rows.
 
     By rows a bank tells adapters apart. Some families' feed-forward blocks are given tokens without their rows, experts
@@ -191,15 +194,15 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], form: Form) -> bool
         network: the frozen model; where modules lie outside attention, its decoder reads one token, to see what they
             are given.
         names: the tensors' names in PEFT's file.
-        form: what the adapters do.
+        effect: what the adapters do.
     """
-    if form.virtual_tokens:
+    if isinstance(effect, VirtualTokens):
         return True
     try:
-        modules = {network.get_submodule(_place(name, form)[0]) for name in names}
+        modules = {network.get_submodule(_place(name, effect)[0]) for name in names}
     except ValueError:
         return False
-    if not all(isinstance(module, nn.Linear | Conv1D) for module in modules):
+    if not all(features(module) for module in modules):
         return False
     with suppress(InputError):  # of a family whose attention isn't known
         modules -= {module for block in attention_blocks(network) for module in block.modules()}
@@ -251,34 +254,3 @@ class _Groups:
         """The tokens in rows again, each of which has so many."""
         rows = values.reshape(-1, width, values.shape[-1])
         return rows if self.in_order else _taken(rows, self.at)
-
-
-class Adam:
-    """Adam (Kingma and Ba 2015) for a bank: an independent step of each adapter at its own learning rate."""
-
-    BETAS = (0.9, 0.999)
-    EPSILON = 1e-8
-
-    def __init__(self, values: Float[Tensor, "adapters values"], learning_rates: Sequence[float]) -> None:
-        """Begin for these adapters, each with its learning rate."""
-        self.learning_rate = torch.tensor(learning_rates, dtype=torch.float64, device=values.device)[:, None]
-        self.mean, self.square = torch.zeros_like(values), torch.zeros_like(values)
-        self.steps = 0
-
-    @torch.no_grad()
-    def step(self, values: Float[Tensor, "adapters values"], gradient: Float[Tensor, "adapters values"]) -> None:
-        """Change the values in place by their gradient."""
-        self.steps += 1
-        first, second = self.BETAS
-        self.mean.lerp_(gradient, 1 - first)
-        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        size = (self.learning_rate / (1 - first**self.steps)).to(values.dtype)
-        # in place, as a bank of whole matrices has gigabytes of values
-        root = self.square.sqrt().div_((1 - second**self.steps) ** 0.5).add_(self.EPSILON).div_(size)
-        values.addcdiv_(self.mean, root, value=-1)
-
-    def keep(self, indices: Sequence[int]) -> None:
-        """Go on with these adapters only, in this order."""
-        kept = list(indices)
-        self.learning_rate = self.learning_rate[kept]
-        self.mean, self.square = self.mean[kept], self.square[kept]

@@ -5,12 +5,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ia2.adapters.kinds import NEUTRAL_BEGINNINGS
+from ia2.adapters.lora import NEUTRAL_BEGINNINGS
 from ia2.errors import InputError
 
 UNREPEATABLE = ("corda", "lora_ga")
@@ -62,12 +61,6 @@ def injected(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool
             tensor.data = own
             tensor.data.copy_(values)
         network.requires_grad_(False)
-
-
-def injected_shapes(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, torch.Size]:
-    """The names and shapes that PEFT gives the tensors of an adapter on modules of this network."""
-    with injected(network, _empty(configuration), empty=True) as model:
-        return {name: tensor.shape for name, tensor in peft_state(model).items()}
 
 
 def peft_state(model: PeftModel) -> dict[str, Tensor]:

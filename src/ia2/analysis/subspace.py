@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.forms import LowRank
-from ia2.adapters.kinds import form_of
+from ia2.adapters.lora import LowRank
+from ia2.adapters.registry import effect_of
 from ia2.errors import InputError
 
 FACTOR = re.compile(r"(?:base_model\.model\.)?(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
@@ -102,7 +102,7 @@ def _factors(adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
     """B and A of each module, by its path."""
     sides: dict[str, dict[str, Tensor]] = defaultdict(dict)
     matches = [(FACTOR.fullmatch(name), tensor) for name, tensor in adapter.weights.items()]
-    if not isinstance(form_of(adapter.configuration), LowRank) or not all(match for match, _ in matches):
+    if not isinstance(effect_of(adapter.configuration), LowRank) or not all(match for match, _ in matches):
         kind = adapter.as_record(None)["kind"]
         raise InputError(
             f"subspace overlap: an adapter of kind {kind} with these settings isn't a low-rank update alone. Compare "

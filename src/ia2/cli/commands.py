@@ -22,7 +22,7 @@ from ia2.cli.resolve import (
     read_context,
 )
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import evaluate
+from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.rescoring import rescore
 from ia2.experiments.adaptation import Adaptation, Settings
 from ia2.experiments.cluster import run_on_cluster
@@ -161,8 +161,7 @@ def run_evaluate(options: Evaluate) -> None:
         task,
         demonstrations=demonstrations,
         adapter=adapter,
-        label_scoring=options.label_scoring,
-        progress=progress,
+        asking=Asking(label_scoring=options.label_scoring, progress=progress),
     )
     record = Record(
         method=method,

@@ -3,9 +3,11 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ia2.adapters.kinds import ADAPTERS, AdapterKind, LoRA, PrefixTuning, PromptTuning
+from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Taught
+from ia2.adapters.registry import adapter_of
 from ia2.cli.options import Adapt, Source
 from ia2.errors import InputError
 from ia2.inference.decoding import stop_token
@@ -51,14 +53,13 @@ def method_of_options(options: Adapt) -> Method:
 
 def adapter_of_options(options: Adapt) -> AdapterKind:
     """The adapter that was asked for."""
+    sizes: dict[str, Any] = {}
     if options.adapter == "lora":
-        rank = options.rank or LoRA().rank
-        return LoRA(rank=rank, dora=options.dora, rslora=options.rslora, dropout=options.dropout)
-    kind = ADAPTERS[options.adapter]
-    if options.virtual_tokens is not None:
-        assert kind is PromptTuning or kind is PrefixTuning, "the options have checked that it has virtual tokens"
-        return kind(tokens=options.virtual_tokens)
-    return kind()
+        sizes = {"dora": options.dora, "rslora": options.rslora, "dropout": options.dropout}
+        sizes |= {"rank": options.rank} if options.rank is not None else {}
+    elif options.virtual_tokens is not None:
+        sizes = {"tokens": options.virtual_tokens}
+    return adapter_of(options.adapter, sizes)
 
 
 def load_rows(options: Source, evaluation: Path | None) -> Task:

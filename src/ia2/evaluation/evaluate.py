@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia2.adapters.adapter import Adapter, attached, bank_of
-from ia2.adapters.bank import Bank
+from ia2.adapters.adapter import Adapter, adapted, bank_of
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.evaluation.texts import TextEvaluation, generate
 from ia2.inference.decoding import checked_prompts
 from ia2.inference.label_scoring import Confidence, LabelScores, LabelScoring, LabelTokens, score_labels
-from ia2.models.layout import Layout, TokenSequence, shared_tokens
+from ia2.models.layout import Layout
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import NO_PREFILL, prefill
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
 from ia2.progress import SILENT, Progress
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
@@ -71,21 +71,41 @@ Evaluation = LabelEvaluation | TextEvaluation
 """What `evaluate` gives: both have `metrics` and `rows`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How rows are asked, and who is told; answers depend on the first two alone."""
+
+    label_scoring: LabelScoring = "token"
+    """Whether the first token or the whole label decides; means nothing for free text."""
+    confidence: Confidence = "vocabulary"
+    """What a first token's confidence is."""
+    batch_size: int | None = None
+    """Queries that each adapter is asked at once; by default as many as keep the machine busy, and 32 where texts are
+    generated, which reads all weights for each token and costs hardly more for twice as many."""
+    layout: Layout = "packed"
+    """How queries share a forward pass."""
+    share_prefill: bool = True
+    """Read what all prompts begin with once, not once a query."""
+    progress: Progress = SILENT
+    """Told which rows are done."""
+    phase: str = "evaluate"
+    """What that is called."""
+
+
+class PerQuery(tuple[Sequence[Shown], ...]):
+    """Demonstrations of each query's own."""
+
+    __slots__ = ()
+
+
 def evaluate(
     model: LanguageModel,
     examples: Sequence[Example],
     task: Task,
     *,
-    demonstrations: Sequence[Shown] = (),
-    contexts: Sequence[Sequence[Shown]] | None = None,
+    demonstrations: Sequence[Shown] | PerQuery = (),
     adapter: Adapter | None = None,
-    label_scoring: LabelScoring = "token",
-    confidence: Confidence = "vocabulary",
-    batch_size: int | None = None,
-    layout: Layout = "packed",
-    share_prefill: bool = True,
-    progress: Progress = SILENT,
-    name: str = "evaluate",
+    asking: Asking = Asking(),
 ) -> Evaluation:
     """Ask the model each query and compare its answer with the row's response (PROTOCOL, Evaluation).
 
@@ -93,55 +113,23 @@ def evaluate(
         model: the model.
         examples: the rows to be measured.
         task: the task whose labels compete, or which says how long a text may get, what ends it and what its answer is.
-        demonstrations: shown before every query, in this order; none for zero-shot and for adapters.
-        contexts: instead, what is shown before each query.
+        demonstrations: shown before every query, in this order, or a `PerQuery` of what is shown before each; none for
+            zero-shot and for adapters.
         adapter: runs on the model meanwhile.
-        label_scoring: whether the first token or the whole label decides; means nothing for free text.
-        confidence: what a first token's confidence is.
-        batch_size: queries a forward pass; by default as many as keep the machine busy, and 32 where texts are
-            generated, which reads all weights for each token and costs hardly more for twice as many.
-        layout: how they share it, where labels are scored.
-        share_prefill: read what all prompts begin with once, not once a query. The answers are the same.
-        progress: told which rows are done.
-        name: what to call this phase.
+        asking: how rows are asked.
 
     Raises:
         InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
             for another model.
+
+    Example:
+        >>> evaluation = evaluate(model, task.evaluation[:4], task, demonstrations=task.pool[:2])
+        >>> evaluation.metrics()["n"]
+        4
     """
-    shown = [demonstrations] * len(examples) if contexts is None else contexts
-    bank = bank_of(model.network, [adapter]) if adapter is not None and not any(shown) else None
-    if bank is not None and layout == "packed":
-        asked = _asked_together(model, examples, task, bank, label_scoring, confidence, batch_size, progress, name)
-        return asked[0]
-    text = task.response_kind == "text"
-    tokenizer = PromptTokenizer.of(model, task)
-    if text:
-        prompts = checked_prompts(tokenizer, examples, shown, task)
-    else:
-        labels = LabelTokens.of(task, tokenizer, label_scoring)
-        prompts = [
-            tokenizer.sequence(row.query, row.response, own).prompt for row, own in zip(examples, shown, strict=True)
-        ]
-    with attached(model.network, adapter), progress.phase(name, len(prompts)) as advance:
-        shared = NO_PREFILL
-        if share_prefill and len(prompts) > 1:
-            shared = prefill(model.network, shared_tokens([TokenSequence(prompt, (0,)) for prompt in prompts]))
-        if text:
-            return generate(
-                model, examples, task, prompts, prefill=shared, batch_size=batch_size or TEXT_BATCH, advance=advance
-            )[0]
-        (scores,) = score_labels(
-            model.network,
-            prompts,
-            labels,
-            prefill=shared,
-            confidence=confidence,
-            batch_size=batch_size,
-            layout=layout,
-            advance=advance,
-        )
-    return LabelEvaluation(_predictions(examples, labels, scores, tokenizer), label_scoring)
+    shown = demonstrations if isinstance(demonstrations, PerQuery) else PerQuery([demonstrations] * len(examples))
+    with adapted(model, [] if adapter is None else [adapter]) as reader:
+        return _asked(model, reader, examples, task, shown, asking)[0]
 
 
 def evaluate_all(
@@ -149,12 +137,7 @@ def evaluate_all(
     examples: Sequence[Example],
     task: Task,
     adapters: Sequence[Adapter],
-    *,
-    label_scoring: LabelScoring = "token",
-    confidence: Confidence = "vocabulary",
-    batch_size: int | None = None,
-    progress: Progress = SILENT,
-    name: str = "evaluate",
+    asking: Asking = Asking(),
 ) -> list[Evaluation]:
     """What `evaluate` says of each adapter, all of them asked in the same forward passes.
 
@@ -165,66 +148,56 @@ def evaluate_all(
         examples: the rows to be measured.
         task: theirs.
         adapters: what is to be measured.
-        label_scoring: as in `evaluate`.
-        confidence: as in `evaluate`.
-        batch_size: queries that each adapter is asked at once; by default as in `evaluate`.
-        progress: told which rows are done.
-        name: what to call this phase.
+        asking: how rows are asked.
 
     Raises:
         InputError: as `evaluate`.
     """
-    bank = bank_of(model.network, adapters)
-    if bank is None:
-        return [
-            evaluate(
-                model,
-                examples,
-                task,
-                adapter=one,
-                label_scoring=label_scoring,
-                confidence=confidence,
-                batch_size=batch_size,
-                progress=progress,
-                name=name,
-            )
-            for one in adapters
-        ]
-    return _asked_together(model, examples, task, bank, label_scoring, confidence, batch_size, progress, name)
+    if bank_of(model.network, adapters) is None:
+        return [evaluate(model, examples, task, adapter=adapter, asking=asking) for adapter in adapters]
+    with adapted(model, adapters) as reader:
+        return _asked(model, reader, examples, task, PerQuery([()] * len(examples)), asking)
 
 
-def _asked_together(
+def _asked(
     model: LanguageModel,
+    reader: Reader,
     examples: Sequence[Example],
     task: Task,
-    bank: Bank,
-    label_scoring: LabelScoring,
-    confidence: Confidence,
-    batch_size: int | None,
-    progress: Progress,
-    name: str,
+    shown: PerQuery,
+    asking: Asking,
 ) -> list[Evaluation]:
-    tokenizer = PromptTokenizer.of(model.beside(bank.virtual_tokens), task)
-    with progress.phase(name, len(examples) * len(bank)) as advance:
-        if task.response_kind == "text":
-            prompts = checked_prompts(tokenizer, examples, [()] * len(examples), task)
-            return [
-                *generate(
-                    model, examples, task, prompts, bank=bank, batch_size=batch_size or TEXT_BATCH, advance=advance
-                )
-            ]
-        labels = LabelTokens.of(task, tokenizer, label_scoring)
-        prompts = [tokenizer.sequence(row.query, row.response).prompt for row in examples]
+    """What each of the reader's adapters answers."""
+    tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
+    reader = Reader(reader.network, reader.adapters, layout=asking.layout)
+    labels = None
+    if task.response_kind == "text":
+        prompts = checked_prompts(tokenizer, examples, shown, task)
+    else:
+        labels = LabelTokens.of(task, tokenizer, asking.label_scoring)
+        prompts = [
+            tokenizer.sequence(row.query, row.response, context).prompt
+            for row, context in zip(examples, shown, strict=True)
+        ]
+    count = len(reader.adapters)
+    with asking.progress.phase(asking.phase, len(prompts) * count) as advance:
+        if asking.share_prefill:
+            reader = reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
+        if labels is None:
+            size = asking.batch_size or TEXT_BATCH
+            return [*generate(reader, model, examples, prompts, task, batch_size=size, advance=advance)]
         scores = score_labels(
-            model.network,
+            reader,
             prompts,
             labels,
-            bank=bank,
-            confidence=confidence,
-            batch_size=batch_size,
-            advance=lambda done: advance(done * len(bank)),
+            confidence=asking.confidence,
+            batch_size=asking.batch_size,
+            advance=lambda done: advance(done * count),
         )
-    return [LabelEvaluation(_predictions(examples, labels, one, tokenizer), label_scoring) for one in scores]
+    return [
+        LabelEvaluation(_predictions(examples, labels, adapter_scores, tokenizer), asking.label_scoring)
+        for adapter_scores in scores
+    ]
 
 
 def _predictions(

@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia2.adapters.bank import Bank
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval
 from ia2.inference.decoding import continued
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import NO_PREFILL, Prefill
+from ia2.models.reader import Reader
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
 from ia2.tasks.task import Example, Task
@@ -96,40 +95,36 @@ class TextEvaluation:
 
 
 def generate(
+    reader: Reader,
     model: LanguageModel,
     examples: Sequence[Example],
-    task: Task,
     prompts: Sequence[tuple[int, ...]],
+    task: Task,
     *,
-    prefill: Prefill = NO_PREFILL,
-    bank: Bank | None = None,
     batch_size: int,
     advance: Callable[[int], None],
 ) -> list[TextEvaluation]:
-    """Continue each prompt with each adapter of a bank, and judge what comes.
+    """Continue each prompt with each adapter, and judge what comes.
 
     Args:
-        model: the model, an adapter attached to it or not.
+        reader: the network with the adapters, behind what the prompts have in common if it is read once.
+        model: says which tokens end a text.
         examples: the rows, in the order of the prompts.
-        task: says how long a response may get, what ends it, and how its answer is found.
         prompts: tokens of each prompt, a shared prefix included.
-        prefill: keys and values of that prefix, as the network alone computes them.
-        bank: the adapters; without one the network continues as it is.
+        task: says how long a response may get, what ends it, and how its answer is found.
         batch_size: prompts that each adapter continues at once.
         advance: told how many responses are newly done.
 
     Returns:
-        The responses with each adapter, in the bank's order; one evaluation without a bank.
+        The responses with each adapter, in their order; the network as it is counts as one.
     """
-    tokenizer = PromptTokenizer.of(model, task)
-    count = len(bank) if bank is not None else 1
-    found: dict[int, Response] = {}
+    tokenizer, count = PromptTokenizer.of(model, task), len(reader.adapters)
+    responses: dict[int, Response] = {}
     for number, decoded in continued(
+        reader,
         model,
         list(prompts) * count,
         task,
-        prefill=prefill,
-        bank=bank,
         adapters=[adapter for adapter in range(count) for _ in prompts],
         batch_size=batch_size * count,
     ):
@@ -137,11 +132,11 @@ def generate(
         row = examples[index]
         text = tokenizer.continuation(prompts[index], decoded.tokens)
         cut = text.partition(task.stop)[0] if task.stop else text
-        found[number] = Response.judged(row.query, row.response, cut, decoded.ending, task.answer)
+        responses[number] = Response.judged(row.query, row.response, cut, decoded.ending, task.answer)
         advance(1)
     return [
         TextEvaluation(
-            tuple(found[adapter * len(prompts) + index] for index in range(len(prompts))),
+            tuple(responses[adapter * len(prompts) + index] for index in range(len(prompts))),
             task.answer,
         )
         for adapter in range(count)

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.kinds import AdapterKind, LoRA
+from ia2.adapters.kind import AdapterKind
+from ia2.adapters.lora import LoRA
 from ia2.adapters.provenance import Taught
-from ia2.analysis.similarity import ROWS, asim, response_attention
+from ia2.analysis.similarity import ROWS, asim, response_activations
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import Evaluation, evaluate, evaluate_all
+from ia2.evaluation.evaluate import Asking, Evaluation, evaluate, evaluate_all
 from ia2.evaluation.metrics import Binning
 from ia2.inference.decoding import checked_prompts
 from ia2.inference.label_scoring import LabelScoring
 from ia2.models.load import LanguageModel
+from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
@@ -24,7 +26,8 @@ from ia2.records import Record, task_record
 from ia2.tasks.task import Example, Shown
 from ia2.training.early_stopping import Training
 from ia2.training.methods import Method, betas_for
-from ia2.training.teacher import Targets, collect_targets
+from ia2.training.targets import Targets
+from ia2.training.teacher import collect_targets
 from ia2.training.train import Plan, Trained, comparable_loss, train_all
 
 
@@ -93,15 +96,15 @@ class Adaptation:
         """The evaluation rows that similarity to in-context learning is measured on."""
         return self.set.task.at_most(self.set.evaluation, ROWS)
 
-    def targets(self, distributions: bool = False) -> Targets:
-        """What the teacher does with this set, with its next-token distributions if they are needed; asked once."""
-        if self._targets is None or (distributions and self._targets[0].train[0].logits is None):
+    def targets(self, sites: frozenset[Site]) -> Targets:
+        """What the teacher does with this set at these sites; asked once."""
+        if self._targets is None or not sites <= self._targets[0].sites:
             begun = time.perf_counter()
             targets = collect_targets(
                 self.model,
                 self.set,
                 label_scoring=self.settings.label_scoring,
-                distributions=distributions,
+                sites=sites or (ATTENTION_OUTPUT,),
                 progress=self.progress,
             )
             self._targets = (targets, time.perf_counter() - begun)
@@ -118,9 +121,7 @@ class Adaptation:
                     self.set.evaluation,
                     self.set.task,
                     demonstrations=demonstrations,
-                    label_scoring=self.settings.label_scoring,
-                    progress=self.progress,
-                    name=f"evaluate {name}",
+                    asking=self._asking(f"evaluate {name}"),
                 )
         return self._measure(
             name,
@@ -141,7 +142,7 @@ class Adaptation:
         """
         targets = None
         if any(method.needs_targets for method in methods):
-            targets = self.targets(any(method.needs_distributions for method in methods))
+            targets = self.targets(frozenset[Site]().union(*(method.teacher_sites for method in methods)))
         plans = {method: self._plans(method, targets) for method in methods}
         every = [plan for own in plans.values() for plan in own]
         trained = train_all(
@@ -174,9 +175,7 @@ class Adaptation:
                     self.set.evaluation,
                     self.set.task,
                     [one.trained.adapter for one in best.values()],
-                    label_scoring=self.settings.label_scoring,
-                    progress=self.progress,
-                    name=f"evaluate {', '.join(method.name for method in methods)}",
+                    self._asking(f"evaluate {', '.join(method.name for method in methods)}"),
                 )
             )
         share = (time.perf_counter() - begun) / len(methods)
@@ -198,6 +197,9 @@ class Adaptation:
                 )
             )
         return records
+
+    def _asking(self, phase: str) -> Asking:
+        return Asking(label_scoring=self.settings.label_scoring, progress=self.progress, phase=phase)
 
     def _plans(self, method: Method, targets: Targets | None) -> list[Plan]:
         """The method at every learning rate and every weight of the token loss that it has."""
@@ -277,11 +279,11 @@ class Adaptation:
     def _similarity(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> dict[str, Any]:
         shown = self.set.demonstrations()
         if self._in_context is None:
-            self._in_context = response_attention(self.model, self.compared_rows, self.set.task, demonstrations=shown)
+            self._in_context = response_activations(self.model, self.compared_rows, self.set.task, demonstrations=shown)
         if adapter is None and tuple(demonstrations) == shown:
             ours = self._in_context
         else:
-            ours = response_attention(
+            ours = response_activations(
                 self.model, self.compared_rows, self.set.task, demonstrations=demonstrations, adapter=adapter
             )
         return asim(ours, self._in_context).metrics()

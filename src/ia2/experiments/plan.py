@@ -1,20 +1,20 @@
 """What a study computes: its units, what each holds, and what is shared within it."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ia2.adapters.kinds import AdapterKind
+from ia2.adapters.kind import AdapterKind
 from ia2.errors import InputError
 from ia2.experiments.schema import Experiment
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.task import Task
-from ia2.training.methods import METHODS, OTHER_BETAS, LabelSource, Method, Stage
+from ia2.training.methods import METHODS, OTHER_BETAS, LabelSource, Method
 from ia2.training.objectives import MatchTokens
+from ia2.training.stage_tree import StageNode, stage_tree
 
 
 @dataclass(frozen=True)
@@ -168,19 +168,10 @@ class Counts:
     """Sentences on what is computed once for several."""
 
 
-StageRun = tuple[AdapterKind, tuple[Stage, ...], float | None]
-"""A stage with those before it, and the learning rate if any of them is trained at the whole method's."""
-
-
-def stages_of(adapters: Iterable[Planned]) -> dict[StageRun, list[Planned]]:
+def unit_stages(adapters: Sequence[Planned]) -> list[StageNode[Planned]]:
     """What is trained for a unit's adapters, each stage with the adapters that it serves."""
-    found: dict[StageRun, list[Planned]] = defaultdict(list)
-    for one in adapters:
-        for count in range(1, len(one.method.stages) + 1):
-            stages = one.method.stages[:count]
-            own = all(stage.solved or stage.learning_rate is not None for stage in stages)
-            found[one.kind, stages, None if own else one.learning_rate].append(one)
-    return dict(found)
+    levels = stage_tree(adapters, lambda planned_adapter, stages: planned_adapter.kind)
+    return [node for level in levels for node in level]
 
 
 def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Counts:
@@ -194,11 +185,11 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
     shared: dict[str, None] = {}
     for unit in units(experiment):
         own = planned(experiment, unit, betas)
-        trained = stages_of(own)
+        trained = unit_stages(own)
         adapters += len(own)
         stages += len(trained)
         evaluations += (len(own) + len(experiment.baselines)) * len(unit.evaluate)
-        if several := [served for served in trained.values() if len(served) > 1]:
+        if several := [node.plans for node in trained if len(node.plans) > 1]:
             names = ", ".join(dict.fromkeys(one.method.name for served in several for one in served))
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
             shared[f"{those} more than one adapter: {names} begin alike."] = None

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from ia2.adapters.kinds import ADAPTERS, AdapterKind
+from ia2.adapters.kind import AdapterKind
+from ia2.adapters.registry import adapter_of
 from ia2.errors import InputError
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.training.early_stopping import Training
@@ -42,7 +43,7 @@ Betas = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], AfterValidato
 
 
 class AdapterSettings(BaseModel):
-    """A kind of adapter with its sizes, as `ia2.adapters.kinds` names them."""
+    """A kind of adapter with its sizes, as its dataclass names them."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
@@ -55,17 +56,10 @@ class AdapterSettings(BaseModel):
     @property
     def adapter(self) -> AdapterKind:
         """The adapter."""
-        if self.kind not in ADAPTERS:
-            raise ValueError(f"there is no adapter {self.kind}; there are {', '.join(ADAPTERS)}")
-        sizes = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in (self.model_extra or {}).items()
-        }
-        make: Any = ADAPTERS[self.kind]
         try:
-            adapter: AdapterKind = make(**sizes)
-        except (TypeError, InputError) as error:
-            raise ValueError(str(error).rpartition("__init__() ")[2]) from error
-        return adapter
+            return adapter_of(self.kind, self.model_extra or {})
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
 
 def _different(adapters: tuple[AdapterSettings, ...]) -> tuple[AdapterSettings, ...]:

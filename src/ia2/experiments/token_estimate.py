@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from ia2.errors import InputError
-from ia2.experiments.plan import Unit, planned, stages_of, units
+from ia2.experiments.plan import Unit, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import SEPARATOR
 from ia2.tasks.task import Example, Shown, Task
-from ia2.training.early_stopping import Course
+from ia2.training.early_stopping import EarlyStopping
 from ia2.training.methods import OTHER_BETAS, Stage
 
 CHARACTERS = 4
@@ -72,7 +72,7 @@ class _Unit:
 
     def tokens(self) -> Tokens:
         asked = any(one.method.needs_targets for one in self.adapters)
-        training = sum(self.stage(stages[-1]) for _, stages, _ in stages_of(self.adapters))
+        training = sum(self.stage(node.stage) for node in unit_stages(self.adapters))
         return Tokens(self.teacher() if asked else 0, training, self.evaluation())
 
     def shown(self, demonstrations: Iterable[Shown]) -> int:
@@ -114,11 +114,11 @@ class _Unit:
             return train + dev
         training = self.experiment.training.training
         training = replace(training, epochs=stage.epochs or training.epochs)
-        course = Course(self.set.n, self.set.seed, training)
+        stopping = EarlyStopping(self.set.n, self.set.seed, training)
         evaluations = 0
-        for _ in range(course.most_steps):
-            course.note_step(0.0)
-            evaluations += course.dev_due
+        for _ in range(stopping.most_steps):
+            stopping.note_step(0.0)
+            evaluations += stopping.dev_due
         return training.epochs * train + evaluations * dev
 
     def evaluation(self) -> int:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.provenance import Taught
-from ia2.analysis.similarity import asim, response_attention
-from ia2.evaluation.evaluate import Evaluation, evaluate, evaluate_all
+from ia2.analysis.similarity import asim, response_activations
+from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.progress import Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
@@ -99,7 +100,7 @@ class _Computation:
                 self.set,
                 label_scoring=self.experiment.label_scoring,
                 teacher_stop=self.experiment.teacher_stop,
-                distributions=any(one.method.needs_distributions for one in asked),
+                sites=frozenset().union(*(one.method.teacher_sites for one in asked)) or (ATTENTION_OUTPUT,),
                 cache_dir=self.cache_dir,
                 progress=self.progress,
             )
@@ -129,14 +130,20 @@ class _Computation:
                 self.model,
                 self.rows_of(task),
                 task,
-                contexts=contexts,
-                label_scoring=self.experiment.label_scoring,
-                confidence=self.experiment.confidence,
-                progress=self.progress,
-                name=f"evaluate {name} on {task.name}",
+                demonstrations=PerQuery(contexts),
+                asking=self.asking(f"evaluate {name} on {task.name}"),
             )
             seconds = {"evaluate": time.perf_counter() - begun} | spent
             self.write(name, name, task, evaluation, similarity, seconds, contexts=contexts)
+
+    def asking(self, phase: str) -> Asking:
+        """How rows are asked."""
+        return Asking(
+            label_scoring=self.experiment.label_scoring,
+            confidence=self.experiment.confidence,
+            progress=self.progress,
+            phase=phase,
+        )
 
     def contexts(self, task: Task) -> Sequence[Sequence[Shown]]:
         """What is shown before each query in context: the set's demonstrations, or others for each."""
@@ -170,10 +177,7 @@ class _Computation:
                 self.rows_of(task),
                 task,
                 [made.adapter for _, made in pairs],
-                label_scoring=self.experiment.label_scoring,
-                confidence=self.experiment.confidence,
-                progress=self.progress,
-                name=f"evaluate {len(pairs)} adapters on {task.name}",
+                self.asking(f"evaluate {len(pairs)} adapters on {task.name}"),
             )
             share = (time.perf_counter() - begun) / len(pairs)
             for (one, made), evaluation, (similarity, spent) in zip(pairs, evaluations, similarities, strict=True):
@@ -188,11 +192,11 @@ class _Computation:
             return {"asim": None}, {}
         begun = time.perf_counter()
         if self.in_context is None:
-            self.in_context = response_attention(self.model, self.compared, self.set.task, demonstrations=self.shown)
+            self.in_context = response_activations(self.model, self.compared, self.set.task, demonstrations=self.shown)
         ours = self.in_context
         if not in_context:
             adapter = trained.adapter if trained is not None else None
-            ours = response_attention(self.model, self.compared, self.set.task, adapter=adapter)
+            ours = response_activations(self.model, self.compared, self.set.task, adapter=adapter)
         return asim(ours, self.in_context).metrics(), {"asim": time.perf_counter() - begun}
 
     def write(

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ia2.adapters.bank import Bank
 from ia2.errors import InputError
-from ia2.models.decoding import Decoded, decode
+from ia2.models.decoding import Decoded, Limits, decode
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import NO_PREFILL, Prefill
+from ia2.models.reader import Reader
+from ia2.models.sites import Site
 from ia2.prompting.chat_templates import special_tokens
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
@@ -68,30 +68,29 @@ def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer, stop: str | Non
 
 
 def continued(
+    reader: Reader,
     model: LanguageModel,
     prompts: Sequence[tuple[int, ...]],
     task: Task,
     *,
-    prefill: Prefill = NO_PREFILL,
-    bank: Bank | None = None,
-    adapters: Sequence[int] = (),
+    adapters: Sequence[int] | None = None,
     batch_size: int,
-    record: bool = False,
+    sites: Sequence[Site] = (),
 ) -> Iterator[tuple[int, Decoded]]:
     """Continue prompts greedily until an end token, the task's stop string, or as many tokens as it allows.
 
-    See `decode`, which this tells what the task and the model say.
+    Args:
+        reader: the network with the adapters, behind what the prompts have in common if it is read once.
+        model: says which tokens end a text.
+        prompts: tokens of each prompt, a shared prefix included.
+        task: says how long a response may get, and what ends it.
+        adapters: which of the reader's adapters continues each prompt; by default the first.
+        batch_size: prompts that are continued at once.
+        sites: what to record at the positions that predict the response.
+
+    Yields:
+        The index of a prompt and what was decoded after it, in the order in which they are finished.
     """
     tokenizer = PromptTokenizer.of(model, task)
-    return decode(
-        model.network,
-        prompts,
-        most_tokens=task.max_new_tokens,
-        end_tokens=end_tokens(model, tokenizer, task.stop),
-        stops=stops_at(tokenizer, task.stop),
-        prefill=prefill,
-        bank=bank,
-        adapters=adapters,
-        batch_size=batch_size,
-        record=record,
-    )
+    limits = Limits(task.max_new_tokens, end_tokens(model, tokenizer, task.stop), stops_at(tokenizer, task.stop))
+    return decode(reader, prompts, limits, adapters=adapters, batch_size=batch_size, sites=sites)

@@ -7,13 +7,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from ia2.adapters.bank import Bank
 from ia2.errors import InputError
-from ia2.models.layout import Layout, TokenSequence, lay_out, passes, shared_rows
-from ia2.models.prefix import NO_PREFILL, Prefill
-from ia2.models.reader import response_logits
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Task
 
@@ -82,83 +80,63 @@ class LabelScores:
 
 @torch.no_grad()
 def score_labels(
-    network: PreTrainedModel,
+    reader: Reader,
     prompts: Sequence[tuple[int, ...]],
     labels: LabelTokens,
     *,
-    bank: Bank | None = None,
-    prefill: Prefill = NO_PREFILL,
     confidence: Confidence = "vocabulary",
     batch_size: int | None = None,
-    layout: Layout = "packed",
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[LabelScores]:
-    """Score the labels after each prompt, in batches of like length, with each adapter of a bank.
+    """Score the labels after each prompt, in batches of like length, with each adapter.
 
     Args:
-        network: a causal language model.
+        reader: the network with the adapters, behind what the prompts have in common if it is read once.
         prompts: tokens of each prompt, a shared prefix included.
         labels: the labels and how they compete. Whole labels are compared by the sum of their tokens' log
             probabilities, so that of two labels of which one begins the other the shorter never loses.
-        bank: the adapters; without one the network is asked as it is.
-        prefill: keys and values of the prompts' shared prefix, as the network alone computes them.
         confidence: what the likeliest token's is; whole labels have theirs among the labels.
-        batch_size: prompts that each adapter reads at once; by default as `passes` says.
-        layout: how they share a forward pass.
+        batch_size: prompts that each adapter reads at once; by default as many as keep the device busy.
         advance: told how many prompts were newly scored.
 
     Returns:
-        The scores with each adapter, in the bank's order; one without a bank.
-
-    Raises:
-        ValueError: a prefill or a layout with padding was asked for with a bank.
+        The scores with each adapter, in their order; the network as it is counts as one.
     """
-    if bank is not None and (prefill.tokens or layout != "packed"):
-        raise ValueError("with a bank prompts are packed, and have no prefill")
     whole = labels.scoring == "whole"
     responses = labels.tokens if whole else ((0,),)
-    adapters = range(len(bank) if bank is not None else 1)
-    shape = (len(adapters), len(prompts))
+    shape = (len(reader.adapters), len(prompts))
     log_probability = torch.zeros(*shape, len(responses), dtype=torch.float32)
     token = torch.zeros(shape, dtype=torch.long)
-    certain = torch.zeros(shape, dtype=torch.float32)
+    token_confidence = torch.zeros(shape, dtype=torch.float32)
     among = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
     first = [tokens[0] for tokens in labels.tokens]
-    asked, shared = [TokenSequence(prompt, (0,)) for prompt in prompts], len(prefill.tokens)
-    copies = len(adapters) * len(responses)
-    for indices in passes(asked, batch_size, network.device, skip=shared, copies=copies):
-        sequences = [
-            TokenSequence(prompts[index], response) for _ in adapters for index in indices for response in responses
-        ]
-        if bank is not None:
-            own = [adapter for adapter in adapters for _ in range(len(indices) * len(responses))]
-            rows, groups = shared_rows(sequences, own)
-            adapter_of_row = torch.tensor(groups, device=network.device)
-            batch = lay_out(sequences, rows=rows, device=network.device)
-            with bank.reading(batch, adapter_of_row) as (batch, cache):
-                logits = response_logits(network, batch, cache)
-        else:
-            batch = lay_out(sequences, layout=layout, skip=len(prefill.tokens), device=network.device)
-            logits = response_logits(network, batch, prefill.cache(batch.input_ids.shape[0]))
-        scores = logits.log_softmax(-1)
-        place = (slice(None), indices)
+    sequences = [TokenSequence(prompt, response) for prompt in prompts for response in responses]
+    for read in reader.passes(sequences, [LOGITS], batch_size=batch_size, group=len(responses)):
+        scores = read.activations[LOGITS].log_softmax(-1)
+        members = read.indices[: len(read.indices) // shape[0] : len(responses)]
+        at = (slice(None), [index // len(responses) for index in members])
         if whole:
-            chosen = scores.gather(1, batch.response[:, None])[:, 0]
-            sums = torch.zeros(len(sequences), device=chosen.device).index_add(0, batch.example, chosen)
-            log_probability[place] = sums.cpu().view(len(adapters), len(indices), len(responses))
+            chosen = scores.gather(1, read.batch.responses()[:, None])[:, 0]
+            sums = torch.zeros(len(read.indices), device=chosen.device).index_add(0, read.batch.at().example, chosen)
+            log_probability[at] = sums.cpu().view(shape[0], len(members), len(responses))
         else:
             best = scores.max(-1)
-            token[place] = best.indices.cpu().view(len(adapters), -1)
+            token[at] = best.indices.cpu().view(shape[0], -1)
             probability = best.values.exp()
             if confidence == "top-10":
                 probability = probability / scores.topk(min(10, scores.shape[-1])).values.exp().sum(-1)
-            certain[place] = probability.cpu().view(len(adapters), -1)
-            among[place] = scores[:, first].cpu().view(len(adapters), len(indices), -1)
-        advance(len(indices))
+            token_confidence[at] = probability.cpu().view(shape[0], -1)
+            among[at] = scores[:, first].cpu().view(shape[0], len(members), -1)
+        advance(len(members))
     best_label = (log_probability if whole else among).softmax(-1).max(-1)
     if whole:
-        return [
-            LabelScores(None, best_label.values[one], best_label.indices[one], best_label.values[one])
-            for one in adapters
-        ]
-    return [LabelScores(token[one], certain[one], best_label.indices[one], best_label.values[one]) for one in adapters]
+        token_confidence = best_label.values
+    return [
+        LabelScores(
+            None if whole else token[adapter],
+            token_confidence[adapter],
+            best_label.indices[adapter],
+            best_label.values[adapter],
+        )
+        for adapter in range(shape[0])
+    ]

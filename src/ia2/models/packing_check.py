@@ -10,9 +10,11 @@ import torch
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.models.layout import TokenSequence, lay_out
+from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
-from ia2.models.reader import response_logits
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import LOGITS
 
 PREFIX, TEXTS = 6, (5, 9)
 """Tokens of what is tried."""
@@ -44,7 +46,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> None:
         batch = lay_out(
             [TokenSequence(prefix + text, (0,)) for text in texts], rows=[[0, 1]], skip=PREFIX, device=network.device
         )
-        together = response_logits(network, batch, prefill(network, prefix).cache(1))
+        together = Reader(network, prefix=prefill(network, prefix)).read(batch, {LOGITS: batch.at()})[LOGITS]
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache

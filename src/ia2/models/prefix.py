@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from ia2.models.reader import last_feed_forward_at
+from ia2.models.forward import last_feed_forward_at
 
 
 @dataclass(frozen=True)

@@ -1,187 +1,191 @@
-"""A forward pass over a batch: masks that follow from owners and positions, and nothing read that nobody asks for.
+"""One pass: a network is read with the adapters that run on it, behind a prefix that its prompts share.
 
-What follows the last attention block serves the language-model head alone, which is asked at response positions.
+Layout, masks, caches, hooks and the size of a pass are decided here; whoever reads names sequences and sites.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from transformers import Cache, PreTrainedConfig, PreTrainedModel
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from ia2.models.gqa_attention import NAME as GROUPED
-from ia2.models.layout import SHARED, Batch, Positions
-from ia2.models.sites import last_feed_forward
-
-
-class Keys(NamedTuple):
-    """Whose keys stand in a cache, and at which place of their sequence each token was."""
-
-    owner: Int[Tensor, "rows k"]
-    """The index of each token's sequence; PADDING where there is none, SHARED in a prefix that all share."""
-    position: Int[Tensor, "rows k"]
-
-    def followed_by(self, batch: Batch) -> "Keys":
-        """The same with the tokens of a batch behind them."""
-        owner = torch.cat([self.owner, batch.owner], dim=1)
-        return Keys(owner, torch.cat([self.position, batch.position_ids], dim=1))
+from ia2.models.attachment import UNADAPTED, AdapterOfRow, Attachment
+from ia2.models.forward import forward, response_logits
+from ia2.models.layout import Batch, Layout, Positions, lay_out
+from ia2.models.packing import passes, shared_rows
+from ia2.models.prefix import NO_PREFILL, Prefill, prefill
+from ia2.models.sequences import TokenSequence, shared_tokens
+from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, layer_count, recording
 
 
-def shared_keys(batch: Batch, length: int) -> Keys:
-    """The keys of a prefix of this length that all of the batch's sequences share."""
-    position = torch.arange(length, device=batch.owner.device).expand(batch.owner.shape[0], length)
-    return Keys(torch.full_like(position, SHARED), position)
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass read: some sequences, each with every adapter."""
+
+    indices: Sequence[int]
+    """Which of the sequences; those of the first adapter come first, then those of the second, and so on."""
+    batch: Batch
+    activations: Activations
+
+    def of_sequence(self, number: int, sites: Iterable[Site]) -> Activations:
+        """What was read of one sequence of the batch, at these sites."""
+        return {site: self._by_sequence[site][number] for site in sites}
+
+    @cached_property
+    def _by_sequence(self) -> dict[Site, Sequence[Float[Tensor, "_ *size"]]]:
+        counts = {
+            site: [len(sequence.positions(site.positions)) for sequence in self.batch.sequences]
+            for site in self.activations
+        }
+        return {site: values.split_with_sizes(counts[site]) for site, values in self.activations.items()}
 
 
-def visible(
-    query: tuple[Int[Tensor, "rows q"], Int[Tensor, "rows q"]],
-    key: tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
-    window: int | None,
-) -> Bool[Tensor, "rows 1 q k"]:
-    """Which keys each query token may attend to: earlier ones of its own sequence, or of a prefix that all share.
+class Reader:
+    """Reads sequences of tokens with a network and the adapters that run on it.
 
-    Args:
-        query: owner and position of each token that asks.
-        key: owner and position of each token that may be attended to.
-        window: how many last tokens are visible under sliding-window attention, the token itself counted.
+    Example:
+        >>> from ia2.models.sequences import TokenSequence
+        >>> from ia2.models.sites import ATTENTION_OUTPUT
+        >>> reader = Reader(model.network)
+        >>> sequences = [TokenSequence(prompt=(5, 9, 13), response=(7, 3)), TokenSequence((4, 8), (6,))]
+        >>> reader.logits(sequences).shape  # positions, vocabulary
+        torch.Size([3, 400])
+        >>> [tuple(read[ATTENTION_OUTPUT].shape) for read in reader.activations(sequences, [ATTENTION_OUTPUT])]
+        [(2, 3, 32), (1, 3, 32)]
     """
-    (query_owner, query_position), (key_owner, key_position) = query, key
-    distance = query_position[:, :, None] - key_position[:, None, :]
-    same = (key_owner[:, None, :] == query_owner[:, :, None]) | (key_owner[:, None, :] == SHARED)
-    seen = same & (distance >= 0)
-    if window is not None:
-        seen = seen & (distance < window)
-    return seen[:, None]
 
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        adapters: Attachment = UNADAPTED,
+        prefix: Prefill = NO_PREFILL,
+        layout: Layout = "packed",
+    ) -> None:
+        """Begin to read.
 
-def attention_masks(
-    network: PreTrainedModel,
-    query: tuple[Int[Tensor, "rows q"], Int[Tensor, "rows q"]],
-    key: Keys | tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
-) -> Tensor | dict[str, Tensor]:
-    """The mask in the form the network takes: one tensor, or one for each kind of layer where kinds differ.
+        Args:
+            network: a causal language model.
+            adapters: what runs on it; by default nothing.
+            prefix: keys and values of what all prompts begin with, as the network with the adapters computes them.
+            layout: how sequences share a pass.
 
-    Raises:
-        ValueError: the network has layers whose attention is neither full nor a sliding window.
-    """
-    config = network.config.get_text_config(decoder=True)
-    kinds = set(getattr(config, "layer_types", None) or [_only_kind(config)])
-    if unknown := kinds - {"full_attention", "sliding_attention"}:
-        raise ValueError(f"{config.model_type}: layers of kind {sorted(unknown)} are not supported")
-    windows = {kind: config.sliding_window if kind == "sliding_attention" else None for kind in sorted(kinds)}
-    masks = {kind: _as_taken(visible(query, key, window), network) for kind, window in windows.items()}
-    return masks if len(masks) > 1 or _takes_masks_by_kind(network) else next(iter(masks.values()))
+        Raises:
+            ValueError: each adapter would have a prefix of its own.
+        """
+        if prefix.tokens and not adapters.shares_prefill:
+            raise ValueError("adapters read the whole prompt: no prefill can be shared with a bank")
+        self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, layout
 
+    def behind_common_tokens(self, sequences: Sequence[TokenSequence]) -> "Reader":
+        """One that has read what all these prompts begin with; the same where that can't be shared, or is nothing."""
+        if not self.adapters.shares_prefill or len(sequences) < 2:
+            return self
+        return Reader(self.network, self.adapters, prefill(self.network, shared_tokens(sequences)), self.layout)
 
-def _only_kind(config: PreTrainedConfig) -> str:
-    return "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
+    def read(
+        self,
+        batch: Batch,
+        at: Mapping[Site, Positions],
+        adapter_of_row: AdapterOfRow | None = None,
+        noise: Sequence[int | None] = (),
+    ) -> Activations:
+        """One forward pass over a batch; no language-model head is run where nobody asks for logits.
 
+        Args:
+            batch: what is read, laid out behind the prefix.
+            at: the sites, each with its positions.
+            adapter_of_row: which adapter each row of the batch belongs to; by default the first.
+            noise: what dropout follows from, as in `Attachment.reading`.
+        """
+        rows = batch.input_ids.shape[0]
+        if adapter_of_row is None:
+            adapter_of_row = torch.zeros(rows, dtype=torch.long, device=batch.input_ids.device)
+        hooked = {site: positions for site, positions in at.items() if site.name != "logits"}
+        whole = any(site.name in FINAL_FEED_FORWARD for site in hooked)
+        read: dict[Site, Tensor] = {}
+        with (
+            self.adapters.reading(batch, adapter_of_row, noise) as (batch, cache),
+            recording(self.network, hooked) as recorded,
+        ):
+            cache = self.prefix.cache(rows) if cache is None else cache
+            if LOGITS in at:
+                read[LOGITS] = response_logits(self.network, batch, cache, at=at[LOGITS], whole=whole)
+            else:
+                forward(self.network, batch, cache, whole=whole)
+        return read | recorded.taken(layer_count(self.network))
 
-def _takes_masks_by_kind(network: PreTrainedModel) -> bool:
-    # the decoders that look a layer's mask up by its kind do so for every layer, also where all are of one kind
-    return getattr(network.config.get_text_config(decoder=True), "layer_types", None) is not None
+    def passes(
+        self,
+        sequences: Sequence[TokenSequence],
+        sites: Sequence[Site],
+        *,
+        batch_size: int | None = None,
+        group: int = 1,
+    ) -> Iterator[Pass]:
+        """Read sequences with every adapter, those of like length together.
 
+        Args:
+            sequences: what is read, the prefix included.
+            sites: what is kept of it.
+            batch_size: groups that each adapter reads at once; by default as many as keep the device busy.
+            group: how many consecutive sequences are read together, such as the labels of one prompt.
+        """
+        copies, skip = len(self.adapters), len(self.prefix.tokens)
+        heads = sequences[::group]
+        for chosen in passes(heads, batch_size, self.network.device, skip=skip, copies=copies * group):
+            indices = [index * group + member for index in chosen for member in range(group)] * copies
+            read = [sequences[index] for index in indices]
+            adapters = [adapter for adapter in range(copies) for _ in range(len(indices) // copies)]
+            batch, adapter_of_row = self.laid_out(read, adapters)
+            at = {site: batch.at(site.positions) for site in sites}
+            yield Pass(indices, batch, self.read(batch, at, adapter_of_row))
 
-def _as_taken(seen: Bool[Tensor, "rows 1 q k"], network: PreTrainedModel) -> Tensor:
-    if network.config._attn_implementation in ("sdpa", GROUPED):
-        return seen
-    floor = torch.finfo(network.dtype).min
-    return torch.zeros(seen.shape, dtype=network.dtype, device=seen.device).masked_fill(~seen, floor)
+    def laid_out(
+        self, sequences: Sequence[TokenSequence], adapters: Sequence[int], *, share: bool = True
+    ) -> tuple[Batch, AdapterOfRow]:
+        """A batch of sequences behind the prefix, and the adapter of each of its rows.
 
+        Args:
+            sequences: what is to be read.
+            adapters: the adapter that reads each.
+            share: whether what the prompts of a row have in common stands in it once.
+        """
+        skip, device = len(self.prefix.tokens), self.network.device
+        if self.layout == "packed":
+            rows, groups = shared_rows(sequences, adapters, skip=skip, share=share)
+            batch = lay_out(sequences, rows=rows, skip=skip, share=share, device=device)
+        else:
+            groups = list(adapters)
+            batch = lay_out(sequences, layout=self.layout, skip=skip, device=device)
+        return batch, torch.tensor(groups, device=device)
 
-@contextmanager
-def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
-    """Have the language-model head read these positions alone; its output is (1, n, vocabulary) meanwhile."""
+    @torch.no_grad()
+    def activations(
+        self, sequences: Sequence[TokenSequence], sites: Sequence[Site], batch_size: int | None = None
+    ) -> list[Activations]:
+        """What the first adapter does at these sites, for each sequence: (positions, layers, width).
 
-    def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0][at.row, at.column][None], *arguments[1:])
+        Args:
+            sequences: what is read.
+            sites: what is kept of it.
+            batch_size: sequences a forward pass; by default as many as keep the device busy.
+        """
+        found: list[Activations] = [{}] * len(sequences)
+        for one_pass in self.passes(sequences, sites, batch_size=batch_size):
+            for number, index in enumerate(one_pass.indices[: len(one_pass.indices) // len(self.adapters)]):
+                found[index] = one_pass.of_sequence(number, sites)
+        return found
 
-    head = network.get_output_embeddings()
-    if head is None:
-        raise ValueError(f"{network.config.model_type}: this model has no language-model head")
-    handle = head.register_forward_pre_hook(keep)
-    try:
-        yield
-    finally:
-        handle.remove()
+    def logits(
+        self, sequences: Sequence[TokenSequence], batch_size: int | None = None
+    ) -> Float[Tensor, "n vocabulary"]:
+        """Next-token logits at the positions that predict response tokens, sequence after sequence.
 
-
-@contextmanager
-def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iterator[None]:
-    """Have the last layer's feed-forward block read these positions alone; elsewhere it adds nothing meanwhile.
-
-    Where the head isn't asked, one token is read and left out.
-
-    Every layer before it is read by the attention of the next one, at all positions. Where something is attached inside
-    the block, such as adapters that belong to rows, it reads whole rows as ever.
-
-    Args:
-        network: a causal language model.
-        at: where the head is asked; None where it isn't.
-    """
-    block = last_feed_forward(network)
-    if block is None or any(part._forward_hooks or part._forward_pre_hooks for part in block.modules()):
-        yield
-        return
-    shape: list[int] = []
-
-    def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden: Tensor = arguments[0]
-        shape[:] = hidden.shape
-        # not every block can read nothing at all
-        kept = hidden[:1, 0] if at is None else hidden[at.row, at.column]
-        return (kept[None], *arguments[1:])
-
-    def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
-        # a mixture of experts may say as well what its router chose, which its layer ignores
-        added: Tensor = output[0] if isinstance(output, tuple) else output
-        whole = added.new_zeros(shape)
-        if at is not None:
-            whole = whole.index_put((at.row, at.column), added[0])
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
-
-    handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None) -> None:
-    """Run the decoder over a batch without the language-model head: for what hooks and caches keep of it."""
-    with last_feed_forward_at(network, None):
-        _call(network.base_model, network, batch, cache)
-
-
-def response_logits(
-    network: PreTrainedModel, batch: Batch, cache: Cache | None = None, cached: Keys | None = None
-) -> Float[Tensor, "n vocabulary"]:
-    """The next-token logits at the batch's response positions, in float32.
-
-    Args:
-        network: a causal language model.
-        batch: what it reads.
-        cache: keys and values of earlier tokens; it is read and grown by this call.
-        cached: whose tokens those are; by default a prefix that all sequences share.
-    """
-    with head_at(network, batch.at), last_feed_forward_at(network, batch.at):
-        logits: Tensor = _call(network, network, batch, cache, cached).logits
-    return logits[0].float()
-
-
-def _call(
-    module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None, cached: Keys | None = None
-) -> Any:
-    if cached is None:
-        cached = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
-    return module(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), cached.followed_by(batch)),
-        cache=cache,
-        use_cache=cache is not None,
-    )
+        Args:
+            sequences: what is read.
+            batch_size: sequences a forward pass; by default as many as keep the device busy.
+        """
+        return torch.cat([read[LOGITS] for read in self.activations(sequences, [LOGITS], batch_size)])

@@ -1,13 +1,13 @@
-"""Where an architecture's attention output is, and recording it at the positions that predict response tokens.
+"""Sites: what is read of a network, and recording it while it runs.
 
-All knowledge of architectures is in the table below. A network is recognised by its modules, not by its name, so that
-a family built like a listed one works without an entry of its own.
+A site is a value. Teacher, student, analysis and decoding speak of sites alone, and an activation is a tensor whose
+first axis is positions, the same on every side.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -15,155 +15,127 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
+from ia2.models.architectures import attention_blocks, feed_forward_outputs, layers_of, output_projections
 from ia2.models.layout import Positions
+from ia2.models.sequences import Where
 
-Projection = Literal["query", "key", "value", "output"]
-"""W_Q, W_K, W_V and W_O of the paper's equation 1."""
+SiteName = Literal["attention-output", "residual", "mlp-output", "heads", "logits"]
+"""The self-attention output after W_O (the paper's Z, equation 1); the residual stream behind a layer; the feed-forward
+block's output; what each head gives before W_O, end to end; next-token logits."""
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """How a family names its layers, the attention block in each, and the block's projections."""
+class Site:
+    """What is read of a network, at which positions of a sequence."""
 
-    layers: str
-    attention: str
-    query: str
-    key: str
-    value: str
-    output: str
-    feed_forward: str | None = "mlp"
-    """The feed-forward block of a layer; None where its parts stand in the layer itself."""
+    name: SiteName
+    positions: Where = "response"
+    """`response`: those that predict response tokens; `prompt`: the query's tokens before them; `all`: both."""
 
-    def projection(self, which: Projection) -> str:
-        """The module inside an attention block that holds this projection."""
-        return {"query": self.query, "key": self.key, "value": self.value, "output": self.output}[which]
+    def __post_init__(self) -> None:
+        for field, value, choices in (("site", self.name, SiteName), ("positions", self.positions, Where)):
+            if value not in get_args(choices):
+                raise InputError(f"{field} {value!r}: there are {', '.join(get_args(choices))}.")
+        if self.name == "logits" and self.positions != "response":
+            raise InputError(f"positions {self.positions!r}: logits are read where response tokens are predicted.")
 
-
-# Families that multiply by W_Q, W_K and W_V in one fused module name it three times.
-ARCHITECTURES = (
-    # Llama, Qwen 2 and 3, Mistral, Gemma 2 and 3, OLMo 2
-    Architecture("model.layers", "self_attn", "q_proj", "k_proj", "v_proj", "o_proj"),
-    # Phi-3
-    Architecture("model.layers", "self_attn", "qkv_proj", "qkv_proj", "qkv_proj", "o_proj"),
-    # GPT-2
-    Architecture("transformer.h", "attn", "c_attn", "c_attn", "c_attn", "c_proj"),
-    # GPT-NeoX, Pythia
-    Architecture("gpt_neox.layers", "attention", "query_key_value", "query_key_value", "query_key_value", "dense"),
-    # OPT
-    Architecture("model.decoder.layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", None),
-)
+    def __str__(self) -> str:
+        return self.name if self.positions == "response" else f"{self.name} at {self.positions}"
 
 
-def architecture_of(network: PreTrainedModel) -> Architecture:
-    """The table's entry that fits every layer of this network.
+ATTENTION_OUTPUT = Site("attention-output")
+LOGITS = Site("logits")
 
-    Raises:
-        InputError: no entry fits, or it fits some layers only: aligning those alone would be a silent half-measure.
-    """
-    expected = network.config.get_text_config(decoder=True).num_hidden_layers
-    best, most = ARCHITECTURES[0], -1
-    for architecture in ARCHITECTURES:
-        fitting = sum(_fits(layer, architecture) for layer in _layers(network, architecture))
-        if fitting > most:
-            best, most = architecture, fitting
-    if most != expected:
-        raise InputError(
-            f"{network.config.model_type}: attention found in {most} of {expected} layers of {type(network).__name__}. "
-            "IA2 needs it in every layer; use a decoder built of attention blocks, or add the architecture to "
-            "ia2.models.sites.ARCHITECTURES."
-        )
-    return best
+Activations = Mapping[Site, Float[Tensor, "n *size"]]
+"""What was read at each site, positions first: (n, layers, width), and logits (n, vocabulary)."""
+
+FINAL_FEED_FORWARD: frozenset[SiteName] = frozenset({"residual", "mlp-output"})
+"""Sites behind the last layer's feed-forward block, which otherwise serves the language-model head alone."""
 
 
-def attention_blocks(network: PreTrainedModel) -> list[nn.Module]:
-    """The attention block of every layer, first to last. Raises as `architecture_of`."""
-    architecture = architecture_of(network)
-    return [layer.get_submodule(architecture.attention) for layer in _layers(network, architecture)]
+class Recording:
+    """What hooks have kept of a forward pass: a tensor for each site and layer."""
 
+    def __init__(self, at: Mapping[Site, Positions]) -> None:
+        self.at = at
+        """Where each site is read; it may be replaced between passes, as decoding moves on."""
+        self._outputs: dict[Site, dict[int, Tensor]] = {site: {} for site in at}
 
-def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> list[str]:
-    """The full names of these projections' modules in every layer, each once, in the network's own naming."""
-    architecture = architecture_of(network)
-    names = [
-        f"{architecture.layers}.{layer}.{architecture.attention}.{architecture.projection(projection)}"
-        for layer in range(len(_layers(network, architecture)))
-        for projection in which
-    ]
-    return list(dict.fromkeys(names))
+    def keep(self, site: Site, layer: int, hidden: Tensor) -> None:
+        """Keep one layer's output at the site's positions.
 
+        Args:
+            site: where it was read.
+            layer: the layer, from 0.
+            hidden: (rows, width, size); some families give (rows · width, size).
+        """
+        positions = self.at[site]
+        if hidden.ndim == 2:
+            hidden = hidden.view(-1, positions.width, hidden.shape[-1])
+        self._outputs[site][layer] = hidden[positions.row, positions.column]
 
-def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
-    """The feed-forward block of the last layer; None where the network's family isn't in the table or has no block."""
-    for architecture in ARCHITECTURES:
-        layers = _layers(network, architecture)
-        if layers and architecture.feed_forward is not None and _fits(layers[-1], architecture):
-            return getattr(layers[-1], architecture.feed_forward, None)
-    return None
+    def taken(self, layers: int) -> dict[Site, Float[Tensor, "n layers width"]]:
+        """All sites' outputs of the pass that is over; the recording is empty again.
 
-
-class AttentionOutputs:
-    """The attention outputs recorded during one forward pass, filled while it runs."""
-
-    def __init__(self, layers: int) -> None:
-        self.by_layer: list[Float[Tensor, "n hidden"] | None] = [None] * layers
-
-    def stacked(self) -> Float[Tensor, "layers n hidden"]:
-        """All layers' outputs at the recorded positions.
+        Args:
+            layers: how many layers the network has.
 
         Raises:
-            RuntimeError: a layer has recorded nothing: no forward pass was run, or it went around the block.
+            RuntimeError: a layer has recorded nothing: no forward pass was run, or it went around the module.
         """
-        missing = [layer for layer, output in enumerate(self.by_layer) if output is None]
-        if missing:
-            raise RuntimeError(f"layers {missing} recorded no attention output: was a forward pass run?")
-        return torch.stack([output for output in self.by_layer if output is not None])
+        for site, outputs in self._outputs.items():
+            if missing := [layer for layer in range(layers) if layer not in outputs]:
+                raise RuntimeError(f"layers {missing} recorded no {site}: was a forward pass run?")
+        read, self._outputs = self._outputs, {site: {} for site in self.at}
+        return {
+            site: torch.stack([by_layer[layer] for layer in range(layers)], dim=1) for site, by_layer in read.items()
+        }
 
 
 @contextmanager
-def record_attention(network: PreTrainedModel, at: Positions, *, detach: bool = False) -> Iterator[AttentionOutputs]:
-    """Record the self-attention output after W_O (equation 1's Z) at these positions in every layer.
-
-    The hooks are gone when the block is left, whatever happened inside.
+def recording(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[Recording]:
+    """Record sites in every layer of whatever forward passes are run; the hooks are gone when the block is left.
 
     Args:
         network: a causal language model, with or without an adapter injected into it.
-        at: where to record: one (row, column) for each response token.
-        detach: keep no gradients (the teacher); the student's are kept.
+        at: the sites, each with its positions; logits are not among them, as the head gives them.
 
     Raises:
-        InputError: a layer's attention can't be found.
+        InputError: a layer's module can't be found.
     """
-    blocks = attention_blocks(network)
-    outputs = AttentionOutputs(len(blocks))
-
-    def hook(layer: int) -> Any:
-        def keep(_module: nn.Module, _arguments: Any, output: Any) -> None:
-            hidden: Tensor = output[0] if isinstance(output, tuple) else output
-            kept = hidden[at.row, at.column]
-            outputs.by_layer[layer] = kept.detach() if detach else kept
-
-        return keep
-
-    handles = [block.register_forward_hook(hook(layer)) for layer, block in enumerate(blocks)]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
+    recorded = Recording(at)
+    with ExitStack() as hooks:
+        for site in at:
+            for layer, module in enumerate(_modules(network, site)):
+                hooks.callback(_hooked(module, site, layer, recorded))
+        yield recorded
 
 
-def _layers(network: PreTrainedModel, architecture: Architecture) -> list[nn.Module]:
-    try:
-        return list(network.get_submodule(architecture.layers).children())
-    except AttributeError:
-        return []
+def layer_count(network: PreTrainedModel) -> int:
+    """How many layers a network has."""
+    return int(network.config.get_text_config(decoder=True).num_hidden_layers)
 
 
-def _fits(layer: nn.Module, architecture: Architecture) -> bool:
-    try:
-        block = layer.get_submodule(architecture.attention)
-        for name in (architecture.query, architecture.key, architecture.value, architecture.output):
-            block.get_submodule(name)
-    except AttributeError:
-        return False
-    return True
+def _modules(network: PreTrainedModel, site: Site) -> Iterable[nn.Module]:
+    of: dict[str, Callable[[PreTrainedModel], list[nn.Module]]] = {
+        "attention-output": attention_blocks,
+        "residual": layers_of,
+        "mlp-output": feed_forward_outputs,
+        "heads": output_projections,
+    }
+    return of[site.name](network)
+
+
+def _hooked(module: nn.Module, site: Site, layer: int, recorded: Recording) -> Callable[[], None]:
+    """Set a hook; what is returned takes it away."""
+
+    def output_hook(_module: nn.Module, _arguments: Any, output: Any) -> None:
+        # an attention block may say its scores as well, a mixture of experts what its router chose
+        recorded.keep(site, layer, output[0] if isinstance(output, tuple) else output)
+
+    def input_hook(_module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        recorded.keep(site, layer, arguments[0])
+
+    if site.name == "heads":
+        return module.register_forward_pre_hook(input_hook).remove
+    return module.register_forward_hook(output_hook).remove

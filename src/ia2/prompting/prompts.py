@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ia2.errors import InputError
-from ia2.models.layout import TokenSequence
 from ia2.models.load import LanguageModel
+from ia2.models.sequences import TokenSequence
 from ia2.prompting.chat_templates import conversation, special_tokens, turn_end
 from ia2.tasks.task import Example, Instruction, Shown, Task
 

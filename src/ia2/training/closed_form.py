@@ -5,6 +5,8 @@ already solved make them, and R is what the teacher's attention output has more 
 ridge regression of R on H, cut to the adapter's rank.
 """
 
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,14 +14,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.bank import PREFIX, Bank
-from ia2.adapters.forms import LowRank
-from ia2.adapters.kinds import form_of
+from ia2.adapters.bank import Bank
+from ia2.adapters.kind import PREFIX
+from ia2.adapters.lora import A, B, LowRank
+from ia2.adapters.registry import effect_of
 from ia2.errors import InputError
-from ia2.models.layout import lay_out
+from ia2.models.architectures import projection_names
+from ia2.models.layout import Positions
 from ia2.models.load import LanguageModel
-from ia2.models.reader import forward
-from ia2.models.sites import projection_names
+from ia2.models.reader import Reader
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.training.student import StageRows
 
 RIDGES = tuple(10.0 ** (power / 2) for power in range(-6, 5))
@@ -38,54 +42,59 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
     Raises:
         InputError: the adapter has no low-rank update of W_O that the solution could be written to.
     """
-    network, form = model.network, form_of(start.configuration)
+    network, effect = model.network, effect_of(start.configuration)
     paths = projection_names(network, ("output",))
-    if not isinstance(form, LowRank) or any(_name(path, "A") not in start.weights for path in paths):
+    if not isinstance(effect, LowRank) or any(_name(path, A) not in start.weights for path in paths):
         raise InputError("alignment is solved for a low-rank update of W_O: use LoRA with output among its modules.")
+    reader = Reader(network)
     sequences = [*rows.train.sequences, *rows.dev.sequences]
-    batch = lay_out(sequences, device=network.device)
-    targets = [part.targets for part in (rows.train, rows.dev) if part.targets is not None]
-    tokens = torch.bincount(batch.example)
-    # each example counts the mean of its own tokens, as in the loss
-    weight = (1 / tokens[batch.example]).double().sqrt()[:, None]
-    is_dev = batch.example >= len(rows.train.sequences)
-    bank = Bank(network, [start.weights], form)
-    weights = dict(start.weights)
+    batch, adapter_of_row = reader.laid_out(sequences, [0] * len(sequences))
+    solver = _Solver(rows, start, effect, batch.at())
+    with Bank(network, [start.weights], effect).attached(adapter_of_row), ExitStack() as hooks:
+        # set behind the bank's, so that they are given what the adapter makes of a layer
+        for layer, path in enumerate(paths):
+            hook = network.get_submodule(path).register_forward_hook(solver.hook(layer, path))
+            hooks.callback(hook.remove)
+        reader.read(batch, {})
+    return replace(start, weights=solver.weights)
 
-    def solve(layer: int, path: str) -> Any:
-        names = (_name(path, "A"), _name(path, "B"))
-        a, b = (start.weights[name].to(network.device, torch.float64) for name in names)
 
-        def hook(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+class _Solver:
+    """Solves layer after layer while the network runs, each with what the solved layers below give."""
+
+    def __init__(self, rows: StageRows, start: Adapter, effect: LowRank, at: Positions) -> None:
+        self.effect, self.at = effect, at
+        self.weights = dict(start.weights)
+        self.targets = [part.targets for part in (rows.train, rows.dev) if part.targets is not None]
+        tokens = torch.bincount(at.example)
+        # each example counts the mean of its own tokens, as in the loss
+        self.weight = (1 / tokens[at.example]).double().sqrt()[:, None]
+        self.is_dev = at.example >= len(rows.train.sequences)
+
+    def hook(self, layer: int, path: str) -> Any:
+        """Solves one layer when its W_O has given its outputs, and gives them as they are after that."""
+        down, up = _name(path, A), _name(path, B)
+
+        def solve(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             inputs: Tensor = arguments[0]
-            at = (batch.at.row, batch.at.column)
-            features = inputs[at].double() * weight
+            at, scaling = (self.at.row, self.at.column), self.effect.scaling
+            a, b = (self.weights[name].to(output.device, torch.float64) for name in (down, up))
+            features = inputs[at].double() * self.weight
             # of long responses all layers together may be more than memory holds
-            wanted = torch.cat([files.attention_outputs(layer) for files in targets]).to(output.device)
-            missing = (wanted.double() - output[at].double()) * weight
-            left, right = ridge(features, missing, is_dev)
+            wanted = torch.cat([rows.layer(ATTENTION_OUTPUT, layer) for rows in self.targets]).to(output.device)
+            missing = (wanted.double() - output[at].double()) * self.weight
+            left, right = ridge(features, missing, self.is_dev)
             # the update so far is cut together with what is added to it
-            factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, form.scaling * b.T]), a, form.scaling)
-            weights[names[0]], weights[names[1]] = (factor.float().cpu() for factor in factors)
-            change = form.scaling * (factors[1] @ factors[0] - b @ a)
+            factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, scaling * b.T]), a, scaling)
+            self.weights[down], self.weights[up] = (factor.float().cpu() for factor in factors)
+            change = scaling * (factors[1] @ factors[0] - b @ a)
             return output + inputs @ change.T.to(inputs.dtype)
 
-        return hook
-
-    with bank.attached(torch.zeros(len(batch.input_ids), dtype=torch.long, device=network.device)):
-        handles = [
-            network.get_submodule(path).register_forward_hook(solve(layer, path)) for layer, path in enumerate(paths)
-        ]
-        try:
-            forward(network, batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return Adapter(start.configuration, weights)
+        return solve
 
 
 def _name(path: str, factor: str) -> str:
-    return f"{PREFIX}{path}.lora_{factor}.weight"
+    return f"{PREFIX}{path}.{factor}"
 
 
 def ridge(

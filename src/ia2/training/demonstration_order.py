@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from ia2.models.layout import lay_out, passes, shared_tokens
 from ia2.models.load import LanguageModel
-from ia2.models.prefix import prefill
-from ia2.models.reader import response_logits
+from ia2.models.reader import Reader
+from ia2.models.sites import LOGITS
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.training.objectives import MatchTokens, StudentOutputs, Wanted
+from ia2.training.objectives import MatchTokens, Wanted
 
 
 def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, progress: Progress = SILENT) -> FewShotSet:
@@ -33,16 +32,14 @@ def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: 
     Args:
         model: the model.
         few_shot_set: the demonstrations, in their order, and the dev rows.
-        batch_size: dev rows a forward pass; by default as `passes` says.
+        batch_size: dev rows a forward pass; by default as many as keep the device busy.
     """
-    network, tokenizer = model.network, PromptTokenizer.of(model, few_shot_set.task)
-    shown = few_shot_set.demonstrations()
+    tokenizer, shown = PromptTokenizer.of(model, few_shot_set.task), few_shot_set.demonstrations()
     sequences = [tokenizer.sequence(row.query, row.response, shown) for row in few_shot_set.dev]
-    shared = prefill(network, shared_tokens(sequences))
     total = 0.0
-    for indices in passes(sequences, batch_size, network.device, skip=len(shared.tokens)):
-        batch = lay_out([sequences[i] for i in indices], skip=len(shared.tokens), device=network.device)
-        logits = response_logits(network, batch, shared.cache(batch.input_ids.shape[0]))
-        wanted = Wanted(batch.response, None, batch.example, len(indices))
-        total += MatchTokens().loss(StudentOutputs(None, logits), wanted).sum().item()
+    reader = Reader(model.network).behind_common_tokens(sequences)
+    for read in reader.passes(sequences, [LOGITS], batch_size=batch_size):
+        example = {LOGITS: read.batch.at().example}
+        wanted = Wanted(read.batch.responses(), {}, example, len(read.indices))
+        total += MatchTokens().loss(read.activations, wanted).sum().item()
     return total / len(sequences)

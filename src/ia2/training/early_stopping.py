@@ -1,4 +1,4 @@
-"""One adapter's course through a stage: which rows come next, when dev loss is due, and when it is over."""
+"""Early stopping: which rows an adapter is trained on next, when its dev loss is due, and when it is finished."""
 
 import math
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ class StageHistory:
 
 
 @dataclass
-class Course:
-    """Where one adapter stands: told of each step and dev loss, it says what comes next."""
+class EarlyStopping:
+    """Where one adapter stands in a stage: told of each step and dev loss, it says what comes next."""
 
     rows: int
     seed: int
@@ -132,7 +132,7 @@ class Course:
         return self.kept_step == self.step
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether patience or the epochs have run out, and nothing is left to be measured."""
         return not self.awaits_dev_loss and self._run_out
 
@@ -141,7 +141,7 @@ class Course:
         return self.stale >= self.training.patience or self.step >= self.most_steps
 
     def history(self, objective: str) -> StageHistory:
-        """The course as it went. Where the adapter that would be kept has no finite dev loss, training diverged."""
+        """How the stage went. Where the adapter that would be kept has no finite dev loss, training diverged."""
         ran_out: Literal["patience", "epochs"] = "patience" if self.stale >= self.training.patience else "epochs"
         return StageHistory(
             objective,

@@ -8,9 +8,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ia2.errors import InputError
+from ia2.models.sequences import Where
+from ia2.models.sites import Site, SiteName
 from ia2.training.layer_weights import Layers
 from ia2.training.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage
-from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens
+from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens
 
 LONGEST_SHOWN = 60
 # pydantic's types as people call them
@@ -39,17 +41,29 @@ class _AnyStage(_Strict):
         raise NotImplementedError
 
 
-class _Align(_AnyStage):
-    objective: Literal["align-attention"]
+class _Aligning(_AnyStage):
+    """What stages that align can be told."""
+
     labels: Literal["icl-response"] = "icl-response"
-    error: Literal["mse", "relative", "cosine"] = "mse"
+    site: SiteName = "attention-output"
+    positions: Where = "response"
+    error: AlignmentError = "mse"
     layers: str | int = "all"
     weights: tuple[float, ...] = ()
+
+    @property
+    def align(self) -> Align:
+        """The alignment that is described."""
+        return Align(Site(self.site, self.positions), self.error, Layers(str(self.layers), self.weights))
+
+
+class _Align(_Aligning):
+    # the second name is that of version 0.1, whose studies are still read
+    objective: Literal["align", "align-attention"]
     solved: bool = False
 
     def stage(self) -> Stage:
-        objective = AlignAttention(self.error, Layers(str(self.layers), self.weights))
-        return Stage(objective, self.labels, self.learning_rate, self.epochs, self.solved)
+        return Stage(self.align, self.labels, self.learning_rate, self.epochs, self.solved)
 
 
 class _MatchTokens(_AnyStage):
@@ -69,13 +83,12 @@ class _MatchDistribution(_AnyStage):
         return Stage(MatchDistribution(self.top), self.labels, self.learning_rate, self.epochs)
 
 
-class _AlignAndMatch(_AnyStage):
+class _AlignAndMatch(_Aligning):
     objective: Literal["align-and-match"]
-    labels: Literal["icl-response"] = "icl-response"
     beta: Annotated[float, Field(ge=0, le=1)]
 
     def stage(self) -> Stage:
-        return Stage(AlignAndMatch(self.beta), self.labels, self.learning_rate, self.epochs)
+        return Stage(AlignAndMatch(self.beta, self.align), self.labels, self.learning_rate, self.epochs)
 
 
 _Stage = Annotated[_Align | _MatchTokens | _MatchDistribution | _AlignAndMatch, Field(discriminator="objective")]

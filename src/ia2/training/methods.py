@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from ia2.errors import InputError
-from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens, Objective
+from ia2.models.sites import Site
+from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens, Objective
 
 LabelSource = Literal["ground-truth", "icl-response"]
 """Whose responses the student reads and is trained on: the rows' own, or what the teacher answered in context."""
@@ -31,23 +32,23 @@ class Stage:
     """Whether it is solved in one pass over the rows instead of descended by gradients (`ia2.training.closed_form`)."""
 
     def __post_init__(self) -> None:
-        if self.objective.teacher and self.labels != "icl-response":
+        if self.objective.teacher_sites and self.labels != "icl-response":
             raise InputError(
                 f"{self.objective.name} compares with the teacher on its own responses: labels icl-response."
             )
-        if self.solved and self.objective != AlignAttention():
+        if self.solved and self.objective != Align():
             raise InputError("only plain alignment of all layers can be solved; train this stage by gradients.")
         if self.solved and (self.learning_rate is not None or self.epochs is not None):
             raise InputError("a solved stage takes no steps: leave its learning_rate and epochs out.")
-        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate {self.learning_rate:g}: this must be a positive number, such as 1e-3.")
+        if self.learning_rate is not None:
+            check_learning_rate(self.learning_rate)
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"epochs {self.epochs}: this must be 1 or more.")
 
     @property
     def needs_targets(self) -> bool:
         """Whether the teacher must have been asked."""
-        return self.labels == "icl-response" or bool(self.objective.teacher)
+        return self.labels == "icl-response" or bool(self.objective.teacher_sites)
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Method:
         return any(stage.needs_targets for stage in self.stages)
 
     @property
-    def needs_distributions(self) -> bool:
-        """Whether any stage reads the teacher's next-token distributions."""
-        return any("logits" in stage.objective.teacher for stage in self.stages)
+    def teacher_sites(self) -> frozenset[Site]:
+        """All that its stages read of the teacher."""
+        return frozenset[Site]().union(*(stage.objective.teacher_sites for stage in self.stages))
 
     @property
     def has_learning_rate(self) -> bool:
@@ -93,7 +94,7 @@ class Method:
             replace(
                 self,
                 stages=tuple(
-                    replace(stage, objective=AlignAndMatch(beta))
+                    replace(stage, objective=replace(stage.objective, beta=beta))
                     if isinstance(stage.objective, AlignAndMatch)
                     else stage
                     for stage in self.stages
@@ -109,7 +110,7 @@ class Method:
         return found[0] if found else None
 
 
-ALIGN = Stage(AlignAttention(), "icl-response")
+ALIGN = Stage(Align(), "icl-response")
 SOLVE = replace(ALIGN, solved=True)
 FINE_TUNE = Stage(MatchTokens(), "ground-truth")
 
@@ -149,6 +150,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 WITHOUT_TRAINING = ("zero-shot", "icl", "context", "adapter")
 """What records call measurements that trained nothing; no method can have such a name."""
+
+
+def check_learning_rate(value: float) -> None:
+    """Refuse what no step can be taken with.
+
+    Raises:
+        InputError: it is zero, negative, infinite or not a number.
+
+    Example:
+        >>> check_learning_rate(0)
+        Traceback (most recent call last):
+        ia2.errors.InputError: learning_rate 0: this must be a positive number, such as 1e-3.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"learning_rate {value:g}: this must be a positive number, such as 1e-3.")
 
 
 def betas_for(model_type: str) -> tuple[float, ...]:

@@ -1,12 +1,13 @@
-"""The losses: each compares what a student did at the response positions with what it was to do.
+"""The losses: each compares what a student did at some sites with what it was to do.
 
-Every loss gives one value an example, the mean over its own response tokens; a batch's loss is the mean of these, so
-that padding, accumulation and the order of rows change nothing (PROTOCOL, Student).
+Every loss gives one value an example, the mean over its own positions; a batch's loss is the mean of these, so that
+padding, accumulation and the order of rows change nothing (PROTOCOL, Student).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -14,75 +15,105 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from ia2.errors import InputError
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Activations, Site
 from ia2.training.layer_weights import Layers
 
-Activation = Literal["attention", "logits"]
-
-
-@dataclass(frozen=True)
-class StudentOutputs:
-    """What the student did at n response positions; None where the objective doesn't ask for it."""
-
-    attention: Float[Tensor, "layers n hidden"] | None
-    logits: Float[Tensor, "n vocabulary"] | None
+AlignmentError = Literal["mse", "relative", "cosine"]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What it was to do there; what the teacher did is None where the objective doesn't ask for it."""
+    """What a student is to do at the positions of some examples."""
 
     tokens: Int[Tensor, " n"]
-    attention: Float[Tensor, "layers n hidden"] | None
-    example: Int[Tensor, " n"]
-    """Which example each position belongs to."""
+    """The response tokens, example after example."""
+    activations: Activations
+    """What the teacher did at each site that the objective compares."""
+    example: Mapping[Site, Int[Tensor, " _"]]
+    """Which example each position of a site belongs to."""
     examples: int
-    logits: Float[Tensor, "n vocabulary"] | None = None
-    """The teacher's."""
 
 
 class Objective(ABC):
-    """A loss, and what it needs of a forward pass: no head is run for attention, no hooks are set for logits."""
+    """A loss, and the sites that it reads: no head is run for hidden activations, no hooks are set for logits."""
 
     name: ClassVar[str]
-    student: ClassVar[frozenset[Activation]]
-    """What is read of the student."""
-    teacher: ClassVar[frozenset[Activation]]
-    """What is read of the teacher."""
+
+    @property
+    @abstractmethod
+    def student_sites(self) -> frozenset[Site]:
+        """What is read of the student."""
+
+    @property
+    def teacher_sites(self) -> frozenset[Site]:
+        """What is read of the teacher."""
+        return frozenset()
 
     @abstractmethod
-    def loss(self, student: StudentOutputs, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example."""
+    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+        """The loss of each example.
+
+        Args:
+            student: what the student did at each of its sites, positions first.
+            wanted: what it was to do there.
+
+        Raises:
+            ValueError: a site is missing.
+        """
 
 
 @dataclass(frozen=True)
-class AlignAttention(Objective):
-    """L_IA2 (equation 4): a sum over layers of how far attention outputs are from the teacher's.
+class Align(Objective):
+    """L_IA2 (equation 4): a sum over layers of how far a site's activations are from the teacher's.
 
     The paper writes a norm; its scripts, and PROTOCOL, take the mean squared error times the number of layers.
+
+    Example:
+        >>> import torch
+        >>> teacher, student = torch.zeros(1, 2, 4), torch.ones(1, 2, 4)  # one position, two layers, four units
+        >>> example = {ATTENTION_OUTPUT: torch.zeros(1, dtype=torch.long)}
+        >>> wanted = Wanted(torch.tensor([3]), {ATTENTION_OUTPUT: teacher}, example, examples=1)
+        >>> Align().loss({ATTENTION_OUTPUT: student}, wanted)
+        tensor([2.])
     """
 
-    error: Literal["mse", "relative", "cosine"] = "mse"
-    """At a token and layer: the mean squared difference over hidden units; the same over the teacher's mean square, so
-    that layers of large activations don't outweigh others; or one minus the cosine."""
+    site: Site = ATTENTION_OUTPUT
+    """What is aligned, and at which positions."""
+    error: AlignmentError = "mse"
+    """At a position and layer: the mean squared difference over hidden units; the same over the teacher's mean square,
+    so that layers of large activations don't outweigh others; or one minus the cosine."""
     layers: Layers = field(default_factory=Layers)
     """Which layers are aligned, and how much each counts."""
-    name: ClassVar[str] = "align-attention"
-    student: ClassVar[frozenset[Activation]] = frozenset({"attention"})
-    teacher: ClassVar[frozenset[Activation]] = frozenset({"attention"})
+    name: ClassVar[str] = "align"
 
-    def loss(self, student: StudentOutputs, wanted: Wanted) -> Float[Tensor, " examples"]:
+    def __post_init__(self) -> None:
+        if self.error not in get_args(AlignmentError):
+            raise InputError(f"error {self.error!r}: there are {', '.join(get_args(AlignmentError))}.")
+        if self.site == LOGITS:
+            raise InputError("site 'logits': distributions are matched, not aligned; use match-distribution.")
+
+    @property
+    def student_sites(self) -> frozenset[Site]:
+        """The site that is aligned."""
+        return frozenset({self.site})
+
+    @property
+    def teacher_sites(self) -> frozenset[Site]:
+        """The same."""
+        return frozenset({self.site})
+
+    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
         """The loss of each example.
 
         Raises:
             InputError: layers were named that the model hasn't got.
+            ValueError: the site is missing.
         """
-        if student.attention is None or wanted.attention is None:
-            raise ValueError("the alignment loss compares attention outputs, and some are missing")
-        ours, theirs = student.attention.float(), wanted.attention.float()
-        weight = self.layers.weights(len(ours))
+        ours, theirs = _read(student, self.site).float(), _read(wanted.activations, self.site).float()
+        weight = self.layers.weights(ours.shape[1])
         if weight is not None:
             chosen = [layer for layer, value in enumerate(weight) if value]
-            ours, theirs = ours[chosen], theirs[chosen]
+            ours, theirs = ours[:, chosen], theirs[:, chosen]
         if self.error == "cosine":
             error = 1 - cosine_similarity(ours, theirs, dim=-1)
         else:
@@ -90,8 +121,8 @@ class AlignAttention(Objective):
             if self.error == "relative":
                 error = error / theirs.square().mean(-1)
         if weight is not None:
-            error = error * torch.tensor([weight[layer] for layer in chosen], device=error.device)[:, None]
-        return mean_by_example(error.sum(0), wanted)
+            error = error * torch.tensor([weight[layer] for layer in chosen], device=error.device)
+        return mean_by_example(error.sum(1), wanted.example[self.site], wanted.examples)
 
 
 @dataclass(frozen=True)
@@ -99,14 +130,16 @@ class MatchTokens(Objective):
     """L_SFT (equation 2): the mean cross-entropy over response tokens."""
 
     name: ClassVar[str] = "match-tokens"
-    student: ClassVar[frozenset[Activation]] = frozenset({"logits"})
-    teacher: ClassVar[frozenset[Activation]] = frozenset()
 
-    def loss(self, student: StudentOutputs, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example."""
-        if student.logits is None:
-            raise ValueError("the token loss reads next-token logits, and they are missing")
-        return mean_by_example(cross_entropy(student.logits.float(), wanted.tokens, reduction="none"), wanted)
+    @property
+    def student_sites(self) -> frozenset[Site]:
+        """Next-token logits."""
+        return frozenset({LOGITS})
+
+    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+        """The loss of each example. Raises ValueError where logits are missing."""
+        entropy = cross_entropy(_read(student, LOGITS).float(), wanted.tokens, reduction="none")
+        return mean_by_example(entropy, wanted.example[LOGITS], wanted.examples)
 
 
 @dataclass(frozen=True)
@@ -117,32 +150,38 @@ class MatchDistribution(Objective):
     """How many of the teacher's likeliest tokens keep their probability, the rest being spread evenly over all others;
     by default all."""
     name: ClassVar[str] = "match-distribution"
-    student: ClassVar[frozenset[Activation]] = frozenset({"logits"})
-    teacher: ClassVar[frozenset[Activation]] = frozenset({"logits"})
 
     def __post_init__(self) -> None:
         if self.top is not None and self.top < 1:
             raise InputError(f"top {self.top}: at least one of the teacher's tokens must keep its probability.")
 
-    def loss(self, student: StudentOutputs, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example."""
-        if student.logits is None or wanted.logits is None:
-            raise ValueError("the divergence compares next-token logits, and some are missing")
-        theirs = self.evened(wanted.logits.float().log_softmax(-1))
-        ours = student.logits.float().log_softmax(-1)
+    @property
+    def student_sites(self) -> frozenset[Site]:
+        """Next-token logits."""
+        return frozenset({LOGITS})
+
+    @property
+    def teacher_sites(self) -> frozenset[Site]:
+        """The same."""
+        return frozenset({LOGITS})
+
+    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+        """The loss of each example. Raises ValueError where logits are missing."""
+        theirs = self.evened(_read(wanted.activations, LOGITS).float().log_softmax(-1))
+        ours = _read(student, LOGITS).float().log_softmax(-1)
         divergence = torch.nn.functional.kl_div(ours, theirs, log_target=True, reduction="none").sum(-1)
-        return mean_by_example(divergence, wanted)
+        return mean_by_example(divergence, wanted.example[LOGITS], wanted.examples)
 
     def evened(self, log_probability: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
         """The same distributions with all but the likeliest tokens equally likely."""
         vocabulary = log_probability.shape[-1]
         if self.top is None or self.top >= vocabulary:
             return log_probability
-        kept = log_probability.topk(self.top, dim=-1)
-        rest = 1 - kept.values.exp().sum(-1, keepdim=True)
+        likeliest = log_probability.topk(self.top, dim=-1)
+        rest = 1 - likeliest.values.exp().sum(-1, keepdim=True)
         floor = torch.finfo(torch.float32).tiny
         even = (rest / (vocabulary - self.top)).clamp_min(floor).log()
-        return even.expand_as(log_probability).scatter(-1, kept.indices, kept.values)
+        return even.expand_as(log_probability).scatter(-1, likeliest.indices, likeliest.values)
 
 
 @dataclass(frozen=True)
@@ -150,23 +189,54 @@ class AlignAndMatch(Objective):
     """(1 − β) · L_IA2 + β · L_SFT in one stage (section 6, in the form of the published scripts; PROTOCOL, Student)."""
 
     beta: float
+    """How much the token loss counts, in [0, 1]."""
+    align: Align = field(default_factory=Align)
+    """What is aligned, and how."""
     name: ClassVar[str] = "align-and-match"
-    student: ClassVar[frozenset[Activation]] = frozenset({"attention", "logits"})
-    teacher: ClassVar[frozenset[Activation]] = frozenset({"attention"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
             raise InputError(f"beta {self.beta:g}: the weight of the token loss lies between 0 and 1.")
 
-    def loss(self, student: StudentOutputs, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example."""
-        align, match = AlignAttention().loss(student, wanted), MatchTokens().loss(student, wanted)
+    @property
+    def student_sites(self) -> frozenset[Site]:
+        """The site that is aligned, and next-token logits."""
+        return self.align.student_sites | {LOGITS}
+
+    @property
+    def teacher_sites(self) -> frozenset[Site]:
+        """The site that is aligned."""
+        return self.align.teacher_sites
+
+    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+        """The loss of each example. Raises as both losses do."""
+        align, match = self.align.loss(student, wanted), MatchTokens().loss(student, wanted)
         return (1 - self.beta) * align + self.beta * match
 
 
-def mean_by_example(value: Float[Tensor, " n"], wanted: Wanted) -> Float[Tensor, " examples"]:
-    """The mean of each example's own positions."""
-    zeros = torch.zeros(wanted.examples, dtype=value.dtype, device=value.device)
-    total = zeros.index_add(0, wanted.example, value)
-    count = zeros.index_add(0, wanted.example, torch.ones_like(value))
-    return total / count
+def mean_by_example(
+    value: Float[Tensor, " n"], example: Int[Tensor, " n"], examples: int
+) -> Float[Tensor, " examples"]:
+    """The mean of each example's own positions.
+
+    Args:
+        value: what each position has.
+        example: which example it belongs to.
+        examples: how many there are.
+
+    Example:
+        >>> import torch
+        >>> mean_by_example(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 1, 0]), 2)
+        tensor([2., 2.])
+    """
+    zeros = torch.zeros(examples, dtype=value.dtype, device=value.device)
+    total = zeros.index_add(0, example, value)
+    count = zeros.index_add(0, example, torch.ones_like(value))
+    # an example may have no position where only prompts are read
+    return total / count.clamp_min(1)
+
+
+def _read(activations: Activations, site: Site) -> Tensor:
+    if site not in activations:
+        raise ValueError(f"the loss reads {site}, and it is missing")
+    return activations[site]

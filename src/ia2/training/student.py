@@ -1,27 +1,27 @@
 """The student: rows without demonstrations beside what the teacher did with them, and the losses of many at once."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from ia2.adapters.bank import Bank
-from ia2.models.layout import TokenSequence, lay_out, pass_tokens, shared_rows
+from ia2.models.layout import Batch
 from ia2.models.load import LanguageModel
 from ia2.models.memory import saved_bytes
-from ia2.models.reader import forward, response_logits
-from ia2.models.sites import record_attention
+from ia2.models.packing import pass_tokens
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import Activations, Site
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.randomness import derived_seed
 from ia2.tasks.task import Example, Task
 from ia2.training.methods import Stage
-from ia2.training.objectives import Activation, Objective, StudentOutputs, Wanted
-from ia2.training.teacher import TargetFiles, Targets
+from ia2.training.objectives import Objective, Wanted
+from ia2.training.targets import TargetRows, Targets
 
 BUSY_TOKENS = 400
 """Tokens that keep two cores busy with multiplying."""
@@ -32,16 +32,16 @@ class StudentRows:
     """Rows as the student meets them, without demonstrations, beside what the teacher did with them."""
 
     sequences: Sequence[TokenSequence]
-    targets: TargetFiles | None
+    targets: TargetRows | None
 
     def longest(self, count: int) -> list[int]:
-        """The indices of the rows with most tokens, so many of them."""
+        """Indices of the `count` longest rows."""
         order = sorted(range(len(self.sequences)), key=lambda index: -len(self.sequences[index].inputs))
         return order[:count]
 
     @classmethod
     def of(
-        cls, rows: Sequence[Example], targets: TargetFiles | None, stage: Stage, model: LanguageModel, task: Task
+        cls, rows: Sequence[Example], targets: TargetRows | None, stage: Stage, model: LanguageModel, task: Task
     ) -> "StudentRows":
         """Tokenise rows with the responses that the stage trains on."""
         tokenizer = PromptTokenizer.of(model, task)
@@ -50,8 +50,8 @@ class StudentRows:
         assert targets is not None, "train has checked that there are targets"
         return cls(
             [
-                tokenizer.checked(TokenSequence(tokenizer.asked(row.query), tokens), row.query)
-                for row, tokens in zip(rows, targets.responses(), strict=True)
+                tokenizer.checked(TokenSequence(tokenizer.asked(row.query), tokens, query_tokens), row.query)
+                for row, (tokens, query_tokens) in zip(rows, targets.responses(), strict=True)
             ],
             targets,
         )
@@ -68,14 +68,14 @@ class StageRows:
     @classmethod
     def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
         """The rows of a set for a stage."""
-        task, rows, asked = few_shot_set.task, few_shot_set.train, targets.train if targets else None
+        task, rows, train_targets = few_shot_set.task, few_shot_set.train, targets.train if targets else None
         if stage.labels == "icl-response" and targets is not None:
             # these need no labels, so that unlabelled queries serve as well
             rows += tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
-            asked = TargetFiles(targets.train.files + targets.unlabelled.files)
+            train_targets = targets.taught
         return cls(
             stage,
-            StudentRows.of(rows, asked, stage, model, task),
+            StudentRows.of(rows, train_targets, stage, model, task),
             StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model, task),
         )
 
@@ -107,112 +107,115 @@ class Part:
         return replace(self, indices=self.indices[start : start + count])
 
 
-def losses(network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = None) -> Float[Tensor, " examples"]:
+def losses(reader: Reader, parts: Sequence[Part]) -> Float[Tensor, " examples"]:
     """The loss of each row of all parts, in their order, from one forward pass.
 
-    No language-model head is run at a row whose objective reads attention alone, and nothing is recorded at one whose
-    objective reads logits.
+    No language-model head is run at a row whose objective reads hidden activations alone, and nothing is recorded at
+    one whose objective reads logits.
 
     Args:
-        network: the frozen model.
+        reader: the frozen model with the adapters.
         parts: which rows, each part with its adapter and its stage.
-        bank: the adapters; without them the model is measured as it is.
     """
     sequences = [sequence for part in parts for sequence in part.sequences]
-    stages = [part.stage for part in parts for _ in part.indices]
+    objectives = [part.stage.objective for part in parts for _ in part.indices]
     noise = [
         derived_seed(part.noise, f"row {index}") if part.noise is not None else None
         for part in parts
         for index in part.indices
     ]
-    # with dropout, tokens that sequences have in common are different in each
-    share = bank is None or not bank.leaves_out(noise)
-    groups = [part.adapter for part in parts for _ in part.indices]
-    rows, adapters = shared_rows(sequences, groups, share=share)
-    batch = lay_out(sequences, rows=rows, share=share, device=network.device)
-    adapter_of_row = torch.tensor(adapters, device=network.device)
-    aligned, answering = (
-        batch.of(torch.tensor([what in stage.objective.student for stage in stages]))
-        for what in ("attention", "logits")
-    )
-    logits = None
-    with (
-        bank.reading(answering, adapter_of_row, noise) if bank is not None else nullcontext((answering, None)) as (
-            read,
-            cache,
-        ),
-        record_attention(network, aligned.at) if len(aligned.example) else nullcontext() as recorded,
-    ):
-        if len(answering.example):
-            logits = response_logits(network, read, cache)
-        else:
-            forward(network, read, cache)
-    attention = recorded.stacked() if recorded is not None else None
-    values = torch.zeros(len(sequences), device=network.device)
-    for objective in dict.fromkeys(stage.objective for stage in stages):
-        own = torch.tensor([stage.objective == objective for stage in stages], device=network.device)
-        mine = batch.of(own)
-        outputs = StudentOutputs(
-            attention[:, own[aligned.example]] if attention is not None and "attention" in objective.student else None,
-            logits[own[answering.example]] if logits is not None and "logits" in objective.student else None,
+    adapters = [part.adapter for part in parts for _ in part.indices]
+    batch, adapter_of_row = reader.laid_out(sequences, adapters, share=reader.adapters.shares_tokens(noise))
+    examples = {
+        objective: [number for number, other in enumerate(objectives) if other == objective]
+        for objective in dict.fromkeys(objectives)
+    }
+    reading = {
+        site: sorted(
+            number for objective in examples if site in objective.student_sites for number in examples[objective]
         )
-        number = own.cumsum(0) - 1
-        theirs = _targets(parts, objective, network.device)
-        wanted = Wanted(
-            mine.response, theirs.get("attention"), number[mine.example], int(own.sum()), theirs.get("logits")
-        )
-        values = values.index_copy(0, own.nonzero()[:, 0], objective.loss(outputs, wanted))
+        for site in dict.fromkeys(site for objective in examples for site in sorted(objective.student_sites, key=str))
+    }
+    at = {site: batch.at(site.positions, numbers) for site, numbers in reading.items()}
+    read = reader.read(batch, at, adapter_of_row, noise)
+    values = torch.zeros(len(sequences), device=batch.input_ids.device)
+    for objective, numbers in examples.items():
+        students = {site: _taken(read[site], batch, site, reading[site], numbers) for site in objective.student_sites}
+        wanted = _wanted(parts, objective, batch, numbers)
+        place = torch.tensor(numbers, device=values.device)
+        values = values.index_copy(0, place, objective.loss(students, wanted))
     return values
 
 
-def _targets(parts: Sequence[Part], objective: Objective, device: torch.device) -> dict[Activation, Tensor]:
-    """What the teacher did at the response positions of an objective's rows, read from disk where it is needed."""
-    found: dict[Activation, list[Tensor]] = {activation: [] for activation in objective.teacher}
-    for part in parts:
-        if part.stage.objective != objective or not objective.teacher:
-            continue
-        assert part.rows.targets is not None, "train has checked that there are targets"
-        for index in part.indices:
-            target = part.rows.targets[index]
-            if "attention" in found:
-                found["attention"].append(target.attention)
-            if "logits" in found:
-                assert target.logits is not None, "train has checked that there are distributions"
-                found["logits"].append(target.logits)
-    # rows come first in logits, layers in attention outputs
-    return {
-        activation: torch.cat(tensors, dim=1 if activation == "attention" else 0).to(device)
-        for activation, tensors in found.items()
-    }
+def _taken(
+    values: Float[Tensor, "n *size"], batch: Batch, site: Site, read: Sequence[int], numbers: Sequence[int]
+) -> Float[Tensor, "m *size"]:
+    """What was read of some of the sequences: all of it, or the positions that belong to them.
+
+    Args:
+        values: what was read at a site.
+        batch: the sequences.
+        site: where it was read.
+        read: of which sequences.
+        numbers: of which it is wanted.
+    """
+    if list(read) == list(numbers):
+        return values
+    wanted, positions, start = set(numbers), list[int](), 0
+    for number in read:
+        count = len(batch.sequences[number].positions(site.positions))
+        positions += range(start, start + count) if number in wanted else ()
+        start += count
+    return values.index_select(0, torch.tensor(positions, dtype=torch.long, device=values.device))
 
 
-def gradient_step(
-    network: PreTrainedModel, bank: Bank, parts: Sequence[Part], rows_per_pass: int | None = None
-) -> list[float]:
-    """Leave the gradient of each part's own mean loss in `bank.values.grad`; returns these losses.
+def _wanted(parts: Sequence[Part], objective: Objective, batch: Batch, numbers: Sequence[int]) -> Wanted:
+    """What the students of an objective are to do, with their examples counted from 0."""
+    device = batch.input_ids.device
+    example = {}
+    for site in objective.student_sites:
+        counts = torch.tensor([len(batch.sequences[number].positions(site.positions)) for number in numbers])
+        example[site] = torch.repeat_interleave(torch.arange(len(numbers)), counts).to(device)
+    return Wanted(batch.responses(numbers), _targets(parts, objective, device), example, len(numbers))
+
+
+def _targets(parts: Sequence[Part], objective: Objective, device: torch.device) -> Activations:
+    """What the teacher did at an objective's sites, for the rows of the objective's parts."""
+    found: dict[Site, Tensor] = {}
+    for site in objective.teacher_sites:
+        tensors = []
+        for part in parts:
+            if part.stage.objective == objective:
+                assert part.rows.targets is not None, "train has checked that there are targets"
+                tensors.append(part.rows.targets.activations(site, part.indices, device))
+        found[site] = torch.cat(tensors)
+    return found
+
+
+def gradient_step(reader: Reader, parts: Sequence[Part], rows_per_pass: int | None = None) -> list[float]:
+    """Leave the gradient of each part's own mean loss in the bank's `values.grad`; returns these losses.
 
     However many forward passes it takes, the gradient is that of all rows in one: each row counts once.
 
     Args:
-        network: the frozen model.
-        bank: the adapters.
+        reader: the frozen model with a bank of adapters.
         parts: the rows that are learnt from, one part an adapter at the most.
         rows_per_pass: rows of each adapter in a forward pass, where a whole batch doesn't fit in memory.
     """
-    bank.values.grad = None
+    bank_of(reader).values.grad = None
     count = [len(part.indices) for part in parts]
     totals = [0.0] * len(parts)
     for chunk in _passes(parts, rows_per_pass):
-        values = losses(network, [part for _, part in chunk], bank)
-        sums = [own.sum() for own in values.split_with_sizes([len(part.indices) for _, part in chunk])]
-        shares = [own / count[number] for own, (number, _) in zip(sums, chunk, strict=True)]
+        values = losses(reader, [part for _, part in chunk])
+        sums = [part.sum() for part in values.split_with_sizes([len(part.indices) for _, part in chunk])]
+        shares = [total / count[number] for total, (number, _) in zip(sums, chunk, strict=True)]
         torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
         for share, (number, _) in zip(shares, chunk, strict=True):
             totals[number] += share.item()
     return totals
 
 
-def step_bytes(network: PreTrainedModel, bank: Bank, part: Part) -> int:
+def step_bytes(reader: Reader, part: Part) -> int:
     """About how many bytes a step with these rows takes beyond the model, found by one forward pass.
 
     What is kept for the backward pass, half of that again for what comes and goes, and eight copies of the adapters:
@@ -221,8 +224,20 @@ def step_bytes(network: PreTrainedModel, bank: Bank, part: Part) -> int:
     """
     # with dropout rows share nothing, and their masks are kept as well
     learnt = replace(part, noise=0)
-    kept = saved_bytes(lambda: losses(network, [learnt], bank), network)
-    return int(1.5 * kept) + 8 * bank.values.numel() * bank.values.element_size()
+    kept = saved_bytes(lambda: losses(reader, [learnt]), reader.network)
+    values = bank_of(reader).values
+    return int(1.5 * kept) + 8 * values.numel() * values.element_size()
+
+
+def bank_of(reader: Reader) -> Bank:
+    """The bank that a reader reads with.
+
+    Raises:
+        TypeError: it reads with something else, which can't be trained.
+    """
+    if not isinstance(reader.adapters, Bank):
+        raise TypeError("only a bank of adapters can be trained")
+    return reader.adapters
 
 
 def _passes(
@@ -253,14 +268,12 @@ def _passes(
 
 
 @torch.no_grad()
-def mean_losses(
-    network: PreTrainedModel, parts: Sequence[Part], bank: Bank | None = None, rows_per_pass: int | None = None
-) -> list[float]:
+def mean_losses(reader: Reader, parts: Sequence[Part], rows_per_pass: int | None = None) -> list[float]:
     """The mean loss of each part, without gradients, in passes of limited size."""
     totals = [0.0] * len(parts)
-    for chunk in _passes(parts, rows_per_pass, pass_tokens(network.device)):
-        values = losses(network, [part for _, part in chunk], bank)
-        own = values.split_with_sizes([len(part.indices) for _, part in chunk])
-        for (number, _), found in zip(chunk, own, strict=True):
-            totals[number] += found.sum().item()
+    for chunk in _passes(parts, rows_per_pass, pass_tokens(reader.network.device)):
+        values = losses(reader, [part for _, part in chunk])
+        by_part = values.split_with_sizes([len(part.indices) for _, part in chunk])
+        for (number, _), part_losses in zip(chunk, by_part, strict=True):
+            totals[number] += part_losses.sum().item()
     return [total / len(part.indices) for total, part in zip(totals, parts, strict=True)]

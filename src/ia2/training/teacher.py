@@ -2,101 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.inference.decoding import checked_prompts, continued, end_tokens
 from ia2.inference.label_scoring import LabelScoring, LabelTokens, score_labels
-from ia2.models.layout import TokenSequence, by_length, lay_out
 from ia2.models.load import LanguageModel
-from ia2.models.reader import forward, response_logits
-from ia2.models.sites import record_attention
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Activations, Site
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Task
+from ia2.training.targets import Target, TargetRows, Targets
 
-SCHEMA = 1
+SCHEMA = 2
 TeacherStop = Literal["task", "none"]
 """Whether the teacher's text ends at the task's stop string, or is never stopped by one (the published scripts)."""
 INDEX_FILE = "index.json"
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the teacher did for one example."""
-
-    tokens: Int[Tensor, " n"]
-    """Its response."""
-    attention: Float[Tensor, "layers n hidden"]
-    """Its attention outputs at the positions that predict each of those tokens."""
-    logits: Float[Tensor, "n vocabulary"] | None = None
-    """Its next-token logits there; None if they were not asked for."""
-
-
-class TargetFiles(Sequence[Target]):
-    """The targets of one part of a set, read from disk one at a time."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = tuple(files)
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self.files)
-
-    @overload
-    def __getitem__(self, index: int) -> Target: ...
-    @overload
-    def __getitem__(self, index: slice) -> "TargetFiles": ...
-    def __getitem__(self, index: int | slice) -> "Target | TargetFiles":
-        """The target of one example; a slice is another lazy sequence."""
-        if isinstance(index, slice):
-            return TargetFiles(self.files[index])
-        tensors = load_file(self.files[index])
-        return Target(tensors["tokens"], tensors["attention"], tensors.get("logits"))
-
-    def responses(self) -> Iterator[tuple[int, ...]]:
-        """The teacher's responses alone; the attention outputs, which are far larger, stay on disk."""
-        for file in self.files:
-            with safe_open(file, framework="pt") as tensors:
-                yield tuple(tensors.get_tensor("tokens").tolist())
-
-    def attention_outputs(self, layer: int) -> Float[Tensor, "n hidden"]:
-        """Those of one layer for all examples end to end; the other layers stay on disk."""
-        found = []
-        for file in self.files:
-            with safe_open(file, framework="pt") as tensors:
-                found.append(tensors.get_slice("attention")[layer])
-        return torch.cat(found)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What the teacher did for every row of a set."""
-
-    folder: Path
-    train: TargetFiles
-    dev: TargetFiles
-    unlabelled: TargetFiles
-    """For the set's unlabelled queries, each in every order of the demonstrations."""
 
 
 def collect_targets(
     model: LanguageModel,
     few_shot_set: FewShotSet,
     *,
+    sites: Iterable[Site] = (ATTENTION_OUTPUT,),
     label_scoring: LabelScoring = "token",
     teacher_stop: TeacherStop = "task",
-    distributions: bool = False,
     batch_size: int = 4,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
@@ -104,15 +42,15 @@ def collect_targets(
     """Ask the teacher once for a set, or read what it said before (section 4; PROTOCOL, Teacher).
 
     Each training row's prompt holds the other N-1 rows, each dev row's N-1 of the training rows; the response is the
-    likeliest token, or what is decoded greedily. What is kept are the response and the attention outputs, in the
-    model's own dtype.
+    likeliest token, or what is decoded greedily. What is kept are the response and the activations, in the model's own
+    dtype; logits are float32.
 
     Args:
         model: the model, which is its own teacher.
         few_shot_set: the rows.
+        sites: what is read of it; next-token logits take far more room than the rest.
         label_scoring: with "whole" the response is the likeliest label, of any number of tokens.
         teacher_stop: what ends a text of the teacher's, besides its end token and the most tokens.
-        distributions: keep the next-token logits as well, which take far more room (soft labels).
         batch_size: prompts a forward pass.
         cache_dir: where targets are kept; by default the project's cache folder.
         progress: told which rows are done.
@@ -120,52 +58,20 @@ def collect_targets(
     Raises:
         InputError: a prompt is longer than the model's context, or labels are not single tokens.
     """
-    task = few_shot_set.task
-    if teacher_stop == "none":
-        task = replace(task, stop=None)
-    tokenizer = PromptTokenizer.of(model, task)
-    # what an unlabelled query is answered with is for the teacher to say
-    unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
-    rows = few_shot_set.train + few_shot_set.dev + unlabelled
-    contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts() + few_shot_set.unlabelled_contexts()
-    labels = None
-    if task.response_kind == "text":
-        prompts = checked_prompts(tokenizer, rows, contexts, task)
-        asked: dict[str, Any] = {
-            "most_tokens": task.max_new_tokens,
-            "stop": task.stop,
-            "end_tokens": sorted(end_tokens(model, tokenizer, task.stop)),
-            "ending": tokenizer.ending,
-        }
-    else:
-        labels = LabelTokens.of(task, tokenizer, label_scoring)
-        prompts = [
-            tokenizer.sequence(row.query, task.labels[0], context).prompt
-            for row, context in zip(rows, contexts, strict=True)
-        ]
-        asked = {"labels": labels.tokens if label_scoring == "whole" else None}
-    if distributions:
-        asked["distributions"] = True
-    key = {"schema": SCHEMA, "model": model.identity.as_record(), "prompts": prompts, **asked}
+    ordered = tuple(sorted(sites, key=str))
+    asked = _Asked.of(model, few_shot_set, ordered, label_scoring, teacher_stop)
+    key = {"schema": SCHEMA, "model": model.identity.as_record(), "sites": list(map(str, ordered)), **asked.key}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache_dir or cache_folder()) / "targets" / digest
-    files = _kept(folder, len(rows), progress)
+    files = _kept(folder, len(asked.prompts), progress)
     if files is None:
-        with progress.phase("teacher", len(prompts)) as advance:
-            made = (
-                _labelled(model, prompts, labels, batch_size, distributions)
-                if labels is not None
-                else _written(model, prompts, task, tokenizer, batch_size, distributions)
-            )
-            _write(made, len(prompts), folder, advance)
-        files = [folder / _name(index) for index in range(len(rows))]
+        with progress.phase("teacher", len(asked.prompts)) as advance:
+            _write(asked.answered(batch_size), len(asked.prompts), folder, advance)
+        files = [folder / _name(index) for index in range(len(asked.prompts))]
     labelled = few_shot_set.n + len(few_shot_set.dev)
-    return Targets(
-        folder,
-        TargetFiles(files[: few_shot_set.n]),
-        TargetFiles(files[few_shot_set.n : labelled]),
-        TargetFiles(files[labelled:]),
-    )
+    parts = (files[: few_shot_set.n], files[few_shot_set.n : labelled], files[labelled:])
+    train, dev, unlabelled = (TargetRows(part, ordered) for part in parts)
+    return Targets(folder, train, dev, unlabelled)
 
 
 def _name(index: int) -> str:
@@ -194,84 +100,132 @@ def _write(made: Iterator[tuple[int, Target]], count: int, folder: Path, advance
     """Write each target as soon as it is made, so that memory holds one batch of them."""
     with folder_written_whole(folder, replace=True) as partial:
         for index, target in made:
-            tensors = {"tokens": target.tokens.cpu(), "attention": target.attention.cpu().contiguous()}
-            if target.logits is not None:
-                tensors["logits"] = target.logits.cpu().contiguous()
-            save_file(tensors, partial / _name(index))
+            target.save(partial / _name(index))
             advance(1)
         written = [hashlib.sha256((partial / _name(index)).read_bytes()).hexdigest() for index in range(count)]
         (partial / INDEX_FILE).write_text(json.dumps({"sha256": written}))
 
 
-def _labelled(
-    model: LanguageModel,
-    prompts: Sequence[tuple[int, ...]],
-    labels: LabelTokens,
-    batch_size: int,
-    distributions: bool,
-) -> Iterator[tuple[int, Target]]:
-    """The likeliest token, or the likeliest whole label, of each prompt."""
-    if labels.scoring == "whole":
-        (scores,) = score_labels(model.network, prompts, labels, batch_size=batch_size, layout="right")
-        best = scores.label
-        sequences = [
-            TokenSequence(prompt, labels.tokens[index]) for prompt, index in zip(prompts, best.tolist(), strict=True)
-        ]
-        yield from _read(model, sequences, batch_size, distributions)
-        return
-    # a response that isn't known yet is read off the same pass that records the attention
-    sequences = [TokenSequence(prompt, (0,)) for prompt in prompts]
-    for indices in by_length(sequences, batch_size):
-        batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
-        with torch.no_grad(), record_attention(model.network, batch.at, detach=True) as attention:
-            logits = response_logits(model.network, batch)
-        outputs, tokens = attention.stacked(), logits.argmax(-1)
-        for place, index in enumerate(indices):
-            own = slice(place, place + 1)
-            yield index, Target(tokens[own], outputs[:, own], logits[own] if distributions else None)
+@dataclass(frozen=True)
+class _Asked:
+    """What the teacher is asked for a set."""
 
+    model: LanguageModel
+    task: Task
+    tokenizer: PromptTokenizer
+    sites: Sequence[Site]
+    prompts: Sequence[tuple[int, ...]]
+    query_tokens: Sequence[int | None]
+    """How many last tokens each prompt shares with the query's own; None where only responses are read."""
+    labels: LabelTokens | None
+    """The labels that compete; None where responses are free text."""
+    key: dict[str, Any]
+    """All that the answers depend on, beside the model and the sites."""
 
-def _written(
-    model: LanguageModel,
-    prompts: Sequence[tuple[int, ...]],
-    task: Task,
-    tokenizer: PromptTokenizer,
-    batch_size: int,
-    distributions: bool,
-) -> Iterator[tuple[int, Target]]:
-    """What the teacher writes after each prompt, up to the stop string, the end token behind it.
-
-    Where cutting the text makes other tokens of it than were decoded, and where distributions are asked for, it is read
-    once more.
-    """
-    again: dict[int, TokenSequence] = {}
-    for index, decoded in continued(model, prompts, task, batch_size=batch_size, record=True):
-        kept = decoded.tokens
-        if decoded.ending == "stop" and task.stop is not None:
-            text = tokenizer.continuation(prompts[index], kept).partition(task.stop)[0]
-            kept = tokenizer.response(tokenizer.text(prompts[index]), text) if text else ()
-        response = kept if decoded.ending == "length" else (*kept, *tokenizer.ending)
-        assert decoded.attention is not None, "it was asked for"
-        as_decoded = kept == decoded.tokens[: len(kept)] and decoded.attention.shape[1] >= len(response)
-        if as_decoded and not distributions:
-            yield index, Target(torch.tensor(response), decoded.attention[:, : len(response)])
+    @classmethod
+    def of(
+        cls,
+        model: LanguageModel,
+        few_shot_set: FewShotSet,
+        sites: Sequence[Site],
+        label_scoring: LabelScoring,
+        teacher_stop: TeacherStop,
+    ) -> "_Asked":
+        """The prompts of a set, tokenised and checked."""
+        task = few_shot_set.task if teacher_stop == "task" else replace(few_shot_set.task, stop=None)
+        tokenizer = PromptTokenizer.of(model, task)
+        # what an unlabelled query is answered with is for the teacher to say
+        unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
+        rows = few_shot_set.train + few_shot_set.dev + unlabelled
+        contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts() + few_shot_set.unlabelled_contexts()
+        labels = None
+        if task.response_kind == "text":
+            prompts = checked_prompts(tokenizer, rows, contexts, task)
+            key: dict[str, Any] = {
+                "most_tokens": task.max_new_tokens,
+                "stop": task.stop,
+                "end_tokens": sorted(end_tokens(model, tokenizer, task.stop)),
+                "ending": tokenizer.ending,
+            }
         else:
-            again[index] = TokenSequence(prompts[index], response)
-    for place, target in _read(model, list(again.values()), batch_size, distributions):
-        yield list(again)[place], target
+            labels = LabelTokens.of(task, tokenizer, label_scoring)
+            prompts = [
+                tokenizer.sequence(row.query, task.labels[0], context).prompt
+                for row, context in zip(rows, contexts, strict=True)
+            ]
+            key = {"labels": labels.tokens if label_scoring == "whole" else None}
+        shared: list[int | None] = [None] * len(rows)
+        if any(site.positions != "response" for site in sites):
+            shared = [_common_end(tokenizer.asked(row.query), own) for row, own in zip(rows, prompts, strict=True)]
+        key |= {"prompts": prompts, "query_tokens": shared}
+        return cls(model, task, tokenizer, sites, prompts, shared, labels, key)
+
+    def answered(self, batch_size: int) -> Iterator[tuple[int, Target]]:
+        """Each prompt's number and what the teacher did, in the order in which they are done."""
+        if self.labels is None:
+            yield from self._written(batch_size)
+        elif self.labels.scoring == "whole":
+            reader = Reader(self.model.network, layout="right")
+            (scores,) = score_labels(reader, self.prompts, self.labels, batch_size=batch_size)
+            responses = dict(enumerate(self.labels.tokens[index] for index in scores.label.tolist()))
+            yield from self._read(responses, batch_size)
+        else:
+            yield from self._first_tokens(batch_size)
+
+    @torch.no_grad()
+    def _first_tokens(self, batch_size: int) -> Iterator[tuple[int, Target]]:
+        """The likeliest token of each prompt, read off the same pass that records."""
+        sequences = [self._sequence(index, (0,)) for index in range(len(self.prompts))]
+        reader = Reader(self.model.network, layout="right")
+        for read in reader.passes(sequences, [*self.sites, LOGITS], batch_size=batch_size):
+            chosen = read.activations[LOGITS].argmax(-1)
+            for number, index in enumerate(read.indices):
+                yield index, self._target(index, chosen[number : number + 1], read.of_sequence(number, self.sites))
+
+    @torch.no_grad()
+    def _read(self, responses: dict[int, tuple[int, ...]], batch_size: int) -> Iterator[tuple[int, Target]]:
+        """What the model does as it reads responses that are known, by the number of their prompts."""
+        numbers = list(responses)
+        sequences = [self._sequence(index, responses[index]) for index in numbers]
+        reader = Reader(self.model.network, layout="right")
+        for read in reader.passes(sequences, self.sites, batch_size=batch_size):
+            for number, place in enumerate(read.indices):
+                tokens = torch.tensor(responses[numbers[place]])
+                yield numbers[place], self._target(numbers[place], tokens, read.of_sequence(number, self.sites))
+
+    def _written(self, batch_size: int) -> Iterator[tuple[int, Target]]:
+        """What the teacher writes after each prompt, up to the stop string, the end token behind it.
+
+        Where cutting the text makes other tokens of it than were decoded, and where sites aren't recorded while it is
+        decoded, it is read once more.
+        """
+        recorded = [site for site in self.sites if site.positions == "response" and site != LOGITS]
+        again: dict[int, tuple[int, ...]] = {}
+        for index, decoded in continued(
+            Reader(self.model.network), self.model, self.prompts, self.task, batch_size=batch_size, sites=recorded
+        ):
+            kept = decoded.tokens
+            if decoded.ending == "stop" and self.task.stop is not None:
+                text = self.tokenizer.continuation(self.prompts[index], kept).partition(self.task.stop)[0]
+                kept = self.tokenizer.response(self.tokenizer.text(self.prompts[index]), text) if text else ()
+            response = kept if decoded.ending == "length" else (*kept, *self.tokenizer.ending)
+            read = len(decoded.tokens) + (decoded.ending == "end")
+            as_decoded = kept == decoded.tokens[: len(kept)] and read >= len(response)
+            if as_decoded and len(recorded) == len(self.sites):
+                activations = {site: values[: len(response)] for site, values in decoded.activations.items()}
+                yield index, self._target(index, torch.tensor(response), activations)
+            else:
+                again[index] = response
+        yield from self._read(again, batch_size)
+
+    def _sequence(self, index: int, response: tuple[int, ...]) -> TokenSequence:
+        return TokenSequence(self.prompts[index], response, self.query_tokens[index])
+
+    def _target(self, index: int, tokens: torch.Tensor, activations: Activations) -> Target:
+        return Target(tokens, activations, self.query_tokens[index])
 
 
-def _read(
-    model: LanguageModel, sequences: Sequence[TokenSequence], batch_size: int, distributions: bool
-) -> Iterator[tuple[int, Target]]:
-    """The attention outputs with which the model reads responses that are known, batch by batch."""
-    for indices in by_length(sequences, batch_size):
-        batch = lay_out([sequences[index] for index in indices], layout="right", device=model.network.device)
-        with torch.no_grad(), record_attention(model.network, batch.at, detach=True) as attention:
-            logits = response_logits(model.network, batch) if distributions else None
-            if logits is None:
-                forward(model.network, batch)
-        outputs = attention.stacked()
-        for place, index in enumerate(indices):
-            own = batch.example == place
-            yield index, Target(batch.response[own], outputs[:, own], logits[own] if logits is not None else None)
+def _common_end(alone: Sequence[int], in_context: Sequence[int]) -> int:
+    """How many last tokens two prompts share: those of the query, whatever a tokenizer does where it begins."""
+    same = [ours == theirs for ours, theirs in zip(reversed(alone), reversed(in_context), strict=False)]
+    return next((number for number, alike in enumerate(same) if not alike), len(same))

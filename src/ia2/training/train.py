@@ -1,24 +1,27 @@
 """Training adapters: stage after stage of each method, and each stage of all adapters together."""
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
-from ia2.adapters.kinds import AdapterKind, LoRA, form_of
-from ia2.errors import InputError
-from ia2.models.load import LanguageModel, ModelIdentity
+from ia2.adapters.adapter import Adapter, adapted, fresh_adapter
+from ia2.adapters.kind import AdapterKind, Effect
+from ia2.adapters.lora import LoRA
+from ia2.adapters.registry import effect_of
+from ia2.models.load import LanguageModel
+from ia2.models.memory import free_bytes
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.closed_form import solved
-from ia2.training.early_stopping import Course, StageHistory, Training
-from ia2.training.loop import Job, bank_size, descend
-from ia2.training.methods import FINE_TUNE, Method, Stage
+from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
+from ia2.training.loop import Job, bank_size, train_stage
+from ia2.training.methods import FINE_TUNE, Method, Stage, check_learning_rate
+from ia2.training.stage_tree import StageKey, StageNode, stage_key, stage_tree
 from ia2.training.student import Part, StageRows, StudentRows, mean_losses
-from ia2.training.teacher import Targets
+from ia2.training.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -56,66 +59,25 @@ class Plan:
     few_shot_set: FewShotSet
     method: Method
     learning_rate: float
-    """Adam's, in every stage that hasn't one of its own."""
+    """Learning rate of Adam in every stage that has none of its own."""
     targets: Targets | None = None
     """The teacher's for this set, where the method needs them."""
 
     def __post_init__(self) -> None:
-        checked_learning_rate(self.learning_rate)
+        check_learning_rate(self.learning_rate)
         if self.method.needs_targets and self.targets is None:
             raise ValueError(
                 f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"
             )
-        if self.method.needs_distributions and self.targets is not None and self.targets.train[0].logits is None:
+        if self.targets is not None and (missing := self.method.teacher_sites - self.targets.sites):
             raise ValueError(
-                f"{self.method.name} learns from distributions: pass collect_targets(..., distributions=True)"
+                f"{self.method.name} reads {', '.join(sorted(map(str, missing)))} of the teacher: "
+                "pass collect_targets(..., sites=method.teacher_sites)"
             )
 
 
-@dataclass(frozen=True)
-class StagesKey:
-    """All that an adapter depends on after some stages of a plan."""
-
-    model: ModelIdentity
-    adapter: AdapterKind
-    training: Training
-    few_shot_set: FewShotSet
-    stages: tuple[Stage, ...]
-    learning_rate: float | None
-    """None where each of these stages has its own, or needs none."""
-    targets: Path | None
-    """Their folder, which is named by what they are; None where none of these stages reads them."""
-
-    @classmethod
-    def of(cls, plan: Plan, count: int, model: ModelIdentity, adapter: AdapterKind, training: Training) -> "StagesKey":
-        """The key of a plan's first stages, so many of them."""
-        stages = plan.method.stages[:count]
-        own = all(stage.solved or stage.learning_rate is not None for stage in stages)
-        read = plan.targets if any(stage.needs_targets for stage in stages) else None
-        return cls(
-            model,
-            adapter,
-            training,
-            plan.few_shot_set,
-            stages,
-            None if own else plan.learning_rate,
-            read.folder if read is not None else None,
-        )
-
-
-StagesDone = dict[StagesKey, Trained]
-"""What was trained before."""
-
-
-def checked_learning_rate(value: float) -> float:
-    """The learning rate, if a step can be taken with it.
-
-    Raises:
-        InputError: it is zero, negative, infinite or not a number.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"--lr {value:g}: a learning rate must be a positive number, such as 1e-3.")
-    return value
+Done = dict[StageKey, Trained]
+"""What was trained before, by all that it depends on."""
 
 
 def train(
@@ -127,7 +89,7 @@ def train(
     targets: Targets | None = None,
     adapter: AdapterKind = LoRA(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008 - a frozen value
-    done: StagesDone | None = None,
+    done: Done | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
     """Train one adapter: a bank of one. See `train_all`.
@@ -150,7 +112,7 @@ def train_all(
     *,
     adapter: AdapterKind = LoRA(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008 - a frozen value
-    done: StagesDone | None = None,
+    done: Done | None = None,
     memory: float | None = None,
     progress: Progress = SILENT,
 ) -> list[Trained]:
@@ -170,56 +132,130 @@ def train_all(
     Returns:
         An adapter for each plan, in their order. One that diverged says so, and no later stage of it was trained.
     """
-    done = {} if done is None else done
-    configuration = adapter.configuration(model.network)
-    form = form_of(configuration)
-    assert form is not None, "every kind of adapter has a form"
-
-    @cache
-    def fresh(seed: int) -> Trained:
-        return Trained(fresh_adapter(model.network, configuration, seed), None, ())
-
-    def after(plan: Plan, count: int) -> StagesKey:
-        return StagesKey.of(plan, count, model.identity, adapter, training)
-
-    for count in range(1, max((len(plan.method.stages) for plan in plans), default=0) + 1):
-        due: dict[StagesKey, tuple[Trained, Job]] = {}
-        for plan in plans:
-            key = after(plan, count)
-            if count > len(plan.method.stages) or key in done or key in due:
-                continue
-            few, stage = plan.few_shot_set, plan.method.stages[count - 1]
-            before = done.get(after(plan, count - 1))
-            if before is not None and before.diverged:
-                done[key] = replace(before, learning_rate=key.learning_rate)
-                continue
-            start = before or fresh(few.seed)
-            rows = StageRows.of(stage, few, plan.targets, model.beside(form.virtual_tokens))
-            if stage.solved:
-                done[key] = start.then(*_solved(model, rows, start.adapter), key.learning_rate)
-                continue
-            own = training if stage.epochs is None else replace(training, epochs=stage.epochs)
-            course = Course(len(rows.train.sequences), few.seed, own)
-            rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
-            due[key] = start, Job(rows, start.adapter, course, rate, len(start.stages))
-        if due:
-            jobs = [job for _, job in due.values()]
-            name = f"stage {count} at {jobs[0].rate:g}" if len(jobs) == 1 else f"stage {count} of {len(jobs)} adapters"
-            size = bank_size(model.network, jobs, form, memory, progress)
-            for first in range(0, len(jobs), size):
-                found = descend(model.network, jobs[first : first + size], form, training, name, progress)
-                for (key, (start, _)), one in zip(list(due.items())[first : first + size], found, strict=True):
-                    done[key] = start.then(*one, key.learning_rate)
-    return [done[after(plan, len(plan.method.stages))] for plan in plans]
+    trainer = _Trainer(model, adapter, training, {} if done is None else done, memory, progress)
+    for level in stage_tree(plans, trainer.group):
+        trainer.descend(level)
+    return [trainer.done[stage_key(plan, len(plan.method.stages), trainer.group)] for plan in plans]
 
 
-def _solved(model: LanguageModel, rows: StageRows, start: Adapter) -> tuple[Adapter, StageHistory]:
-    """A stage that takes no steps."""
-    begun = time.perf_counter()
-    adapter = solved(model, rows, start)
-    loss = dev_loss(model, rows.stage, rows.dev, adapter)
-    seconds = time.perf_counter() - begun
-    return adapter, StageHistory(rows.stage.objective.name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
+class _Trainer:
+    """Trains the nodes of a stage tree, level by level."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        adapter: AdapterKind,
+        training: Training,
+        done: Done,
+        memory: float | None,
+        progress: Progress,
+    ) -> None:
+        self.model, self.adapter, self.training, self.done = model, adapter, training, done
+        self.memory, self.progress = memory, progress
+        self.held = 0
+        """Bytes of the teacher's targets that are in memory."""
+        self.configuration = adapter.configuration(model.network)
+        effect = effect_of(self.configuration)
+        assert effect is not None, "every kind of adapter has an effect"
+        self.effect: Effect = effect
+        self.fresh = cache(lambda seed: Trained(fresh_adapter(model.network, self.configuration, seed), None, ()))
+
+    def budget(self) -> float:
+        """Bytes that training may take beyond the model: as asked for, or by default what is free, less a tenth."""
+        if self.memory is not None:
+            return self.memory - self.held
+        return 0.9 * free_bytes(self.model.network.device)
+
+    def group(self, plan: Plan, stages: tuple[Stage, ...]) -> Hashable:
+        """What an adapter depends on beside its stages: model, kind, set, and the targets where a stage reads them."""
+        read = plan.targets if any(stage.needs_targets for stage in stages) else None
+        folder = read.folder if read is not None else None
+        return self.model.identity, self.adapter, self.training, plan.few_shot_set, folder
+
+    def descend(self, level: Sequence[StageNode[Plan]]) -> None:
+        """Train all nodes of a level that aren't done: solved ones one by one, the others in banks."""
+        missing = [node for node in level if node.key not in self.done]
+        due: dict[StageKey, tuple[Trained, Job]] = {}
+        with self.targets_at_hand(missing):
+            for node in missing:
+                start = self.start_of(node)
+                if start.diverged:
+                    self.done[node.key] = replace(start, learning_rate=node.key.learning_rate)
+                elif node.stage.solved:
+                    self.done[node.key] = start.then(*self.solved(node, start), node.key.learning_rate)
+                else:
+                    due[node.key] = start, self.job_of(node, start)
+            outcomes = self.trained([job for _, job in due.values()])
+            for (key, (start, _)), outcome in zip(due.items(), outcomes, strict=True):
+                self.done[key] = start.then(*outcome, key.learning_rate)
+
+    def start_of(self, node: StageNode[Plan]) -> Trained:
+        """What a node's stage starts from."""
+        return self.fresh(node.plans[0].few_shot_set.seed) if node.parent is None else self.done[node.parent]
+
+    def rows_of(self, node: StageNode[Plan]) -> StageRows:
+        """What a node's stage is trained and checked on."""
+        plan = node.plans[0]
+        model = self.model.beside(self.effect.virtual_tokens)
+        return StageRows.of(node.stage, plan.few_shot_set, plan.targets, model)
+
+    def job_of(self, node: StageNode[Plan], start: Trained) -> Job:
+        """A node as the training loop takes it."""
+        stage, plan, rows = node.stage, node.plans[0], self.rows_of(node)
+        training = self.training if stage.epochs is None else replace(self.training, epochs=stage.epochs)
+        stopping = EarlyStopping(len(rows.train.sequences), plan.few_shot_set.seed, training)
+        rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
+        return Job(rows, start.adapter, stopping, rate, len(start.stages))
+
+    def trained(self, jobs: Sequence[Job]) -> list[tuple[Adapter, StageHistory]]:
+        """Train a level's jobs in banks that fit the memory there is."""
+        if not jobs:
+            return []
+        network, first = self.model.network, jobs[0]
+        count = f"at {first.learning_rate:g}" if len(jobs) == 1 else f"of {len(jobs)} adapters"
+        name = f"stage {first.stages_before + 1} {count}"
+        size = bank_size(network, jobs, self.effect, self.budget(), self.progress)
+        outcomes: list[tuple[Adapter, StageHistory]] = []
+        for start in range(0, len(jobs), size):
+            bank = jobs[start : start + size]
+            outcomes += train_stage(network, bank, self.effect, self.training, name, self.progress)
+        return outcomes
+
+    def solved(self, node: StageNode[Plan], start: Trained) -> tuple[Adapter, StageHistory]:
+        """A stage that takes no steps."""
+        begun, rows = time.perf_counter(), self.rows_of(node)
+        adapter = solved(self.model, rows, start.adapter)
+        loss = dev_loss(self.model, rows.stage, rows.dev, adapter)
+        seconds = time.perf_counter() - begun
+        return adapter, StageHistory(rows.stage.objective.name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
+
+    @contextmanager
+    def targets_at_hand(self, nodes: Sequence[StageNode[Plan]]) -> Iterator[None]:
+        """Hold what the nodes' stages read of the teacher on the device, if a half of the memory is enough for it."""
+        needed = {
+            (rows, site): None
+            for node in nodes
+            if (targets := node.plans[0].targets) is not None and not node.stage.solved
+            for site in node.stage.objective.teacher_sites
+            for rows in (targets.taught, targets.dev)
+        }
+        room = 0.5 * self.budget()
+        size = sum(rows.bytes_of(site) for rows, site in needed)
+        if size > room:
+            self.progress.say(
+                f"The teacher's targets take {size / 2**30:.1f} GiB, and {room / 2**30:.1f} GiB may be used for them: "
+                "they are read from disk at each step."
+            )
+            needed = {}
+        try:
+            for rows, site in needed:
+                rows.load(site, self.model.network.device)
+            self.held = size if needed else 0
+            yield
+        finally:
+            self.held = 0
+            for rows, _ in needed:
+                rows.let_go()
 
 
 def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Method, trained: Trained) -> float:
@@ -231,7 +267,6 @@ def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Meth
 
 def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:
     """The mean loss of a stage over some rows with an adapter."""
-    bank = bank_of(model.network, [adapter])
-    assert bank is not None, "every kind of adapter has a form"
-    (loss,) = mean_losses(model.network, [Part(stage, rows, range(len(rows.sequences)))], bank)
+    with adapted(model, [adapter]) as reader:
+        (loss,) = mean_losses(reader, [Part(stage, rows, range(len(rows.sequences)))])
     return loss

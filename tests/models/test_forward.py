@@ -5,9 +5,10 @@ from conftest import tiny_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ia2.models.layout import PADDING, SHARED, TokenSequence, lay_out
-from ia2.models.reader import forward, head_at, response_logits, visible
-from ia2.models.sites import attention_blocks, last_feed_forward
+from ia2.models.architectures import attention_blocks, last_feed_forward
+from ia2.models.forward import forward, head_at, response_logits
+from ia2.models.layout import PADDING, SHARED, lay_out
+from ia2.models.sequences import TokenSequence
 
 TOKENS = st.lists(st.integers(1, 99), min_size=1, max_size=12).map(tuple)
 # built inside the tests: the run-time type checker draws random numbers, which hypothesis forbids inside a strategy
@@ -96,18 +97,10 @@ def test_whatever_fills_up_rows_that_stand_abreast_changes_nothing(network, fill
         assert torch.equal(response_logits(network, batch), expected)
 
 
-def test_visible_worked_by_hand():
-    # two sequences of two tokens in one row
-    owner, position = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 0, 1]])
-    seen = visible((owner, position), (owner, position), None)[0, 0]
-    assert seen.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
-    assert visible((owner, position), (owner, position), 1)[0, 0].int().tolist() == torch.eye(4).int().tolist()
-
-
 def test_the_head_reads_only_response_positions_and_is_itself_again_afterwards(tiny_llama):
     batch = lay_out(random_sequences(3, torch.Generator().manual_seed(1)))
-    with head_at(tiny_llama, batch.at):
-        assert tiny_llama(batch.input_ids).logits.shape[:2] == (1, len(batch.response))
+    with head_at(tiny_llama, batch.at()):
+        assert tiny_llama(batch.input_ids).logits.shape[:2] == (1, len(batch.responses()))
     assert tiny_llama(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
 
 
@@ -137,7 +130,7 @@ def test_the_last_feed_forward_block_reads_response_positions_alone(network):
         assert last_feed_forward(network) is None
         return
     batch = lay_out(random_sequences(4, torch.Generator().manual_seed(5)))
-    assert reads_of_last_block(network, lambda: response_logits(network, batch)) == [len(batch.response)]
+    assert reads_of_last_block(network, lambda: response_logits(network, batch)) == [len(batch.responses())]
     assert reads_of_last_block(network, lambda: forward(network, batch)) == [1]
     assert reads_of_last_block(network, lambda: network(batch.input_ids)) == [batch.input_ids.numel()]
 
@@ -149,7 +142,7 @@ def test_its_gradients_are_those_of_whole_rows(network):
         seen = []
         with pytest.MonkeyPatch.context() as patch:
             if whole:
-                patch.setattr("ia2.models.reader.last_feed_forward", lambda _: None)
+                patch.setattr("ia2.models.forward.last_feed_forward", lambda _: None)
             block = attention_blocks(network)[1]
             handle = block.register_forward_hook(
                 lambda _m, _a, output, seen=seen: (seen.append(output[0].requires_grad_(True)), output)[1]
@@ -174,7 +167,7 @@ def test_a_mixture_of_experts_answers_as_with_whole_rows(family, monkeypatch):
     with torch.no_grad():
         forward(network, batch)
         found = response_logits(network, batch)
-        monkeypatch.setattr("ia2.models.reader.last_feed_forward", lambda _: None)
+        monkeypatch.setattr("ia2.models.forward.last_feed_forward", lambda _: None)
         assert torch.allclose(found, response_logits(network, batch), atol=1e-5)
 
 
@@ -194,9 +187,3 @@ def test_a_block_inside_which_something_is_attached_reads_whole_rows(tiny_llama)
 def test_forward_runs_no_head(tiny_llama, monkeypatch):
     monkeypatch.setattr(tiny_llama.lm_head, "forward", lambda *_: pytest.fail("the head was run"))
     forward(tiny_llama, lay_out(random_sequences(2, torch.Generator().manual_seed(2))))
-
-
-def test_layers_of_an_unknown_kind_are_refused(tiny_llama, monkeypatch):
-    monkeypatch.setattr(tiny_llama.config, "layer_types", ["linear_attention"] * 3, raising=False)
-    with pytest.raises(ValueError, match="linear_attention"):
-        response_logits(tiny_llama, lay_out([TokenSequence((1, 2), (3,))]))

@@ -1,5 +1,10 @@
 """Adapters that PEFT wrote, of settings that ia2 never chooses: each is run as PEFT runs it, or refused."""
 
+import subprocess
+import sys
+from dataclasses import fields
+from typing import get_type_hints
+
 import pytest
 import torch
 from conftest import tiny_network
@@ -8,11 +13,16 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import Adapter, attached, bank_of
-from ia2.adapters.forms import Decomposed, LearnedPrefix, LearnedPrompt, LowRank, Replaced, ScaledInputs, ScaledOutputs
-from ia2.adapters.kinds import IA3, FullFineTuning, LoRA, PrefixTuning, PromptTuning, form_of
+from ia2.adapters.full import FullFineTuning, Replaced
+from ia2.adapters.ia3 import IA3, ScaledInputs, ScaledOutputs
+from ia2.adapters.lora import Decomposed, LoRA, LowRank
+from ia2.adapters.prefix import LearnedPrefix, PrefixTuning
+from ia2.adapters.prompt import LearnedPrompt, PromptTuning
+from ia2.adapters.registry import KINDS, adapter_of, effect_of, kind_named, label, sizes_of
 from ia2.errors import InputError
-from ia2.models.layout import TokenSequence, lay_out
-from ia2.models.reader import response_logits
+from ia2.models.forward import response_logits
+from ia2.models.layout import lay_out
+from ia2.models.sequences import TokenSequence
 
 IDS = torch.randint(1, 399, (3, 9), generator=torch.Generator().manual_seed(2))
 SEQUENCES = [TokenSequence(tuple(row.tolist()), (1,)) for row in IDS]
@@ -91,7 +101,7 @@ def test_an_adapter_that_waits_for_its_invocation_is_refused(tiny_llama, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "form"),
+    ("kind", "effect"),
     [
         (LoRA(rank=4, alpha=6), LowRank(1.5)),
         (LoRA(rank=4, alpha=6, rslora=True, dropout=0.1), LowRank(3.0, 0.1)),
@@ -104,11 +114,11 @@ def test_an_adapter_that_waits_for_its_invocation_is_refused(tiny_llama, tmp_pat
     ],
     ids=repr,
 )
-def test_the_form_of_each_kind_outlives_its_file(tiny_llama, tmp_path, kind, form):
+def test_the_form_of_each_kind_outlives_its_file(tiny_llama, tmp_path, kind, effect):
     configuration = kind.configuration(tiny_llama)
-    assert form_of(configuration) == form
+    assert effect_of(configuration) == effect
     Adapter(configuration, {"none": torch.zeros(1)}).save(tmp_path / "adapter")
-    assert form_of(Adapter.load(tmp_path / "adapter").configuration) == form
+    assert effect_of(Adapter.load(tmp_path / "adapter").configuration) == effect
 
 
 @pytest.mark.parametrize(
@@ -127,4 +137,57 @@ def test_the_form_of_each_kind_outlives_its_file(tiny_llama, tmp_path, kind, for
     ids=lambda configuration: type(configuration).__name__,
 )
 def test_settings_that_no_bank_knows_have_no_form(configuration):
-    assert form_of(configuration) is None
+    assert effect_of(configuration) is None
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_sizes_that_are_read_from_a_kinds_source_are_those_of_its_dataclass(name):
+    kind = kind_named(name)
+    assert kind.kind == name
+    sizes = sizes_of(name)
+    assert {size.name: size.default for size in sizes} == {field.name: field.default for field in fields(kind)}
+    hints = get_type_hints(kind)
+    for size in sizes:
+        # the names of projections are strings for whoever types them
+        assert size.type == (tuple[str, ...] if size.name == "modules" else hints[size.name])
+        assert size.help.endswith(".")
+    as_yaml = {size.name: list(size.default) if size.name == "modules" else size.default for size in sizes}
+    assert adapter_of(name, as_yaml) == kind()
+
+
+def test_the_sizes_are_shown_without_torch():
+    program = (
+        "import sys; from ia2.adapters.registry import *; list(map(sizes_of, KINDS)); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.strip() == b"False"
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "said"),
+    [
+        ("lorra", {}, "adapter lorra: there is no such kind; there are lora, ia3"),
+        ("ia3", {"rank": 4}, "rank: ia3 has no such size; it has modules, scale."),
+        ("lora", {"rank": 0}, "rank 0: this must be 1 or more."),
+        ("lora", {"modules": []}, "modules: at least one projection must be named."),
+        ("lora", {"dropout": 0.1, "dora": True}, "dropout 0.1: DoRA is trained without"),
+        ("prompt", {"tokens": 0}, "tokens 0: this must be 1 or more."),
+    ],
+)
+def test_what_is_no_adapter_is_refused_by_its_field(name, sizes, said):
+    with pytest.raises(InputError) as refusal:
+        adapter_of(name, sizes)
+    assert str(refusal.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"]}, "lora"),
+        ({"kind": "lora", "rank": 4, "alpha": 8, "modules": ["query", "value"], "dora": True}, "lora r4 α8 dora q,v"),
+        ({"kind": "ia3", "rank": None, "alpha": None, "modules": [], "scale": "input"}, "ia3 inputs"),
+        ({"kind": "prefix", "rank": None, "alpha": None, "modules": [], "tokens": 3}, "prefix 3 tokens"),
+        ({"kind": "adalora", "rank": 4, "alpha": 8, "modules": ["q_proj"]}, "adalora"),
+    ],
+)
+def test_tables_call_an_adapter_by_its_kind_and_what_is_unusual(record, expected):
+    assert label(record) == expected

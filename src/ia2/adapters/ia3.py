@@ -1,0 +1,131 @@
+"""(IA)³: learned scales of attention projections (Liu et al. 2022)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from peft import IA3Config, PeftConfig
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ia2.adapters.kind import (
+    ATTENTION,
+    PLACES,
+    PREFIX,
+    AdapterKind,
+    Effect,
+    ModuleEffect,
+    Shapes,
+    Values,
+    bias_of,
+    check_modules,
+    is_transposed,
+    is_understood,
+    linear_targets,
+    target_names,
+    weight_of,
+)
+from ia2.errors import InputError
+from ia2.models.architectures import Projection
+
+SCALE = "ia3_l"
+_SETTINGS = PLACES | {"feedforward_modules", "init_ia3_weights"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IA3(AdapterKind):
+    """Learned scales of attention projections ((IA)³, Liu et al. 2022); learning rates are the paper's (appendix B).
+
+    Example:
+        >>> IA3.label(IA3(scale="input", modules=("query", "value")).as_record(None))
+        'ia3 inputs q,v'
+    """
+
+    modules: tuple[Projection, ...] = ATTENTION
+    """Which projections are scaled."""
+    scale: Literal["output", "input"] = "output"
+    """Whether their outputs are scaled, or their inputs, as in the paper's scripts (PROTOCOL, Student)."""
+    kind: ClassVar[str] = "ia3"
+    learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 1e-2, 1e-1)
+
+    def __post_init__(self) -> None:
+        check_modules(self.modules)
+        if self.scale not in ("output", "input"):
+            raise InputError(f"scale {self.scale!r}: this must be output or input.")
+
+    def configuration(self, network: PreTrainedModel) -> PeftConfig:
+        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
+        targets = target_names(network, self.modules)
+        return IA3Config(
+            task_type="CAUSAL_LM",
+            target_modules=targets,
+            feedforward_modules=targets if self.scale == "input" else [],
+            fan_in_fan_out=is_transposed(network, self.modules),
+        )
+
+    @classmethod
+    def effect_of(cls, configuration: PeftConfig) -> Effect | None:
+        """Scaled outputs or inputs; None for other kinds, for a mixture of both, and where PEFT chooses the modules."""
+        if not is_understood(configuration, IA3Config, _SETTINGS):
+            return None
+        inputs = configuration.feedforward_modules
+        if inputs is None:
+            return None
+        if not inputs:
+            return ScaledOutputs()
+        return ScaledInputs() if inputs == configuration.target_modules else None
+
+    @classmethod
+    def unusual(cls, record: Mapping[str, Any]) -> list[str]:
+        """Whether inputs are scaled."""
+        return ["inputs"] * (record.get("scale") == "input")
+
+
+class _Scaled(ModuleEffect):
+    """A scale for each output of a module, or for each input."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (SCALE,)
+
+    def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
+        """The scale's shape at a module that takes and gives so many numbers."""
+        raise NotImplementedError
+
+    def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
+        """A row or a column of scales for each module, as PEFT has them."""
+        targets = linear_targets(network, configuration)
+        if targets is None:
+            return None
+        return {f"{PREFIX}{path}.{SCALE}": torch.Size(self.shape(*sizes)) for path, sizes in targets.items()}
+
+    def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
+        """Ones, which change nothing."""
+        return {name: torch.ones(shape) for name, shape in (self.shapes(network, configuration) or {}).items()}
+
+
+@dataclass(frozen=True)
+class ScaledOutputs(_Scaled):
+    """Every output of a module times a learned number ((IA)³, Liu et al. 2022)."""
+
+    def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
+        """(outputs, 1)."""
+        return outputs, 1
+
+    def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
+        """The scaled output."""
+        return output * values[SCALE].mT
+
+
+@dataclass(frozen=True)
+class ScaledInputs(_Scaled):
+    """Every input of a module times a learned number, as the paper's scripts use (IA)³."""
+
+    def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
+        """(1, inputs)."""
+        return 1, inputs
+
+    def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
+        """The output for scaled inputs."""
+        scaled: Tensor = (inputs * values[SCALE]) @ weight_of(module).to(inputs.dtype).T
+        bias = bias_of(module)
+        return scaled if bias is None else scaled + bias

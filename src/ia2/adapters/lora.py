@@ -1,0 +1,215 @@
+"""LoRA: low-rank updates of attention projections (Hu et al. 2021), with DoRA's magnitudes and rsLoRA's scaling."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from peft import LoraConfig, PeftConfig
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ia2.adapters.kind import (
+    ATTENTION,
+    PLACES,
+    PREFIX,
+    AdapterKind,
+    AdditiveEffect,
+    Effect,
+    ModuleEffect,
+    Shapes,
+    Values,
+    bias_of,
+    check_at_least_one,
+    check_modules,
+    is_transposed,
+    is_understood,
+    linear_targets,
+    target_names,
+    weight_of,
+)
+from ia2.errors import InputError
+from ia2.models.architectures import Projection
+
+A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
+"""Initialisations that leave the model's own weights as they are."""
+_SETTINGS = PLACES | {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
+# details of initialisations, and of settings that are left as they are
+_SETTINGS |= {"modules_to_save", "eva_config", "corda_config", "lora_ga_config", "loftq_config", "megatron_core"}
+_SETTINGS |= {"qalora_group_size"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(AdapterKind):
+    """Low-rank updates of attention projections (Hu et al. 2021); the defaults are the paper's (appendix B).
+
+    Example:
+        >>> LoRA(rank=4, alpha=4).as_record(None)["modules"]
+        ['query', 'key', 'output']
+        >>> LoRA.label(LoRA(rank=4, alpha=4, dora=True).as_record(None))
+        'lora r4 α4 dora'
+    """
+
+    rank: int = 8
+    """Rank of each update."""
+    alpha: int = 8
+    """The update is scaled by alpha / rank."""
+    modules: tuple[Projection, ...] = ATTENTION
+    """Which projections are updated."""
+    dora: bool = False
+    """Learn the magnitude of each output apart from its direction (DoRA, Liu et al. 2024)."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead (rsLoRA, Kalajdzievski 2023)."""
+    dropout: float = 0.0
+    """The share of inputs that each update doesn't see at a training step."""
+    kind: ClassVar[str] = "lora"
+    learning_rates: ClassVar[tuple[float, ...]] = (1e-4, 3e-4, 1e-3)
+    solvable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_at_least_one("rank", self.rank)
+        check_at_least_one("alpha", self.alpha)
+        check_modules(self.modules)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout:g}: this must be 0 or more, and less than 1.")
+        if self.dropout and self.dora:
+            raise InputError(f"dropout {self.dropout:g}: DoRA is trained without; leave one of them out.")
+
+    def configuration(self, network: PreTrainedModel) -> PeftConfig:
+        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            bias="none",
+            use_dora=self.dora,
+            use_rslora=self.rslora,
+            task_type="CAUSAL_LM",
+            target_modules=target_names(network, self.modules),
+            fan_in_fan_out=is_transposed(network, self.modules),
+        )
+
+    @classmethod
+    def effect_of(cls, configuration: PeftConfig) -> Effect | None:
+        """W + scaling · BA, or DoRA's; None for other kinds, and for settings or initialisations that aren't known."""
+        if not is_understood(configuration, LoraConfig, _SETTINGS) or configuration.modules_to_save:
+            return None
+        beginning, targets = configuration.init_lora_weights, configuration.target_modules
+        if beginning not in NEUTRAL_BEGINNINGS or targets == DUMMY_TARGET_MODULES:
+            return None
+        rank = configuration.r
+        scaling = configuration.lora_alpha / (math.sqrt(rank) if configuration.use_rslora else rank)
+        return Decomposed(scaling) if configuration.use_dora else LowRank(scaling, configuration.lora_dropout)
+
+    @classmethod
+    def unusual(cls, record: Mapping[str, Any]) -> list[str]:
+        """Rank and alpha where they aren't 8, variants, dropout."""
+        parts = []
+        if (record["rank"], record["alpha"]) != (8, 8):
+            parts.append(f"r{record['rank']} α{record['alpha']}")
+        parts += [flag for flag in ("dora", "rslora") if record.get(flag)]
+        if record.get("dropout"):
+            parts.append(f"dropout {record['dropout']:g}")
+        return parts
+
+
+@dataclass(frozen=True)
+class LowRank(AdditiveEffect):
+    """W + scaling · BA (Hu et al. 2021)."""
+
+    scaling: float
+    dropout: float = 0.0
+    suffixes: ClassVar[tuple[str, ...]] = (A, B)
+
+    @property
+    def dropout_rate(self) -> float:
+        """The share of A's inputs that is left out while training."""
+        return self.dropout
+
+    def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
+        """A is (rank, inputs), B (outputs, rank)."""
+        return _factor_shapes(network, configuration)
+
+    def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
+        """A drawn as PEFT draws it, B zero: the update is nothing at first."""
+        return _fresh_factors(network, configuration)
+
+    def delta(self, module: nn.Module, inputs: Tensor, values: Values) -> Tensor:
+        """What the two factors give, scaled."""
+        return self.scaling * torch.bmm(torch.bmm(inputs, values[A].mT), values[B].mT)
+
+    def added(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
+        """The same in one product where the output is float32, as the factors are."""
+        if output.dtype != torch.float32:
+            return super().added(module, inputs, output, values)
+        return torch.baddbmm(output, torch.bmm(inputs, values[A].mT), values[B].mT, alpha=self.scaling)
+
+
+@dataclass(frozen=True)
+class Decomposed(ModuleEffect):
+    """m · (W + scaling · BA) / ‖W + scaling · BA‖, the norms taken as constants (DoRA, Liu et al. 2024)."""
+
+    scaling: float
+    suffixes: ClassVar[tuple[str, ...]] = (A, B, MAGNITUDE)
+    by_adapter: ClassVar[bool] = True
+
+    def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
+        """Those of LoRA, and a magnitude for each output."""
+        return _factor_shapes(network, configuration, magnitudes=True)
+
+    def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
+        """LoRA's factors, and the magnitudes that leave modules as they are, in float32.
+
+        PEFT rounds magnitudes to the precision of the weights, which changes what a network in half precision says.
+        """
+        tensors = _fresh_factors(network, configuration)
+        for path in linear_targets(network, configuration) or {}:
+            weight = weight_of(network.get_submodule(path)).detach().to(torch.float32)
+            tensors[f"{PREFIX}{path}.{MAGNITUDE}"] = torch.linalg.vector_norm(weight, dim=1).cpu()
+        # module by module, as PEFT has them
+        return {name: tensors[name] for name in self.shapes(network, configuration) or {}}
+
+    def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
+        """What the module and the factors give, each output at its own magnitude; a bias stays as it is."""
+        a, b, magnitude = (values[suffix] for suffix in self.suffixes)
+        weight, bias = weight_of(module), bias_of(module)
+        with torch.no_grad():
+            norm = torch.baddbmm(weight.to(b.dtype).expand(len(b), *weight.shape), b, a, alpha=self.scaling).norm(dim=2)
+        alone = output if bias is None else output - bias
+        whole = torch.baddbmm(alone, torch.bmm(inputs, a.mT), b.mT, alpha=self.scaling)
+        scaled: Tensor = whole * (magnitude / norm)[:, None]
+        return scaled if bias is None else scaled + bias
+
+
+def _factor_shapes(
+    network: PreTrainedModel, configuration: PeftConfig, *, magnitudes: bool = False
+) -> dict[str, torch.Size] | None:
+    targets = linear_targets(network, configuration)
+    if targets is None:
+        return None
+    rank, shapes = configuration.r, {}
+    for path, (inputs, outputs) in targets.items():
+        shapes[f"{PREFIX}{path}.{A}"] = torch.Size((rank, inputs))
+        shapes[f"{PREFIX}{path}.{B}"] = torch.Size((outputs, rank))
+        if magnitudes:
+            shapes[f"{PREFIX}{path}.{MAGNITUDE}"] = torch.Size((outputs,))
+    return shapes
+
+
+def _fresh_factors(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for path, (inputs, outputs) in (linear_targets(network, configuration) or {}).items():
+        # so PEFT makes them, and so the same seed gives the same numbers: two layers draw their own, then A anew
+        down, up = nn.Linear(inputs, configuration.r, bias=False), nn.Linear(configuration.r, outputs, bias=False)
+        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
+        dtype = weight_of(network.get_submodule(path)).dtype
+        rounded: Float[Tensor, "rank inputs"] = down.weight.detach()
+        if dtype.is_floating_point:
+            rounded = rounded.to(dtype).to(torch.float32)
+        tensors[f"{PREFIX}{path}.{A}"] = rounded
+        tensors[f"{PREFIX}{path}.{B}"] = torch.zeros_like(up.weight)
+    return tensors

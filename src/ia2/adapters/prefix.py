@@ -1,0 +1,114 @@
+"""Prefix tuning: learned keys and values of virtual tokens in every layer (Li and Liang 2021)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from peft import PeftConfig, PrefixTuningConfig
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from ia2.adapters.kind import AdapterKind, Effect, Shapes, Values, VirtualTokens, check_at_least_one, is_understood
+from ia2.models.prefix import prefill
+
+EMBEDDINGS = "prompt_embeddings"
+"""What PEFT calls them, though they are keys and values."""
+_SETTINGS = frozenset(
+    {"num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"}
+    | {"encoder_hidden_size", "init_weights"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixTuning(AdapterKind):
+    """Keys and values of virtual tokens in every layer (Li and Liang 2021), at first those of words drawn by chance.
+
+    Example:
+        >>> PrefixTuning.label(PrefixTuning(tokens=3).as_record(None))
+        'prefix 3 tokens'
+    """
+
+    tokens: int = 8
+    """How many virtual tokens there are."""
+    kind: ClassVar[str] = "prefix"
+    learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 3e-3, 1e-2)
+
+    def __post_init__(self) -> None:
+        check_at_least_one("tokens", self.tokens)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that it puts before every text."""
+        return self.tokens
+
+    def configuration(self, network: PreTrainedModel) -> PeftConfig:
+        """PEFT's form of this for one network."""
+        layers, heads, size = key_shape(network)
+        return PrefixTuningConfig(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=self.tokens,
+            num_layers=layers,
+            num_attention_heads=heads,
+            token_dim=heads * size,
+            encoder_hidden_size=heads * size,
+        )
+
+    @classmethod
+    def effect_of(cls, configuration: PeftConfig) -> Effect | None:
+        """Learned keys and values; None for other kinds, and for a prefix that a network of its own computes."""
+        if not is_understood(configuration, PrefixTuningConfig, _SETTINGS):
+            return None
+        return LearnedPrefix(configuration.num_virtual_tokens)
+
+    @classmethod
+    def unusual(cls, record: Mapping[str, Any]) -> list[str]:
+        """The number of tokens where it isn't 8."""
+        return [f"{record['tokens']} tokens"] * (record.get("tokens") not in (None, 8))
+
+
+@dataclass(frozen=True)
+class LearnedPrefix(VirtualTokens):
+    """Keys and values of virtual tokens in every layer (prefix tuning, Li and Liang 2021)."""
+
+    tokens: int
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that stand before every text."""
+        return self.tokens
+
+    def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
+        """(tokens, 2 · layers · heads · size)."""
+        layers, heads, size = key_shape(network)
+        return {EMBEDDINGS: torch.Size((self.tokens, 2 * layers * heads * size))}
+
+    def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
+        """Keys and values of words drawn by chance; PEFT begins with random numbers, which take longer to train."""
+        words = torch.randint(0, network.get_input_embeddings().weight.shape[0], (self.tokens,))
+        return {EMBEDDINGS: self.flat(prefill(network, words.tolist()).states).to("cpu", torch.float32)}
+
+    def cache(self, network: PreTrainedModel, values: Values) -> Cache:
+        """The learned keys and values, as PEFT lays them out: tokens, then layers, keys before values, heads."""
+        layers, heads, size = key_shape(network)
+        flat = values[EMBEDDINGS].to(network.dtype)
+        states = flat.view(len(flat), self.tokens, layers, 2, heads, size).permute(2, 3, 0, 4, 1, 5)
+        cache = DynamicCache()
+        for layer, (keys, content) in enumerate(states):
+            cache.update(keys, content, layer)
+        return cache
+
+    @staticmethod
+    def flat(states: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, "tokens values"]:
+        """Keys and values of each layer, (1, heads, tokens, size), in the layout of PEFT's file."""
+        stacked = torch.stack([torch.stack([keys[0], content[0]]) for keys, content in states])
+        return stacked.permute(3, 0, 1, 2, 4).flatten(1)
+
+
+def key_shape(network: PreTrainedModel) -> tuple[int, int, int]:
+    """Layers, heads of keys in each, and numbers a head."""
+    config = network.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers, heads, size

@@ -1,0 +1,142 @@
+"""The kinds of adapters, by name: the command line, YAML files, records and reports ask here.
+
+A new kind is one module beside this one and one line in `KINDS`. What sizes a kind has is read from its source, so that
+the command line can show them without importing torch.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ia2.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from ia2.adapters.kind import AdapterKind, Effect
+
+KINDS: Mapping[str, str] = {
+    "lora": "LoRA",
+    "ia3": "IA3",
+    "prompt": "PromptTuning",
+    "prefix": "PrefixTuning",
+    "full": "FullFineTuning",
+}
+"""The class of each kind, which stands in the module of the kind's name."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of a kind's sizes, as its dataclass has it."""
+
+    name: str
+    type: Any
+    """As the dataclass's annotation says; names of projections are strings here."""
+    default: Any
+    help: str
+    """The field's docstring."""
+
+
+def kind_named(name: str) -> "type[AdapterKind]":
+    """The class of a kind.
+
+    Raises:
+        InputError: there is none of this name.
+
+    Example:
+        >>> kind_named("lora").learning_rates
+        (0.0001, 0.0003, 0.001)
+    """
+    if name not in KINDS:
+        raise InputError(f"adapter {name}: there is no such kind; there are {', '.join(KINDS)}.")
+    kind: type[AdapterKind] = getattr(import_module(f"ia2.adapters.{name}"), KINDS[name])
+    return kind
+
+
+def adapter_of(name: str, sizes: Mapping[str, Any]) -> "AdapterKind":
+    """A kind with sizes of its own; lists, as YAML has them, stand for tuples.
+
+    Raises:
+        InputError: there is no such kind, it has no such size, or can't have this value.
+
+    Example:
+        >>> adapter_of("lora", {"rank": 4}).rank
+        4
+    """
+    kind = kind_named(name)
+    known = [size.name for size in sizes_of(name)]
+    if unknown := [size for size in sizes if size not in known]:
+        raise InputError(f"{unknown[0]}: {name} has no such size; it has {', '.join(known)}.")
+    return kind(**{size: tuple(value) if isinstance(value, list) else value for size, value in sizes.items()})
+
+
+def effect_of(configuration: "PeftConfig") -> "Effect | None":
+    """What adapters of PEFT's configuration do, where a bank can do it; None for PEFT's many other kinds and settings.
+
+    `bank_of` tells whether it can do so at the modules that an adapter is attached to.
+    """
+    for name in KINDS:
+        if (effect := kind_named(name).effect_of(configuration)) is not None:
+            return effect
+    return None
+
+
+def label(record: Mapping[str, Any]) -> str:
+    """How tables call an adapter of which a record says this, such as `lora r4 α4 q,v`; of unknown kinds the name.
+
+    Example:
+        >>> label({"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "value"]})
+        'lora q,v'
+    """
+    return kind_named(record["kind"]).label(record) if record["kind"] in KINDS else str(record["kind"])
+
+
+def sizes_of(name: str) -> list[Size]:
+    """The sizes of a kind, in their order, read from its source.
+
+    Example:
+        >>> [(size.name, size.default) for size in sizes_of("prompt")]
+        [('tokens', 8)]
+    """
+    body = next(
+        node.body
+        for node in ast.parse(_source(name)).body
+        if isinstance(node, ast.ClassDef) and node.name == KINDS[name]
+    )
+    return list(_fields(body))
+
+
+def _source(name: str) -> str:
+    spec = find_spec("ia2")
+    assert spec is not None, "this package is here"
+    assert spec.submodule_search_locations, "and is a folder"
+    return (Path(spec.submodule_search_locations[0]) / "adapters" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _fields(body: list[ast.stmt]) -> Iterator[Size]:
+    """The annotated fields of a dataclass that have a docstring behind them."""
+    for field, described in pairwise(body):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None):
+            continue
+        if "ClassVar" in ast.unparse(field.annotation):
+            continue
+        assert isinstance(described, ast.Expr), f"the size {field.target.id} has a docstring"
+        help_text = " ".join(str(ast.literal_eval(described.value)).split())
+        yield Size(field.target.id, _type(field.annotation), _default(field.value), help_text)
+
+
+def _type(annotation: ast.expr) -> Any:
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        return Literal[ast.literal_eval(annotation.slice)]
+    return {"int": int, "float": float, "bool": bool, "tuple[Projection, ...]": tuple[str, ...]}[
+        ast.unparse(annotation)
+    ]
+
+
+def _default(value: ast.expr) -> Any:
+    return ("query", "key", "output") if ast.unparse(value) == "ATTENTION" else ast.literal_eval(value)

@@ -1,0 +1,127 @@
+"""A forward pass over a batch, in which nothing is computed that nobody asks for.
+
+What follows the last attention block serves the language-model head alone, which is asked at chosen positions.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+
+from ia2.models.architectures import last_feed_forward
+from ia2.models.layout import Batch, Positions
+from ia2.models.masks import Keys, attention_masks, shared_keys
+
+
+@contextmanager
+def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
+    """Have the language-model head read these positions alone; its output is (1, n, vocabulary) meanwhile."""
+
+    def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0][at.row, at.column][None], *arguments[1:])
+
+    head = network.get_output_embeddings()
+    if head is None:
+        raise ValueError(f"{network.config.model_type}: this model has no language-model head")
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iterator[None]:
+    """Have the last layer's feed-forward block read these positions alone; elsewhere it adds nothing meanwhile.
+
+    Where the head isn't asked, one token is read and left out.
+
+    Every layer before it is read by the attention of the next one, at all positions. Where something is attached inside
+    the block, such as adapters that belong to rows, it reads whole rows as ever.
+
+    Args:
+        network: a causal language model.
+        at: where the head is asked; None where it isn't.
+    """
+    block = last_feed_forward(network)
+    if block is None or any(part._forward_hooks or part._forward_pre_hooks for part in block.modules()):
+        yield
+        return
+    shape: list[int] = []
+
+    def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden: Tensor = arguments[0]
+        shape[:] = hidden.shape
+        # not every block can read nothing at all
+        kept = hidden[:1, 0] if at is None else hidden[at.row, at.column]
+        return (kept[None], *arguments[1:])
+
+    def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
+        # a mixture of experts may say as well what its router chose, which its layer ignores
+        added: Tensor = output[0] if isinstance(output, tuple) else output
+        whole = added.new_zeros(shape)
+        if at is not None:
+            whole = whole.index_put((at.row, at.column), added[0])
+        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+
+    handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None, *, whole: bool = False) -> None:
+    """Run the decoder over a batch without the language-model head: for what hooks and caches keep of it.
+
+    Args:
+        network: a causal language model.
+        batch: what it reads.
+        cache: keys and values of earlier tokens; it is read and grown by this call.
+        whole: compute the last layer's feed-forward block at all positions, though nobody asks the head.
+    """
+    with nullcontext() if whole else last_feed_forward_at(network, None):
+        _call(network.base_model, network, batch, cache)
+
+
+def response_logits(
+    network: PreTrainedModel,
+    batch: Batch,
+    cache: Cache | None = None,
+    cached: Keys | None = None,
+    *,
+    at: Positions | None = None,
+    whole: bool = False,
+) -> Float[Tensor, "n vocabulary"]:
+    """The next-token logits at chosen positions, in float32.
+
+    Args:
+        network: a causal language model.
+        batch: what it reads.
+        cache: keys and values of earlier tokens; it is read and grown by this call.
+        cached: whose tokens those are; by default a prefix that all sequences share.
+        at: the positions; by default all that predict response tokens.
+        whole: compute the last layer's feed-forward block at all positions.
+    """
+    at = batch.at() if at is None else at
+    with head_at(network, at), nullcontext() if whole else last_feed_forward_at(network, at):
+        logits: Tensor = _call(network, network, batch, cache, cached).logits
+    return logits[0].float()
+
+
+def _call(
+    module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None, cached: Keys | None = None
+) -> Any:
+    if cached is None:
+        cached = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
+    return module(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), cached.followed_by(batch)),
+        cache=cache,
+        use_cache=cache is not None,
+    )
