@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "prompt": "PromptTuning",
     "prefix": "PrefixTuning",
     "full": "FullFineTuning",
+    "vera": "VeRA",
 }
 """The class of each kind, which stands in the module of the kind's name."""
 
