@@ -161,7 +161,7 @@ def test_what_is_missing_is_computed_in_the_dtype_of_what_is_there(tmp_path, loa
     file.write_text(json.dumps(record | {"model": record["model"] | {"dtype": used}}))
     # this machine's own would be float32
     loaded = []
-    monkeypatch.setattr(module, "load_model", lambda name, dtype, progress: loaded.append(dtype) or load(name))
+    monkeypatch.setattr(module, "load_model", lambda name, dtype, device, progress: loaded.append(dtype) or load(name))
     told = Silent()
     said: list[str] = []
     told.say = said.append

@@ -44,7 +44,10 @@ stages:
         ("name: a\nstages: []", "stages: list should have at least 1 item"),
         ("name: a\nstages: [{objective: guess}]", "stages.0: .*guess"),
         ("name: a\nstages: [{objective: match-tokens, rate: 1}]", "stages.0.match-tokens.rate: extra inputs"),
-        ("name: a\nstages: [{objective: match-tokens, epochs: 0}]", "epochs: .*greater than or equal to 1"),
+        (
+            "name: a\nstages: [{objective: match-tokens, epochs: 0}]",
+            "stages.0.match-tokens.epochs: this must be 1 or more",
+        ),
         ("name: a\nstages: [{objective: align-attention, layers: most}]", "layers 'most': say all"),
         ("name: a\nstages: [{objective: align-attention, labels: ground-truth}]", "labels: .*icl-response"),
         ("name: SFT\nstages: [{objective: match-tokens}]", "SFT is taken"),

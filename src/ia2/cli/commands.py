@@ -28,8 +28,8 @@ from ia2.experiments.adaptation import Adaptation, Settings
 from ia2.experiments.cluster import run_on_cluster
 from ia2.experiments.plan import check_sets, described
 from ia2.experiments.run import run
-from ia2.experiments.schema import load_experiment
 from ia2.experiments.store import FAILURES, Store
+from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
 from ia2.models.load import load_model

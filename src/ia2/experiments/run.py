@@ -60,7 +60,9 @@ def run(
     """
     ledger = Ledger(experiment, store, progress, tracking)
     experiment = ledger.experiment
-    models = Models(load or (lambda name: load_model(name, dtype=experiment.dtype, progress=progress)))
+    models = Models(
+        load or (lambda name: load_model(name, dtype=experiment.dtype, device=experiment.device, progress=progress))
+    )
 
     def work(unit: Unit, folder: Path) -> None:
         compute(experiment, unit, models[unit.model], folder, data_dir=data_dir, limit=limit, progress=progress)

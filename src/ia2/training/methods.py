@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
+from ia2.training.early_stopping import checked_count
 from ia2.training.objectives import AlignAndMatch, AlignAttention, MatchDistribution, MatchTokens, Objective
 
 LabelSource = Literal["ground-truth", "icl-response"]
@@ -15,6 +16,21 @@ LabelSource = Literal["ground-truth", "icl-response"]
 
 QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
 """How much the token loss counts beside alignment where activations are as large as Qwen's; elsewhere (PROTOCOL)."""
+
+
+def checked_learning_rate(value: float) -> float:
+    """The learning rate, if a step can be taken with it.
+
+    Raises:
+        FieldError: it is zero, negative, infinite or not a number.
+
+    Example:
+        >>> checked_learning_rate(1e-3)
+        0.001
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise FieldError("learning_rate", value, "this must be a positive number, such as 1e-3.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -39,10 +55,10 @@ class Stage:
             raise InputError("only plain alignment of all layers can be solved; train this stage by gradients.")
         if self.solved and (self.learning_rate is not None or self.epochs is not None):
             raise InputError("a solved stage takes no steps: leave its learning_rate and epochs out.")
-        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate {self.learning_rate:g}: this must be a positive number, such as 1e-3.")
-        if self.epochs is not None and self.epochs < 1:
-            raise InputError(f"epochs {self.epochs}: this must be 1 or more.")
+        if self.learning_rate is not None:
+            checked_learning_rate(self.learning_rate)
+        if self.epochs is not None:
+            checked_count("epochs", self.epochs)
 
     @property
     def needs_targets(self) -> bool:
@@ -165,5 +181,5 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         close = difflib.get_close_matches(name, METHODS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise InputError(f"--method {name}: no such method.{hint} There are {', '.join(METHODS)}.")
+        raise FieldError("method", name, f"no such method.{hint} There are {', '.join(METHODS)}.")
     return METHODS[name]

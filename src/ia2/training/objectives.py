@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.training.layer_weights import Layers
 
 Activation = Literal["attention", "logits"]
@@ -145,6 +145,17 @@ class MatchDistribution(Objective):
         return even.expand_as(log_probability).scatter(-1, kept.indices, kept.values)
 
 
+def checked_beta(value: float) -> float:
+    """The weight of the token loss beside alignment, if it is one.
+
+    Raises:
+        FieldError: it isn't between 0 and 1.
+    """
+    if not 0 <= value <= 1:
+        raise FieldError("beta", value, "the weight of the token loss lies between 0 and 1.")
+    return value
+
+
 @dataclass(frozen=True)
 class AlignAndMatch(Objective):
     """(1 − β) · L_IA2 + β · L_SFT in one stage (section 6, in the form of the published scripts; PROTOCOL, Student)."""
@@ -155,8 +166,7 @@ class AlignAndMatch(Objective):
     teacher: ClassVar[frozenset[Activation]] = frozenset({"attention"})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
-            raise InputError(f"beta {self.beta:g}: the weight of the token loss lies between 0 and 1.")
+        checked_beta(self.beta)
 
     def loss(self, student: StudentOutputs, wanted: Wanted) -> Float[Tensor, " examples"]:
         """The loss of each example."""

@@ -1,6 +1,5 @@
 """Training adapters: stage after stage of each method, and each stage of all adapters together."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +8,13 @@ from pathlib import Path
 
 from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
 from ia2.adapters.kinds import AdapterKind, LoRA, form_of
-from ia2.errors import InputError
 from ia2.models.load import LanguageModel, ModelIdentity
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.closed_form import solved
 from ia2.training.early_stopping import Course, StageHistory, Training
 from ia2.training.loop import Job, bank_size, descend
-from ia2.training.methods import FINE_TUNE, Method, Stage
+from ia2.training.methods import FINE_TUNE, Method, Stage, checked_learning_rate
 from ia2.training.student import Part, StageRows, StudentRows, mean_losses
 from ia2.training.teacher import Targets
 
@@ -105,17 +103,6 @@ class StagesKey:
 
 StagesDone = dict[StagesKey, Trained]
 """What was trained before."""
-
-
-def checked_learning_rate(value: float) -> float:
-    """The learning rate, if a step can be taken with it.
-
-    Raises:
-        InputError: it is zero, negative, infinite or not a number.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"--lr {value:g}: a learning rate must be a positive number, such as 1e-3.")
-    return value
 
 
 def train(
