@@ -7,16 +7,17 @@ import sys
 import threading
 import traceback
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
 COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
@@ -35,6 +36,17 @@ KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 REQUIRED = "the following arguments are required: "
 NO_LIST = "object is not iterable"
 POSITIONAL = {option.name for options in COMMANDS.values() for option in fields(options) if option.metadata}
+FLAGS = {
+    "learning_rate": "lr",
+    "learning_rates": "lr",
+    "betas": "beta",
+    "rows": "limit",
+    "first_seed": "seed",
+    "adapters": "adapter",
+    "methods": "method",
+    "train": "task",
+}
+"""What the options of a command are called that have another name than the field of a study that they stand for."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
@@ -120,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         if debug:
             traceback.print_exc()
-        print(error, file=sys.stderr)
+        print(_with_flag(error, settings), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(STOPPED.get(name, "Stopped; nothing was written."), file=sys.stderr)
@@ -135,6 +147,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _with_flag(error: InputError, settings: Mapping[str, Any]) -> str:
+    """An error as the command line says it: a field by the flag that stands for it, the value as it was given."""
+    if not isinstance(error, FieldError):
+        return str(error)
+    option = FLAGS.get(error.field, error.field)
+    if option not in settings:
+        return str(error)
+    given = settings[option]
+    if error.value is not None and isinstance(given, str | Path):  # a path was made absolute, for example
+        error = FieldError(error.field, given, error.rule)
+    return error.named("--" + option.replace("_", "-"))
 
 
 @contextmanager

@@ -1,12 +1,12 @@
-"""What each command can be told; the docstring of every field is its help. Contradictions are refused here."""
+"""What each command can be told; the docstring of every field is its help. What no study could say is refused here."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ia2.errors import InputError
 from ia2.experiments.trackers import TrackerName
+from ia2.training.early_stopping import checked_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class Demo:
     """See it work: a small real model learns from eight reviews in every way there is, in a few minutes."""
 
     out: Path = Path("ia2-demo")
-    """Folder for records, predictions, adapters and figures; it must be absent or empty."""
+    """Folder for records, predictions, adapters and figures: absent, empty, or of the same demo."""
     seed: int = 0
     """Which eight reviews."""
     quick: bool = False
@@ -63,18 +63,10 @@ class Source:
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):
             raise InputError("Say where the rows come from: --data FILE or --task NAME, one of them.")
-        for name in ("text", "label", "response_kind"):
-            if self.task is not None and getattr(self, name) is not None:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} {getattr(self, name)}: a built-in task has its own columns and responses.")
         if self.data is not None and self.data_dir is not None:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise InputError(f"--max-new-tokens {self.max_new_tokens}: this must be 1 or more.")
-        if self.stop == "":
-            raise InputError("--stop: an empty text would end every response at once. Leave it out, or say a text.")
+        if self.limit is not None:
+            checked_count("limit", self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +74,7 @@ class Adapt(Source):
     """Turn labelled rows into an adapter, and measure what it is worth beside learning in context."""
 
     out: Path
-    """Folder for the adapter, records and predictions; it must be absent or empty."""
+    """Folder for the adapter, records and predictions: absent, empty, or of the same adaptation, which then goes on."""
     eval_data: Path | None = None
     """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
     unlabelled: Path | None = None
@@ -117,7 +109,7 @@ class Adapt(Source):
     epochs: int = 50
     """The most passes over the training rows; training stops before where the dev loss stops falling."""
     memory: float | None = None
-    """GiB that training may take beyond the model (default: what is free, less a tenth)."""
+    """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
     """Measure zero-shot, ICL and SFT beside the method."""
     track: TrackerName | None = None
@@ -126,23 +118,6 @@ class Adapt(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eval_data is not None and self.data is None:
-            raise InputError(f"--eval-data {self.eval_data}: this goes with --data; a built-in task has its own rows.")
-        if self.unlabelled is not None and self.data is None:
-            raise InputError(
-                f"--unlabelled {self.unlabelled}: this goes with --data; a built-in task has labels for all."
-            )
-        if self.orders < 1 or (self.orders > 1 and self.unlabelled is None):
-            raise InputError(f"--orders {self.orders}: this must be 1 or more, and goes with --unlabelled.")
-        if self.context is not None and (self.orders > 1 or self.order != "random"):
-            raise InputError(
-                f"--context {self.context}: this stands instead of demonstrations, which then have no order."
-            )
-        self.best_of  # noqa: B018 - refuses what is no order
-        if self.n is not None and self.n < 2:
-            raise InputError(
-                f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
-            )
         for name in ("rank", "dora", "rslora", "dropout"):
             if getattr(self, name) and self.adapter != "lora":
                 raise InputError(f"--{name}: this is for --adapter lora, and {self.adapter} was asked for.")
@@ -155,26 +130,6 @@ class Adapt(Source):
         for name in ("rank", "virtual_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: this must be 1 or more.")
-        if self.epochs < 1:
-            raise InputError(f"--epochs {self.epochs}: this must be 1 or more.")
-        for beta in self.beta:
-            if not 0 <= beta <= 1:
-                raise InputError(f"--beta {beta:g}: the weight of the token loss lies between 0 and 1.")
-        if self.memory is not None and not self.memory > 0:
-            raise InputError(f"--memory {self.memory:g}: this must be a positive number of GiB.")
-        for rate in self.lr:
-            if not (math.isfinite(rate) and rate > 0):
-                raise InputError(f"--lr {rate:g}: a learning rate must be a positive number, such as 1e-3.")
-
-    @property
-    def best_of(self) -> int | None:
-        """How many orders of the demonstrations are tried; None where they keep a random one."""
-        if self.order == "random":
-            return None
-        count = self.order.removeprefix("best-of-")
-        if count == self.order or not count.isdecimal() or int(count) < 2:
-            raise InputError(f"--order {self.order}: say random, or best-of-K with K of 2 or more, such as best-of-8.")
-        return int(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +183,8 @@ class Run:
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
             raise InputError("--out: this must be given; or say --dry-run to see what would be computed.")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
+        if self.limit is not None:
+            checked_count("limit", self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +192,7 @@ class Report:
     """Show what a study found, as tables in the paper's shape or as a page."""
 
     folder: Path = field(metadata={"positional": True})
-    """What run wrote."""
+    """What run, adapt or demo wrote."""
     out: Path | None = None
     """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
     tables are printed, and a page goes to report/ in the study's folder."""
@@ -252,4 +207,4 @@ class Rescore:
     """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
 
     folder: Path = field(metadata={"positional": True})
-    """What adapt wrote: its records are rewritten, and the predictions beside them."""
+    """What adapt or run wrote: its records are rewritten, and the predictions beside them."""

@@ -43,6 +43,12 @@ NAMED_BY_PLAN = re.compile(r"_(icl-response|(lr|beta)[0-9.e+-]+)$")
 """How names of an adapter's files end; a method whose own name did could be taken for another one."""
 
 
+def _checked_memory(value: float) -> float:
+    if not value > 0:
+        raise FieldError("memory", value, "this must be a positive number of GiB.")
+    return value
+
+
 def _checked_order(order: str) -> str:
     best_of(order)
     return order
@@ -79,7 +85,7 @@ class Experiment(Strict):
     asim_rows: Annotated[int, Field(ge=0)] = 100
     """Of how many of them similarity to in-context learning is measured."""
     training: Training = Training()
-    memory: Annotated[float, Field(gt=0)] | None = None
+    memory: Annotated[float, AfterValidator(_checked_memory)] | None = None
     """GiB that training may take beyond the model; by default a share of all that the machine has."""
     chat: bool = False
     """Ask through the model's chat template."""
@@ -133,10 +139,10 @@ class Experiment(Strict):
         self._check_adapters()
         self._check_context()
         if self.confidence != "vocabulary" and self.label_scoring == "whole":
-            raise FieldError("confidence", None, "confidence top-10 is of single tokens, and label_scoring is whole")
+            raise FieldError("confidence", None, "confidence top-10 is of single tokens, and label_scoring is whole.")
         if self.measure == "chosen" and self.select != "dev":
             raise FieldError(
-                "measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well"
+                "measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well."
             )
         self._check_tasks()
         return self
@@ -145,35 +151,41 @@ class Experiment(Strict):
         # files are named by what fine-tuning fits only where that isn't the ground truth
         named = [*self.baselines, *((method.name, source == "icl-response") for source, method in self.fitted_methods)]
         if len(set(named)) < len(named):
-            raise FieldError("methods", None, "a method is named twice")
+            raise FieldError("methods", None, "a method is named twice.")
         methods = self.trained_methods
         if self.betas and not any(method.tries_betas for method in methods):
-            raise FieldError("betas", self.betas[0], "no method tries several weights of the token loss; ia2+sft does")
+            raise FieldError("betas", self.betas[0], "no method tries several weights of the token loss; ia2+sft does.")
         if self.learning_rates and methods and not any(method.has_learning_rate for method in methods):
             raise FieldError(
-                "learning_rates", self.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen"
+                "learning_rates", self.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
             )
         if methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
             for path in (source.unlabelled for source in self.tasks if source.unlabelled is not None):
                 names = " and ".join(dict.fromkeys(method.name for method in methods))
-                raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not")
+                raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
 
     def _check_adapters(self) -> None:
         solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
         asked = [one for source in self.tasks for one in self.adapters_of(source)]
         unfit = [one.kind for one in asked if one.kind != "lora"]
         if solving and unfit:
-            raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone")
+            raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
 
     def _check_context(self) -> None:
         if self.context is None:
             if "context" in self.baselines:
-                raise FieldError("methods", "context", "this study has no context; name its file with the key context")
+                raise FieldError("methods", "context", "this study has no context; name its file with the key context.")
             return
         if self.order != "random" or self.demonstrations != "shared" or any(one.orders > 1 for one in self.tasks):
-            raise FieldError("context", self.context, "this stands instead of demonstrations, which then have no order")
+            raise FieldError(
+                "context", self.context, "this stands instead of demonstrations, which then have no order."
+            )
         if "icl" in self.baselines:
-            raise FieldError("context", self.context, "the model isn't shown demonstrations; say context for icl")
+            raise FieldError(
+                "context",
+                self.context,
+                "the model isn't shown demonstrations then; name the method context instead of icl.",
+            )
 
     def _check_tasks(self) -> None:
         files = {source.train: source for source in self.tasks if source.data is not None}
@@ -181,17 +193,17 @@ class Experiment(Strict):
         for option in sorted(self.benchmark_options.changed):
             if not any(option in BENCHMARKS[name].options for name in used.intersection(BENCHMARKS).difference(files)):
                 raise FieldError(
-                    "benchmark_options", None, f"the option {option} is changed, and no task of the study has it"
+                    "benchmark_options", None, f"the option {option} is changed, and no task of the study has it."
                 )
         seen: dict[tuple[str, str, int], Source] = {}
         for source in self.tasks:
             for name in (source.train, *source.measured):
                 if self.rows_of(name) != source.rows and (name == source.train or name in files):
-                    raise FieldError("tasks", None, f"two entries of tasks say different things of the rows of {name}")
+                    raise FieldError("tasks", None, f"two entries of tasks say different things of the rows of {name}.")
             trained = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
             for model, train, n in sorted(trained.intersection(seen)):
                 raise FieldError(
-                    "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant"
+                    "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant."
                 )
             seen |= dict.fromkeys(trained, source)
 

@@ -176,6 +176,15 @@ class Store:
         with suppress(OSError):  # it holds something of the person's, or can't be taken away
             self.folder.rmdir()
 
+    def tidy(self) -> None:
+        """Take away what only units that are being computed need; a lock that another process waits for included.
+
+        Whoever holds a lock looks again at what is done, so that no unit is computed twice.
+        """
+        shutil.rmtree(self.folder / LOCKS, ignore_errors=True)
+        with suppress(OSError):  # another process may be at a unit
+            (self.folder / UNFINISHED).rmdir()
+
     def note_failure(self, unit: Unit, error: str) -> None:
         """Write down that a unit failed, and why."""
         _write(self.folder / FAILURES / f"{unit.id}.json", {"unit": unit.as_record(), "error": error})

@@ -99,13 +99,21 @@ def load_method(path: Path) -> Method:
     Raises:
         InputError: the file isn't there, isn't YAML, or describes no method; what is wrong is named.
     """
+    return method_of(read_description(path), f"--method {path}")
+
+
+def read_description(path: Path) -> Any:
+    """What a method's file holds, as YAML says it.
+
+    Raises:
+        InputError: the file isn't there, or isn't YAML.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--method {path}: this is no YAML ({' '.join(str(error).split())}).") from error
-    return method_of(content, f"--method {path}")
 
 
 def method_of(content: object, where: str) -> Method:
@@ -156,4 +164,4 @@ def broken_field(one: Mapping[str, Any]) -> FieldError:
         return FieldError(names[-1], error.value, error.rule)
     given = one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
     message = WORDED.get(one["type"], one["msg"].removeprefix("Value error, "))
-    return FieldError(names[-1] if names else "", str(given), f"{message[0].lower()}{message[1:].rstrip('.')}.")
+    return FieldError(names[-1] if names else "", given, f"{message[0].lower()}{message[1:].rstrip('.')}.")
