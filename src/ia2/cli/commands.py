@@ -175,7 +175,8 @@ def run_study(options: Run) -> int:
         return 0
     assert options.out is not None, "Run has checked that there is a folder"
     if options.cluster is None:
-        check_sets(experiment, options.data_dir)
+        for sentence in check_sets(experiment, options.data_dir):
+            progress.say(sentence)
     store = Store(options.out)
     settings: dict[str, Any] = {"data_dir": options.data_dir, "limit": options.limit, "progress": progress}
     settings["tracking"] = Tracking.of(options.track, experiment.name, options.out)

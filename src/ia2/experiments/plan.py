@@ -124,12 +124,15 @@ def units(experiment: Experiment) -> list[Unit]:
     return found
 
 
-def check_sets(experiment: Experiment, data_dir: Path | None = None) -> None:
+def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[str, ...]:
     """Draw every unit's set, so that what is missing is known before a model is loaded.
 
     Args:
         experiment: the study.
         data_dir: a folder of benchmark files instead of the hub.
+
+    Returns:
+        What was chosen for the person as files were read, in sentences.
 
     Raises:
         InputError: a task or a file can't be loaded, or has too few rows.
@@ -140,10 +143,13 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> None:
         return experiment.task(name, data_dir)
 
     every = units(experiment)
+    said: dict[str, None] = {}
     for unit in {(unit.train, unit.n, unit.seed): unit for unit in every}.values():
-        drawn(experiment, unit, task_of(unit.train))
+        task = task_of(unit.train)
+        said |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
     for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
-        task_of(name)
+        said |= dict.fromkeys(task_of(name).notes)
+    return tuple(said)
 
 
 def drawn(
@@ -184,6 +190,14 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
         for candidate in method.candidates(experiment.betas or betas)
         for rate in (experiment.learning_rates or kind.learning_rates)[: None if candidate.has_learning_rate else 1]
     ]
+
+
+def measured(experiment: Experiment, adapters: Iterable[Planned]) -> int:
+    """How many of a unit's adapters are measured: all, or one of each kind and method."""
+    several = list(adapters)
+    if experiment.measure == "all":
+        return len(several)
+    return len({(one.kind, one.method.name, one.label_source) for one in several})
 
 
 @dataclass(frozen=True)
@@ -231,7 +245,7 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         trained = stages_of(own)
         adapters += len(own)
         stages += len(trained)
-        evaluations += (len(own) + len(experiment.baselines)) * len(unit.evaluate)
+        evaluations += (measured(experiment, own) + len(experiment.baselines)) * len(unit.evaluate)
         if several := [served for served in trained.values() if len(served) > 1]:
             names = ", ".join(dict.fromkeys(one.method.name for served in several for one in served))
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"

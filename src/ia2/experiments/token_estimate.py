@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ia2.errors import InputError
-from ia2.experiments.plan import Unit, drawn, planned, stages_of, units
+from ia2.experiments.plan import Unit, drawn, measured, planned, stages_of, units
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
 from ia2.prompting.prompts import SEPARATOR
@@ -126,7 +126,7 @@ class _Unit:
         """Demonstrations are read once for all queries of a task, or drawn and read for each."""
         context = self.shown(self.set.demonstrations())
         baselines = self.experiment.baselines
-        bare = len(self.adapters) + ("zero-shot" in baselines)
+        bare = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
         total = 0
         for task, rows in self.measured:
             queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
