@@ -459,3 +459,76 @@ def test_a_study_that_cannot_be_computed_ends_in_one_sentence_before_a_model_is_
     assert re.search(said, err), err
     assert len(err.strip().splitlines()) <= 2
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_study(capsys, tmp_path, model, file):
+    more = ("--n", "4", "--lr", "1e-3", "1e-2", "--epochs", "2")
+    status, table, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 0, err
+    shutil.rmtree(tmp_path / "out" / "adapter")  # as where a process was killed before it was copied
+    status, again, err = adapt(capsys, tmp_path, model, file, *more)
+    assert (status, again) == (0, table)
+    assert "everything is there already" in err
+    records = records_of(tmp_path / "out")
+    for name, folder in (("ia2-sft", "adapter"), ("sft", records["sft"]["adapter"]["path"])):
+        weights = (tmp_path / "out" / folder / "adapter_model.safetensors").read_bytes()
+        kept = tmp_path / "out" / records[name]["adapter"]["path"] / "adapter_model.safetensors"
+        assert weights == kept.read_bytes()
+    assert len(list((tmp_path / "out" / "adapters").glob("*/*"))) == 2
+    status, report, err = run(capsys, "report", tmp_path / "out")
+    assert status == 0, err
+    assert "| 4 | rows | rows |" in report
+    status, page, err = run(capsys, "report", tmp_path / "out", "--format", "html")
+    assert (status, page) == (0, f"{tmp_path / 'out' / 'report' / 'index.html'}\n"), err
+    status, _, err = adapt(capsys, tmp_path, model, file, *more, "--epochs", "3")
+    assert status == 2
+    assert "holds records of out with other settings (training); it takes no others" in err
+    write_csv(file, ROWS[1:])
+    status, _, err = adapt(capsys, tmp_path, model, file, *more)
+    assert status == 2
+    assert "rows.csv: this file has changed since" in err
+
+
+def test_a_study_of_the_same_rows_finds_the_same(capsys, tmp_path, model, file):
+    (tmp_path / "context.txt").write_text("Say 1 for praise and 0 for blame.")
+    more = ("--n", "4", "--lr", "1e-3", "--epochs", "2", "--seed", "3", "--limit", "6")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more, "--context", tmp_path / "context.txt")
+    assert status == 0, err
+    (tmp_path / "study.yaml").write_text(f"""
+        name: mine
+        models: [{model}]
+        tasks: [{{data: {file}}}]
+        n: [4]
+        sets: 1
+        first_seed: 3
+        methods: [zero-shot, context, sft, ia2-sft]
+        learning_rates: [1.0e-3]
+        context: {tmp_path / "context.txt"}
+        rows: 6
+        training: {{epochs: 2}}
+    """)
+    status, _, err = run(capsys, "run", tmp_path / "study.yaml", "--out", tmp_path / "study")
+    assert status == 0, err
+    assert "'text' is taken for the text" in err
+    adapted, studied = records_of(tmp_path / "out"), records_of(tmp_path / "study")
+    assert adapted.keys() == studied.keys() == {"zero-shot", "context", "sft", "ia2-sft"}
+    for name, record in adapted.items():
+        assert record["metrics"] == studied[name]["metrics"]
+        assert record["notes"] == studied[name]["notes"]
+    status, _, err = run(capsys, "report", tmp_path / "study")
+    assert status == 0, err
+
+
+def test_generations_of_a_study_are_judged_again_a_table_for_each_unit(capsys, tmp_path, model):
+    rows = [(f"what is number {at} called?", f"it is called the number that is {at} and no other") for at in range(24)]
+    file = write_csv(tmp_path / "texts.csv", rows, "question,answer")
+    (tmp_path / "study.yaml").write_text(
+        f"name: mine\nmodels: [{model}]\ntasks: [{{data: {file}, max_new_tokens: 4}}]\nn: [2]\nsets: 2\n"
+        "methods: [zero-shot, icl]\nrows: 3\n"
+    )
+    status, _, err = run(capsys, "run", tmp_path / "study.yaml", "--out", tmp_path / "study")
+    assert status == 0, err
+    status, out, err = run(capsys, "rescore", tmp_path / "study")
+    assert status == 0, err
+    assert out.count("0 of 3 rows are judged otherwise than before") == 4
+    assert out.count("texts, 3 rows, N = 2") == 2

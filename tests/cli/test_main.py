@@ -9,6 +9,7 @@ import time
 import pytest
 from command_line import adapt, records_of, run
 
+from ia2.errors import FieldError, InputError
 from ia2.experiments import single
 
 
@@ -107,3 +108,24 @@ def test_the_version_is_told(capsys):
     status, out, _ = run(capsys, "--version")
     assert status == 0
     assert importlib.metadata.version("ia2") in out
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FieldError("learning_rates", -1.0, "this must be positive."), "--lr -1: this must be positive."),
+        (FieldError("first_seed", 0.5, "no."), "--seed 0.5: no."),
+        (FieldError("max_new_tokens", 0, "no."), "--max-new-tokens 0: no."),
+        (FieldError("context", "/far/away/context.txt", "no."), "--context context.txt: no."),
+        (FieldError("stop", None, "no."), "--stop: no."),
+        (FieldError("colour", "red", "no."), "colour red: no."),
+        (InputError("rows.csv: no."), "rows.csv: no."),
+    ],
+)
+def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkeypatch, file, error, said):
+    def refuse(*_arguments):
+        raise error
+
+    monkeypatch.setattr("ia2.cli.commands.study_of_adapt", refuse)
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--context", "context.txt")
+    assert (status, err) == (2, f"{said}\n")
