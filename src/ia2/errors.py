@@ -3,3 +3,34 @@
 
 class InputError(ValueError):
     """An input that can't be used: the input first, then what was found, then what to do (exit status 2)."""
+
+
+class FieldError(InputError):
+    """A field whose value breaks the field's rule; the command line shows the field as its flag.
+
+    Args:
+        field: the field's name, such as `learning_rate`.
+        value: what it was given; None where that says nothing.
+        rule: what was found and what to do, as the rest of a sentence.
+
+    Example:
+        >>> str(FieldError("learning_rate", -1.0, "this must be a positive number."))
+        'learning_rate -1: this must be a positive number.'
+    """
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        self.field, self.value, self.rule = field, value, rule
+        super().__init__(self.named(field))
+
+    def named(self, name: str) -> str:
+        """The sentence with another name for the field, such as `--lr`."""
+        return f"{name}: {self.rule}" if self.value is None else f"{name} {self.shown}: {self.rule}"
+
+    @property
+    def shown(self) -> str:
+        """The value as people write it."""
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+
+    def __reduce__(self) -> tuple[type["FieldError"], tuple[str, object, str]]:
+        """As its parts, so that it comes whole from another process."""
+        return type(self), (self.field, self.value, self.rule)

@@ -116,5 +116,5 @@ def test_a_frozen_output_keeps_its_dtype_and_only_what_is_added_is_cast(monkeypa
 
 
 def test_a_module_that_is_no_projection_is_refused_by_name():
-    with pytest.raises(InputError, match=r"modules 'q_proj': there are query, key, value, output\."):
+    with pytest.raises(InputError, match=r"modules q_proj: there are query, key, value, output\."):
         check_modules(["query", "q_proj"])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ia2.cli.options import Adapt, Evaluate
+from ia2.cli.options import Adapt, Evaluate, Run
 from ia2.errors import InputError
 
 FILE = {"model": "m", "data": Path("rows.csv")}
@@ -23,13 +23,10 @@ def test_defaults_are_the_protocols():
     [
         (Adapt, {"model": "m"} | OUT, "--data FILE or --task NAME"),
         (Adapt, FILE | TASK | OUT, "--data FILE or --task NAME"),
-        (Adapt, TASK | OUT | {"label": "y"}, "--label y"),
-        (Adapt, TASK | OUT | {"eval_data": Path("e.csv")}, "--eval-data e.csv"),
         (Adapt, FILE | OUT | {"data_dir": Path("d")}, "--data-dir d"),
-        (Adapt, FILE | OUT | {"n": 1}, "--n 1: .*at least 2"),
-        (Adapt, FILE | OUT | {"lr": (1e-3, 0.0)}, "--lr 0: .*positive"),
-        (Adapt, FILE | OUT | {"lr": (float("nan"),)}, "--lr nan: .*positive"),
-        (Adapt, FILE | OUT | {"limit": 0}, "--limit 0"),
+        (Adapt, FILE | OUT | {"limit": 0}, "limit 0: this must be 1 or more"),
+        (Run, {"experiment": Path("a.yaml")}, "--out: this must be given"),
+        (Run, {"experiment": Path("a.yaml"), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
         (Evaluate, TASK | {"icl": 4, "adapter": Path("a")}, "--icl 4"),
         (Evaluate, TASK | {"icl": 1}, "--icl 1"),
     ],

@@ -8,7 +8,7 @@ from ia2.models.architectures import attention_blocks, layers_of, projection_nam
 from ia2.models.layout import lay_out
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
-from ia2.models.sites import ATTENTION_OUTPUT, Site, recording
+from ia2.models.sites import ATTENTION_OUTPUT, Site, record
 
 SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
 # where a layer's output is its input plus attention plus MLP, with no norm behind either
@@ -16,7 +16,7 @@ NAMES = ("attention-output", "residual", "mlp-output", "heads")
 RESIDUAL = {"llama", "qwen2", "qwen3", "mistral", "phi3", "gpt2", "opt"}
 
 
-def record(network, sequences=SEQUENCES, **keywords):
+def attention_of(network, sequences=SEQUENCES, **keywords):
     batch = lay_out(sequences, **keywords)
     with torch.no_grad():
         read = Reader(network).read(batch, {ATTENTION_OUTPUT: batch.at()})
@@ -31,7 +31,7 @@ def test_what_is_recorded_is_the_output_projection_of_what_it_was_given(architec
     for name in last:
         module = network.get_submodule(name)
         module.register_forward_hook(lambda _m, given, _o, name=name: seen.__setitem__(name, given[0]))
-    batch, recorded = record(network)
+    batch, recorded = attention_of(network)
     for layer, name in enumerate(last):
         module = network.get_submodule(name)
         weight = module.weight.T if isinstance(module, nn.Linear) else module.weight
@@ -54,7 +54,7 @@ def test_what_is_recorded_is_the_change_of_the_residual_stream(architecture):
             with_kwargs=True,
         )
         norms[1].register_forward_pre_hook(lambda _m, given: after.append(given[0]))
-    batch, recorded = record(network)
+    batch, recorded = attention_of(network)
     for layer, (entered, came) in enumerate(zip(before, after, strict=True)):
         change = (came.reshape(entered.shape) - entered)[batch.at().row, batch.at().column]
         assert torch.allclose(recorded[:, layer], change, atol=1e-5)
@@ -71,7 +71,7 @@ def test_a_neox_layer_adds_what_is_recorded_and_the_mlp_to_the_stream():
             with_kwargs=True,
         )
         layer.mlp.register_forward_hook(lambda _m, _g, output: mlps.append(output))
-    batch, recorded = record(network)
+    batch, recorded = attention_of(network)
     for layer, ((entered, left), mlp) in enumerate(zip(streams, mlps, strict=True)):
         assert torch.allclose(recorded[:, layer], (left - entered - mlp)[batch.at().row, batch.at().column], atol=1e-5)
 
@@ -82,15 +82,15 @@ def test_where_a_norm_follows_the_block_it_is_given_what_is_recorded(architectur
     given = []
     for layer in network.model.layers:
         layer.post_attention_layernorm.register_forward_pre_hook(lambda _m, arguments: given.append(arguments[0]))
-    batch, recorded = record(network)
+    batch, recorded = attention_of(network)
     for layer, normed in enumerate(given):
         assert torch.allclose(recorded[:, layer], normed[batch.at().row, batch.at().column], atol=1e-6)
 
 
 def test_layout_makes_no_difference_to_what_is_recorded(network):
-    _, packed = record(network)
+    _, packed = attention_of(network)
     for layout in ("right", "left"):
-        assert torch.allclose(record(network, layout=layout)[1], packed, atol=1e-5)
+        assert torch.allclose(attention_of(network, layout=layout)[1], packed, atol=1e-5)
 
 
 HIDDEN = [Site(name, positions) for name in NAMES for positions in ("response", "prompt", "all")]
@@ -169,9 +169,9 @@ def test_a_position_that_a_prefix_holds_is_refused(tiny_llama):
 
 def test_hooks_are_gone_whatever_happens_inside(tiny_llama):
     batch = lay_out(SEQUENCES)
-    with pytest.raises(RuntimeError, match="mishap"), recording(tiny_llama, {site: batch.at() for site in HIDDEN}):
+    with pytest.raises(RuntimeError, match="mishap"), record(tiny_llama, {site: batch.at() for site in HIDDEN}):
         raise RuntimeError("mishap")
-    with recording(tiny_llama, {ATTENTION_OUTPUT: batch.at()}):
+    with record(tiny_llama, {ATTENTION_OUTPUT: batch.at()}):
         pass
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny_llama.modules())
 
@@ -190,7 +190,7 @@ def test_gradients_are_kept_for_the_student_and_not_for_the_teacher(tiny_llama):
 
 
 def test_nothing_recorded_is_an_error_and_never_a_zero(tiny_llama):
-    with recording(tiny_llama, {ATTENTION_OUTPUT: lay_out(SEQUENCES).at()}) as recorded:
+    with record(tiny_llama, {ATTENTION_OUTPUT: lay_out(SEQUENCES).at()}) as recorded:
         pass
     with pytest.raises(RuntimeError, match=r"layers \[0, 1, 2\] recorded no attention-output"):
         recorded.taken(3)

@@ -6,7 +6,7 @@ import polars
 import pytest
 
 from ia2.experiments.plan import planned, units
-from ia2.experiments.schema import load_experiment
+from ia2.experiments.study_file import load_experiment
 from ia2.training.methods import OTHER_BETAS, QWEN_BETAS
 
 STUDIES = Path(__file__).parents[2] / "experiments"

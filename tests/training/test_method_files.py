@@ -54,7 +54,10 @@ stages:
         ("name: a\nstages: [{objective: align, site: mlp}]", r"stages.0.align.site: .*mlp-output.*given: mlp\)"),
         ("name: a\nstages: [{objective: align, site: logits}]", "distributions are matched, not aligned"),
         ("name: a\nstages: [{objective: match-tokens, rate: 1}]", "stages.0.match-tokens.rate: extra inputs"),
-        ("name: a\nstages: [{objective: match-tokens, epochs: 0}]", "epochs: .*greater than or equal to 1"),
+        (
+            "name: a\nstages: [{objective: match-tokens, epochs: 0}]",
+            "stages.0.match-tokens.epochs: this must be 1 or more",
+        ),
         ("name: a\nstages: [{objective: align, layers: most}]", "layers 'most': say all"),
         ("name: a\nstages: [{objective: align, labels: ground-truth}]", "labels: .*icl-response"),
         ("name: SFT\nstages: [{objective: match-tokens}]", "SFT is taken"),

@@ -78,5 +78,5 @@ def test_what_makes_no_sense_is_refused(make, message):
 def test_unknown_methods_are_refused_with_what_was_meant():
     assert method_named("ia2-sft") is IA2_THEN_SFT
     assert method_named("ia2-solved") is SOLVED
-    with pytest.raises(InputError, match="--method ia-sft: no such method. Did you mean ia2-sft"):
+    with pytest.raises(InputError, match="method ia-sft: no such method. Did you mean ia2-sft"):
         method_named("ia-sft")

@@ -26,7 +26,7 @@ from ia2.adapters.kind import (
     target_names,
     weight_of,
 )
-from ia2.errors import InputError
+from ia2.errors import FieldError
 from ia2.models.architectures import Projection
 
 SCALE = "ia3_l"
@@ -52,7 +52,7 @@ class IA3(AdapterKind):
     def __post_init__(self) -> None:
         check_modules(self.modules)
         if self.scale not in ("output", "input"):
-            raise InputError(f"scale {self.scale!r}: this must be output or input.")
+            raise FieldError("scale", self.scale, "this must be output or input.")
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network. Raises InputError where its attention can't be found."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ia2.errors import InputError
+from ia2.errors import FieldError
 from ia2.models.architectures import Projection, projection_names
 
 ATTENTION: tuple[Projection, ...] = ("query", "key", "output")
@@ -145,6 +145,16 @@ class AdapterKind(ABC):
         """Tokens that it puts before every text."""
         return 0
 
+    @property
+    def changed_sizes(self) -> dict[str, Any]:
+        """The sizes that aren't as they are by default."""
+        usual = type(self)()
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(usual, field.name)
+        }
+
     def as_record(self, path: str | None) -> dict[str, Any]:
         """What a record says of an adapter of this kind that lies at `path`."""
         sizes = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -176,19 +186,19 @@ def check_modules(modules: Sequence[str]) -> None:
         InputError: there is none, or one of another name.
     """
     if not modules:
-        raise InputError("modules: at least one projection must be named.")
+        raise FieldError("modules", None, "at least one projection must be named.")
     if wrong := [name for name in modules if name not in get_args(Projection)]:
-        raise InputError(f"modules {wrong[0]!r}: there are {', '.join(get_args(Projection))}.")
+        raise FieldError("modules", wrong[0], f"there are {', '.join(get_args(Projection))}.")
 
 
 def check_at_least_one(field: str, value: int) -> None:
     """Refuse a size under 1.
 
     Raises:
-        InputError: it is; names the field.
+        FieldError: it is; names the field.
     """
     if value < 1:
-        raise InputError(f"{field} {value}: this must be 1 or more.")
+        raise FieldError(field, value, "this must be 1 or more.")
 
 
 def target_modules(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, nn.Module]:

@@ -31,7 +31,7 @@ from ia2.adapters.kind import (
     target_names,
     weight_of,
 )
-from ia2.errors import InputError
+from ia2.errors import FieldError
 from ia2.models.architectures import Projection
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
@@ -75,9 +75,9 @@ class LoRA(AdapterKind):
         check_at_least_one("alpha", self.alpha)
         check_modules(self.modules)
         if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout {self.dropout:g}: this must be 0 or more, and less than 1.")
+            raise FieldError("dropout", self.dropout, "this must be 0 or more, and less than 1.")
         if self.dropout and self.dora:
-            raise InputError(f"dropout {self.dropout:g}: DoRA is trained without; leave one of them out.")
+            raise FieldError("dropout", self.dropout, "DoRA is trained without; leave one of them out.")
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network. Raises InputError where its attention can't be found."""

@@ -6,14 +6,15 @@ the command line can show them without importing torch.
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia2.errors import InputError
+from ia2.errors import FieldError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -54,7 +55,7 @@ def kind_named(name: str) -> "type[AdapterKind]":
         (0.0001, 0.0003, 0.001)
     """
     if name not in KINDS:
-        raise InputError(f"adapter {name}: there is no such kind; there are {', '.join(KINDS)}.")
+        raise FieldError("adapter", name, f"there is no such kind; there are {', '.join(KINDS)}.")
     kind: type[AdapterKind] = getattr(import_module(f"ia2.adapters.{name}"), KINDS[name])
     return kind
 
@@ -72,7 +73,7 @@ def adapter_of(name: str, sizes: Mapping[str, Any]) -> "AdapterKind":
     kind = kind_named(name)
     known = [size.name for size in sizes_of(name)]
     if unknown := [size for size in sizes if size not in known]:
-        raise InputError(f"{unknown[0]}: {name} has no such size; it has {', '.join(known)}.")
+        raise FieldError(unknown[0], None, f"{name} has no such size; it has {', '.join(known)}.")
     return kind(**{size: tuple(value) if isinstance(value, list) else value for size, value in sizes.items()})
 
 
@@ -97,7 +98,8 @@ def label(record: Mapping[str, Any]) -> str:
     return kind_named(record["kind"]).label(record) if record["kind"] in KINDS else str(record["kind"])
 
 
-def sizes_of(name: str) -> list[Size]:
+@cache
+def sizes_of(name: str) -> tuple[Size, ...]:
     """The sizes of a kind, in their order, read from its source.
 
     Example:
@@ -109,7 +111,40 @@ def sizes_of(name: str) -> list[Size]:
         for node in ast.parse(_source(name)).body
         if isinstance(node, ast.ClassDef) and node.name == KINDS[name]
     )
-    return list(_fields(body))
+    return tuple(_fields(body))
+
+
+def kinds_with(size: str) -> list[str]:
+    """The kinds that have a size of this name.
+
+    Example:
+        >>> kinds_with("tokens")
+        ['prompt', 'prefix']
+    """
+    return [name for name in KINDS if any(own.name == size for own in sizes_of(name))]
+
+
+def all_sizes() -> list[Size]:
+    """Every size that some kind has, once by its name, as a person is told of it: which kinds have it, and by default.
+
+    Example:
+        >>> [size.help for size in all_sizes() if size.name == "tokens"]
+        ['How many virtual tokens there are (prompt, prefix: 8).']
+    """
+    shown: dict[str, Size] = {}
+    for size in (size for name in KINDS for size in sizes_of(name)):
+        defaults: dict[str, list[str]] = {}
+        for kind in kinds_with(size.name):
+            (default,) = (own.default for own in sizes_of(kind) if own.name == size.name)
+            defaults.setdefault(_shown(default), []).append(kind)
+        told = "; ".join(f"{', '.join(kinds)}{f': {default}' * bool(default)}" for default, kinds in defaults.items())
+        shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({told})."))
+    return list(shown.values())
+
+
+def _shown(default: Any) -> str:
+    """A default as a person types it; nothing where something is off."""
+    return " ".join(default) if isinstance(default, tuple) else str(default) * bool(default)
 
 
 def _source(name: str) -> str:

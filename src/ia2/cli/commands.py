@@ -1,37 +1,32 @@
 """What each command does: load, adapt or measure, and show the result."""
 
+import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.provenance import Taught, weights_id
-from ia2.cache import check_absent_or_empty, check_writable, folder_written_whole
+from ia2.cache import check_writable, folder_written_whole
 from ia2.cli.console import ConsoleProgress, stdout
-from ia2.cli.demo import MODEL, TASK, measure_everything
+from ia2.cli.demo import compute_demo
 from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
-from ia2.cli.resolve import (
-    adapter_of_options,
-    check_demonstrations,
-    default_learning_rates,
-    default_n,
-    fit_labels,
-    load_rows,
-    method_of_options,
-    read_context,
-)
+from ia2.cli.resolve import check_demonstrations, load_task_of, study_of_adapt
 from ia2.errors import InputError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.rescoring import rescore
-from ia2.experiments.adaptation import Adaptation, Settings
 from ia2.experiments.cluster import run_on_cluster
 from ia2.experiments.plan import check_sets, described
+from ia2.experiments.rows import read_context
 from ia2.experiments.run import run
-from ia2.experiments.schema import load_experiment
+from ia2.experiments.single import compute_single
 from ia2.experiments.store import FAILURES, Store
+from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
+from ia2.inference.task_form import fitted
 from ia2.models.load import load_model
 from ia2.models.names import check_model_name
 from ia2.prompting.fewshot import FewShotSet
@@ -39,82 +34,48 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import Record, task_record
 from ia2.reports.report import StudyReport
 from ia2.reports.tables import comparison_table
-from ia2.tasks.files import load_queries
-from ia2.tasks.load import load_task
 from ia2.tasks.task import Shown
-from ia2.training.demonstration_order import best_ordered
-from ia2.training.early_stopping import Training
-from ia2.training.methods import SFT
 
 
 def run_demo(options: Demo) -> None:
     """Measure every method on the built-in reviews, and show a table and where the picture is."""
-    progress = ConsoleProgress()
-    check_absent_or_empty(options.out)
-    task = load_task(TASK)
-    model = load_model(MODEL, progress=progress)
-    with folder_written_whole(options.out) as folder:
-        result = measure_everything(model, task, folder, seed=options.seed, quick=options.quick, progress=progress)
+    result = compute_demo(options.out, seed=options.seed, quick=options.quick, progress=ConsoleProgress())
     show(result.records)
     for figure in result.figures:
-        print(options.out / figure.relative_to(folder))
+        print(figure)
     print(f"{options.out}/: records, predictions and adapters")
 
 
 def run_adapt(options: Adapt) -> None:
     """Train, measure, and show what it was worth."""
     progress = ConsoleProgress()
-    method, adapter = method_of_options(options), adapter_of_options(options)
-    check_absent_or_empty(options.out)
-    check_model_name(options.model)
-    tracking = Tracking.of(options.track, options.out.resolve().name, options.out)
-    context = read_context(options)
-    task = load_rows(options, options.eval_data)
-    n = options.n or default_n(options, task)
-    FewShotSet.draw(task, n, options.seed)  # refuses what can't be drawn before a model is fetched
-    unlabelled: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
-    if options.unlabelled is not None:
-        unlabelled, said = load_queries(options.unlabelled, task, options.text)
-    model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
-    task, notes = fit_labels(task, model, options)
-    notes += said
-    few_shot_set = replace(
-        FewShotSet.draw(task, n, options.seed).limited(options.limit),
-        context=context,
-        unlabelled=unlabelled,
-        orders=options.orders,
+    experiment = study_of_adapt(options, progress)
+    check_sets(experiment, options.data_dir)
+    records = compute_single(
+        experiment,
+        options.out,
+        data_dir=options.data_dir,
+        progress=progress,
+        tracking=Tracking.of(options.track, experiment.name, options.out),
     )
-    if options.best_of is not None:
-        few_shot_set = best_ordered(model, few_shot_set, options.best_of, progress)
-    for sentence in (*notes, describe_set(few_shot_set)):
-        progress.say(sentence)
-    settings = Settings(
-        learning_rates=options.lr or default_learning_rates(adapter, task, progress),
-        adapter=adapter,
-        training=Training(epochs=options.epochs),
-        betas=options.beta,
-        label_scoring=options.label_scoring,
-        memory=options.memory * 2**30 if options.memory is not None else None,
-        ece=options.ece,
-    )
-    with folder_written_whole(options.out) as folder:
-        adaptation = Adaptation(model, few_shot_set, settings, folder, notes=(*model.notes, *notes), progress=progress)
-        if options.compare and few_shot_set.evaluation:
-            adaptation.measure_baseline("zero-shot", ())
-            adaptation.measure_baseline("icl" if context is None else "context", few_shot_set.demonstrations())
-        compared = {SFT: "compared/sft"} if options.compare and few_shot_set.evaluation and method != SFT else {}
-        adaptation.measure_methods({**compared, method: "adapter"})
-    for record in adaptation.records:
-        tracking.show(record["method"], record)
-    if few_shot_set.evaluation:
-        show(adaptation.records)
+    adapter = copy_adapter(records[-1], options.out)
+    if records[-1]["metrics"]["n"]:
+        show(records)
     else:
         print(
             "Nothing was measured: no row is left to evaluate. Use a smaller --n, or name more rows with --eval-data."
         )
-    print(f"{options.out / 'adapter'}/: the adapter, in PEFT's format")
-    print(f"{options.out}/: records and predictions")
+    print(f"{adapter}/: the adapter, in PEFT's format")
+    print(f"{options.out}/: records, predictions, and each method's adapter; ia2 report {options.out} reads them")
+
+
+def copy_adapter(record: Mapping[str, Any], folder: Path) -> Path:
+    """The adapter of a record where a person looks for it, in `adapter/`; one that is there is left as it is."""
+    path = folder / "adapter"
+    if not path.exists():
+        with folder_written_whole(path) as partial:
+            shutil.copytree(folder / record["adapter"]["path"], partial, dirs_exist_ok=True)
+    return path
 
 
 def run_evaluate(options: Evaluate) -> None:
@@ -131,12 +92,13 @@ def run_evaluate(options: Evaluate) -> None:
         check_writable(options.out)
     adapter = Adapter.load(options.adapter) if options.adapter is not None else None
     taught = Taught.beside(options.adapter) if options.adapter is not None else None
-    context = read_context(options)
-    task = load_rows(options, None)
+    context = read_context(options.context)
+    task = load_task_of(options)
     if options.icl is not None:
         check_demonstrations(task, options.icl)
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
-    task, notes = fit_labels(task, model, options, taught)
+    task = fitted(task, model, chat=options.chat, stop=options.stop, label_scoring=options.label_scoring, taught=taught)
+    notes = task.notes
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
     if taught is not None and taught.weights != weights_id(model):
@@ -192,7 +154,11 @@ def run_rescore(options: Rescore) -> None:
     rescored = rescore(options.folder)
     for record in rescored:
         print(f"{record.path}: {record.changed} of {record.rows} rows are judged otherwise than before.")
-    show([record.value for record in rescored])
+    tables: dict[tuple[str | None, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for record in rescored:
+        tables[record.value["options"].get("unit"), record.value["task"]["eval"]].append(record.value)
+    for records in tables.values():
+        show(records)
 
 
 def run_study(options: Run) -> int:
@@ -208,7 +174,8 @@ def run_study(options: Run) -> int:
         return 0
     assert options.out is not None, "Run has checked that there is a folder"
     if options.cluster is None:
-        check_sets(experiment, options.data_dir)
+        for sentence in check_sets(experiment, options.data_dir):
+            progress.say(sentence)
     store = Store(options.out)
     settings: dict[str, Any] = {"data_dir": options.data_dir, "limit": options.limit, "progress": progress}
     settings["tracking"] = Tracking.of(options.track, experiment.name, options.out)
@@ -235,18 +202,17 @@ def run_report(options: Report) -> None:
         print(path)
 
 
-def describe_set(few_shot_set: FewShotSet) -> str:
-    """One line on what is trained and measured."""
-    return (
-        f"{few_shot_set.task.name}: N = {few_shot_set.n}, {_counted(few_shot_set.dev, 'dev row')}, "
-        f"{_counted(few_shot_set.evaluation, 'evaluation row')}, seed {few_shot_set.seed}."
-    )
-
-
 def _counted(rows: Sequence[Any], noun: str) -> str:
     return f"{len(rows)} {noun}{'s' * (len(rows) != 1)}"
 
 
 def show(records: Sequence[Mapping[str, Any]]) -> None:
     """Print the table that a command ends with."""
-    stdout().print(comparison_table(records))
+    stdout().print(comparison_table([_told_apart(record, records) for record in records]))
+
+
+def _told_apart(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A record by its method and what it fits, where another one is by the same method."""
+    if sum(other["method"] == record["method"] for other in records) == 1:
+        return record
+    return {**record, "method": f"{record['method']}-{record['options']['label_source']}"}

@@ -1,17 +1,16 @@
 """The demo: a real model learns a small task from eight reviews, every way there is, with a table and a picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ia2.experiments.adaptation import Adaptation, Settings
+from ia2.experiments.schema import Experiment
+from ia2.experiments.single import compute_single
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
-from ia2.prompting.fewshot import FewShotSet
 from ia2.reports.figures.reliability import reliability_and_similarity
-from ia2.tasks.task import Task
-from ia2.training.early_stopping import Training
-from ia2.training.methods import IA2, IA2_THEN_SFT, SFT
+from ia2.tasks.json_lines import json_lines
 
 MODEL = "smollm2-135m"
 TASK = "reviews"
@@ -31,34 +30,56 @@ class DemoResult:
     figures: list[Path]
 
 
-def measure_everything(
-    model: LanguageModel,
-    task: Task,
+def demo_study(seed: int = 0, *, quick: bool = False) -> Experiment:
+    """Zero-shot, ICL, SFT, IA2 and IA2→SFT on one set.
+
+    Args:
+        seed: which set of 8 rows.
+        quick: few evaluation rows and few steps: a check that everything works, not a result.
+    """
+    return Experiment.model_validate(
+        {
+            "name": "demo",
+            "description": f"{N} reviews teach {MODEL} in every way there is",
+            "models": [MODEL],
+            "tasks": [TASK],
+            "n": [N],
+            "sets": 1,
+            "first_seed": seed,
+            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
+            "learning_rates": [LEARNING_RATE],
+            "rows": QUICK_ROWS if quick else ROWS,
+            "training": {"epochs": QUICK_EPOCHS} if quick else {},
+            "select": "dev",
+            "measure": "chosen",
+        }
+    )
+
+
+def compute_demo(
     folder: Path,
     *,
     seed: int = 0,
     quick: bool = False,
+    load: Callable[[str], LanguageModel] | None = None,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Measure zero-shot, ICL, SFT, IA2 and IA2→SFT on one set and draw reliability and similarity by layer.
+    """Measure every way and draw reliability and similarity by layer.
 
     Args:
-        model: the model, usually the packaged one.
-        task: the task, usually the built-in reviews.
-        folder: where records, predictions, adapters and figures go; it must exist.
+        folder: where records, predictions, adapters and figures go.
         seed: which set of 8 rows.
         quick: few evaluation rows and few steps: a check that everything works, not a result.
+        load: how the model is loaded, usually the packaged one.
         progress: told what is going on.
+
+    Raises:
+        InputError: the folder holds something else.
     """
-    few_shot_set = FewShotSet.draw(task, N, seed).limited(QUICK_ROWS if quick else ROWS)
-    training = Training(epochs=QUICK_EPOCHS) if quick else Training()
-    settings = Settings(learning_rates=(LEARNING_RATE,), training=training)
-    notes = (*model.notes, *task.notes)
-    adaptation = Adaptation(model, few_shot_set, settings, folder, notes=notes, progress=progress)
-    adaptation.measure_baseline("zero-shot", ())
-    adaptation.measure_baseline("icl", few_shot_set.demonstrations())
-    adaptation.measure_methods({method: f"adapters/{method.name}" for method in (SFT, IA2, IA2_THEN_SFT)})
-    (folder / "figures").mkdir()
+    records = compute_single(demo_study(seed, quick=quick), folder, load=load, progress=progress)
+    predictions = {
+        record["method"]: [row for _, row in json_lines((folder / record["file"]).parent / record["predictions"])]
+        for record in records
+    }
     stem = folder / "figures" / "reliability-and-similarity"
-    figures = reliability_and_similarity(adaptation.records, adaptation.predictions, stem)
-    return DemoResult(adaptation.records, figures)
+    return DemoResult(records, reliability_and_similarity(records, predictions, stem))

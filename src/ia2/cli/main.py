@@ -7,16 +7,18 @@ import sys
 import threading
 import traceback
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, Optional
 
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from ia2.adapters.registry import all_sizes
 from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
 COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
@@ -35,6 +37,18 @@ KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 REQUIRED = "the following arguments are required: "
 NO_LIST = "object is not iterable"
 POSITIONAL = {option.name for options in COMMANDS.values() for option in fields(options) if option.metadata}
+FLAGS = {
+    "learning_rate": "lr",
+    "learning_rates": "lr",
+    "betas": "beta",
+    "rows": "limit",
+    "first_seed": "seed",
+    "adapters": "adapter",
+    "methods": "method",
+    "train": "task",
+    "tokens": "virtual_tokens",
+}
+"""What the options of a command are called that have another name than the field of a study that they stand for."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
@@ -89,7 +103,37 @@ def _add_fields(parser: ArgumentParser, options: type) -> None:
     }
     types = typing.get_type_hints(options)
     for option in fields(options):
-        _add_field(parser, option, types[option.name], help_of[option.name])
+        if option.metadata.get("sizes"):
+            _add_sizes(parser)
+        else:
+            _add_field(parser, option, types[option.name], help_of[option.name])
+
+
+def _add_sizes(parser: ArgumentParser) -> None:
+    """An option for every size that a kind of adapter has; by default nothing is said of any."""
+    for size in all_sizes():
+        flag = "--" + _option_of(size.name).replace("_", "-")
+        if size.type is bool:
+            parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=False, help=size.help)
+        elif typing.get_origin(size.type) is tuple:
+            parser.add_argument(flag, type=str, nargs="+", default=[], help=size.help)
+        else:
+            parser.add_argument(flag, type=Optional[size.type], default=None, help=size.help)  # noqa: UP045
+
+
+def _option_of(field: str) -> str:
+    """The option that stands for a field, as a command's settings name it."""
+    return FLAGS.get(field, field)
+
+
+def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
+    """The adapter's sizes that were asked for, taken out of a command's settings."""
+    asked = {size.name: settings.pop(_option_of(size.name)) for size in all_sizes()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in asked.items()
+        if value is not None and value is not False and value != []
+    }
 
 
 def _add_field(parser: ArgumentParser, option: Field[Any], kind: Any, help: str) -> None:
@@ -120,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         if debug:
             traceback.print_exc()
-        print(error, file=sys.stderr)
+        print(_with_flag(error, settings), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(STOPPED.get(name, "Stopped; nothing was written."), file=sys.stderr)
@@ -135,6 +179,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _with_flag(error: InputError, settings: Mapping[str, Any]) -> str:
+    """An error as the command line says it: a field by the flag that stands for it, the value as it was given."""
+    if not isinstance(error, FieldError):
+        return str(error)
+    option = _option_of(error.field)
+    if option not in settings:
+        return str(error)
+    given = settings[option]
+    if error.value is not None and isinstance(given, str | Path):  # a path was made absolute, for example
+        error = FieldError(error.field, given, error.rule)
+    return error.named("--" + option.replace("_", "-"))
 
 
 @contextmanager
@@ -163,7 +220,9 @@ def _run(name: str, settings: dict[str, Any]) -> int:
 
         run_demo(demo)
     elif name == "adapt":
-        adapt = Adapt(**{**settings, "lr": tuple(settings["lr"]), "beta": tuple(settings["beta"])})
+        asked = dict(settings)
+        sizes = _sizes(asked)
+        adapt = Adapt(**{**asked, "lr": tuple(asked["lr"]), "beta": tuple(asked["beta"]), "sizes": sizes})
         from ia2.cli.commands import run_adapt
 
         run_adapt(adapt)

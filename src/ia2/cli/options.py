@@ -1,12 +1,14 @@
-"""What each command can be told; the docstring of every field is its help. Contradictions are refused here."""
+"""What each command can be told; the docstring of every field is its help. What no study could say is refused here."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ia2.errors import InputError
+from ia2.adapters.registry import KINDS, kinds_with
+from ia2.errors import FieldError, InputError
 from ia2.experiments.trackers import TrackerName
+from ia2.training.early_stopping import checked_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +16,7 @@ class Demo:
     """See it work: a small real model learns from eight reviews in every way there is, in a few minutes."""
 
     out: Path = Path("ia2-demo")
-    """Folder for records, predictions, adapters and figures; it must be absent or empty."""
+    """Folder for records, predictions, adapters and figures: absent, empty, or of the same demo."""
     seed: int = 0
     """Which eight reviews."""
     quick: bool = False
@@ -63,18 +65,10 @@ class Source:
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):
             raise InputError("Say where the rows come from: --data FILE or --task NAME, one of them.")
-        for name in ("text", "label", "response_kind"):
-            if self.task is not None and getattr(self, name) is not None:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} {getattr(self, name)}: a built-in task has its own columns and responses.")
         if self.data is not None and self.data_dir is not None:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise InputError(f"--max-new-tokens {self.max_new_tokens}: this must be 1 or more.")
-        if self.stop == "":
-            raise InputError("--stop: an empty text would end every response at once. Leave it out, or say a text.")
+        if self.limit is not None:
+            checked_count("limit", self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +76,7 @@ class Adapt(Source):
     """Turn labelled rows into an adapter, and measure what it is worth beside learning in context."""
 
     out: Path
-    """Folder for the adapter, records and predictions; it must be absent or empty."""
+    """Folder for the adapter, records and predictions: absent, empty, or of the same adaptation, which then goes on."""
     eval_data: Path | None = None
     """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
     unlabelled: Path | None = None
@@ -99,25 +93,18 @@ class Adapt(Source):
     """What fine-tuning fits: the rows' own labels, or what the model answers in context (default: the method's own)."""
     beta: tuple[float, ...] = ()
     """Weights of the token loss in ia2+sft; the best is kept (default: four that suit the model's family)."""
-    adapter: Literal["lora", "ia3", "prompt", "prefix", "full"] = "lora"
-    """What is trained: low-rank updates, scales, virtual tokens, their keys and values, or whole projections."""
-    rank: int | None = None
-    """Rank of LoRA's updates (default: 8); they are scaled by 8 / rank, or 8 / √rank with --rslora."""
-    dora: bool = False
-    """LoRA that learns magnitudes apart from directions."""
-    rslora: bool = False
-    """LoRA with its rank-stabilised scaling."""
-    dropout: float = 0.0
-    """The share of inputs that LoRA's updates don't see at a training step."""
-    virtual_tokens: int | None = None
-    """How many virtual tokens prompt and prefix have (default: 8)."""
+    adapter: str = "lora"
+    """What is trained: low-rank updates (lora), scales (ia3), virtual tokens (prompt), their keys and values (prefix),
+    whole projections (full), or scales of shared random updates (vera)."""
+    sizes: Mapping[str, Any] = field(default_factory=dict, metadata={"sizes": True})
+    """The adapter's sizes; each kind's have options of their own."""
     lr: tuple[float, ...] = ()
     """Learning rates; the best by dev loss is kept (default: three that suit the adapter, 1e-4 3e-4 1e-3 for LoRA; the
     middle one alone where responses are free text, whose steps take far longer)."""
     epochs: int = 50
     """The most passes over the training rows; training stops before where the dev loss stops falling."""
     memory: float | None = None
-    """GiB that training may take beyond the model (default: what is free, less a tenth)."""
+    """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
     """Measure zero-shot, ICL and SFT beside the method."""
     track: TrackerName | None = None
@@ -126,55 +113,11 @@ class Adapt(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eval_data is not None and self.data is None:
-            raise InputError(f"--eval-data {self.eval_data}: this goes with --data; a built-in task has its own rows.")
-        if self.unlabelled is not None and self.data is None:
-            raise InputError(
-                f"--unlabelled {self.unlabelled}: this goes with --data; a built-in task has labels for all."
-            )
-        if self.orders < 1 or (self.orders > 1 and self.unlabelled is None):
-            raise InputError(f"--orders {self.orders}: this must be 1 or more, and goes with --unlabelled.")
-        if self.context is not None and (self.orders > 1 or self.order != "random"):
-            raise InputError(
-                f"--context {self.context}: this stands instead of demonstrations, which then have no order."
-            )
-        self.best_of  # noqa: B018 - refuses what is no order
-        if self.n is not None and self.n < 2:
-            raise InputError(
-                f"--n {self.n}: a row's prompt holds the other rows as demonstrations, so at least 2 are needed."
-            )
-        for name in ("rank", "dora", "rslora", "dropout"):
-            if getattr(self, name) and self.adapter != "lora":
-                raise InputError(f"--{name}: this is for --adapter lora, and {self.adapter} was asked for.")
-        if self.virtual_tokens is not None and self.adapter not in ("prompt", "prefix"):
-            raise InputError(f"--virtual-tokens {self.virtual_tokens}: only prompt and prefix have virtual tokens.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"--dropout {self.dropout:g}: this must be 0 or more, and less than 1.")
-        if self.dropout and self.dora:
-            raise InputError(f"--dropout {self.dropout:g}: --dora is trained without; leave one of them out.")
-        for name in ("rank", "virtual_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} {value}: this must be 1 or more.")
-        if self.epochs < 1:
-            raise InputError(f"--epochs {self.epochs}: this must be 1 or more.")
-        for beta in self.beta:
-            if not 0 <= beta <= 1:
-                raise InputError(f"--beta {beta:g}: the weight of the token loss lies between 0 and 1.")
-        if self.memory is not None and not self.memory > 0:
-            raise InputError(f"--memory {self.memory:g}: this must be a positive number of GiB.")
-        for rate in self.lr:
-            if not (math.isfinite(rate) and rate > 0):
-                raise InputError(f"--lr {rate:g}: a learning rate must be a positive number, such as 1e-3.")
-
-    @property
-    def best_of(self) -> int | None:
-        """How many orders of the demonstrations are tried; None where they keep a random one."""
-        if self.order == "random":
-            return None
-        count = self.order.removeprefix("best-of-")
-        if count == self.order or not count.isdecimal() or int(count) < 2:
-            raise InputError(f"--order {self.order}: say random, or best-of-K with K of 2 or more, such as best-of-8.")
-        return int(count)
+        if self.adapter not in KINDS:
+            raise FieldError("adapter", self.adapter, f"there is no such kind; there are {', '.join(KINDS)}.")
+        for name in self.sizes:
+            if self.adapter not in (kinds := kinds_with(name)):
+                raise FieldError(name, None, f"this is for --adapter {' or '.join(kinds)}, and not for {self.adapter}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +171,8 @@ class Run:
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
             raise InputError("--out: this must be given; or say --dry-run to see what would be computed.")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: at least one row must be evaluated.")
+        if self.limit is not None:
+            checked_count("limit", self.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +180,7 @@ class Report:
     """Show what a study found, as tables in the paper's shape or as a page."""
 
     folder: Path = field(metadata={"positional": True})
-    """What run wrote."""
+    """What run, adapt or demo wrote."""
     out: Path | None = None
     """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
     tables are printed, and a page goes to report/ in the study's folder."""
@@ -252,4 +195,4 @@ class Rescore:
     """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
 
     folder: Path = field(metadata={"positional": True})
-    """What adapt wrote: its records are rewritten, and the predictions beside them."""
+    """What adapt or run wrote: its records are rewritten, and the predictions beside them."""

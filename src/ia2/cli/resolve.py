@@ -1,99 +1,129 @@
-"""What a command's options stand for: the method, adapter, rows and context, and what is chosen if nothing was said."""
+"""What a command's options stand for: the study that an adaptation is, its rows, and what is chosen for a person."""
 
-from collections import Counter
-from dataclasses import replace
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from ia2.adapters.kind import AdapterKind
-from ia2.adapters.provenance import Taught
 from ia2.adapters.registry import adapter_of
 from ia2.cli.options import Adapt, Source
 from ia2.errors import InputError
-from ia2.inference.decoding import stop_token
-from ia2.inference.label_scoring import LabelTokens
-from ia2.models.load import LanguageModel
+from ia2.experiments.rows import load_rows
+from ia2.experiments.schema import Experiment
+from ia2.experiments.schema_parts import Rows
+from ia2.models.names import check_model_name, kind_of, path_of
 from ia2.progress import Progress
-from ia2.prompting.chat_templates import TODAY, tells_the_day
-from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.files import load_file
-from ia2.tasks.load import load_task
-from ia2.tasks.task import Instruction, Task
-from ia2.training.method_files import load_method
+from ia2.prompting.fewshot import FewShotSet
+from ia2.tasks.task import Task
+from ia2.training.method_files import broken_field, method_of, read_description
 from ia2.training.methods import Method, method_named
-from ia2.training.objectives import MatchTokens
 
 MOST_TRAINING_ROWS = 128
 TASK_TRAINING_ROWS = 16
-SHOWN_LABELS = 12
+ROWS_OPTIONS = tuple(Rows.model_fields)
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
-def method_of_options(options: Adapt) -> Method:
-    """The method that was named or described in a file, with the responses that were asked for."""
-    path = Path(options.method)
-    method = load_method(path) if path.suffix in (".yaml", ".yml") else method_named(options.method)
-    if options.beta and not method.tries_betas:
-        raise InputError(f"--beta {options.beta[0]:g}: {method.name} has no weight to be tried; ia2+sft has.")
-    if options.unlabelled is not None and all(stage.labels == "ground-truth" for stage in method.stages):
-        raise InputError(
-            f"--unlabelled {options.unlabelled}: {method.name} learns from labels alone; ia2-sft does not."
-        )
-    if options.lr and not method.has_learning_rate and not options.compare:
-        raise InputError(f"--lr {options.lr[0]:g}: {method.name} takes no steps at a rate that you could choose.")
-    if options.adapter != "lora" and any(stage.solved for stage in method.stages):
-        raise InputError(f"--adapter {options.adapter}: {method.name} is solved for lora alone.")
-    if options.label_source is None:
-        return method
-    changed = method.fine_tuned_on(options.label_source)
-    if not any(isinstance(stage.objective, MatchTokens) for stage in method.stages):
-        raise InputError(f"--label-source {options.label_source}: {method.name} has no stage that fits tokens.")
-    # its results may stand beside the unchanged method's
-    return replace(changed, name=f"{method.name}-{options.label_source}") if changed != method else method
+def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
+    """The study of one unit that `ia2 adapt` is asked for.
+
+    Args:
+        options: what was asked for.
+        progress: told what is chosen for the person.
+
+    Raises:
+        InputError: something asked for can't be; rows can't be loaded, or are too few.
+    """
+    check_model_name(options.model)
+    entry, method = method_of_options(options)
+    adapter = adapter_of(options.adapter, options.sizes)
+    task = load_task_of(options).trainable()
+    n = options.n or default_n(options, task)
+    measured = bool(FewShotSet.draw(task, n, options.seed).evaluation)
+    compared: list[Any] = []
+    if options.compare and measured:
+        compared = ["zero-shot", "icl" if options.context is None else "context"]
+        if entry not in ("sft", {"method": "sft", "label_source": "ground-truth"}):
+            compared.append("sft")
+    settings = {
+        "name": name_of(options.out),
+        "models": [model_of(options)],
+        "tasks": [{"train": task.name, **_rows_said(options)}],
+        "n": [n],
+        "sets": 1,
+        "first_seed": options.seed,
+        "methods": [*compared, entry],
+        "adapters": [{"kind": adapter.kind, **adapter.changed_sizes}],
+        "learning_rates": list(options.lr) or default_learning_rates(adapter, method, task, progress),
+        "betas": list(options.beta),
+        "rows": options.limit,
+        "training": {"epochs": options.epochs},
+        "memory": options.memory,
+        "chat": options.chat,
+        "context": options.context,
+        "order": options.order,
+        "device": options.device,
+        "dtype": options.dtype,
+        "label_scoring": options.label_scoring,
+        "ece": options.ece,
+        "select": "dev",
+        "measure": "chosen",
+    }
+    return _checked(Experiment, settings)
 
 
-def adapter_of_options(options: Adapt) -> AdapterKind:
-    """The adapter that was asked for."""
-    sizes: dict[str, Any] = {}
-    if options.adapter == "lora":
-        sizes = {"dora": options.dora, "rslora": options.rslora, "dropout": options.dropout}
-        sizes |= {"rank": options.rank} if options.rank is not None else {}
-    elif options.virtual_tokens is not None:
-        sizes = {"tokens": options.virtual_tokens}
-    return adapter_of(options.adapter, sizes)
-
-
-def load_rows(options: Source, evaluation: Path | None) -> Task:
-    """The rows that were asked for, from a file or a named task, and how responses of free text end."""
-    if options.data is not None:
-        task = load_file(
-            options.data,
-            text=options.text,
-            label=options.label,
-            evaluation_path=evaluation,
-            response_kind=options.response_kind,
-        )
-    else:
-        assert options.task is not None, "Source has checked that one of the two is given"
-        task = load_task(options.task, data_dir=options.data_dir)
-    ends = {name: value for name in ("max_new_tokens", "stop") if (value := getattr(options, name)) is not None}
-    if ends and task.response_kind == "label":
-        flag = next(iter(ends)).replace("_", "-")
-        raise InputError(f"--{flag}: this is for responses of free text, and those of {task.name} are labels.")
-    return replace(task, **ends)
-
-
-def read_context(options: Source) -> Instruction | None:
-    """The text that stands before every query, if one was given."""
-    if options.context is None:
-        return None
+def _checked(kind: type[Checked], settings: dict[str, Any]) -> Checked:
+    """Settings as a study has them; what is wrong with one is the error of its field, which has a flag."""
     try:
-        text = options.context.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"--context {options.context}: this file can't be read ({reason}).") from error
-    if not text:
-        raise InputError(f"--context {options.context}: this file is empty.")
-    return Instruction(text)
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        raise broken_field(error.errors(include_url=False)[0]) from error
+
+
+def _rows_said(options: Source) -> dict[str, Any]:
+    """What was asked of the rows, by the names that a study has for it."""
+    return {name: value for name in ROWS_OPTIONS if (value := getattr(options, name, None)) is not None}
+
+
+def load_task_of(options: Source) -> Task:
+    """The rows that were asked for, from a file or a named task.
+
+    Raises:
+        InputError: they can't be loaded, or what was said of them can't be.
+    """
+    rows = _checked(Rows, _rows_said(options))
+    # files are named in errors as the person has named them
+    named = {name: getattr(options, name, None) for name in ("data", "eval_data")}
+    return load_rows(rows.model_copy(update=named), options.task, options.data_dir)
+
+
+def name_of(out: Path) -> str:
+    """A study's name, by the folder that it goes to."""
+    return re.sub(r"[^a-z0-9._-]+", "-", out.resolve().name.lower()).strip("-._") or "adaptation"
+
+
+def model_of(options: Source) -> str:
+    """The model by a name that means the same wherever a command runs."""
+    if kind_of(options.model) in ("folder", "gguf"):
+        return str(path_of(options.model).absolute())
+    return options.model
+
+
+def method_of_options(options: Adapt) -> tuple[Any, Method]:
+    """The method that was named or described in a file, as a study says it and as a value."""
+    path = Path(options.method)
+    entry: Any = options.method
+    if path.suffix in (".yaml", ".yml"):
+        entry = read_description(path)
+        method = method_of(entry, f"--method {path}")
+    else:
+        method = method_named(options.method)
+    if options.label_source is None:
+        return entry, method
+    return {"method": entry, "label_source": options.label_source}, method.fine_tuned_on(options.label_source)
 
 
 def check_demonstrations(task: Task, count: int) -> None:
@@ -117,60 +147,11 @@ def default_n(options: Source, task: Task) -> int:
     return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
 
 
-def default_learning_rates(adapter: AdapterKind, task: Task, progress: Progress) -> tuple[float, ...]:
-    """The adapter's three; the middle one alone for free text, which is said."""
+def default_learning_rates(adapter: AdapterKind, method: Method, task: Task, progress: Progress) -> list[float]:
+    """None for the adapter's three; the middle one alone for free text, which is said."""
     rates = adapter.learning_rates
-    if task.response_kind == "label":
-        return rates
+    if task.response_kind == "label" or not method.has_learning_rate:
+        return []
     every = " ".join(f"{rate:.0e}".replace("e-0", "e-") for rate in rates)
     progress.say(f"One learning rate, {rates[1]:g}, since steps on free text are long; --lr {every} tries three.")
-    return (rates[1],)
-
-
-def fit_labels(
-    task: Task, model: LanguageModel, options: Source, taught: Taught | None = None
-) -> tuple[Task, tuple[str, ...]]:
-    """A user's labels in the form that is one token under the model's tokenizer, and what is to be said of the task.
-
-    They follow the colon with one space, unless only the spaceless form is a single token. An adapter that is measured
-    has its own form.
-
-    Raises:
-        InputError: the model can't answer in this form, never comes to the stop that was asked for, or the adapter was
-            taught other labels or another form.
-    """
-    stop_token(model.tokenizer, options.stop)  # refuses one that could never come
-    if taught is not None:
-        taught.check_turns(options.chat)
-        if options.data is not None:
-            task = taught.in_form(task)
-    if options.chat:
-        PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
-        said = "Queries and labels are turns of the model's chat template."
-        if tells_the_day(model.tokenizer):
-            said += f" The day that it tells is always {TODAY:%d %B %Y}."
-        # a blank line ends no turn of a conversation, but what the person named does
-        return replace(task.as_chat(), stop=options.stop), (*task.notes, said)
-    if options.data is None or task.response_kind == "text":
-        return task, task.notes
-    task = replace(task, notes=(*task.notes, _labels_said(task)))
-    if taught is not None:
-        return task, task.notes
-    tokenizer = PromptTokenizer.of(model, task)
-    spaceless = task.with_spaceless_labels()
-    if (
-        options.label_scoring == "token"
-        and not LabelTokens.of(task, tokenizer, "whole").single
-        and LabelTokens.of(spaceless, tokenizer, "whole").single
-    ):
-        said = "Labels follow the colon without a space: only so is each a single token of this model."
-        return spaceless, (*task.notes, said)
-    return task, (*task.notes, "Labels follow the colon with one space.")
-
-
-def _labels_said(task: Task) -> str:
-    """The labels with how many rows have each, so that a misspelt one is seen."""
-    counts = Counter(row.response.strip() for row in task.pool + task.evaluation)
-    shown = [f"{label} ({count})" for label, count in counts.most_common(SHOWN_LABELS)]
-    more = [f"{len(counts) - len(shown)} more"] * (len(counts) > len(shown))
-    return f"Labels: {', '.join(shown + more)}."
+    return [rates[1]]

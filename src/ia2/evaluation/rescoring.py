@@ -26,14 +26,22 @@ def rescore(folder: Path) -> list[Rescored]:
     """Find and compare the answers of every record of generated texts again, and rewrite records and predictions.
 
     Args:
-        folder: one that holds `records/`, as `ia2 adapt` writes it.
+        folder: one that holds `records/`, as `ia2 adapt` and `ia2 run` write it.
 
     Raises:
         InputError: there are no records of generated texts, or a file is missing or damaged. Nothing is rewritten then.
     """
-    files = sorted((folder / "records").glob("*.json"))
+    # what is being written, or was when its process was killed, stands in a hidden folder or file
+    files = sorted(
+        file
+        for pattern in ("*.json", "*/*.json")
+        for file in (folder / "records").glob(pattern)
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
     if not files:
-        raise InputError(f"{folder}: no records here: records/*.json is missing. Name a folder that ia2 adapt wrote.")
+        raise InputError(
+            f"{folder}: no records here: records/ holds none. Name a folder that ia2 adapt or ia2 run wrote."
+        )
     judged = [_judged(file) for file in files]
     found = [one for one in judged if one is not None]
     if not found:

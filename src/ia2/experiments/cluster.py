@@ -9,6 +9,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from socket import create_connection
 from tempfile import TemporaryDirectory
@@ -95,7 +96,8 @@ def _computed(
     with TemporaryDirectory(prefix="ia2-") as place:
         folder = Path(place)
         try:
-            model = load(unit.model) if load is not None else load_model(unit.model, dtype=experiment.dtype)
+            load = load or partial(load_model, dtype=experiment.dtype, device=experiment.device)
+            model = load(unit.model)
             compute(experiment, unit, model, folder, data_dir=data_dir, limit=limit, progress=SILENT)
         except Exception as error:
             return error_text(error)

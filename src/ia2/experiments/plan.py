@@ -1,19 +1,21 @@
 """What a study computes: its units, what each holds, and what is shared within it."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ia2.adapters.kind import AdapterKind
 from ia2.errors import InputError
+from ia2.experiments.rows import read_context
 from ia2.experiments.schema import Experiment
+from ia2.experiments.schema_parts import Rows
 from ia2.prompting.fewshot import FewShotSet
+from ia2.tasks.files import load_queries
 from ia2.tasks.task import Task
-from ia2.training.methods import METHODS, OTHER_BETAS, LabelSource, Method
-from ia2.training.objectives import MatchTokens
+from ia2.training.methods import OTHER_BETAS, LabelSource, Method
 from ia2.training.stage_tree import StageNode, stage_tree
 
 
@@ -29,17 +31,28 @@ class Unit:
     seed: int
     adapters: tuple[AdapterKind, ...]
     """The kinds that are trained."""
+    rows: Rows
+    """What is said of the rows of the task that is trained on."""
 
     @property
     def id(self) -> str:
         """A name that serves as a folder's."""
-        model = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")
-        return f"{model}-{self.train}-n{self.n}-set{self.seed}"
+        # the whole of a path may be longer than a name can be
+        model = Path(self.model).name if Path(self.model).is_absolute() else self.model
+        model, train = (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in (model, self.train))
+        return f"{model}-{train}-n{self.n}-set{self.seed}"
 
     def as_record(self) -> dict[str, Any]:
         """What is computed, as a study's folder says it; what makes no difference is put into one order."""
-        adapters = sorted(map(_named, self.adapters))
-        return vars(self) | {"evaluate": sorted(self.evaluate), "adapters": adapters}
+        said = self.rows.model_dump(mode="json", exclude_defaults=True)
+        return {
+            "model": self.model,
+            "train": self.train,
+            "evaluate": sorted(self.evaluate),
+            "n": self.n,
+            "seed": self.seed,
+            "adapters": sorted(map(_named, self.adapters)),
+        } | ({"rows": said} if said else {})
 
 
 @dataclass(frozen=True)
@@ -68,11 +81,8 @@ class Planned:
 
 def _named(kind: AdapterKind) -> str:
     """An adapter with what of it is not as it is by default."""
-    usual = vars(type(kind)())
     sizes = [
-        f"-{name}{'+'.join(value) if isinstance(value, tuple) else value}"
-        for name, value in vars(kind).items()
-        if value != usual[name]
+        f"-{name}{'+'.join(value) if isinstance(value, tuple) else value}" for name, value in kind.changed_sizes.items()
     ]
     return kind.kind + "".join(sizes)
 
@@ -81,47 +91,85 @@ def units(experiment: Experiment) -> list[Unit]:
     """Every unit of a study, the small ones of a model first.
 
     Raises:
-        InputError: two models have names that make the same folder's.
+        InputError: two models or tasks have names that make the same folder's.
     """
     sizes = sorted({n for source in experiment.tasks for n in experiment.n_of(source)})
     found = [
         Unit(
-            model, source.train, source.measured, n, seed, tuple(one.adapter for one in experiment.adapters_of(source))
+            model,
+            source.train,
+            source.measured,
+            n,
+            seed,
+            tuple(one.adapter for one in experiment.adapters_of(source)),
+            source.rows,
         )
         for model in experiment.all_models
         for n in sizes
         for source in experiment.tasks
         if model in experiment.models_of(source) and n in experiment.n_of(source)
-        for seed in range(experiment.sets)
+        for seed in range(experiment.first_seed, experiment.first_seed + experiment.sets)
     ]
-    model_of: dict[str, str] = {}
+    unit_of: dict[str, Unit] = {}
     for unit in found:
-        if (other := model_of.setdefault(unit.id, unit.model)) != unit.model:
-            raise InputError(
-                f"models: {other} and {unit.model} would share the folder {unit.id}. Put them into two studies."
-            )
+        other = unit_of.setdefault(unit.id, unit)
+        for part, one, another in (("models", other.model, unit.model), ("tasks", other.train, unit.train)):
+            if one != another:
+                raise InputError(
+                    f"{part}: {one} and {another} would share the folder {unit.id}. Put them into two studies."
+                )
     return found
 
 
-def check_sets(experiment: Experiment, data_dir: Path | None = None) -> None:
+def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[str, ...]:
     """Draw every unit's set, so that what is missing is known before a model is loaded.
 
     Args:
         experiment: the study.
         data_dir: a folder of benchmark files instead of the hub.
 
+    Returns:
+        What was chosen for the person as files were read, in sentences.
+
     Raises:
-        InputError: a task can't be loaded, or has too few rows.
+        InputError: a task or a file can't be loaded, or has too few rows.
     """
 
     @cache
     def task_of(name: str) -> Task:
         return experiment.task(name, data_dir)
 
-    for train, n, seed in dict.fromkeys((unit.train, unit.n, unit.seed) for unit in units(experiment)):
-        FewShotSet.draw(task_of(train), n, seed)
-    for name in dict.fromkeys(name for unit in units(experiment) for name in unit.evaluate):
-        task_of(name)
+    every = units(experiment)
+    said: dict[str, None] = {}
+    for unit in {(unit.train, unit.n, unit.seed): unit for unit in every}.values():
+        task = task_of(unit.train)
+        said |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
+    for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
+        said |= dict.fromkeys(task_of(name).notes)
+    return tuple(said)
+
+
+def drawn(
+    experiment: Experiment, unit: Unit, task: Task, rows: int | None = None
+) -> tuple[FewShotSet, tuple[str, ...]]:
+    """A unit's set, with what the study shows the teacher, and what is to be said of its files.
+
+    Args:
+        experiment: the study.
+        unit: one of its units.
+        task: the task that is trained on.
+        rows: the most evaluation rows.
+
+    Raises:
+        InputError: the task has too few rows, or a file can't be read or holds no text.
+    """
+    few_shot_set = FewShotSet.draw(task, unit.n, unit.seed).limited(rows)
+    unlabelled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if unit.rows.unlabelled is not None:
+        unlabelled, notes = load_queries(unit.rows.unlabelled, task, unit.rows.text)
+    context = read_context(experiment.context)
+    return replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders), notes
 
 
 def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> list[Planned]:
@@ -135,21 +183,18 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
     return [
         Planned(kind, candidate, labels, rate)
         for kind in unit.adapters
-        for labels, method in _with_labels(experiment)
+        for labels, method in experiment.fitted_methods
         for candidate in method.candidates(experiment.betas or betas)
         for rate in (experiment.learning_rates or kind.learning_rates)[: None if candidate.has_learning_rate else 1]
     ]
 
 
-def _with_labels(experiment: Experiment) -> Iterator[tuple[LabelSource | None, Method]]:
-    """Each built-in method with each label source that makes a difference to it, and described ones with their own."""
-    for method in experiment.trained_methods:
-        fitted = {stage.labels for stage in method.stages if isinstance(stage.objective, MatchTokens)}
-        if method.name in METHODS and fitted:
-            for source in dict.fromkeys(experiment.label_sources):
-                yield source, method.fine_tuned_on(source)
-        else:
-            yield fitted.pop() if len(fitted) == 1 else None, method
+def measured(experiment: Experiment, adapters: Iterable[Planned]) -> int:
+    """How many of a unit's adapters are measured: all, or one of each kind and method."""
+    several = list(adapters)
+    if experiment.measure == "all":
+        return len(several)
+    return len({(one.kind, one.method.name, one.label_source) for one in several})
 
 
 @dataclass(frozen=True)
@@ -188,7 +233,7 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         trained = unit_stages(own)
         adapters += len(own)
         stages += len(trained)
-        evaluations += (len(own) + len(experiment.baselines)) * len(unit.evaluate)
+        evaluations += (measured(experiment, own) + len(experiment.baselines)) * len(unit.evaluate)
         if several := [node.plans for node in trained if len(node.plans) > 1]:
             names = ", ".join(dict.fromkeys(one.method.name for served in several for one in served))
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"

@@ -43,6 +43,7 @@ def run(
     load: Load | None = None,
     progress: Progress = SILENT,
     tracking: Tracking = UNTRACKED,
+    single: bool = False,
 ) -> Outcome:
     """Compute every unit that is missing, one after another.
 
@@ -54,23 +55,31 @@ def run(
         load: how a model is loaded by its name; by default as the study's dtype and this machine want it.
         progress: told which units are done.
         tracking: shown the records of every unit that is done.
+        single: whether the study is one unit that counts alone: then its error ends the run and nothing of it is left,
+            and nothing is said of how many units are done.
 
     Raises:
         InputError: a record can't be read, or can't be shown in the tracker.
+        Exception: where the study is a single unit, whatever ended it.
     """
     ledger = Ledger(experiment, store, progress, tracking)
     experiment = ledger.experiment
-    models = Models(load or (lambda name: load_model(name, dtype=experiment.dtype, progress=progress)))
+    models = Models(
+        load or (lambda name: load_model(name, dtype=experiment.dtype, device=experiment.device, progress=progress))
+    )
 
     def work(unit: Unit, folder: Path) -> None:
         compute(experiment, unit, models[unit.model], folder, data_dir=data_dir, limit=limit, progress=progress)
 
     for number, unit in enumerate(ledger.missing, start=1):
         with ledger.claimed(unit) as mine:
-            if mine:
+            if mine and single:
+                ledger.take_or_abandon(unit, work)
+            elif mine:
                 progress.say(f"unit {number} of {len(ledger.missing)}: {unit.id}")
                 ledger.take(unit, work)
-        ledger.tell()
+        if not single:
+            ledger.tell()
     return ledger.outcome()
 
 
@@ -130,18 +139,39 @@ class Ledger:
         Raises:
             InputError: the unit's records can't be shown in the tracker. They are taken in nevertheless.
         """
+        try:
+            self._keep(unit, work)
+        except Exception as error:
+            self.fail(unit, error_text(error))
+        else:
+            self._show(unit)
+
+    def take_or_abandon(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
+        """As `take`, but an error or a stop goes through, and the store is as if nothing had been begun.
+
+        Raises:
+            InputError: as `take`.
+            BaseException: what ended the work.
+        """
+        try:
+            self._keep(unit, work)
+        except BaseException:
+            self._store.abandon()
+            raise
+        self._show(unit)
+
+    def _keep(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
         folder = self._store.unfinished(unit)
         try:
             work(unit, folder)
             self._store.keep(unit, folder)
             self._done += 1
-        except Exception as error:
-            self.fail(unit, error_text(error))
-        else:
-            for record in load_records(self._store.folder, unit.id):
-                self._tracking.show(record["file"].removeprefix(f"{RECORDS}/").removesuffix(".json"), record)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _show(self, unit: Unit) -> None:
+        for record in load_records(self._store.folder, unit.id):
+            self._tracking.show(record["file"].removeprefix(f"{RECORDS}/").removesuffix(".json"), record)
 
     def fail(self, unit: Unit, error: str) -> None:
         """Write down that a unit failed.

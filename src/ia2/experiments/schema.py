@@ -1,46 +1,57 @@
-"""What a study is: the YAML file, validated, every mistake named with its line."""
+"""What a study is: every choice that decides what is computed, validated."""
 
-import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from ia2.errors import InputError
+from ia2.errors import FieldError
 from ia2.evaluation.metrics import Binning
+from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
     Adapters,
     AdapterSettings,
     Betas,
     Count,
+    File,
+    Measure,
+    MethodSettings,
     Models,
     Rates,
+    Rows,
+    Select,
     Source,
     Strict,
     TrainingRows,
-    TrainingSettings,
+    best_of,
+    method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoring
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
-from ia2.tasks.load import load_task
 from ia2.tasks.task import Task
-from ia2.training.method_files import method_of, problem
+from ia2.training.early_stopping import Training
 from ia2.training.methods import METHODS, LabelSource, Method
+from ia2.training.objectives import MatchTokens
 from ia2.training.teacher import TeacherStop
 
-BASELINES = ("zero-shot", "icl")
+BASELINES = ("zero-shot", "icl", "context")
+"""Methods that train nothing; `context` is the model with the study's context in place of demonstrations."""
 NAMED_BY_PLAN = re.compile(r"_(icl-response|(lr|beta)[0-9.e+-]+)$")
 """How names of an adapter's files end; a method whose own name did could be taken for another one."""
 
 
-def _impossible(key: str, why: str) -> PydanticCustomError:
-    """A combination of keys that can't be, to be shown with the line of one of them."""
-    return PydanticCustomError("impossible", "{why}", {"key": key, "why": why})
+def _checked_memory(value: float) -> float:
+    if not value > 0:
+        raise FieldError("memory", value, "this must be a positive number of GiB.")
+    return value
+
+
+def _checked_order(order: str) -> str:
+    best_of(order)
+    return order
 
 
 class Experiment(Strict):
@@ -56,9 +67,12 @@ class Experiment(Strict):
     n: TrainingRows
     """Training rows."""
     sets: Count = 5
-    """How many sets of each N; their seeds count from 0."""
-    methods: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)]
-    """Names, `zero-shot` and `icl` among them, or descriptions as in a method's own file."""
+    """How many sets of each N; their seeds count from the first one's."""
+    first_seed: int = 0
+    """The seed of the first set."""
+    methods: Annotated[tuple[str | MethodSettings | dict[str, Any], ...], Field(min_length=1)]
+    """Names, `zero-shot` and `icl` among them, descriptions as in a method's own file, or either with a label source
+    of its own."""
     adapters: Adapters = (AdapterSettings(kind="lora"),)
     learning_rates: Rates = ()
     """By default each adapter's own three."""
@@ -70,7 +84,17 @@ class Experiment(Strict):
     """The most evaluation rows of each task."""
     asim_rows: Annotated[int, Field(ge=0)] = 100
     """Of how many of them similarity to in-context learning is measured."""
-    training: TrainingSettings = TrainingSettings()
+    training: Training = Training()
+    memory: Annotated[float, AfterValidator(_checked_memory)] | None = None
+    """GiB that training may take beyond the model; by default a share of all that the machine has."""
+    chat: bool = False
+    """Ask through the model's chat template."""
+    context: File | None = None
+    """A text file that stands before every query instead of demonstrations, such as a system prompt."""
+    order: Annotated[str, AfterValidator(_checked_order)] = "random"
+    """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any number) by dev loss."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     label_scoring: LabelScoring = "token"
     ece: Binning = "equal-width"
@@ -80,59 +104,108 @@ class Experiment(Strict):
     teacher_stop: TeacherStop = "task"
     benchmark_options: BenchmarkOptions = DEFAULTS
     """How rows of the tasks that have these options become queries."""
-    select: Literal["accuracy", "dev"] = "accuracy"
+    select: Select = "accuracy"
     """How reports choose the learning rate and β: by mean accuracy on the source task, or by dev loss."""
+    measure: Measure = "all"
+    """Whether every adapter is measured and kept, or of each method the one with the lowest dev loss alone."""
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _method_settings(cls, value: Any) -> Any:
+        """Methods with a label source of their own, apart from descriptions, whose key is `name`."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [MethodSettings(**one) if isinstance(one, dict) and "method" in one else one for one in value]
 
     @field_validator("methods")
     @classmethod
-    def _methods(cls, value: tuple[str | dict[str, Any], ...]) -> tuple[str | dict[str, Any], ...]:
-        names = []
-        for one in value:
-            if isinstance(one, dict):
-                try:
-                    names.append(method_of(one, "").name)
-                except InputError as error:
-                    raise ValueError(str(error).removeprefix(": ")) from error
-                if NAMED_BY_PLAN.search(names[-1]):
-                    raise ValueError(
-                        f"{names[-1]}: this ending is kept for label sources, rates and β; name it otherwise"
-                    )
-            elif one in METHODS or one in BASELINES:
-                names.append(one)
-            else:
-                raise ValueError(f"there is no method {one}; there are {', '.join((*BASELINES, *METHODS))}")
-        if len(set(names)) < len(names):
-            raise ValueError("a method is named twice")
+    def _known(
+        cls, value: tuple[str | MethodSettings | dict[str, Any], ...]
+    ) -> tuple[str | MethodSettings | dict[str, Any], ...]:
+        for entry in value:
+            described = entry.method if isinstance(entry, MethodSettings) else entry
+            if described in BASELINES and entry is described:
+                continue
+            if isinstance(described, str) and described not in METHODS:
+                raise ValueError(f"there is no method {described}; there are {', '.join((*BASELINES, *METHODS))}")
+            name = method_described(described).name
+            if isinstance(described, dict) and NAMED_BY_PLAN.search(name):
+                raise ValueError(f"{name}: this ending is kept for label sources, rates and β; name it otherwise")
         return value
 
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":
-        if self.betas and not any(method.tries_betas for method in self.trained_methods):
-            raise _impossible("betas", "betas are given, and no method tries several; ia2+sft does")
+        self._check_methods()
+        self._check_adapters()
+        self._check_context()
+        if self.confidence != "vocabulary" and self.label_scoring == "whole":
+            raise FieldError("confidence", None, "confidence top-10 is of single tokens, and label_scoring is whole.")
+        if self.measure == "chosen" and self.select != "dev":
+            raise FieldError(
+                "measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well."
+            )
+        self._check_tasks()
+        return self
+
+    def _check_methods(self) -> None:
+        # files are named by what fine-tuning fits only where that isn't the ground truth
+        named = [*self.baselines, *((method.name, source == "icl-response") for source, method in self.fitted_methods)]
+        if len(set(named)) < len(named):
+            raise FieldError("methods", None, "a method is named twice.")
+        methods = self.trained_methods
+        if self.betas and not any(method.tries_betas for method in methods):
+            raise FieldError("betas", self.betas[0], "no method tries several weights of the token loss; ia2+sft does.")
+        if self.learning_rates and methods and not any(method.has_learning_rate for method in methods):
+            raise FieldError(
+                "learning_rates", self.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
+            )
+        if methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
+            for path in (source.unlabelled for source in self.tasks if source.unlabelled is not None):
+                names = " and ".join(dict.fromkeys(method.name for method in methods))
+                raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
+
+    def _check_adapters(self) -> None:
         solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
         asked = [one for source in self.tasks for one in self.adapters_of(source)]
         unfit = [one.kind for one in asked if one.kind != "lora"]
         if solving and unfit:
-            raise _impossible(
-                "adapters", f"{solving[0]} is solved for LoRA alone, and the adapter {unfit[0]} is asked for as well"
+            raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
+
+    def _check_context(self) -> None:
+        if self.context is None:
+            if "context" in self.baselines:
+                raise FieldError("methods", "context", "this study has no context; name its file with the key context.")
+            return
+        if self.order != "random" or self.demonstrations != "shared" or any(one.orders > 1 for one in self.tasks):
+            raise FieldError(
+                "context", self.context, "this stands instead of demonstrations, which then have no order."
             )
-        if self.confidence != "vocabulary" and self.label_scoring == "whole":
-            raise _impossible("confidence", "confidence top-10 is of single tokens, and label_scoring is whole")
-        used = {name for source in self.tasks for name in (source.train, *source.measured) if name in BENCHMARKS}
+        if "icl" in self.baselines:
+            raise FieldError(
+                "context",
+                self.context,
+                "the model isn't shown demonstrations then; name the method context instead of icl.",
+            )
+
+    def _check_tasks(self) -> None:
+        files = {source.train: source for source in self.tasks if source.data is not None}
+        used = {name for source in self.tasks for name in (source.train, *source.measured)}
         for option in sorted(self.benchmark_options.changed):
-            if not any(option in BENCHMARKS[name].options for name in used):
-                raise _impossible(
-                    "benchmark_options", f"the option {option} is changed, and no task of the study has it"
+            if not any(option in BENCHMARKS[name].options for name in used.intersection(BENCHMARKS).difference(files)):
+                raise FieldError(
+                    "benchmark_options", None, f"the option {option} is changed, and no task of the study has it."
                 )
-        seen: set[tuple[str, str, int]] = set()
+        seen: dict[tuple[str, str, int], Source] = {}
         for source in self.tasks:
-            own = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
-            for model, train, n in sorted(seen & own):
-                raise _impossible(
-                    "tasks", f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant"
+            for name in (source.train, *source.measured):
+                if self.rows_of(name) != source.rows and (name == source.train or name in files):
+                    raise FieldError("tasks", None, f"two entries of tasks say different things of the rows of {name}.")
+            trained = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
+            for model, train, n in sorted(trained.intersection(seen)):
+                raise FieldError(
+                    "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant."
                 )
-            seen |= own
-        return self
+            seen |= dict.fromkeys(trained, source)
 
     def models_of(self, source: Source) -> tuple[str, ...]:
         """The models that are trained on a source."""
@@ -152,8 +225,14 @@ class Experiment(Strict):
         Raises:
             InputError: it can't be loaded.
         """
-        options = BENCHMARKS[name].own(self.benchmark_options) if name in BENCHMARKS else DEFAULTS
-        return load_task(name, data_dir=data_dir, options=options)
+        rows = self.rows_of(name)
+        benchmark = BENCHMARKS.get(name) if rows.data is None else None
+        options = benchmark.own(self.benchmark_options) if benchmark is not None else DEFAULTS
+        return load_rows(rows, name, data_dir, options)
+
+    def rows_of(self, name: str) -> Rows:
+        """What is said of a task's rows."""
+        return next((source.rows for source in self.tasks if source.train == name), Rows())
 
     def adapters_of(self, source: Source) -> tuple[AdapterSettings, ...]:
         """The adapters that are trained on it."""
@@ -168,78 +247,43 @@ class Experiment(Strict):
     @property
     def baselines(self) -> tuple[str, ...]:
         """The methods that train nothing."""
-        return tuple(one for one in self.methods if one in BASELINES)
+        return tuple(one for one in self.methods if isinstance(one, str) and one in BASELINES)
 
     @property
     def trained_methods(self) -> tuple[Method, ...]:
         """The methods that train adapters."""
-        return tuple(
-            method_of(one, "") if isinstance(one, dict) else METHODS[one]
-            for one in self.methods
-            if one not in BASELINES
-        )
+        return tuple(method for _, method in self._trained())
+
+    @property
+    def fitted_methods(self) -> tuple[tuple[LabelSource | None, Method], ...]:
+        """Each built-in method with each label source that makes a difference to it, described ones with their own."""
+        return tuple(pair for entry, method in self._trained() for pair in self._fitted(entry, method))
+
+    def _trained(self) -> Iterator[tuple[str | MethodSettings | dict[str, Any], Method]]:
+        for entry in self.methods:
+            if entry not in BASELINES:
+                yield entry, method_described(entry.method if isinstance(entry, MethodSettings) else entry)
+
+    def _fitted(
+        self, entry: str | MethodSettings | dict[str, Any], method: Method
+    ) -> Iterator[tuple[LabelSource | None, Method]]:
+        fitted = {stage.labels for stage in method.stages if isinstance(stage.objective, MatchTokens)}
+        if isinstance(entry, MethodSettings):
+            yield entry.label_source, method.fine_tuned_on(entry.label_source)
+        elif isinstance(entry, str) and fitted:
+            for source in dict.fromkeys(self.label_sources):
+                yield source, method.fine_tuned_on(source)
+        else:
+            yield fitted.pop() if len(fitted) == 1 else None, method
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of a person's that decides what is computed."""
+        read = [path for source in self.tasks for path in source.files]
+        return tuple(dict.fromkeys([*read, *([self.context] if self.context is not None else [])]))
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that decides what records hold, whichever units there are."""
-        units = {"models", "tasks", "n", "sets", "adapters"}
+        units = {"models", "tasks", "n", "sets", "first_seed", "adapters"}
         return self.model_dump(mode="json", exclude={"name", "description", "select", *units})
-
-
-def load_experiment(path: Path) -> Experiment:
-    """Read a study.
-
-    Raises:
-        InputError: the file isn't there, isn't YAML, or describes no study; each problem is named with its line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except OSError as error:
-        raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is no YAML ({' '.join(str(error).split())}).") from error
-    try:
-        return Experiment.model_validate(content)
-    except ValidationError as error:
-        found = []
-        every = error.errors(include_url=False)
-        for one in every:
-            deeper = [other["loc"] for other in every if len(other["loc"]) > len(one["loc"])]
-            if any(place[: len(one["loc"])] == one["loc"] for place in deeper):
-                continue  # what is wrong with a part is told; pydantic counts a list without it as too short
-            if one["type"] == "extra_forbidden":
-                found.append(f"{path}, line {_line(tree, one['loc'])}: {_unknown(one)}")
-            elif one["type"] == "impossible":
-                found.append(f"{path}, line {_line(tree, (one['ctx']['key'],))}: {one['msg']}")
-            else:
-                found.append(f"{path}, line {_line(tree, one['loc'])}: {problem(one)}")
-        raise InputError("\n".join(found)) from error
-
-
-def _unknown(one: Mapping[str, Any]) -> str:
-    """A key that isn't known, and the one that may be meant."""
-    place = ".".join(str(part) for part in one["loc"])
-    known = {name: f"tasks.{name}" for name in Source.model_fields}
-    known |= {name: f"training.{name}" for name in TrainingSettings.model_fields}
-    known |= {name: name for name in Experiment.model_fields}
-    close = difflib.get_close_matches(str(one["loc"][-1]), known, n=1)
-    return f"{place}: there is no such key." + (f" Did you mean {known[close[0]]}?" if close else "")
-
-
-def _line(node: Any, place: tuple[str | int, ...]) -> int:
-    """The line on which the innermost part of a place stands that is in the file."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [(key, value) for key, value in node.value if key.value == part]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            pairs = [(node.value[part], node.value[part])]
-        else:
-            pairs = []
-        if not pairs:
-            break
-        (key, node), *_ = pairs
-        line = key.start_mark.line + 1
-    return int(line)

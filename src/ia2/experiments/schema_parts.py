@@ -1,26 +1,42 @@
-"""The parts of a study: adapters with their sizes, tasks to be trained and measured on, and how training goes."""
+"""The parts of a study: adapters with their sizes, methods with what they fit, and tasks with their rows."""
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.registry import adapter_of
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
+from ia2.models.names import path_of
+from ia2.prompting.fewshot import checked_n
 from ia2.tasks.benchmarks import BENCHMARKS
-from ia2.training.early_stopping import Training
+from ia2.tasks.files import ResponseKind
+from ia2.training.early_stopping import checked_count
+from ia2.training.method_files import Beta, Rate, method_of
+from ia2.training.methods import METHODS, LabelSource, Method
+from ia2.training.objectives import MatchTokens
 
 TASKS = ("reviews", *BENCHMARKS)
 
 Count = Annotated[int, Field(ge=1)]
 Models = Annotated[tuple[str, ...], Field(min_length=1)]
-TrainingRows = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)]
+TrainingRows = Annotated[tuple[Annotated[int, AfterValidator(checked_n)], ...], Field(min_length=1)]
 
 
 class Strict(BaseModel):
     """What has no keys but its own, and doesn't change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _absolute(path: Path) -> Path:
+    return path_of(path).absolute()
+
+
+File = Annotated[Path, AfterValidator(_absolute)]
+"""A person's file, by a path that means the same wherever a command runs."""
 
 
 def _settings(value: Any) -> Any:
@@ -38,8 +54,8 @@ def _apart(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-Rates = Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], AfterValidator(_apart)]
-Betas = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], AfterValidator(_apart)]
+Rates = Annotated[tuple[Rate, ...], AfterValidator(_apart)]
+Betas = Annotated[tuple[Beta, ...], AfterValidator(_apart)]
 
 
 class AdapterSettings(BaseModel):
@@ -56,10 +72,7 @@ class AdapterSettings(BaseModel):
     @property
     def adapter(self) -> AdapterKind:
         """The adapter."""
-        try:
-            return adapter_of(self.kind, self.model_extra or {})
-        except InputError as error:
-            raise ValueError(str(error)) from error
+        return adapter_of(self.kind, self.model_extra or {})
 
 
 def _different(adapters: tuple[AdapterSettings, ...]) -> tuple[AdapterSettings, ...]:
@@ -74,11 +87,90 @@ Adapters = Annotated[
 ]
 
 
-class Source(Strict):
+class MethodSettings(Strict):
+    """A method with the responses that it alone fits, whatever the study's `label_sources` are."""
+
+    method: str | dict[str, Any]
+    """A name, or a description as in a method's own file."""
+    label_source: LabelSource
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MethodSettings":
+        method = method_described(self.method)
+        if not any(isinstance(stage.objective, MatchTokens) for stage in method.stages):
+            raise FieldError("label_source", self.label_source, f"{method.name} has no stage that fits tokens.")
+        return self
+
+
+def method_described(entry: str | dict[str, Any]) -> Method:
+    """The method that is named, or described as in a method's own file.
+
+    Raises:
+        ValueError: there is none, or the description is none.
+    """
+    if isinstance(entry, dict):
+        try:
+            return method_of(entry, "")
+        except InputError as error:
+            raise ValueError(str(error).removeprefix(": ")) from error
+    if entry not in METHODS:
+        raise ValueError(f"there is no method {entry}; there are {', '.join(METHODS)}")
+    return METHODS[entry]
+
+
+class Rows(Strict):
+    """What is said of a task's rows: the file they come from, and how texts are asked for and end."""
+
+    data: File | None = None
+    """A CSV, TSV, JSONL or Parquet file of labelled rows, instead of a built-in task."""
+    text: str | None = None
+    """The file's column of texts, where it can't be guessed."""
+    label: str | None = None
+    """The file's column of labels, where it can't be guessed."""
+    eval_data: File | None = None
+    """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
+    response_kind: ResponseKind | None = None
+    """Whether the file's responses are labels or free text."""
+    unlabelled: File | None = None
+    """A file of more texts for the teacher to answer, without labels."""
+    orders: Annotated[int, AfterValidator(partial(checked_count, "orders"))] = 1
+    """In how many orders of the demonstrations it answers each of them."""
+    max_new_tokens: Annotated[int, AfterValidator(partial(checked_count, "max_new_tokens"))] | None = None
+    """How long a response of free text may get."""
+    stop: str | None = None
+    """A text or special token that ends a response of free text."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Rows":
+        if self.data is None:
+            for name in ("text", "label", "response_kind"):
+                if (value := getattr(self, name)) is not None:
+                    raise FieldError(name, value, "a built-in task has its own columns and responses.")
+            if self.eval_data is not None:
+                raise FieldError("eval_data", self.eval_data, "this goes with data; a built-in task has its own rows.")
+            if self.unlabelled is not None:
+                raise FieldError(
+                    "unlabelled", self.unlabelled, "this goes with data; a built-in task has labels for all."
+                )
+        if self.orders > 1 and self.unlabelled is None:
+            raise FieldError("orders", self.orders, "this goes with unlabelled.")
+        if self.stop == "":
+            raise FieldError(
+                "stop", None, "an empty text would end every response at once. Leave it out, or say a text."
+            )
+        return self
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return tuple(path for path in (self.data, self.eval_data, self.unlabelled) if path is not None)
+
+
+class Source(Rows):
     """A task that is trained on, and those that its adapters are measured on."""
 
     train: str
-    """The task's name."""
+    """The task's name; a file's is by default its own without the ending."""
     evaluate: tuple[str, ...] = ()
     """Tasks to be measured on; by default the same one. Others than that are out of distribution."""
     models: Models | None = None
@@ -91,14 +183,20 @@ class Source(Strict):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        """A task that is only named."""
-        return {"train": value} if isinstance(value, str) else value
+        """A task that is only named, or a file that has its own name."""
+        if isinstance(value, str):
+            return {"train": value}
+        if isinstance(value, dict) and isinstance(value.get("data"), str | Path) and "train" not in value:
+            return {**value, "train": Path(value["data"]).stem}
+        return value
 
     @field_validator("train", "evaluate")
     @classmethod
-    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _known(cls, value: str | tuple[str, ...], info: Any) -> str | tuple[str, ...]:
+        file = info.data.get("data") is not None
+        trained = value if isinstance(value, str) else info.data.get("train")
         for name in (value,) if isinstance(value, str) else value:
-            if name not in TASKS:
+            if name not in TASKS and not (file and name == trained):
                 raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
         if not isinstance(value, str) and len(set(value)) < len(value):
             raise ValueError("a task is named twice")
@@ -106,8 +204,11 @@ class Source(Strict):
 
     @field_validator("train")
     @classmethod
-    def _trainable(cls, value: str) -> str:
-        if value in BENCHMARKS and BENCHMARKS[value].evaluation_only:
+    def _trainable(cls, value: str, info: Any) -> str:
+        if info.data.get("data") is not None:
+            if "/" in value or not value:
+                raise ValueError(f"{value!r} can't be a task's name, which files are named by")
+        elif value in BENCHMARKS and BENCHMARKS[value].evaluation_only:
             raise ValueError(f"{value} only evaluates; train on another task and name it under evaluate")
         return value
 
@@ -116,18 +217,29 @@ class Source(Strict):
         """Tasks to be measured on."""
         return self.evaluate or (self.train,)
 
-
-class TrainingSettings(Strict):
-    """How stages are trained; what isn't said is PROTOCOL's."""
-
-    batch_size: Count = Training.batch_size
-    epochs: Count = Training.epochs
-    dev_every: Count = Training.dev_every
-    patience: Count = Training.patience
-    keep: Literal["best", "last"] = Training.keep
-    rows_per_pass: Count | None = Training.rows_per_pass
-
     @property
-    def training(self) -> Training:
-        """The same as training takes it."""
-        return Training(**self.model_dump())
+    def rows(self) -> Rows:
+        """What is said of the rows of the task that is trained on."""
+        return Rows.model_construct(**{name: getattr(self, name) for name in Rows.model_fields})
+
+
+def best_of(order: str) -> int | None:
+    """How many orders of the demonstrations are tried; None where they keep a random one.
+
+    Raises:
+        FieldError: this is no order.
+
+    Example:
+        >>> best_of("best-of-8")
+        8
+    """
+    if order == "random":
+        return None
+    count = order.removeprefix("best-of-")
+    if count == order or not count.isdecimal() or int(count) < 2:
+        raise FieldError("order", order, "say random, or best-of-K with K of 2 or more, such as best-of-8.")
+    return int(count)
+
+
+Select = Literal["accuracy", "dev"]
+Measure = Literal["all", "chosen"]

@@ -4,15 +4,16 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ia2.cache import folder_written_whole, written_whole
+from ia2.cache import check_writable, folder_written_whole, written_whole
 from ia2.errors import InputError
 from ia2.experiments.plan import Unit, units
+from ia2.experiments.rows import file_digests
 from ia2.experiments.schema import Experiment
 from ia2.training.method_files import problem
 
@@ -29,16 +30,33 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, experiment: Experiment, limit: int | None = None) -> None:
+    def open(self, experiment: Experiment, limit: int | None = None, *, growing: bool = True) -> None:
         """Begin or go on.
 
         Args:
             experiment: the study.
             limit: the most evaluation rows, where the study has no smaller number.
+            growing: as in `check`.
 
         Raises:
-            InputError: the folder holds something else, a damaged plan, or records of a study with other settings or
-                units; or two of the study's models have names that make the same folder's.
+            InputError: as in `check`.
+        """
+        self.check(experiment, limit, growing=growing)
+        plan = {"limit": limit, "experiment": experiment.model_dump(mode="json")}
+        _write(self.folder / PLAN_FILE, plan | {"files": file_digests(experiment.files)})
+
+    def check(self, experiment: Experiment, limit: int | None = None, *, growing: bool = True) -> None:
+        """Refuse a study that this folder can't take, before anything is computed.
+
+        Args:
+            experiment: the study.
+            limit: the most evaluation rows, where the study has no smaller number.
+            growing: whether models, tasks, N and sets may be others than before; else the study must be the same.
+
+        Raises:
+            InputError: the folder holds something else, a damaged plan, or records of a study with other settings,
+                files or units; it can't be written to; or two of the study's models have names that make the same
+                folder's.
         """
         asked = units(experiment)
         plan = self.folder / PLAN_FILE
@@ -48,18 +66,27 @@ class Store:
         held = set(self.folder.iterdir()) - _partials(plan) if self.folder.is_dir() else set()
         if held and not plan.exists():
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
+        check_writable(self.folder)
         if plan.exists():
-            earlier, earlier_limit = _load_plan(self.folder)
-            before = earlier.settings | {"--limit": earlier_limit}
-            now = experiment.settings | {"--limit": limit}
+            earlier, earlier_limit, digests = _load_plan(self.folder)
+            for path, digest in file_digests(experiment.files).items():
+                if digests.get(path, digest) != digest:
+                    raise InputError(
+                        f"{path}: this file has changed since {self.folder} was begun with it. Restore it, or name "
+                        "another folder with --out."
+                    )
+            before, now = (
+                one.settings if growing else one.model_dump(mode="json", exclude={"name", "description"})
+                for one in (earlier, experiment)
+            )
+            before, now = before | {"--limit": earlier_limit}, now | {"--limit": limit}
             if changed := [name for name in now if before[name] != now[name]]:
+                allowed = "only models, tasks, N and sets may be added" if growing else "it takes no others"
                 raise InputError(
                     f"{self.folder}: this folder holds records of {earlier.name} with other settings "
-                    f"({', '.join(changed)}); only models, tasks, N and sets may be added. Name another folder with "
-                    "--out."
+                    f"({', '.join(changed)}); {allowed}. Name another folder with --out."
                 )
             self._check_same_units(units(earlier), asked)
-        _write(plan, {"limit": limit, "experiment": experiment.model_dump(mode="json")})
 
     def is_done(self, unit: Unit) -> bool:
         """Whether all records of a unit are there."""
@@ -80,11 +107,11 @@ class Store:
         for unit in asked:
             now = unit.as_record()
             before = self._computed(unit) or planned.get(unit.id, now)
-            for part, value in now.items():
-                if before.get(part) != value:
+            for part in now | before:
+                if before.get(part) != now.get(part):
                     raise InputError(
                         f"{self.folder}: here {unit.id} has {part} {_listed(before.get(part))}, and now "
-                        f"{_listed(value)} is asked for. Name another folder with --out."
+                        f"{_listed(now.get(part))} is asked for. Name another folder with --out."
                     )
 
     def _computed(self, unit: Unit) -> dict[str, Any] | None:
@@ -139,6 +166,25 @@ class Store:
                     shutil.copytree(made, partial, dirs_exist_ok=True)
         (self.folder / FAILURES / f"{unit.id}.json").unlink(missing_ok=True)
 
+    def abandon(self) -> None:
+        """Take back a folder in which nothing was computed, so that another study may be begun there."""
+        if any(self.folder.glob(f"{RECORDS}/*")):
+            return
+        for part in (LOCKS, UNFINISHED, UNITS, PREDICTIONS, ADAPTERS, RECORDS):
+            shutil.rmtree(self.folder / part, ignore_errors=True)
+        (self.folder / PLAN_FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something of the person's, or can't be taken away
+            self.folder.rmdir()
+
+    def tidy(self) -> None:
+        """Take away what only units that are being computed need; a lock that another process waits for included.
+
+        Whoever holds a lock looks again at what is done, so that no unit is computed twice.
+        """
+        shutil.rmtree(self.folder / LOCKS, ignore_errors=True)
+        with suppress(OSError):  # another process may be at a unit
+            (self.folder / UNFINISHED).rmdir()
+
     def note_failure(self, unit: Unit, error: str) -> None:
         """Write down that a unit failed, and why."""
         _write(self.folder / FAILURES / f"{unit.id}.json", {"unit": unit.as_record(), "error": error})
@@ -166,7 +212,9 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _listed(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return ", ".join(value) if isinstance(value, list) else "none" if value is None else str(value)
 
 
 def load_records(folder: Path, unit: str = "*") -> list[dict[str, Any]]:
@@ -206,14 +254,14 @@ def load_experiment_of(folder: Path) -> Experiment:
     return _load_plan(folder)[0]
 
 
-def _load_plan(folder: Path) -> tuple[Experiment, int | None]:
-    """The study that a folder holds, and the most evaluation rows."""
+def _load_plan(folder: Path) -> tuple[Experiment, int | None, dict[str, str]]:
+    """The study that a folder holds, the most evaluation rows, and the digests of the files it was begun with."""
     plan = folder / PLAN_FILE
     try:
         content = json.loads(plan.read_text(encoding="utf-8"))
         if absent := [name for name in ("experiment", "limit") if name not in content]:
             raise ValueError(f"{absent[0]} is missing")
-        return Experiment.model_validate(content["experiment"]), content["limit"]
+        return Experiment.model_validate(content["experiment"]), content["limit"], content.get("files", {})
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from ia2.errors import InputError
-from ia2.experiments.plan import Unit, planned, unit_stages, units
+from ia2.experiments.plan import Unit, drawn, measured, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
-from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import SEPARATOR
 from ia2.tasks.task import Example, Shown, Task
 from ia2.training.early_stopping import EarlyStopping
@@ -63,7 +62,7 @@ class _Unit:
         self, experiment: Experiment, unit: Unit, task_of: Callable[[str], Task], length: Length, rows: int | None
     ) -> None:
         self.experiment, self.unit, self.length = experiment, unit, length
-        self.set = FewShotSet.draw(task_of(unit.train), unit.n, unit.seed).limited(rows)
+        self.set, _ = drawn(experiment, unit, task_of(unit.train), rows)
         self.measured = [
             (task, self.set.evaluation if task.name == unit.train else task.evaluation[:rows])
             for task in map(task_of, unit.evaluate)
@@ -76,11 +75,12 @@ class _Unit:
         return Tokens(self.teacher() if asked else 0, training, self.evaluation())
 
     def shown(self, demonstrations: Iterable[Shown]) -> int:
-        """Tokens of what stands before a query; a unit has no contexts other than demonstrations."""
+        """Tokens of what stands before a query: demonstrations, or an instruction."""
         return sum(
             self.length(one.query) + self.length(one.response) + self.length(SEPARATOR)
-            for one in demonstrations
             if isinstance(one, Example)
+            else self.length(one.text) + self.length(SEPARATOR)
+            for one in demonstrations
         )
 
     def read(self, row: Example, task: Task, most: int | None = None, *, endless: bool = False) -> int:
@@ -98,9 +98,10 @@ class _Unit:
         return self.length(row.query) + min(answer, most or answer) - 1
 
     def teacher(self) -> int:
-        """Every training and dev row is asked with demonstrations of its own."""
+        """Every training and dev row is asked with demonstrations of its own, and so is each text without a label."""
         task, rows = self.set.task, self.set.train + self.set.dev
-        contexts = self.set.training_contexts() + self.set.dev_contexts()
+        rows += tuple(Example(query, "") for query in self.set.unlabelled_queries())
+        contexts = self.set.training_contexts() + self.set.dev_contexts() + self.set.unlabelled_contexts()
         return sum(
             self.shown(context)
             + self.read(row, task, task.max_new_tokens, endless=self.experiment.teacher_stop == "none")
@@ -112,7 +113,7 @@ class _Unit:
         train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (self.set.train, self.set.dev))
         if stage.solved:
             return train + dev
-        training = self.experiment.training.training
+        training = self.experiment.training
         training = replace(training, epochs=stage.epochs or training.epochs)
         stopping = EarlyStopping(self.set.n, self.set.seed, training)
         evaluations = 0
@@ -125,13 +126,13 @@ class _Unit:
         """Demonstrations are read once for all queries of a task, or drawn and read for each."""
         context = self.shown(self.set.demonstrations())
         baselines = self.experiment.baselines
-        bare = len(self.adapters) + ("zero-shot" in baselines)
+        bare = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
         total = 0
         for task, rows in self.measured:
             queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
             resampled = self.experiment.demonstrations == "resampled"
             before = len(rows) * context * (self.set.n - 1) // self.set.n if resampled else context
-            total += bare * queries + ("icl" in baselines) * (before + queries)
+            total += bare * queries + (len(baselines) > ("zero-shot" in baselines)) * (before + queries)
         if compared := self.set.evaluation[: self.experiment.asim_rows]:
             queries = sum(self.read(row, self.set.task) for row in compared)
             total += bare * queries + context + queries

@@ -1,31 +1,37 @@
-"""One unit of a study computed: the teacher, every adapter in banks, the evaluations, and a record for each."""
+"""The one flow: the teacher, every adapter in banks, the evaluations, and a record for each, of one unit of a study."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Taught
 from ia2.analysis.similarity import asim, response_activations
+from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
+from ia2.experiments.schema_parts import best_of
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
+from ia2.experiments.unit_record import Candidate, Measurement, unit_record
+from ia2.experiments.unit_rows import UnitRows, unit_rows
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
-from ia2.models.sites import ATTENTION_OUTPUT
+from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
-from ia2.prompting.fewshot import FewShotSet
-from ia2.prompting.prompts import PromptTokenizer
-from ia2.records import Record, task_record
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import Shown, Task
+from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
+from ia2.training.targets import Targets
 from ia2.training.teacher import collect_targets
-from ia2.training.train import Plan, Trained, comparable_loss, train_all
+from ia2.training.train import Plan, comparable_loss, train_all
 
-UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
-"""The metrics of an adapter whose training diverged."""
+GIB = 2**30
 
 
 def compute(
@@ -52,92 +58,128 @@ def compute(
         progress: told what is going on.
 
     Raises:
-        InputError: a task can't be loaded or has too few rows, or the model can't read a prompt.
+        InputError: a task can't be loaded or has too few rows, the model can't read a prompt, or a method of which one
+            adapter is chosen diverged at every learning rate.
     """
-    _Computation(experiment, unit, model, folder, data_dir, limit, cache_dir, progress).run()
+    rows = unit_rows(experiment, unit, model, data_dir=data_dir, limit=limit)
+    if (orders := best_of(experiment.order)) is not None:
+        rows = replace(rows, few_shot_set=best_ordered(model, rows.few_shot_set, orders, progress))
+    _Computation(experiment, unit, model, rows, folder, cache_dir, progress).run()
 
 
+@dataclass
 class _Computation:
-    def __init__(
-        self,
-        experiment: Experiment,
-        unit: Unit,
-        model: LanguageModel,
-        folder: Path,
-        data_dir: Path | None,
-        limit: int | None,
-        cache_dir: Path | None,
-        progress: Progress,
-    ) -> None:
-        self.experiment, self.unit, self.model, self.folder = experiment, unit, model, folder
-        self.cache_dir, self.progress = cache_dir, progress
-        rows = min((value for value in (experiment.rows, limit) if value is not None), default=None)
-        self.set = FewShotSet.draw(experiment.task(unit.train, data_dir), unit.n, unit.seed).limited(rows)
-        self.measured = [
-            self.set.task.limited(rows) if name == unit.train else experiment.task(name, data_dir).limited(rows)
-            for name in unit.evaluate
-        ]
-        self.shown = self.set.demonstrations()
-        self.compared = self.set.evaluation[: experiment.asim_rows]
-        self.in_context: list[Any] | None = None
-
-    def rows_of(self, task: Task) -> tuple[Example, ...]:
-        """What is measured of a task; a set may leave over what its own task has no other rows for."""
-        return self.set.evaluation if task.name == self.unit.train else task.evaluation
+    experiment: Experiment
+    unit: Unit
+    model: LanguageModel
+    rows: UnitRows
+    folder: Path
+    cache_dir: Path | None
+    progress: Progress
+    in_context: list[Any] | None = None
+    """The teacher's attention outputs at the responses of compared rows, once they were needed."""
 
     def run(self) -> None:
         """Compute and write."""
         for name in self.experiment.baselines:
             self.measure_baseline(name)
         adapters = planned(self.experiment, self.unit, betas_for(self.model.network.config.model_type))
-        asked = [one for one in adapters if one.method.needs_targets]
         seconds: dict[str, float] = {}
-        targets = None
-        if asked:
-            begun = time.perf_counter()
-            targets = collect_targets(
-                self.model,
-                self.set,
-                label_scoring=self.experiment.label_scoring,
-                teacher_stop=self.experiment.teacher_stop,
-                sites=frozenset().union(*(one.method.teacher_sites for one in asked)) or (ATTENTION_OUTPUT,),
-                cache_dir=self.cache_dir,
-                progress=self.progress,
-            )
-            seconds["teacher"] = time.perf_counter() - begun
-        for kind in dict.fromkeys(one.kind for one in adapters):
-            own = [one for one in adapters if one.kind == kind]
-            trained = train_all(
-                self.model,
-                [Plan(self.set, one.method, one.learning_rate, targets) for one in own],
-                adapter=kind,
-                training=self.experiment.training.training,
-                memory=steady_bytes(self.model.network),
-                progress=self.progress,
-            )
-            pairs = list(zip(own, trained, strict=True))
-            self.measure_adapters([pair for pair in pairs if not pair[1].diverged], seconds)
-            self.note_diverged([pair for pair in pairs if pair[1].diverged], seconds)
+        with _timed(seconds, "teacher"):
+            targets = self.ask_teacher(adapters)
+        teacher = seconds["teacher"] if targets is not None else None
+        for kind in dict.fromkeys(adapter.kind for adapter in adapters):
+            candidates = self.train(kind, [adapter for adapter in adapters if adapter.kind == kind], targets, teacher)
+            if self.experiment.measure == "chosen":
+                candidates = self.chosen(candidates)
+            self.measure_adapters([one for one in candidates if not one.trained.diverged])
+            self.note_diverged([one for one in candidates if one.trained.diverged])
+
+    def ask_teacher(self, adapters: Iterable[Planned]) -> Targets | None:
+        """What the teacher does with the set; None where no method needs it."""
+        asking = [adapter.method for adapter in adapters if adapter.method.needs_targets]
+        if not asking:
+            return None
+        return collect_targets(
+            self.model,
+            self.rows.few_shot_set,
+            label_scoring=self.experiment.label_scoring,
+            teacher_stop=self.experiment.teacher_stop,
+            sites=frozenset[Site]().union(*(method.teacher_sites for method in asking)) or (ATTENTION_OUTPUT,),
+            cache_dir=self.cache_dir,
+            progress=self.progress,
+        )
+
+    def train(
+        self, kind: AdapterKind, adapters: Sequence[Planned], targets: Targets | None, teacher: float | None
+    ) -> list[Candidate]:
+        """All adapters of a kind, trained together; `teacher` is the seconds that asking it took."""
+        memory = self.experiment.memory
+        few_shot_set = self.rows.few_shot_set
+        trained = train_all(
+            self.model,
+            [Plan(few_shot_set, adapter.method, adapter.learning_rate, targets) for adapter in adapters],
+            adapter=kind,
+            training=self.experiment.training,
+            memory=memory * GIB if memory is not None else steady_bytes(self.model.network),
+            progress=self.progress,
+        )
+        candidates = []
+        for adapter, made in zip(adapters, trained, strict=True):
+            loss = None if made.diverged else comparable_loss(self.model, few_shot_set, adapter.method, made)
+            spent = {"train": sum(stage.seconds for stage in made.stages)}
+            if adapter.method.needs_targets and teacher is not None:
+                spent["teacher"] = teacher
+            candidates.append(Candidate(adapter, made, loss, spent))
+        return candidates
+
+    def chosen(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Of each method the one with the lowest dev loss, which knows the others and has their seconds too.
+
+        Raises:
+            FieldError: a method diverged at every learning rate.
+        """
+        groups: dict[tuple[str, str | None], list[Candidate]] = defaultdict(list)
+        for candidate in candidates:
+            groups[candidate.planned.method.name, candidate.planned.label_source].append(candidate)
+        best = []
+        for (name, _), tried in groups.items():
+            sound = [candidate for candidate in tried if candidate.dev_loss is not None]
+            lost = sorted({one.planned.learning_rate for one in tried if one.dev_loss is None})
+            rates = ", ".join(f"{rate:g}" for rate in lost)
+            if not sound:
+                raise FieldError(
+                    "learning_rate", rates, f"{name} diverged, and there is no other rate. Name a smaller one."
+                )
+            if lost:
+                self.progress.say(f"{name} diverged at the learning rate {rates}, which is left out.")
+            winner = min(sound, key=lambda candidate: candidate.dev_loss or 0.0)
+            training = sum(candidate.seconds["train"] for candidate in tried)
+            best.append(replace(winner, seconds={**winner.seconds, "train": training}, tried=tuple(tried)))
+        return best
 
     def measure_baseline(self, name: str) -> None:
-        """The model as it is, without demonstrations or with the set's."""
-        shown = self.shown if name == "icl" else ()
+        """The model as it is, without demonstrations or with what the set shows."""
+        shown = () if name == "zero-shot" else self.rows.few_shot_set.demonstrations()
         similarity, spent = self.similarity(None, in_context=bool(shown))
-        for task in self.measured:
-            begun = time.perf_counter()
-            contexts = self.contexts(task) if shown else [()] * len(self.rows_of(task))
-            evaluation = evaluate(
-                self.model,
-                self.rows_of(task),
-                task,
-                demonstrations=PerQuery(contexts),
-                asking=self.asking(f"evaluate {name} on {task.name}"),
-            )
-            seconds = {"evaluate": time.perf_counter() - begun} | spent
-            self.write(name, name, task, evaluation, similarity, seconds, contexts=contexts)
+        for task in self.rows.measured:
+            examples = self.rows.of(task)
+            contexts = self.contexts(task) if shown else [()] * len(examples)
+            evaluation: Evaluation | None = None
+            seconds: dict[str, float] = {}
+            if examples:
+                with _timed(seconds, "evaluate"):
+                    evaluation = evaluate(
+                        self.model,
+                        examples,
+                        task,
+                        demonstrations=PerQuery(contexts),
+                        asking=self.asking(f"evaluate {name} on {task.name}"),
+                    )
+            self.write(Measurement(name, name, task, evaluation, similarity, seconds | spent, tuple(contexts)))
 
     def asking(self, phase: str) -> Asking:
-        """How rows are asked."""
+        """How rows are asked, in a phase of this name."""
         return Asking(
             label_scoring=self.experiment.label_scoring,
             confidence=self.experiment.confidence,
@@ -147,116 +189,85 @@ class _Computation:
 
     def contexts(self, task: Task) -> Sequence[Sequence[Shown]]:
         """What is shown before each query in context: the set's demonstrations, or others for each."""
-        queries = len(self.rows_of(task))
+        queries = len(self.rows.of(task))
         if self.experiment.demonstrations == "shared":
-            return [self.shown] * queries
-        return self.set.resampled_contexts(queries)
+            return [self.rows.few_shot_set.demonstrations()] * queries
+        return self.rows.few_shot_set.resampled_contexts(queries)
 
-    def note_diverged(self, pairs: Sequence[tuple[Planned, Trained]], seconds: dict[str, float]) -> None:
+    def note_diverged(self, candidates: Sequence[Candidate]) -> None:
         """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
-        if pairs:
-            names = ", ".join(one.id for one, _ in pairs)
+        if candidates:
+            names = ", ".join(candidate.planned.id for candidate in candidates)
             self.progress.say(f"{names}: training diverged, recorded without metrics.")
-        for one, made in pairs:
-            spent = _training_seconds(one, made, seconds)
-            for task in self.measured:
-                self.write(one.id, one.method.name, task, None, {}, spent, one=one, trained=made)
+        for candidate in candidates:
+            for task in self.rows.measured:
+                self.write(Measurement.of(candidate, task, None, {}, {}))
 
-    def measure_adapters(self, pairs: Sequence[tuple[Planned, Trained]], seconds: dict[str, float]) -> None:
+    def measure_adapters(self, candidates: Sequence[Candidate]) -> None:
         """Every adapter of a kind: saved, measured on every task, and compared with in-context learning."""
-        if not pairs:
+        if not candidates:
             return
-        similarities = [self.similarity(made) for _, made in pairs]
-        for one, made in pairs:
-            made.save(self.folder / ADAPTERS / self.unit.id / one.id)
-            Taught.by(self.set, self.model).save(self.folder / ADAPTERS / self.unit.id / one.id)
-        for task in self.measured:
-            begun = time.perf_counter()
+        similarities = [self.similarity(candidate.trained.adapter) for candidate in candidates]
+        for candidate in candidates:
+            folder = self.folder / ADAPTERS / self.unit.id / candidate.planned.id
+            candidate.trained.save(folder)
+            Taught.by(self.rows.few_shot_set, self.model).save(folder)
+        for task in self.rows.measured:
+            evaluations, seconds = self.evaluated([candidate.trained.adapter for candidate in candidates], task)
+            for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):
+                self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
+
+    def evaluated(
+        self, adapters: Sequence[Adapter], task: Task
+    ) -> tuple[Sequence[Evaluation | None], dict[str, float]]:
+        """What adapters answer to a task's rows, and the seconds of each; nothing where it has no row."""
+        examples = self.rows.of(task)
+        if not examples:
+            return [None] * len(adapters), {}
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "evaluate"):
             evaluations = evaluate_all(
                 self.model,
-                self.rows_of(task),
+                examples,
                 task,
-                [made.adapter for _, made in pairs],
-                self.asking(f"evaluate {len(pairs)} adapters on {task.name}"),
+                adapters,
+                self.asking(f"evaluate {len(adapters)} adapters on {task.name}"),
             )
-            share = (time.perf_counter() - begun) / len(pairs)
-            for (one, made), evaluation, (similarity, spent) in zip(pairs, evaluations, similarities, strict=True):
-                own = _training_seconds(one, made, seconds) | {"evaluate": share} | spent
-                self.write(one.id, one.method.name, task, evaluation, similarity, own, one=one, trained=made)
+        return evaluations, {"evaluate": seconds["evaluate"] / len(adapters)}
 
     def similarity(
-        self, trained: Trained | None, *, in_context: bool = False
+        self, adapter: Adapter | None, *, in_context: bool = False
     ) -> tuple[dict[str, Any], dict[str, float]]:
         """Asim to in-context learning on rows of the source task, and the seconds that it took."""
-        if not self.compared:
+        if not self.rows.compared:
             return {"asim": None}, {}
-        begun = time.perf_counter()
-        if self.in_context is None:
-            self.in_context = response_activations(self.model, self.compared, self.set.task, demonstrations=self.shown)
-        ours = self.in_context
-        if not in_context:
-            adapter = trained.adapter if trained is not None else None
-            ours = response_activations(self.model, self.compared, self.set.task, adapter=adapter)
-        return asim(ours, self.in_context).metrics(), {"asim": time.perf_counter() - begun}
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "asim"):
+            if self.in_context is None:
+                self.in_context = self.attention(self.rows.few_shot_set.demonstrations(), None)
+            ours = self.in_context if in_context else self.attention((), adapter)
+            return asim(ours, self.in_context).metrics(), seconds
 
-    def write(
-        self,
-        file: str,
-        method: str,
-        task: Task,
-        evaluation: Evaluation | None,
-        similarity: dict[str, Any],
-        seconds: dict[str, float],
-        *,
-        contexts: Sequence[Sequence[Shown]] = (),
-        one: Planned | None = None,
-        trained: Trained | None = None,
-    ) -> None:
-        """A record and its predictions; those of an adapter whose training diverged are empty."""
-        experiment, unit = self.experiment, self.unit
-        tokenizer, rows = PromptTokenizer.of(self.model, task), self.rows_of(task)
-        tokens = tokenizer.mean_prompt_tokens(rows, contexts or [()] * len(rows))
-        kind = one.kind if one is not None else None
-        stem = f"{file}_on_{task.name}"
-        path = f"{ADAPTERS}/{unit.id}/{file}" if evaluation is not None else None
-        measured = evaluation.metrics(experiment.ece) if evaluation is not None else dict(UNMEASURED)
-        record = Record(
-            method=method,
-            model=self.model.identity.as_record(),
-            task=task_record(task, trained_on=unit.train),
-            n=unit.n if trained is not None else len(contexts[0]),
-            seed=unit.seed,
-            lr=trained.learning_rate if trained is not None else None,
-            adapter=kind.as_record(path) if kind is not None else None,
-            metrics=measured | similarity | {"prompt_tokens": tokens + getattr(kind, "tokens", 0)},
-            seconds={phase: round(value, 3) for phase, value in seconds.items()},
-            stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
-            options={
-                "experiment": experiment.name,
-                "unit": unit.id,
-                "set_n": unit.n,
-                "label_scoring": experiment.label_scoring,
-                "confidence": experiment.confidence,
-                "demonstrations": experiment.demonstrations if method == "icl" else None,
-                "teacher_stop": experiment.teacher_stop,
-                "benchmark_options": {
-                    name: getattr(experiment.benchmark_options, name)
-                    for name in sorted(experiment.benchmark_options.changed)
-                },
-                "label_source": one.label_source if one is not None else None,
-                "beta": one.method.beta if one is not None else None,
-                "dev_loss": comparable_loss(self.model, self.set, one.method, trained)
-                if one is not None and trained is not None and not trained.diverged
-                else None,
-                "training": asdict(replace(experiment.training.training)) if trained is not None else None,
-            },
-            notes=(*self.model.notes, *task.notes),
+    def attention(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> list[Any]:
+        """Attention outputs at the responses of the compared rows, one tensor a row."""
+        task = self.rows.few_shot_set.task
+        return response_activations(
+            self.model, self.rows.compared, task, demonstrations=demonstrations, adapter=adapter
         )
-        predictions = self.folder / PREDICTIONS / unit.id / f"{stem}.jsonl"
-        answered = evaluation.rows() if evaluation is not None else []
-        record.write(self.folder / RECORDS / unit.id / f"{stem}.json", predictions, answered)
+
+    def write(self, measurement: Measurement) -> None:
+        """A record and its predictions; those of an adapter whose training diverged are empty."""
+        record = unit_record(self.experiment, self.unit, self.model, self.rows, measurement)
+        stem = f"{measurement.file}_on_{measurement.task.name}"
+        predictions = self.folder / PREDICTIONS / self.unit.id / f"{stem}.jsonl"
+        answered = measurement.evaluation.rows() if measurement.evaluation is not None else []
+        record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
 
 
-def _training_seconds(one: Planned, made: Trained, seconds: dict[str, float]) -> dict[str, float]:
-    """The seconds that an adapter's training took, with the teacher's where the method asks it."""
-    return {"train": sum(stage.seconds for stage in made.stages)} | (seconds if one.method.needs_targets else {})
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = time.perf_counter() - begun

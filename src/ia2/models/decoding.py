@@ -20,7 +20,7 @@ from ia2.models.packing import by_length
 from ia2.models.preallocated_cache import growing
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
-from ia2.models.sites import Activations, Site, layer_count, recording
+from ia2.models.sites import Activations, Site, layer_count, record
 
 Ending = Literal["end", "stop", "length"]
 """Whether an end token came, the stop was met, or the most tokens were reached."""
@@ -131,7 +131,7 @@ def _decode_batch(
         one_token = batch.input_ids.shape[1] == 1
         with (
             reader.adapters.attached(adapter_of_row, one_token=one_token),
-            recording(network, dict.fromkeys(sites, at)) as recorded,
+            record(network, dict.fromkeys(sites, at)) as recorded,
         ):
             chosen = response_logits(network, batch, cache, cached, at=at).argmax(-1)
         read = recorded.taken(layers)

@@ -18,7 +18,7 @@ from ia2.models.layout import Batch, Layout, Positions, lay_out
 from ia2.models.packing import passes, shared_rows
 from ia2.models.prefix import NO_PREFILL, Prefill, prefill
 from ia2.models.sequences import TokenSequence, shared_tokens
-from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, layer_count, recording
+from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, layer_count, record
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Reader:
         read: dict[Site, Tensor] = {}
         with (
             self.adapters.reading(batch, adapter_of_row, noise) as (batch, cache),
-            recording(self.network, hooked) as recorded,
+            record(self.network, hooked) as recorded,
         ):
             cache = self.prefix.cache(rows) if cache is None else cache
             if LOGITS in at:

@@ -93,7 +93,7 @@ class Recording:
 
 
 @contextmanager
-def recording(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[Recording]:
+def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[Recording]:
     """Record sites in every layer of whatever forward passes are run; the hooks are gone when the block is left.
 
     Args:

@@ -4,9 +4,22 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
+
+
+def checked_n(value: int) -> int:
+    """A number of training rows, if a set can have so many.
+
+    Raises:
+        FieldError: it is less than 2.
+    """
+    if value < 2:
+        raise FieldError(
+            "n", value, "a training row's prompt holds the other rows as demonstrations, so at least 2 are needed."
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -46,11 +59,7 @@ class FewShotSet:
             InputError: the task only evaluates, n is under 2, or the pool has too few rows.
         """
         task.trainable()
-        if n < 2:
-            raise InputError(
-                f"--n {n}: a training row's prompt holds the other rows as demonstrations, so at least 2 are needed."
-            )
-        needed = n + n // 2
+        needed = checked_n(n) + n // 2
         if needed > len(task.pool):
             # the most for which n + ⌊n/2⌋ rows are there
             most = (2 * len(task.pool) + 1) // 3

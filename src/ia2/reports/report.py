@@ -1,7 +1,7 @@
 """From a study's folder to its report: its tables as text, or a page, with the figures of its records and files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from ia2.errors import InputError
 from ia2.experiments.plan import units
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store, load_experiment_of, load_records
-from ia2.reports.aggregate import Cell, cells
+from ia2.reports.aggregate import Cell, Record, cells
 from ia2.reports.captions import explained
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
@@ -62,7 +62,12 @@ class StudyReport:
         every = units(experiment)
         # a study's own names of models, which differ where those of folders or files on disk may not
         planned = {unit.id: unit.model for unit in every}
-        records, left_out = sound(load_records(folder), folder, planned, experiment.select)
+        measured, unmeasured = _measured(load_records(folder), folder)
+        records, left_out = sound(measured, folder, planned, experiment.select)
+        left_out += unmeasured
+        if experiment.measure == "chosen" and experiment.sets > 1:
+            records = [_of_any_rate(record) for record in records]
+            left_out.append("Each set has its own learning rate and β, those with its lowest dev loss.")
         found = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
         tables = study_tables(found, paper, experiment.sets)
@@ -132,6 +137,31 @@ class StudyReport:
         with written_whole(path) as partial:
             partial.write_text(text, encoding="utf-8")
         return [path, *drawn]
+
+
+def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], list[str]]:
+    """The records without those for which no row was left, and a sentence on these.
+
+    Raises:
+        InputError: there are no others.
+    """
+    kept = [record for record in records if not _without_rows(record)]
+    if not kept:
+        raise InputError(f"{folder}: nothing was measured here, since no row was left to evaluate.")
+    unmeasured = len(records) - len(kept)
+    return kept, [f"For {unmeasured} records no row was left to evaluate."] * bool(unmeasured)
+
+
+def _without_rows(record: Record) -> bool:
+    """Whether an adapter came out, or needn't have, and nothing was there to measure it on."""
+    metrics, stages = record["metrics"], record.get("stages") or ()
+    lost = any(stage.get("stopped_by") == "diverged" for stage in stages)
+    return not lost and isinstance(metrics, Mapping) and metrics.get("n") == 0 and metrics.get("accuracy") is None
+
+
+def _of_any_rate(record: Record) -> Record:
+    """A record by its method alone: a set's learning rate and β were chosen before it was measured."""
+    return {**record, "lr": None, "options": {**record["options"], "beta": None}}
 
 
 def _check_replaceable(path: Path, start: str) -> None:

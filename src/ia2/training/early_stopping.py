@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ia2.errors import InputError
+from ia2.errors import FieldError
 from ia2.randomness import generator
 
 
@@ -28,9 +28,19 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "dev_every", "patience", "rows_per_pass"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} {value}: this must be 1 or more.")
+            if (value := getattr(self, name)) is not None:
+                checked_count(name, value)
+
+
+def checked_count(field: str, value: int) -> int:
+    """A number of things, if there is any.
+
+    Raises:
+        FieldError: it is less than 1.
+    """
+    if value < 1:
+        raise FieldError(field, value, "this must be 1 or more.")
+    return value
 
 
 @dataclass(frozen=True)

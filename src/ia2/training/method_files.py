@@ -1,18 +1,20 @@
 """Methods that a user describes in a YAML file: stages with their objectives, responses, layers and rates."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.sequences import Where
 from ia2.models.sites import Site, SiteName
+from ia2.training.early_stopping import checked_count
 from ia2.training.layer_weights import Layers
-from ia2.training.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage
-from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens
+from ia2.training.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage, checked_learning_rate
+from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens, checked_beta
 
 LONGEST_SHOWN = 60
 # pydantic's types as people call them
@@ -25,6 +27,10 @@ WORDED = {
 }
 
 
+Rate = Annotated[float, AfterValidator(checked_learning_rate)]
+Beta = Annotated[float, AfterValidator(checked_beta)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -33,8 +39,8 @@ class _AnyStage(_Strict):
     """What every stage can be told."""
 
     labels: LabelSource
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: Rate | None = None
+    epochs: Annotated[int, AfterValidator(partial(checked_count, "epochs"))] | None = None
 
     def stage(self) -> Stage:
         """The stage that is described."""
@@ -85,7 +91,7 @@ class _MatchDistribution(_AnyStage):
 
 class _AlignAndMatch(_Aligning):
     objective: Literal["align-and-match"]
-    beta: Annotated[float, Field(ge=0, le=1)]
+    beta: Beta
 
     def stage(self) -> Stage:
         return Stage(AlignAndMatch(self.beta, self.align), self.labels, self.learning_rate, self.epochs)
@@ -106,13 +112,21 @@ def load_method(path: Path) -> Method:
     Raises:
         InputError: the file isn't there, isn't YAML, or describes no method; what is wrong is named.
     """
+    return method_of(read_description(path), f"--method {path}")
+
+
+def read_description(path: Path) -> Any:
+    """What a method's file holds, as YAML says it.
+
+    Raises:
+        InputError: the file isn't there, or isn't YAML.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--method {path}: this is no YAML ({' '.join(str(error).split())}).") from error
-    return method_of(content, f"--method {path}")
 
 
 def method_of(content: object, where: str) -> Method:
@@ -138,8 +152,29 @@ def method_of(content: object, where: str) -> Method:
 
 def problem(one: Mapping[str, Any]) -> str:
     """What pydantic found wrong, in a sentence: the place, the matter and what was given."""
-    place = ".".join(str(part) for part in one["loc"]) or "the whole file"
+    broken = broken_field(one)
+    place = ".".join(map(str, broken_place(one))) or "the whole file"
+    if broken.value is None:
+        return f"{place}: {broken.rule}"
+    shown = broken.shown if len(broken.shown) <= LONGEST_SHOWN else f"{broken.shown[:LONGEST_SHOWN]}…"
+    return f"{place}: {broken.rule.removesuffix('.')} (given: {shown})."
+
+
+def broken_place(one: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Where pydantic found something wrong, with the field that a rule names where a whole was checked by it."""
+    place: tuple[str | int, ...] = one["loc"]
+    error = one.get("ctx", {}).get("error")
+    if isinstance(error, FieldError) and not {error.field, f"{error.field}s"}.intersection(place):
+        return (*place, error.field)
+    return place
+
+
+def broken_field(one: Mapping[str, Any]) -> FieldError:
+    """What pydantic found wrong, as the error of the innermost field that has a name."""
+    names = [str(part) for part in broken_place(one) if isinstance(part, str)]
+    error = one.get("ctx", {}).get("error")
+    if isinstance(error, FieldError):
+        return FieldError(names[-1], error.value, error.rule)
     given = one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
-    shown = str(given) if len(str(given)) <= LONGEST_SHOWN else str(given)[:LONGEST_SHOWN] + "…"
     message = WORDED.get(one["type"], one["msg"].removeprefix("Value error, "))
-    return f"{place}: {message[0].lower()}{message[1:]} (given: {shown})."
+    return FieldError(names[-1] if names else "", given, f"{message[0].lower()}{message[1:].rstrip('.')}.")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.sites import Site
+from ia2.training.early_stopping import checked_count
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens, Objective
 
 LabelSource = Literal["ground-truth", "icl-response"]
@@ -16,6 +17,21 @@ LabelSource = Literal["ground-truth", "icl-response"]
 
 QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
 """How much the token loss counts beside alignment where activations are as large as Qwen's; elsewhere (PROTOCOL)."""
+
+
+def checked_learning_rate(value: float) -> float:
+    """The learning rate, if a step can be taken with it.
+
+    Raises:
+        FieldError: it is zero, negative, infinite or not a number.
+
+    Example:
+        >>> checked_learning_rate(1e-3)
+        0.001
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise FieldError("learning_rate", value, "this must be a positive number, such as 1e-3.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -41,9 +57,9 @@ class Stage:
         if self.solved and (self.learning_rate is not None or self.epochs is not None):
             raise InputError("a solved stage takes no steps: leave its learning_rate and epochs out.")
         if self.learning_rate is not None:
-            check_learning_rate(self.learning_rate)
-        if self.epochs is not None and self.epochs < 1:
-            raise InputError(f"epochs {self.epochs}: this must be 1 or more.")
+            checked_learning_rate(self.learning_rate)
+        if self.epochs is not None:
+            checked_count("epochs", self.epochs)
 
     @property
     def needs_targets(self) -> bool:
@@ -152,21 +168,6 @@ WITHOUT_TRAINING = ("zero-shot", "icl", "context", "adapter")
 """What records call measurements that trained nothing; no method can have such a name."""
 
 
-def check_learning_rate(value: float) -> None:
-    """Refuse what no step can be taken with.
-
-    Raises:
-        InputError: it is zero, negative, infinite or not a number.
-
-    Example:
-        >>> check_learning_rate(0)
-        Traceback (most recent call last):
-        ia2.errors.InputError: learning_rate 0: this must be a positive number, such as 1e-3.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"learning_rate {value:g}: this must be a positive number, such as 1e-3.")
-
-
 def betas_for(model_type: str) -> tuple[float, ...]:
     """The weights of the token loss that are tried for a family of models, by its name in transformers."""
     return QWEN_BETAS if model_type.startswith("qwen") else OTHER_BETAS
@@ -181,5 +182,5 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         close = difflib.get_close_matches(name, METHODS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise InputError(f"--method {name}: no such method.{hint} There are {', '.join(METHODS)}.")
+        raise FieldError("method", name, f"no such method.{hint} There are {', '.join(METHODS)}.")
     return METHODS[name]

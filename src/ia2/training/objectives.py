@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Activations, Site
 from ia2.training.layer_weights import Layers
 
@@ -184,6 +184,17 @@ class MatchDistribution(Objective):
         return even.expand_as(log_probability).scatter(-1, likeliest.indices, likeliest.values)
 
 
+def checked_beta(value: float) -> float:
+    """The weight of the token loss beside alignment, if it is one.
+
+    Raises:
+        FieldError: it isn't between 0 and 1.
+    """
+    if not 0 <= value <= 1:
+        raise FieldError("beta", value, "the weight of the token loss lies between 0 and 1.")
+    return value
+
+
 @dataclass(frozen=True)
 class AlignAndMatch(Objective):
     """(1 − β) · L_IA2 + β · L_SFT in one stage (section 6, in the form of the published scripts; PROTOCOL, Student)."""
@@ -195,8 +206,7 @@ class AlignAndMatch(Objective):
     name: ClassVar[str] = "align-and-match"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
-            raise InputError(f"beta {self.beta:g}: the weight of the token loss lies between 0 and 1.")
+        checked_beta(self.beta)
 
     @property
     def student_sites(self) -> frozenset[Site]:

@@ -18,7 +18,7 @@ from ia2.prompting.fewshot import FewShotSet
 from ia2.training.closed_form import solved
 from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
 from ia2.training.loop import Job, bank_size, train_stage
-from ia2.training.methods import FINE_TUNE, Method, Stage, check_learning_rate
+from ia2.training.methods import FINE_TUNE, Method, Stage, checked_learning_rate
 from ia2.training.stage_tree import StageKey, StageNode, stage_key, stage_tree
 from ia2.training.student import Part, StageRows, StudentRows, mean_losses
 from ia2.training.targets import Targets
@@ -64,7 +64,7 @@ class Plan:
     """The teacher's for this set, where the method needs them."""
 
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        checked_learning_rate(self.learning_rate)
         if self.method.needs_targets and self.targets is None:
             raise ValueError(
                 f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"

@@ -1,0 +1,79 @@
+"""Where a study's rows come from: a built-in task or a person's file, an instruction, and what files hold."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ia2.errors import FieldError, InputError
+from ia2.experiments.schema_parts import Rows
+from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
+from ia2.tasks.files import load_file
+from ia2.tasks.load import load_task
+from ia2.tasks.task import Instruction, Task
+
+
+def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, options: BenchmarkOptions = DEFAULTS) -> Task:
+    """A task, and how its responses of free text end.
+
+    Args:
+        rows: its file, if it has one, and what is said of its responses.
+        name: what it is called; None for a file's own name.
+        data_dir: a folder of benchmark files instead of the hub.
+        options: how rows of a benchmark become queries.
+
+    Raises:
+        InputError: it can't be loaded, or its responses are labels, which nothing cuts short.
+    """
+    if rows.data is not None:
+        task = load_file(
+            rows.data,
+            text=rows.text,
+            label=rows.label,
+            evaluation_path=rows.eval_data,
+            response_kind=rows.response_kind,
+        )
+        task = replace(task, name=name or task.name)
+    else:
+        assert name is not None, "what comes from no file has a name"
+        task = load_task(name, data_dir=data_dir, options=options)
+    ends = {field: value for field in ("max_new_tokens", "stop") if (value := getattr(rows, field)) is not None}
+    if ends and task.response_kind == "label":
+        raise FieldError(
+            next(iter(ends)), None, f"this is for responses of free text, and those of {task.name} are labels."
+        )
+    return replace(task, **ends)
+
+
+def read_context(path: Path | None) -> Instruction | None:
+    """The text that stands before every query, if there is one.
+
+    Raises:
+        FieldError: the file can't be read, or is empty.
+    """
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise FieldError("context", path, f"this file can't be read ({reason}).") from error
+    if not text:
+        raise FieldError("context", path, "this file is empty.")
+    return Instruction(text)
+
+
+def file_digests(paths: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each file, in hexadecimal, by its path.
+
+    Raises:
+        InputError: one can't be read.
+    """
+    digests = {}
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
+    return digests

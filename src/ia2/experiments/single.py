@@ -1,0 +1,95 @@
+"""A study of one unit, as an adaptation or the demo is: computed at once, or found to be there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ia2.errors import InputError
+from ia2.experiments.plan import Unit, units
+from ia2.experiments.run import run
+from ia2.experiments.schema import Experiment
+from ia2.experiments.store import Store, load_records
+from ia2.experiments.trackers import UNTRACKED, Tracking
+from ia2.experiments.unit_rows import unit_rows
+from ia2.models.load import LanguageModel, load_model
+from ia2.progress import SILENT, Progress
+from ia2.prompting.fewshot import FewShotSet
+
+
+def compute_single(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    load: Callable[[str], LanguageModel] | None = None,
+    progress: Progress = SILENT,
+    tracking: Tracking = UNTRACKED,
+) -> list[dict[str, Any]]:
+    """Compute a study of one unit into a folder, unless it is there already.
+
+    Nothing is left in the folder where this ends in an error or is stopped; where the process is killed, the same call
+    goes on.
+
+    Args:
+        experiment: the study.
+        folder: where it goes; absent, empty, or a part of the same study.
+        data_dir: a folder of benchmark files instead of the hub.
+        load: how the model is loaded by its name; by default as the study's dtype and device want it.
+        progress: told what was chosen, and what is going on.
+        tracking: shown the records.
+
+    Returns:
+        The records, in the order of the study's methods.
+
+    Raises:
+        InputError: the folder holds something else, the study can't be computed, or another process is computing it.
+    """
+    (unit,) = units(experiment)
+    store = Store(folder)
+    store.check(experiment, growing=False)
+    if store.is_done(unit):
+        progress.say(f"{folder}/: everything is there already, and nothing is computed.")
+    else:
+        model = load(unit.model) if load is not None else _loaded(experiment, unit, progress)
+        rows = unit_rows(experiment, unit, model, data_dir=data_dir)
+        for sentence in (*rows.notes, _described(rows.few_shot_set)):
+            progress.say(sentence)
+        store.open(experiment, growing=False)
+        outcome = run(
+            experiment,
+            store,
+            data_dir=data_dir,
+            load=lambda _name: model,
+            progress=progress,
+            tracking=tracking,
+            single=True,
+        )
+        if outcome.elsewhere:
+            raise InputError(
+                f"{folder}: another process is computing this. Wait for it, or name another folder with --out."
+            )
+    store.tidy()
+    return ordered_records(experiment, load_records(folder, unit.id))
+
+
+def ordered_records(experiment: Experiment, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records in the order of a study's methods."""
+    order: list[tuple[str, str | None]] = [(name, None) for name in experiment.baselines]
+    order += [(method.name, source) for source, method in experiment.fitted_methods]
+    return sorted(records, key=lambda record: order.index((record["method"], record["options"]["label_source"])))
+
+
+def _loaded(experiment: Experiment, unit: Unit, progress: Progress) -> LanguageModel:
+    return load_model(unit.model, dtype=experiment.dtype, device=experiment.device, progress=progress)
+
+
+def _described(few_shot_set: FewShotSet) -> str:
+    """One line on what is trained and measured."""
+    return (
+        f"{few_shot_set.task.name}: N = {few_shot_set.n}, {_counted(len(few_shot_set.dev), 'dev row')}, "
+        f"{_counted(len(few_shot_set.evaluation), 'evaluation row')}, seed {few_shot_set.seed}."
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

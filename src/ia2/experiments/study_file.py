@@ -1,0 +1,74 @@
+"""A study's YAML file: read, and every mistake named with its line."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ia2.errors import InputError
+from ia2.experiments.schema import Experiment
+from ia2.experiments.schema_parts import Source
+from ia2.training.early_stopping import Training
+from ia2.training.method_files import broken_place, problem
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a key that isn't known, of a model and of a dataclass."""
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read a study.
+
+    Raises:
+        InputError: the file isn't there, isn't YAML, or describes no study; each problem is named with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is no YAML ({' '.join(str(error).split())}).") from error
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        found = []
+        every = error.errors(include_url=False)
+        for one in every:
+            deeper = [other["loc"] for other in every if len(other["loc"]) > len(one["loc"])]
+            if any(place[: len(one["loc"])] == one["loc"] for place in deeper):
+                continue  # what is wrong with a part is told; pydantic counts a list without it as too short
+            said = _unknown(one) if one["type"] in UNKNOWN else problem(one)
+            found.append(f"{path}, line {_line(tree, broken_place(one))}: {said}")
+        raise InputError("\n".join(found)) from error
+
+
+def _unknown(one: Mapping[str, Any]) -> str:
+    """A key that isn't known, and the one that may be meant."""
+    place = ".".join(str(part) for part in one["loc"])
+    known = {name: f"tasks.{name}" for name in Source.model_fields}
+    known |= {field.name: f"training.{field.name}" for field in fields(Training)}
+    known |= {name: name for name in Experiment.model_fields}
+    close = difflib.get_close_matches(str(one["loc"][-1]), known, n=1)
+    return f"{place}: there is no such key." + (f" Did you mean {known[close[0]]}?" if close else "")
+
+
+def _line(node: Any, place: tuple[str | int, ...]) -> int:
+    """The line on which the innermost part of a place stands that is in the file."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == part]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            pairs = [(node.value[part], node.value[part])]
+        else:
+            pairs = []
+        if not pairs:
+            break
+        (key, node), *_ = pairs
+        line = key.start_mark.line + 1
+    return int(line)

@@ -1,0 +1,139 @@
+"""What is written down of each measurement of a unit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ia2.evaluation.evaluate import Evaluation
+from ia2.experiments.plan import Planned, Unit
+from ia2.experiments.schema import Experiment
+from ia2.experiments.store import ADAPTERS
+from ia2.experiments.unit_rows import UnitRows
+from ia2.models.load import LanguageModel
+from ia2.prompting.prompts import PromptTokenizer
+from ia2.records import Record, task_record
+from ia2.tasks.task import Example, Shown, Task
+from ia2.training.train import Trained
+
+UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
+"""The metrics of an adapter whose training diverged, and where no row is left to be measured."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter as it was planned and as it came out."""
+
+    planned: Planned
+    trained: Trained
+    dev_loss: float | None
+    """What it is compared by; None where training diverged."""
+    seconds: Mapping[str, float]
+    """What training took, and the teacher where it was asked."""
+    tried: tuple["Candidate", ...] = ()
+    """All those of its method that it was chosen from, itself among them; none where nothing was chosen."""
+
+    def as_record(self) -> dict[str, Any]:
+        """What a record says of one that was tried."""
+        return {"lr": self.trained.learning_rate, "beta": self.planned.method.beta, "dev_loss": self.dev_loss}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model, with an adapter or without, on one task."""
+
+    file: str
+    """The beginning of the name of its files."""
+    method: str
+    task: Task
+    evaluation: Evaluation | None
+    """None where training diverged, or no row is left."""
+    similarity: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    contexts: Sequence[Sequence[Shown]] = ()
+    """What was shown before each query; nothing for adapters."""
+    candidate: Candidate | None = None
+
+    @classmethod
+    def of(
+        cls,
+        candidate: Candidate,
+        task: Task,
+        evaluation: Evaluation | None,
+        similarity: Mapping[str, Any],
+        seconds: Mapping[str, float],
+    ) -> "Measurement":
+        """The measurement of an adapter, its training's seconds with those of measuring."""
+        spent = {**candidate.seconds, **seconds}
+        planned = candidate.planned
+        return cls(planned.id, planned.method.name, task, evaluation, similarity, spent, candidate=candidate)
+
+
+def unit_record(
+    experiment: Experiment, unit: Unit, model: LanguageModel, rows: UnitRows, measurement: Measurement
+) -> Record:
+    """The record of one measurement.
+
+    Args:
+        experiment: the study.
+        unit: the unit that was computed.
+        model: its model.
+        rows: its rows.
+        measurement: what was measured.
+    """
+    task, evaluation, candidate = measurement.task, measurement.evaluation, measurement.candidate
+    trained = candidate.trained if candidate is not None else None
+    kind = candidate.planned.kind if candidate is not None else None
+    path = f"{ADAPTERS}/{unit.id}/{measurement.file}" if trained is not None and not trained.diverged else None
+    metrics = evaluation.metrics(experiment.ece) if evaluation is not None else dict(UNMEASURED)
+    metrics |= measurement.similarity
+    if examples := rows.of(task):
+        contexts = measurement.contexts or [()] * len(examples)
+        tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, contexts)
+        metrics["prompt_tokens"] = tokens + (kind.virtual_tokens if kind is not None else 0)
+    shown = next(iter(measurement.contexts), ())
+    return Record(
+        method=measurement.method,
+        model=model.identity.as_record(),
+        task=task_record(task, trained_on=unit.train),
+        n=unit.n if trained is not None else sum(isinstance(one, Example) for one in shown),
+        seed=unit.seed,
+        lr=trained.learning_rate if trained is not None else None,
+        adapter=kind.as_record(path) if kind is not None else None,
+        metrics=metrics,
+        seconds={phase: round(value, 3) for phase, value in measurement.seconds.items()},
+        stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
+        options=_study_options(experiment, unit, rows) | _method_options(experiment, measurement),
+        notes=(*model.notes, *task.notes),
+    )
+
+
+def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows) -> dict[str, Any]:
+    """What was chosen for all that is measured of a unit."""
+    return {
+        "experiment": experiment.name,
+        "unit": unit.id,
+        "set_n": unit.n,
+        "label_scoring": experiment.label_scoring,
+        "confidence": experiment.confidence,
+        "teacher_stop": experiment.teacher_stop,
+        "benchmark_options": {
+            name: getattr(experiment.benchmark_options, name) for name in sorted(experiment.benchmark_options.changed)
+        },
+        **rows.few_shot_set.as_record(),
+    }
+
+
+def _method_options(experiment: Experiment, measurement: Measurement) -> dict[str, Any]:
+    """What was chosen for one method; nothing of training where none took place."""
+    candidate = measurement.candidate
+    tried = candidate.tried if candidate is not None else ()
+    return {
+        "demonstrations": experiment.demonstrations if measurement.method == "icl" else None,
+        "label_source": candidate.planned.label_source if candidate is not None else None,
+        "label_sources": [stage.labels for stage in candidate.planned.method.stages] if candidate is not None else None,
+        "beta": candidate.planned.method.beta if candidate is not None else None,
+        "dev_loss": candidate.dev_loss if candidate is not None else None,
+        "training": asdict(experiment.training) if candidate is not None else None,
+        "tried": [one.as_record() for one in tried],
+        "selected_by": "dev" if tried else None,
+    }

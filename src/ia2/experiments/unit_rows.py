@@ -1,0 +1,96 @@
+"""A unit's rows as its model is asked them: the few-shot set, and every task that is measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ia2.experiments.plan import Unit, drawn
+from ia2.experiments.schema import Experiment
+from ia2.inference.decoding import checked_prompts
+from ia2.inference.task_form import fitted
+from ia2.models.load import LanguageModel
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer
+from ia2.tasks.task import Example, Task
+
+
+@dataclass(frozen=True)
+class UnitRows:
+    """What teaches, and what is measured."""
+
+    few_shot_set: FewShotSet
+    measured: tuple[Task, ...]
+    """Each with at most as many evaluation rows as the study allows."""
+    compared: tuple[Example, ...]
+    """Evaluation rows of the set on which similarity to in-context learning is measured."""
+
+    def of(self, task: Task) -> tuple[Example, ...]:
+        """What is measured of a task; a set may leave over what its own task has no other rows for."""
+        own = task.name == self.few_shot_set.task.name
+        return self.few_shot_set.evaluation if own else task.evaluation
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the person as the rows were read."""
+        return self.few_shot_set.task.notes
+
+
+def unit_rows(
+    experiment: Experiment, unit: Unit, model: LanguageModel, *, data_dir: Path | None = None, limit: int | None = None
+) -> UnitRows:
+    """Load what a unit needs, in the form in which its model can answer it.
+
+    Args:
+        experiment: the study.
+        unit: one of its units.
+        model: the unit's model.
+        data_dir: a folder of benchmark files instead of the hub.
+        limit: the most evaluation rows, where the study has no smaller number.
+
+    Raises:
+        InputError: a task or a file can't be loaded or has too few rows, or the model can't read a prompt.
+    """
+
+    def asked(name: str) -> Task:
+        return fitted(
+            experiment.task(name, data_dir),
+            model,
+            chat=experiment.chat,
+            stop=experiment.rows_of(name).stop,
+            label_scoring=experiment.label_scoring,
+        )
+
+    most = min((value for value in (experiment.rows, limit) if value is not None), default=None)
+    task = asked(unit.train)
+    few_shot_set, notes = drawn(experiment, unit, task, most)
+    few_shot_set = replace(few_shot_set, task=replace(task, notes=(*task.notes, *notes)))
+    rows = UnitRows(
+        few_shot_set,
+        tuple((few_shot_set.task if name == unit.train else asked(name)).limited(most) for name in unit.evaluate),
+        few_shot_set.task.at_most(few_shot_set.evaluation, experiment.asim_rows),
+    )
+    virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
+    _check_prompts(rows, model, virtual_tokens if experiment.trained_methods else 0)
+    return rows
+
+
+def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int) -> None:
+    """Refuse texts that are too long before anything is computed. Raises InputError."""
+    alone = model.beside(virtual_tokens)
+    few_shot_set = rows.few_shot_set
+    _check_read(alone, few_shot_set.train + few_shot_set.dev, few_shot_set.task)
+    for task in rows.measured:
+        if task.response_kind == "text":
+            examples = rows.of(task)
+            checked_prompts(PromptTokenizer.of(alone, task), examples, [()] * len(examples), task)
+        else:
+            _check_read(alone, rows.of(task), task)
+    in_context = PromptTokenizer.of(model, few_shot_set.task)
+    for row in rows.compared:
+        in_context.sequence(row.query, row.response, few_shot_set.demonstrations())
+
+
+def _check_read(model: LanguageModel, examples: Sequence[Example], task: Task) -> None:
+    tokenizer = PromptTokenizer.of(model, task)
+    for row in examples:
+        tokenizer.sequence(row.query, row.response)

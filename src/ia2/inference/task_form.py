@@ -1,0 +1,78 @@
+"""A task in the form in which a model can answer it: how labels follow a query, and whether a chat template asks."""
+
+from collections import Counter
+from dataclasses import replace
+
+from ia2.adapters.provenance import Taught
+from ia2.inference.decoding import stop_token
+from ia2.inference.label_scoring import LabelScoring, LabelTokens
+from ia2.models.load import LanguageModel
+from ia2.prompting.chat_templates import TODAY, tells_the_day
+from ia2.prompting.prompts import PromptTokenizer
+from ia2.tasks.task import Task
+
+SHOWN_LABELS = 12
+
+
+def fitted(
+    task: Task,
+    model: LanguageModel,
+    *,
+    chat: bool = False,
+    stop: str | None = None,
+    label_scoring: LabelScoring = "token",
+    taught: Taught | None = None,
+) -> Task:
+    """A task as a model is asked it; what was chosen is said in its notes.
+
+    The labels of a person's file follow the colon with one space, unless only the spaceless form is a single token of
+    the model's tokenizer. An adapter that is measured has its own form.
+
+    Args:
+        task: the task, of a file or built in.
+        model: the model.
+        chat: whether queries and responses are turns of the model's chat template.
+        stop: a text that ends a response of free text, where one was asked for.
+        label_scoring: whether a label's first token decides, or the whole label.
+        taught: what the adapter was taught that is measured, if one is.
+
+    Raises:
+        InputError: the model can't answer in this form, never comes to the stop that was asked for, or the adapter was
+            taught other labels or another form.
+    """
+    stop_token(model.tokenizer, stop)  # refuses one that could never come
+    of_a_file = task.as_written
+    if taught is not None:
+        taught.check_turns(chat)
+        if of_a_file:
+            task = taught.in_form(task)
+    if chat:
+        PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
+        said = "Queries and labels are turns of the model's chat template."
+        if tells_the_day(model.tokenizer):
+            said += f" The day that it tells is always {TODAY:%d %B %Y}."
+        # a blank line ends no turn of a conversation, but what the person named does
+        return replace(task.as_chat(), stop=stop, notes=(*task.notes, said))
+    if not of_a_file or task.response_kind == "text":
+        return task
+    task = replace(task, notes=(*task.notes, _labels_said(task)))
+    if taught is not None:
+        return task
+    tokenizer = PromptTokenizer.of(model, task)
+    spaceless = task.with_spaceless_labels()
+    if (
+        label_scoring == "token"
+        and not LabelTokens.of(task, tokenizer, "whole").single
+        and LabelTokens.of(spaceless, tokenizer, "whole").single
+    ):
+        said = "Labels follow the colon without a space: only so is each a single token of this model."
+        return replace(spaceless, notes=(*task.notes, said))
+    return replace(task, notes=(*task.notes, "Labels follow the colon with one space."))
+
+
+def _labels_said(task: Task) -> str:
+    """The labels with how many rows have each, so that a misspelt one is seen."""
+    counts = Counter(row.response.strip() for row in task.pool + task.evaluation)
+    shown = [f"{label} ({count})" for label, count in counts.most_common(SHOWN_LABELS)]
+    more = [f"{len(counts) - len(shown)} more"] * (len(counts) > len(shown))
+    return f"Labels: {', '.join(shown + more)}."

@@ -1,0 +1,39 @@
+import hashlib
+
+import pytest
+
+from ia2.errors import FieldError, InputError
+from ia2.experiments.rows import file_digests, load_rows, read_context
+from ia2.experiments.schema_parts import Rows
+
+TEXTS = "question,answer\n" + "".join(f"what is {at}?,it is the number that is called {at}\n" for at in range(12))
+
+
+def test_a_file_is_a_task_whose_responses_end_where_a_study_says(tmp_path):
+    (tmp_path / "texts.csv").write_text(TEXTS)
+    rows = Rows(data=tmp_path / "texts.csv", max_new_tokens=7, stop="!")
+    task = load_rows(rows, "mine")
+    assert (task.name, task.max_new_tokens, task.stop) == ("mine", 7, "!")
+    assert load_rows(Rows(data=tmp_path / "texts.csv"), None).name == "texts"
+    with pytest.raises(FieldError, match="stop: this is for responses of free text, and those of reviews are labels"):
+        load_rows(Rows(stop="!"), "reviews")
+
+
+def test_a_context_is_a_text_that_can_be_read(tmp_path):
+    path = tmp_path / "context.txt"
+    assert read_context(None) is None
+    for content, said in ((b"", "is empty"), (b"\xff", "it is not UTF-8 text")):
+        path.write_bytes(content)
+        with pytest.raises(FieldError, match=said):
+            read_context(path)
+    path.write_text(" Answer in one word.\n")
+    context = read_context(path)
+    assert context is not None
+    assert context.text == "Answer in one word."
+
+
+def test_digests_are_of_what_files_hold(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_digests([tmp_path / "a"]) == {str(tmp_path / "a"): hashlib.sha256(b"abc").hexdigest()}
+    with pytest.raises(InputError, match="none: this file can't be read"):
+        file_digests([tmp_path / "none"])

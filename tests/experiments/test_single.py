@@ -1,0 +1,103 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import tiny_language_model
+from small_study import content, study
+
+from ia2.errors import InputError
+from ia2.experiments.plan import units
+from ia2.experiments.schema import Experiment
+from ia2.experiments.single import compute_single
+from ia2.experiments.store import Store, load_experiment_of
+from ia2.progress import Silent
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("IA2_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def load(tiny_model):
+    return lambda _name: tiny_model
+
+
+def single(**changes) -> Experiment:
+    return study(**{"sets": 1, "select": "dev", "measure": "chosen"} | changes)
+
+
+def test_it_is_computed_once_and_its_records_come_in_the_order_of_its_methods(tmp_path, load):
+    experiment = single(methods=["icl", "zero-shot", "ia2", {"method": "sft", "label_source": "icl-response"}, "sft"])
+    records = compute_single(experiment, tmp_path / "out", load=load)
+    named = [(record["method"], record["options"]["label_source"]) for record in records]
+    own = [("sft", "icl-response"), ("sft", "ground-truth")]
+    assert named == [("icl", None), ("zero-shot", None), ("ia2", None), *own]
+    assert load_experiment_of(tmp_path / "out") == experiment
+    before, progress, said = content(tmp_path / "out"), Silent(), []
+    progress.say = said.append
+    again = compute_single(
+        experiment, tmp_path / "out", load=lambda _n: pytest.fail("nothing is missing"), progress=progress
+    )
+    assert again == records
+    assert said == [f"{tmp_path / 'out'}/: everything is there already, and nothing is computed."]
+    assert content(tmp_path / "out") == before
+
+
+def test_another_one_is_refused_in_its_folder_before_a_model_is_loaded(tmp_path, load):
+    compute_single(single(methods=["zero-shot"]), tmp_path / "out", load=load)
+    for changes in ({"n": [8]}, {"label_scoring": "token"}, {"methods": ["icl"]}, {"first_seed": 3}):
+        with pytest.raises(InputError, match=rf"with other settings \(.*{next(iter(changes))}.*takes no others"):
+            compute_single(
+                single(**{"methods": ["zero-shot"]} | changes),
+                tmp_path / "out",
+                load=lambda _name: pytest.fail("a model was loaded"),
+            )
+
+
+@pytest.mark.parametrize("error", [InputError("this can't be"), KeyboardInterrupt()])
+def test_what_ends_it_leaves_nothing(tmp_path, load, monkeypatch, error):
+    def ends(*_arguments, **_more):
+        raise error
+
+    monkeypatch.setattr("ia2.experiments.unit.train_all", ends)
+    with pytest.raises(type(error)):
+        compute_single(single(), tmp_path / "out", load=load)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_that_another_process_computes_is_left_to_it(tmp_path, load):
+    experiment = single(methods=["zero-shot"])
+    store = Store(tmp_path / "out")
+    store.open(experiment)
+    with (
+        store.claimed(units(experiment)[0]) as mine,
+        pytest.raises(InputError, match="another process is computing this"),
+    ):
+        assert mine
+        compute_single(experiment, tmp_path / "out", load=load)
+    assert load_experiment_of(tmp_path / "out") == experiment
+
+
+def _go(folder: Path, cache: Path) -> None:
+    os.environ["IA2_CACHE_DIR"] = str(cache)
+    compute_single(single(), folder, load=lambda _name: tiny_language_model())
+
+
+def test_one_that_was_killed_goes_on_and_ends_the_same(tmp_path):
+    start = multiprocessing.get_context("spawn")
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    for folder, most in ((torn, 1), (torn, None), (whole, None)):
+        process = start.Process(target=_go, args=(folder, tmp_path / f"cache-{folder.name}"))
+        process.start()
+        while most is not None and len(list(folder.glob("unfinished/*/records/*/*.json"))) < most:
+            assert process.is_alive()
+            time.sleep(0.002)
+        if most is not None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == (0 if most is None else -signal.SIGKILL)
+    assert content(torn) == content(whole)

@@ -1,0 +1,37 @@
+import pytest
+from small_study import study
+
+from ia2.errors import InputError
+from ia2.experiments.plan import units
+from ia2.experiments.unit_rows import unit_rows
+from ia2.tasks.task import Instruction
+
+LINES = [f"the {thing} was {word},{label}" for thing in "abcdefgh" for word, label in (("fine", 1), ("cold", 0))]
+
+
+def rows_of(tmp_path, model, lines=LINES, **changes):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    source = {"data": tmp_path / "rows.csv"} | changes.pop("source", {})
+    experiment = study(**{"tasks": [source], "label_scoring": "token"} | changes)
+    return unit_rows(experiment, units(experiment)[0], model)
+
+
+def test_a_set_is_drawn_in_the_form_that_the_model_can_answer(tmp_path, tiny_model):
+    (tmp_path / "context.txt").write_text("Say 1 or 0.")
+    (tmp_path / "more.txt").write_text("the sea was wide\nthe a was fine\n")
+    source = {"unlabelled": tmp_path / "more.txt"}
+    rows = rows_of(tmp_path, tiny_model, source=source, context=tmp_path / "context.txt", methods=["ia2"], rows=5)
+    few = rows.few_shot_set
+    assert (len(few.train), len(few.dev), len(few.evaluation)) == (4, 2, 5)
+    assert few.demonstrations() == (Instruction("Say 1 or 0."),)
+    assert few.unlabelled == ("Text:the sea was wide\nLabel:",)
+    assert {row.response for row in few.train} <= {"0", "1"}  # a space makes two tokens for this tokenizer
+    assert rows.of(rows.measured[0]) == few.evaluation
+    assert len(rows.compared) == 4
+    assert rows.notes[-1] == "more.txt: 1 texts are also labelled rows and were left out."
+    assert any(note.startswith("Labels follow the colon without a space") for note in rows.notes)
+
+
+def test_a_text_that_is_too_long_is_refused(tmp_path, tiny_model):
+    with pytest.raises(InputError, match="and the model reads 512"):
+        rows_of(tmp_path, tiny_model, [*LINES, "long " * 400 + ",1"])

@@ -1,0 +1,38 @@
+from dataclasses import replace
+
+import pytest
+
+from ia2.errors import InputError
+from ia2.inference.task_form import fitted
+from ia2.tasks.files import load_file
+from ia2.tasks.load import load_task
+
+
+@pytest.fixture
+def task(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na,1\nb,0\nc,1\n")
+    return load_file(tmp_path / "rows.csv")
+
+
+def test_labels_of_a_file_lose_their_space_only_where_that_makes_them_single_tokens(tiny_model, task):
+    assert task.labels == (" 0", " 1")
+    form = fitted(task, tiny_model)
+    assert form.labels == ("0", "1")
+    assert form.notes[-2:] == (
+        "Labels: 1 (2), 0 (1).",
+        "Labels follow the colon without a space: only so is each a single token of this model.",
+    )
+    whole = fitted(task, tiny_model, label_scoring="whole")
+    assert whole.labels == task.labels
+    assert whole.notes[-1] == "Labels follow the colon with one space."
+
+
+def test_a_built_in_task_keeps_its_form(tiny_model):
+    assert fitted(load_task("reviews"), tiny_model) == load_task("reviews")
+
+
+def test_a_stop_that_could_never_come_and_a_template_that_is_not_there_are_refused(tiny_model, task):
+    with pytest.raises(InputError, match="a text never holds"):
+        fitted(replace(task, labels=()), tiny_model, stop="e<|endoftext|>")
+    with pytest.raises(InputError, match="no chat template"):
+        fitted(task, tiny_model, chat=True)

@@ -1,0 +1,15 @@
+import pickle
+
+from ia2.errors import FieldError
+
+
+def test_a_field_is_named_with_its_value_and_may_have_another_name():
+    error = FieldError("learning_rate", -1.0, "this must be a positive number.")
+    assert str(error) == "learning_rate -1: this must be a positive number."
+    assert error.named("--lr") == "--lr -1: this must be a positive number."
+    assert str(FieldError("stop", None, "leave it out.")) == "stop: leave it out."
+
+
+def test_an_error_comes_whole_from_another_process():
+    error = pickle.loads(pickle.dumps(FieldError("n", 1, "at least 2 are needed.")))
+    assert (error.field, error.value, error.rule) == ("n", 1, "at least 2 are needed.")
