@@ -537,7 +537,8 @@ def test_generations_of_a_study_are_judged_again_a_table_for_each_unit(capsys, t
 def test_a_key_of_a_studys_file_is_no_flag(capsys, tmp_path, model, file):
     for rows, status in ((3, 0), (4, 2)):
         (tmp_path / "study.yaml").write_text(
-            f"name: mine\nmodels: [{model}]\ntasks: [{{data: {file}}}]\nn: [4]\nsets: 1\nmethods: [zero-shot]\nrows: {rows}"
+            f"name: mine\nmodels: [{model}]\ntasks: [{{data: {file}}}]\nn: [4]\nsets: 1\nmethods: [zero-shot]\n"
+            f"rows: {rows}\n"
         )
         done, _, err = run(capsys, "run", tmp_path / "study.yaml", "--out", tmp_path / "study")
         assert done == status, err
