@@ -1,6 +1,6 @@
 import pickle
 
-from ia2.errors import FieldError
+from ia2.errors import ChangedFieldsError, FieldError
 
 
 def test_a_field_is_named_with_its_value_and_may_have_another_name():
@@ -13,3 +13,9 @@ def test_a_field_is_named_with_its_value_and_may_have_another_name():
 def test_an_error_comes_whole_from_another_process():
     error = pickle.loads(pickle.dumps(FieldError("n", 1, "at least 2 are needed.")))
     assert (error.field, error.value, error.rule) == ("n", 1, "at least 2 are needed.")
+
+
+def test_changed_fields_may_have_other_names():
+    error = ChangedFieldsError(["rows", "ece"], "{a}: other settings ({fields}).")
+    assert str(error) == "{a}: other settings (rows, ece)."
+    assert error.named(["--limit"]) == "{a}: other settings (--limit)."

@@ -1,8 +1,31 @@
 """What is said to the person: a wrong input, told in one sentence that names the input and what to do."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """An input that can't be used: the input first, then what was found, then what to do (exit status 2)."""
+
+
+class ChangedFieldsError(InputError):
+    """Fields that aren't as they were; the command line shows each as its flag.
+
+    Args:
+        fields: their names.
+        sentence: what is said, with `{fields}` where they stand.
+
+    Example:
+        >>> str(ChangedFieldsError(["rows", "ece"], "out: with other settings ({fields})."))
+        'out: with other settings (rows, ece).'
+    """
+
+    def __init__(self, fields: Iterable[str], sentence: str) -> None:
+        self.fields, self.sentence = tuple(fields), sentence
+        super().__init__(self.named(self.fields))
+
+    def named(self, names: Iterable[str]) -> str:
+        """The sentence with other names for the fields."""
+        return self.sentence.replace("{fields}", ", ".join(names))
 
 
 class FieldError(InputError):

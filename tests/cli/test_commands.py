@@ -482,7 +482,7 @@ def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_
     assert (status, page) == (0, f"{tmp_path / 'out' / 'report' / 'index.html'}\n"), err
     status, _, err = adapt(capsys, tmp_path, model, file, *more, "--epochs", "3")
     assert status == 2
-    assert "holds records of out with other settings (training); it takes no others" in err
+    assert "holds records of out with other settings (--epochs); it takes no others" in err
     write_csv(file, ROWS[1:])
     status, _, err = adapt(capsys, tmp_path, model, file, *more)
     assert status == 2
@@ -532,3 +532,14 @@ def test_generations_of_a_study_are_judged_again_a_table_for_each_unit(capsys, t
     assert status == 0, err
     assert out.count("0 of 3 rows are judged otherwise than before") == 4
     assert out.count("texts, 3 rows, N = 2") == 2
+
+
+def test_a_key_of_a_studys_file_is_no_flag(capsys, tmp_path, model, file):
+    for rows, status in ((3, 0), (4, 2)):
+        (tmp_path / "study.yaml").write_text(
+            f"name: mine\nmodels: [{model}]\ntasks: [{{data: {file}}}]\nn: [4]\nsets: 1\nmethods: [zero-shot]\n"
+            f"rows: {rows}\n"
+        )
+        done, _, err = run(capsys, "run", tmp_path / "study.yaml", "--out", tmp_path / "study")
+        assert done == status, err
+    assert "holds records of mine with other settings (rows); only models, tasks, N and sets may be added" in err

@@ -9,7 +9,7 @@ import time
 import pytest
 from command_line import adapt, records_of, run
 
-from ia2.errors import FieldError, InputError
+from ia2.errors import ChangedFieldsError, FieldError, InputError
 from ia2.experiments import single
 
 
@@ -120,6 +120,7 @@ def test_the_version_is_told(capsys):
         (FieldError("stop", None, "no."), "--stop: no."),
         (FieldError("colour", "red", "no."), "colour red: no."),
         (InputError("rows.csv: no."), "rows.csv: no."),
+        (ChangedFieldsError(["rows", "colour", "epochs"], "not {fields}."), "not --limit, colour, --epochs."),
     ],
 )
 def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkeypatch, file, error, said):

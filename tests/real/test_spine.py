@@ -1,16 +1,15 @@
 """The whole path on a real model and real rows."""
 
-import json
 import re
 from dataclasses import replace
 
 import pytest
 import torch
+from command_line import predictions_of, records_of, run
 from conftest import REAL
 from peft import PeftModel
 
 from ia2.adapters.adapter import Adapter, attached
-from ia2.cli import main as cli
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.models import load, packaged
 from ia2.models.forward import response_logits
@@ -27,12 +26,6 @@ from ia2.training.train import train
 
 pytestmark = REAL
 MODEL = "smollm2-135m"
-
-
-def run(capsys, *arguments):
-    status = cli.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 def test_the_packaged_model_speaks(smollm2):
@@ -97,7 +90,7 @@ def test_a_benchmark_becomes_an_adapter_that_peft_loads(smollm2, data_dir, tmp_p
     settings = ("--task", "sst2", "--data-dir", data_dir, "--n", "8", "--lr", "1e-3", "--limit", "50")
     status, table, err = run(capsys, "adapt", "--model", MODEL, *settings, "--out", out)
     assert status == 0, err
-    records = {path.stem: json.loads(path.read_text()) for path in (out / "records").iterdir()}
+    records = records_of(out)
     assert records.keys() == {"zero-shot", "icl", "sft", "ia2-sft"}
     assert len(re.findall(r"│ (?:zero-shot|ICL|SFT|IA2→SFT) ", table)) == 4
     assert records["ia2-sft"]["metrics"]["accuracy"] > records["zero-shot"]["metrics"]["accuracy"]
@@ -121,9 +114,13 @@ def test_labels_of_more_than_one_token_are_refused_or_scored_whole(smollm2, data
     whole = ("--label-scoring", "whole")
     status, _, err = run(capsys, *adapt, *whole, "--lr", "1e-3", "--out", tmp_path / "out")
     assert status == 0, err
-    record = json.loads((tmp_path / "out" / "records" / "ia2-sft.json").read_text())
-    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions" / "ia2-sft.jsonl").read_text().splitlines()]
-    assert {row["predicted"] for row in rows} <= {"apple", "Friday", "banana", "Saturday"}
+    record = records_of(tmp_path / "out")["ia2-sft"]
+    assert {row["predicted"] for row in predictions_of(tmp_path / "out", "ia2-sft")} <= {
+        "apple",
+        "Friday",
+        "banana",
+        "Saturday",
+    }
     assert record["options"]["label_scoring"] == "whole"
     evaluating = ("evaluate", "--model", MODEL, "--task", "qasc_remap", "--data-dir", data_dir, "--limit", "20")
     status, _, err = run(capsys, *evaluating)

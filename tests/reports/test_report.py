@@ -1,5 +1,7 @@
+import pytest
 from study_records import diverged, record, write_study
 
+from ia2.errors import InputError
 from ia2.reports.report import StudyReport
 
 # a's third set and the model b are of an earlier, larger study
@@ -47,3 +49,33 @@ def test_a_study_in_which_everything_diverged_has_a_report(tmp_path):
     report = StudyReport.of(folder, with_paper=False)
     assert (report.tables, list(report.figures)) == ((), [])
     assert any("diverged on 2 of 2 sets" in note for note in report.notes)
+
+
+def unmeasured(method):
+    """A record for which no row was left."""
+    one = record(method, 0.0)
+    return {**one, "metrics": {"n": 0, "accuracy": None, "ece": None, "asim": None}}
+
+
+def test_what_had_no_row_to_be_measured_on_is_left_out_and_said(tmp_path):
+    folder = write_study(tmp_path / "a", [record("sft", 0.5), unmeasured("ia2")], sets=1)
+    report = StudyReport.of(folder, with_paper=False)
+    assert [table.methods for table in report.tables] == [("sft",)]
+    assert "For 1 records no row was left to evaluate." in report.notes
+    folder = write_study(tmp_path / "b", [unmeasured("sft")], sets=1)
+    with pytest.raises(InputError, match="nothing was measured here, since no row was left"):
+        StudyReport.of(folder, with_paper=False)
+
+
+def test_sets_that_chose_rates_of_their_own_are_one_number(tmp_path):
+    records = [
+        record("sft", accuracy, seed=seed, lr=lr, dev_loss=0.1)
+        for seed, (accuracy, lr) in enumerate([(0.5, 1e-3), (0.7, 1e-4)])
+    ]
+    changes = {"methods": ["sft"], "select": "dev", "measure": "chosen"}
+    report = StudyReport.of(write_study(tmp_path / "a", records, **changes), with_paper=False)
+    assert report.tables[0].lines[0].entries[0].text == "60.0 (14.1)"
+    assert "Each set has its own learning rate and β, those with its lowest dev loss." in report.notes
+    # of a single set it is told
+    report = StudyReport.of(write_study(tmp_path / "b", records[:1], **changes, sets=1), with_paper=False)
+    assert report.cells[0].lr == 1e-3

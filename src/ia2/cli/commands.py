@@ -27,14 +27,14 @@ from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
 from ia2.inference.task_form import fitted
-from ia2.models.load import load_model
+from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import Record, task_record
 from ia2.reports.report import StudyReport
 from ia2.reports.tables import comparison_table
-from ia2.tasks.task import Shown
+from ia2.tasks.task import Example, Shown
 
 
 def run_demo(options: Demo) -> None:
@@ -82,14 +82,7 @@ def run_evaluate(options: Evaluate) -> None:
     """Measure a model as it is, with demonstrations, or with an adapter."""
     progress = ConsoleProgress()
     check_model_name(options.model)
-    predictions = (
-        options.out.with_name(f"{options.out.name.removesuffix('.json')}.predictions.jsonl") if options.out else None
-    )
-    for path in (options.out, predictions):
-        if path is not None and path.exists():
-            raise InputError(f"{path}: this exists, and nothing is overwritten. Name another with --out.")
-    if options.out is not None:
-        check_writable(options.out)
+    predictions = _free_predictions(options.out)
     adapter = Adapter.load(options.adapter) if options.adapter is not None else None
     taught = Taught.beside(options.adapter) if options.adapter is not None else None
     context = read_context(options.context)
@@ -101,11 +94,9 @@ def run_evaluate(options: Evaluate) -> None:
     notes = task.notes
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
-    if taught is not None and taught.weights != weights_id(model):
-        notes += ("The adapter was taught on other weights than this model's, so that it may do anything.",)
-    if taught is not None and len(unseen := taught.unseen(examples)) < len(examples):
-        notes += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
-        examples = unseen
+    if taught is not None:
+        examples, said = _unseen(taught, model, examples)
+        notes += said
     if options.icl is not None:
         few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
@@ -147,6 +138,34 @@ def run_evaluate(options: Evaluate) -> None:
     if options.out is not None and predictions is not None:
         record.write(options.out, predictions, evaluation.rows())
         print(f"{options.out}: the record, and {predictions.name} beside it")
+
+
+def _unseen(
+    taught: Taught, model: LanguageModel, examples: tuple[Example, ...]
+) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """The rows that may measure an adapter on this model, and what is to be said of both."""
+    said: tuple[str, ...] = ()
+    if taught.weights != weights_id(model):
+        said += ("The adapter was taught on other weights than this model's, so that it may do anything.",)
+    if len(unseen := taught.unseen(examples)) < len(examples):
+        said += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
+    return unseen, said
+
+
+def _free_predictions(out: Path | None) -> Path | None:
+    """Where predictions go beside a record's file, if neither is there yet; None where no file is asked for.
+
+    Raises:
+        InputError: one of them exists, or can't be written.
+    """
+    if out is None:
+        return None
+    predictions = out.with_name(f"{out.name.removesuffix('.json')}.predictions.jsonl")
+    for path in (out, predictions):
+        if path.exists():
+            raise InputError(f"{path}: this exists, and nothing is overwritten. Name another with --out.")
+    check_writable(out)
+    return predictions
 
 
 def run_rescore(options: Rescore) -> None:

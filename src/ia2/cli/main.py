@@ -18,7 +18,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.adapters.registry import all_sizes
 from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
-from ia2.errors import FieldError, InputError
+from ia2.errors import ChangedFieldsError, FieldError, InputError
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
 COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
@@ -43,6 +43,9 @@ FLAGS = {
     "betas": "beta",
     "rows": "limit",
     "first_seed": "seed",
+    "models": "model",
+    "kind": "adapter",
+    "label_sources": "label_source",
     "adapters": "adapter",
     "methods": "method",
     "train": "task",
@@ -183,15 +186,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_flag(error: InputError, settings: Mapping[str, Any]) -> str:
     """An error as the command line says it: a field by the flag that stands for it, the value as it was given."""
+    if isinstance(error, ChangedFieldsError):
+        return error.named(dict.fromkeys(_flag(field, settings) for field in error.fields))
     if not isinstance(error, FieldError):
         return str(error)
-    option = _option_of(error.field)
-    if option not in settings:
-        return str(error)
-    given = settings[option]
+    given = settings.get(_option(error.field, settings))
     if error.value is not None and isinstance(given, str | Path):  # a path was made absolute, for example
         error = FieldError(error.field, given, error.rule)
-    return error.named("--" + option.replace("_", "-"))
+    return error.named(_flag(error.field, settings))
+
+
+def _option(field: str, settings: Mapping[str, Any]) -> str:
+    # where a study's own file is given, its fields are that file's keys
+    return field if "experiment" in settings else _option_of(field)
+
+
+def _flag(field: str, settings: Mapping[str, Any]) -> str:
+    """The flag that stands for a field; its own name where the command has none for it."""
+    option = _option(field, settings)
+    return "--" + option.replace("_", "-") if option in settings else field
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ia2.cache import check_writable, folder_written_whole, written_whole
-from ia2.errors import InputError
+from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.rows import file_digests
 from ia2.experiments.schema import Experiment
@@ -80,11 +80,12 @@ class Store:
                 for one in (earlier, experiment)
             )
             before, now = before | {"--limit": earlier_limit}, now | {"--limit": limit}
-            if changed := [name for name in now if before[name] != now[name]]:
+            if changed := _changed(before, now):
                 allowed = "only models, tasks, N and sets may be added" if growing else "it takes no others"
-                raise InputError(
-                    f"{self.folder}: this folder holds records of {earlier.name} with other settings "
-                    f"({', '.join(changed)}); {allowed}. Name another folder with --out."
+                raise ChangedFieldsError(
+                    changed,
+                    f"{self.folder}: this folder holds records of {earlier.name} with other settings ({{fields}}); "
+                    f"{allowed}. Name another folder with --out.",
                 )
             self._check_same_units(units(earlier), asked)
 
@@ -199,6 +200,21 @@ class Store:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 found[file.stem] = f"{file}: this can't be read ({error}), so why the unit failed isn't known."
         return found
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of what differs: of a mapping, or of the only task, those of its parts."""
+    names = []
+    for name in {**before, **now}:
+        earlier, later = (
+            value[0] if isinstance(value, list) and len(value) == 1 else value
+            for value in (before.get(name), now.get(name))
+        )
+        if isinstance(earlier, dict) and isinstance(later, dict):
+            names += _changed(earlier, later)
+        elif earlier != later:
+            names.append(name)
+    return names
 
 
 def _partials(path: Path) -> set[Path]:
