@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+from peft import LoraConfig
+from torch import nn
+from torch.testing import assert_close
+
+from ia2.adapters.lora import MAGNITUDE, A, B, Decomposed, LoRA, LowRank
+from ia2.errors import InputError
+
+
+@pytest.fixture
+def factors():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        A: torch.randn(2, 3, 6, generator=generator),
+        B: torch.randn(2, 5, 3, generator=generator),
+        MAGNITUDE: torch.rand(2, 5, generator=generator) + 0.5,
+    }
+
+
+def test_the_update_is_the_scaled_product_of_the_factors_in_float64(factors):
+    module, inputs = nn.Linear(6, 5), torch.randn(2, 4, 6)
+    output = module(inputs)
+    update = 1.5 * (factors[B].double() @ factors[A].double())
+    expected = inputs.double() @ update.mT
+    assert_close(LowRank(1.5).delta(module, inputs, factors).double(), expected, atol=1e-5, rtol=1e-5)
+    added = LowRank(1.5).added(module, inputs, output, factors)
+    assert_close(added.double(), output.double() + expected, atol=1e-5, rtol=1e-5)
+
+
+def test_dora_gives_each_output_its_own_magnitude_in_float64(factors):
+    module, inputs = nn.Linear(6, 5), torch.randn(2, 4, 6)
+    whole = module.weight.double() + 0.5 * (factors[B].double() @ factors[A].double())
+    weight = factors[MAGNITUDE].double()[..., None] * whole / whole.norm(dim=-1, keepdim=True)
+    expected = inputs.double() @ weight.mT + module.bias.double()
+    ours = Decomposed(0.5).update(module, inputs, module(inputs), factors)
+    assert_close(ours.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_scaling_is_alpha_over_rank_or_its_root(tiny_llama):
+    configuration = LoRA(rank=4, alpha=6).configuration(tiny_llama)
+    assert isinstance(configuration, LoraConfig)
+    assert LoRA.effect_of(configuration) == LowRank(6 / 4)
+    assert LoRA.effect_of(LoRA(rank=4, alpha=6, rslora=True).configuration(tiny_llama)) == LowRank(6 / math.sqrt(4))
+
+
+@pytest.mark.parametrize("sizes", [{"alpha": 0}, {"dropout": 1.0}, {"modules": ()}, {"dropout": 0.1, "dora": True}])
+def test_sizes_that_make_no_sense_are_refused_by_their_field(sizes):
+    with pytest.raises(InputError, match=next(iter(sizes))):
+        LoRA(**sizes)
