@@ -69,12 +69,18 @@ class Adapter:
 
     def as_record(self, path: str | None) -> dict[str, Any]:
         """What a record says of it."""
-        kept = json.loads(json.dumps(self.configuration.to_dict(), default=str))
-        kind = str(kept["peft_type"]).lower()
+        settings = json.loads(json.dumps(self.configuration.to_dict(), default=str))
+        kind = str(settings["peft_type"]).lower()
         modules = (
             sorted(self.configuration.target_modules or []) if hasattr(self.configuration, "target_modules") else []
         )
-        return {"kind": kind, "rank": kept.get("r"), "alpha": kept.get("lora_alpha"), "modules": modules, "path": path}
+        return {
+            "kind": kind,
+            "rank": settings.get("r"),
+            "alpha": settings.get("lora_alpha"),
+            "modules": modules,
+            "path": path,
+        }
 
 
 def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int) -> Adapter:

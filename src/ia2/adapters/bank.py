@@ -147,11 +147,11 @@ class Bank(Attachment):
     def _by_module(self, values: Float[Tensor, "groups values"]) -> dict[str, Values]:
         # one split has one gradient, where as many slices would each make one of the whole
         parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()], dim=1)
-        found: dict[str, dict[str, Tensor]] = {path: {} for path in self._modules}
+        by_module: dict[str, dict[str, Tensor]] = {path: {} for path in self._modules}
         for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
             path, suffix = self._places[name]
-            found[path][suffix] = part.view(len(values), *shape)
-        return dict(found)
+            by_module[path][suffix] = part.view(len(values), *shape)
+        return dict(by_module)
 
     def _hook(self, values: Values, groups: "_Groups | None", dropout: Dropout | None, number: int) -> Any:
         effect = self.effect
@@ -208,11 +208,11 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> 
         modules -= {module for block in attention_blocks(network) for module in block.modules()}
     if not modules:
         return True
-    given: set[nn.Module] = set()
+    given_rows: set[nn.Module] = set()
 
     def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         if arguments[0].ndim == 3:
-            given.add(module)
+            given_rows.add(module)
 
     handles = [module.register_forward_pre_hook(note) for module in modules]
     try:
@@ -220,7 +220,7 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> 
     finally:
         for handle in handles:
             handle.remove()
-    return given == modules
+    return given_rows == modules
 
 
 def _taken(values: Float[Tensor, "adapters *shape"], indices: Int[Tensor, " rows"]) -> Float[Tensor, "rows *shape"]:
@@ -233,17 +233,17 @@ class _Groups:
     """The rows that share an adapter, side by side as one group each: all their tokens as if of one row."""
 
     def __init__(self, group_of_row: Int[Tensor, " rows"], groups: int) -> None:
-        own = torch.nn.functional.one_hot(group_of_row, groups)
-        counts = own.sum(0)
+        membership = torch.nn.functional.one_hot(group_of_row, groups)
+        counts = membership.sum(0)
         size = int(counts.max())
         order = group_of_row.argsort(stable=True)
         # a group with fewer rows than others is filled up with its last one, so that nothing of another gets in
         last = counts.cumsum(0)[:, None] - 1
-        place = (last - counts[:, None] + 1 + torch.arange(size, device=own.device)).minimum(last)
-        self.rows = order[place.clamp_min(0).flatten()]
-        self.at = group_of_row * size + ((own.cumsum(0) * own).sum(1) - 1)
+        index = (last - counts[:, None] + 1 + torch.arange(size, device=membership.device)).minimum(last)
+        self.rows = order[index.clamp_min(0).flatten()]
+        self.at = group_of_row * size + ((membership.cumsum(0) * membership).sum(1) - 1)
         self.count = groups
-        self.in_order = torch.equal(self.rows, torch.arange(len(own), device=own.device))
+        self.in_order = torch.equal(self.rows, torch.arange(len(membership), device=membership.device))
 
     def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:
         """The tokens in groups."""

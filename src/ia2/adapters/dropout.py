@@ -41,8 +41,8 @@ class Dropout:
         numbers = torch.tensor([_signed(number or 0) for number in noise], dtype=torch.int32)
         chosen = torch.tensor([number is not None for number in noise])
         owner = batch.owner.clamp_min(0)
-        place = batch.position_ids.to(torch.int32) * _signed(0x9E3779B1)
-        token = _mixed(numbers.to(owner.device)[owner] + place)
+        offset = batch.position_ids.to(torch.int32) * _signed(0x9E3779B1)
+        token = _mixed(numbers.to(owner.device)[owner] + offset)
         return cls(rate, token, chosen.to(owner.device)[owner] & (batch.owner >= 0))
 
     def applied(self, inputs: Float[Tensor, "rows width n"], module: int) -> Float[Tensor, "rows width n"]:
@@ -53,11 +53,11 @@ class Dropout:
             module: its number; each module has masks of its own.
         """
         token = _mixed(self.token + _signed(module * 0x85EBCA77))
-        place = torch.arange(inputs.shape[-1], dtype=torch.int32, device=inputs.device) * _signed(0xC2B2AE3D)
-        drawn = _mixed(token[..., None] + place) & (STEPS - 1)
-        kept = (drawn >= int(self.rate * STEPS)) | ~self.noisy[..., None]
+        offset = torch.arange(inputs.shape[-1], dtype=torch.int32, device=inputs.device) * _signed(0xC2B2AE3D)
+        drawn = _mixed(token[..., None] + offset) & (STEPS - 1)
+        staying = (drawn >= int(self.rate * STEPS)) | ~self.noisy[..., None]
         larger = torch.where(self.noisy, 1 / (1 - self.rate), 1.0)[..., None].to(inputs.dtype)
-        return inputs * kept * larger
+        return inputs * staying * larger
 
 
 def _mixed(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:

@@ -47,7 +47,7 @@ def injected(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool
     Raises:
         InputError: as `peft_model`, or the adapter began with weights taken from the model that can't be told any more.
     """
-    kept = [(tensor, tensor.data, tensor.detach().clone()) for tensor in _written_to(network, configuration)]
+    originals = [(tensor, tensor.data, tensor.detach().clone()) for tensor in _written_to(network, configuration)]
     modules = dict(network.named_modules())
     model = None
     try:
@@ -57,8 +57,8 @@ def injected(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool
         if model is not None:
             model.unload()
         _put_back(network, modules)
-        for tensor, own, values in kept:
-            tensor.data = own
+        for tensor, storage, values in originals:
+            tensor.data = storage
             tensor.data.copy_(values)
         network.requires_grad_(False)
 

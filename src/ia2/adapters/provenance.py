@@ -16,7 +16,7 @@ FILE = "taught.json"
 
 
 @dataclass(frozen=True)
-class Taught:
+class Provenance:
     """The form of its responses, and which queries it has seen."""
 
     labels: tuple[str, ...]
@@ -29,7 +29,7 @@ class Taught:
     """SHA-256 of each query that taught it, or that chose when it stopped or which learning rate was kept."""
 
     @classmethod
-    def by(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Taught":
+    def by(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Provenance":
         """What a set teaches a model."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
         task = few_shot_set.task
@@ -40,7 +40,7 @@ class Taught:
         write_json(folder / FILE, asdict(self) | {"queries": sorted(self.queries)})
 
     @classmethod
-    def beside(cls, folder: Path) -> "Taught | None":
+    def beside(cls, folder: Path) -> "Provenance | None":
         """What lies in an adapter's folder; None for an adapter that isn't one of `ia2 adapt`.
 
         Raises:
@@ -50,8 +50,8 @@ class Taught:
         if not path.is_file():
             return None
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(kept["labels"]), bool(kept["chat"]), kept["weights"], frozenset(kept["queries"]))
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return cls(tuple(stored["labels"]), bool(stored["chat"]), stored["weights"], frozenset(stored["queries"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.") from error
 

@@ -121,7 +121,7 @@ def kinds_with(size: str) -> list[str]:
         >>> kinds_with("tokens")
         ['prompt', 'prefix']
     """
-    return [name for name in KINDS if any(own.name == size for own in sizes_of(name))]
+    return [name for name in KINDS if any(kind_size.name == size for kind_size in sizes_of(name))]
 
 
 def all_sizes() -> list[Size]:
@@ -135,7 +135,7 @@ def all_sizes() -> list[Size]:
     for size in (size for name in KINDS for size in sizes_of(name)):
         defaults: dict[str, list[str]] = {}
         for kind in kinds_with(size.name):
-            (default,) = (own.default for own in sizes_of(kind) if own.name == size.name)
+            (default,) = (kind_size.default for kind_size in sizes_of(kind) if kind_size.name == size.name)
             defaults.setdefault(_shown(default), []).append(kind)
         told = "; ".join(f"{', '.join(kinds)}{f': {default}' * bool(default)}" for default, kinds in defaults.items())
         shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({told})."))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.provenance import Taught, weights_id
+from ia2.adapters.provenance import Provenance, weights_id
 from ia2.cache import check_writable, folder_written_whole
 from ia2.cli.console import ConsoleProgress, stdout
 from ia2.cli.demo import compute_demo
@@ -84,7 +84,7 @@ def run_evaluate(options: Evaluate) -> None:
     check_model_name(options.model)
     predictions = _free_predictions(options.out)
     adapter = Adapter.load(options.adapter) if options.adapter is not None else None
-    taught = Taught.beside(options.adapter) if options.adapter is not None else None
+    taught = Provenance.beside(options.adapter) if options.adapter is not None else None
     context = read_context(options.context)
     task = load_task_of(options)
     if options.icl is not None:
@@ -141,7 +141,7 @@ def run_evaluate(options: Evaluate) -> None:
 
 
 def _unseen(
-    taught: Taught, model: LanguageModel, examples: tuple[Example, ...]
+    taught: Provenance, model: LanguageModel, examples: tuple[Example, ...]
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """The rows that may measure an adapter on this model, and what is to be said of both."""
     said: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.kind import AdapterKind
-from ia2.adapters.provenance import Taught
+from ia2.adapters.provenance import Provenance
 from ia2.analysis.similarity import asim, response_activations
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
@@ -211,7 +211,7 @@ class _Computation:
         for candidate in candidates:
             folder = self.folder / ADAPTERS / self.unit.id / candidate.planned.id
             candidate.trained.save(folder)
-            Taught.by(self.rows.few_shot_set, self.model).save(folder)
+            Provenance.by(self.rows.few_shot_set, self.model).save(folder)
         for task in self.rows.measured:
             evaluations, seconds = self.evaluated([candidate.trained.adapter for candidate in candidates], task)
             for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):

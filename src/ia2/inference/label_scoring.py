@@ -40,16 +40,17 @@ class LabelTokens:
         labels = cls(task.labels, tuple(tokenizer.response(query, label) for label in task.labels), scoring)
         pairs = list(zip(labels.texts, labels.tokens, strict=True))
         # different labels, to a tokenizer that normalizes texts, may be one
-        if alike := [text for text, own in pairs if labels.tokens.count(own) > 1]:
+        if alike := [text for text, tokens in pairs if labels.tokens.count(tokens) > 1]:
             raise InputError(
                 f"{task.name}: the labels {', '.join(map(repr, alike))} are the same tokens to this model. "
                 "Name them so that they differ."
             )
         if scoring == "token" and not labels.single:
             long = "; ".join(
-                f"the label {text!r} is {len(own)} tokens ({', '.join(repr(tokenizer.text([token])) for token in own)})"
-                for text, own in pairs
-                if len(own) > 1
+                f"the label {text!r} is {len(tokens)} tokens "
+                f"({', '.join(repr(tokenizer.text([token])) for token in tokens)})"
+                for text, tokens in pairs
+                if len(tokens) > 1
             )
             raise InputError(
                 f"{task.name}: {long} under this model's tokenizer, and a label must be one token "

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from ia2.adapters.provenance import Taught
+from ia2.adapters.provenance import Provenance
 from ia2.inference.decoding import stop_token
 from ia2.inference.label_scoring import LabelScoring, LabelTokens
 from ia2.models.load import LanguageModel
@@ -21,7 +21,7 @@ def fitted(
     chat: bool = False,
     stop: str | None = None,
     label_scoring: LabelScoring = "token",
-    taught: Taught | None = None,
+    taught: Provenance | None = None,
 ) -> Task:
     """A task as a model is asked it; what was chosen is said in its notes.
 

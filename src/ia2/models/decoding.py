@@ -137,9 +137,9 @@ def _decode_batch(
         read = recorded.taken(layers)
         cached = cached.followed_by(batch)
         going: list[int] = []
-        for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+        for number, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
             if sites:
-                row.recorded.append({site: read[site][place] for site in sites})
+                row.recorded.append({site: read[site][number] for site in sites})
             if token in limits.end_tokens:
                 yield row.index, row.finished("end")
                 continue
@@ -147,13 +147,13 @@ def _decode_batch(
             if (ending := limits.ending(row.tokens)) is not None:
                 yield row.index, row.finished(ending)
             else:
-                going.append(place)
+                going.append(number)
         if 0 < len(going) < len(rows):
-            kept = torch.tensor(going, device=device)
-            cache.batch_select_indices(kept)
-            cached = Keys(cached.owner[kept], cached.position[kept])
-            owner, adapter_of_row = owner[kept], adapter_of_row[kept]
-        rows = [rows[place] for place in going]
+            staying = torch.tensor(going, device=device)
+            cache.batch_select_indices(staying)
+            cached = Keys(cached.owner[staying], cached.position[staying])
+            owner, adapter_of_row = owner[staying], adapter_of_row[staying]
+        rows = [rows[number] for number in going]
         if rows:
             batch, at = _next_tokens(rows, owner)
 

@@ -56,8 +56,8 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
         hidden: Tensor = arguments[0]
         shape[:] = hidden.shape
         # not every block can read nothing at all
-        kept = hidden[:1, 0] if at is None else hidden[at.row, at.column]
-        return (kept[None], *arguments[1:])
+        narrowed = hidden[:1, 0] if at is None else hidden[at.row, at.column]
+        return (narrowed[None], *arguments[1:])
 
     def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
         # a mixture of experts may say as well what its router chose, which its layer ignores

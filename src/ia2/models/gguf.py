@@ -18,14 +18,14 @@ from ia2.progress import Progress
 CHECKSUM_FILE = "weights.sha256"
 
 
-def dequantised_folder(file: Path, sha256: str, kept: Path) -> Path:
+def dequantised_folder(file: Path, sha256: str, cache_dir: Path) -> Path:
     """Where a GGUF file's dequantised weights and tokenizer are kept, in the cache folder `kept`."""
-    return kept / "models" / f"{file.stem}-{sha256[:16]}"
+    return cache_dir / "models" / f"{file.stem}-{sha256[:16]}"
 
 
-def dequantised(file: Path, sha256: str, kept: Path, progress: Progress) -> Path:
+def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) -> Path:
     """The folder of a GGUF file's dequantised weights and tokenizer, made the first time it is needed."""
-    folder = dequantised_folder(file, sha256, kept)
+    folder = dequantised_folder(file, sha256, cache_dir)
     if folder.is_dir():
         try:
             if (folder / CHECKSUM_FILE).read_text() == folder_checksum(folder):

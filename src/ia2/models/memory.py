@@ -57,16 +57,16 @@ def steady_bytes(network: PreTrainedModel) -> float:
 
 def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:
     """The bytes of all tensors kept for the backward pass of a computation, each once, and no weight of the network."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept: dict[int, int] = {}
+    weights_of_network = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in weights_of_network:
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         result = forward()
     del result  # until here it holds on to everything that was noted
-    return sum(kept.values())
+    return sum(saved.values())

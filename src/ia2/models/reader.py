@@ -173,11 +173,11 @@ class Reader:
             sites: what is kept of it.
             batch_size: sequences a forward pass; by default as many as keep the device busy.
         """
-        found: list[Activations] = [{}] * len(sequences)
+        by_sequence: list[Activations] = [{}] * len(sequences)
         for one_pass in self.passes(sequences, sites, batch_size=batch_size):
             for number, index in enumerate(one_pass.indices[: len(one_pass.indices) // len(self.adapters)]):
-                found[index] = one_pass.of_sequence(number, sites)
-        return found
+                by_sequence[index] = one_pass.of_sequence(number, sites)
+        return by_sequence
 
     def logits(
         self, sequences: Sequence[TokenSequence], batch_size: int | None = None

@@ -33,6 +33,6 @@ class Adam:
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these adapters only, in this order."""
-        kept = list(indices)
-        self.learning_rate = self.learning_rate[kept]
-        self.mean, self.square = self.mean[kept], self.square[kept]
+        staying = list(indices)
+        self.learning_rate = self.learning_rate[staying]
+        self.mean, self.square = self.mean[staying], self.square[staying]

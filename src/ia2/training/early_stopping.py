@@ -101,10 +101,10 @@ class EarlyStopping:
 
     def next_batch(self) -> Sequence[int]:
         """The rows of the next step: every epoch takes all of them in an order of its own."""
-        epoch, place = divmod(self.step, self.steps_per_epoch)
+        epoch, step = divmod(self.step, self.steps_per_epoch)
         order = list(range(self.rows))
         generator(self.seed, f"order of epoch {epoch}").shuffle(order)
-        return order[place * self.training.batch_size : (place + 1) * self.training.batch_size]
+        return order[step * self.training.batch_size : (step + 1) * self.training.batch_size]
 
     def note_step(self, loss: float) -> None:
         """A step was taken; `loss` is its batch's."""

@@ -60,5 +60,5 @@ class Layers:
 
     def _ranges(self) -> list[tuple[int, int]]:
         """The first and the last layer of each part; none of `all` and `every 2`, which depend on the model."""
-        found = map(RANGE.fullmatch, map(str.strip, self.which.split(",")))
-        return [(int(bounds[1]), int(bounds[2] or bounds[1])) for bounds in found if bounds is not None]
+        matches = map(RANGE.fullmatch, map(str.strip, self.which.split(",")))
+        return [(int(bounds[1]), int(bounds[2] or bounds[1])) for bounds in matches if bounds is not None]

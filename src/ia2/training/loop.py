@@ -102,7 +102,7 @@ def train_stage(
         while active:
             with _shared_time(list(active.values())):
                 _evaluate_due(reader, list(active.values()), training)
-            staying = [place for place, job in enumerate(active.values()) if not job.stopping.finished]
+            staying = [index for index, job in enumerate(active.values()) if not job.stopping.finished]
             if len(staying) < len(active):
                 for number, job in list(active.items()):
                     if job.stopping.finished:
@@ -129,8 +129,8 @@ def _shared_time(jobs: Sequence[Job]) -> Iterator[None]:
 def _evaluate_due(reader: Reader, jobs: Sequence[Job], training: Training) -> None:
     """Take the dev losses that are due at this step, and keep the adapters that are the best so far."""
     due = [
-        Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), place)
-        for place, job in enumerate(jobs)
+        Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), index)
+        for index, job in enumerate(jobs)
         if job.stopping.awaits_dev_loss
     ]
     for part, loss in zip(due, mean_losses(reader, due, training.rows_per_pass), strict=True):
@@ -141,8 +141,8 @@ def _evaluate_due(reader: Reader, jobs: Sequence[Job], training: Training) -> No
 def _step(reader: Reader, jobs: Sequence[Job], optimiser: Adam, training: Training) -> None:
     """One optimiser step of every adapter, each with its own next rows."""
     parts = [
-        Part(job.rows.stage, job.rows.train, job.stopping.next_batch(), place, job.noise)
-        for place, job in enumerate(jobs)
+        Part(job.rows.stage, job.rows.train, job.stopping.next_batch(), index, job.noise)
+        for index, job in enumerate(jobs)
     ]
     step_losses = gradient_step(reader, parts, training.rows_per_pass)
     values = bank_of(reader).values

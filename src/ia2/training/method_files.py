@@ -145,36 +145,40 @@ def method_of(content: object, where: str) -> Method:
             raise InputError(f"name: {described.name} is taken; results of this method need a name of their own.")
         return Method(described.name, described.description, tuple(stage.stage() for stage in described.stages))
     except ValidationError as error:
-        raise InputError("\n".join(f"{where}: {problem(one)}" for one in error.errors(include_url=False))) from error
+        raise InputError(
+            "\n".join(f"{where}: {problem(issue)}" for issue in error.errors(include_url=False))
+        ) from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def problem(one: Mapping[str, Any]) -> str:
+def problem(issue: Mapping[str, Any]) -> str:
     """What pydantic found wrong, in a sentence: the place, the matter and what was given."""
-    broken = broken_field(one)
-    place = ".".join(map(str, broken_place(one))) or "the whole file"
+    broken = broken_field(issue)
+    location = ".".join(map(str, broken_place(issue))) or "the whole file"
     if broken.value is None:
-        return f"{place}: {broken.rule}"
+        return f"{location}: {broken.rule}"
     shown = broken.shown if len(broken.shown) <= LONGEST_SHOWN else f"{broken.shown[:LONGEST_SHOWN]}…"
-    return f"{place}: {broken.rule.removesuffix('.')} (given: {shown})."
+    return f"{location}: {broken.rule.removesuffix('.')} (given: {shown})."
 
 
-def broken_place(one: Mapping[str, Any]) -> tuple[str | int, ...]:
+def broken_place(issue: Mapping[str, Any]) -> tuple[str | int, ...]:
     """Where pydantic found something wrong, with the field that a rule names where a whole was checked by it."""
-    place: tuple[str | int, ...] = one["loc"]
-    error = one.get("ctx", {}).get("error")
-    if isinstance(error, FieldError) and not {error.field, f"{error.field}s"}.intersection(place):
-        return (*place, error.field)
-    return place
+    location: tuple[str | int, ...] = issue["loc"]
+    error = issue.get("ctx", {}).get("error")
+    if isinstance(error, FieldError) and not {error.field, f"{error.field}s"}.intersection(location):
+        return (*location, error.field)
+    return location
 
 
-def broken_field(one: Mapping[str, Any]) -> FieldError:
+def broken_field(issue: Mapping[str, Any]) -> FieldError:
     """What pydantic found wrong, as the error of the innermost field that has a name."""
-    names = [str(part) for part in broken_place(one) if isinstance(part, str)]
-    error = one.get("ctx", {}).get("error")
+    names = [str(part) for part in broken_place(issue) if isinstance(part, str)]
+    error = issue.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
         return FieldError(names[-1], error.value, error.rule)
-    given = one["input"] if isinstance(one["input"], str | int | float | bool | None) else type(one["input"]).__name__
-    message = WORDED.get(one["type"], one["msg"].removeprefix("Value error, "))
-    return FieldError(names[-1] if names else "", given, f"{message[0].lower()}{message[1:].rstrip('.')}.")
+    value = (
+        issue["input"] if isinstance(issue["input"], str | int | float | bool | None) else type(issue["input"]).__name__
+    )
+    message = WORDED.get(issue["type"], issue["msg"].removeprefix("Value error, "))
+    return FieldError(names[-1] if names else "", value, f"{message[0].lower()}{message[1:].rstrip('.')}.")

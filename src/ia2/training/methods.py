@@ -122,8 +122,8 @@ class Method:
     @property
     def beta(self) -> float | None:
         """The weight of the token loss where a stage has one beside alignment."""
-        found = [stage.objective.beta for stage in self.stages if isinstance(stage.objective, AlignAndMatch)]
-        return found[0] if found else None
+        betas = [stage.objective.beta for stage in self.stages if isinstance(stage.objective, AlignAndMatch)]
+        return betas[0] if betas else None
 
 
 ALIGN = Stage(Align(), "icl-response")

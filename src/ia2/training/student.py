@@ -142,8 +142,8 @@ def losses(reader: Reader, parts: Sequence[Part]) -> Float[Tensor, " examples"]:
     for objective, numbers in examples.items():
         students = {site: _taken(read[site], batch, site, reading[site], numbers) for site in objective.student_sites}
         wanted = _wanted(parts, objective, batch, numbers)
-        place = torch.tensor(numbers, device=values.device)
-        values = values.index_copy(0, place, objective.loss(students, wanted))
+        positions = torch.tensor(numbers, device=values.device)
+        values = values.index_copy(0, positions, objective.loss(students, wanted))
     return values
 
 
@@ -181,15 +181,15 @@ def _wanted(parts: Sequence[Part], objective: Objective, batch: Batch, numbers: 
 
 def _targets(parts: Sequence[Part], objective: Objective, device: torch.device) -> Activations:
     """What the teacher did at an objective's sites, for the rows of the objective's parts."""
-    found: dict[Site, Tensor] = {}
+    by_site: dict[Site, Tensor] = {}
     for site in objective.teacher_sites:
         tensors = []
         for part in parts:
             if part.stage.objective == objective:
                 assert part.rows.targets is not None, "train has checked that there are targets"
                 tensors.append(part.rows.targets.activations(site, part.indices, device))
-        found[site] = torch.cat(tensors)
-    return found
+        by_site[site] = torch.cat(tensors)
+    return by_site
 
 
 def gradient_step(reader: Reader, parts: Sequence[Part], rows_per_pass: int | None = None) -> list[float]:
@@ -224,9 +224,9 @@ def step_bytes(reader: Reader, part: Part) -> int:
     """
     # with dropout rows share nothing, and their masks are kept as well
     learnt = replace(part, noise=0)
-    kept = saved_bytes(lambda: losses(reader, [learnt]), reader.network)
+    saved = saved_bytes(lambda: losses(reader, [learnt]), reader.network)
     values = bank_of(reader).values
-    return int(1.5 * kept) + 8 * values.numel() * values.element_size()
+    return int(1.5 * saved) + 8 * values.numel() * values.element_size()
 
 
 def bank_of(reader: Reader) -> Bank:

@@ -156,7 +156,9 @@ class _Asked:
             key = {"labels": labels.tokens if label_scoring == "whole" else None}
         shared: list[int | None] = [None] * len(rows)
         if any(site.positions != "response" for site in sites):
-            shared = [_common_end(tokenizer.asked(row.query), own) for row, own in zip(rows, prompts, strict=True)]
+            shared = [
+                _common_end(tokenizer.asked(row.query), prompt) for row, prompt in zip(rows, prompts, strict=True)
+            ]
         key |= {"prompts": prompts, "query_tokens": shared}
         return cls(model, task, tokenizer, sites, prompts, shared, labels, key)
 
@@ -189,9 +191,9 @@ class _Asked:
         sequences = [self._sequence(index, responses[index]) for index in numbers]
         reader = Reader(self.model.network, layout="right")
         for read in reader.passes(sequences, self.sites, batch_size=batch_size):
-            for number, place in enumerate(read.indices):
-                tokens = torch.tensor(responses[numbers[place]])
-                yield numbers[place], self._target(numbers[place], tokens, read.of_sequence(number, self.sites))
+            for number, position in enumerate(read.indices):
+                tokens = torch.tensor(responses[numbers[position]])
+                yield numbers[position], self._target(numbers[position], tokens, read.of_sequence(number, self.sites))
 
     def _written(self, batch_size: int) -> Iterator[tuple[int, Target]]:
         """What the teacher writes after each prompt, up to the stop string, the end token behind it.
@@ -204,13 +206,13 @@ class _Asked:
         for index, decoded in continued(
             Reader(self.model.network), self.model, self.prompts, self.task, batch_size=batch_size, sites=recorded
         ):
-            kept = decoded.tokens
+            tokens = decoded.tokens
             if decoded.ending == "stop" and self.task.stop is not None:
-                text = self.tokenizer.continuation(self.prompts[index], kept).partition(self.task.stop)[0]
-                kept = self.tokenizer.response(self.tokenizer.text(self.prompts[index]), text) if text else ()
-            response = kept if decoded.ending == "length" else (*kept, *self.tokenizer.ending)
+                text = self.tokenizer.continuation(self.prompts[index], tokens).partition(self.task.stop)[0]
+                tokens = self.tokenizer.response(self.tokenizer.text(self.prompts[index]), text) if text else ()
+            response = tokens if decoded.ending == "length" else (*tokens, *self.tokenizer.ending)
             read = len(decoded.tokens) + (decoded.ending == "end")
-            as_decoded = kept == decoded.tokens[: len(kept)] and read >= len(response)
+            as_decoded = tokens == decoded.tokens[: len(tokens)] and read >= len(response)
             if as_decoded and len(recorded) == len(self.sites):
                 activations = {site: values[: len(response)] for site, values in decoded.activations.items()}
                 yield index, self._target(index, torch.tensor(response), activations)
