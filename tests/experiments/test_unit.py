@@ -9,14 +9,14 @@ from small_study import opened, study
 
 from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
-from ia2.evaluation.evaluate import evaluate
+from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
 from ia2.experiments.store import load_records
 from ia2.experiments.unit import compute
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
-from ia2.training import loop as descent
+from ia2.training import train as training
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, toy_task, tmp_path, monk
         answered = answers(tmp_path, record)
         assert sum(row["correct"] for row in answered) / len(answered) == metrics["accuracy"]
     both = records["ia2-sft"]
-    assert [stage["objective"] for stage in both["stages"]] == ["align-attention", "match-tokens"]
+    assert [stage["objective"] for stage in both["stages"]] == ["align", "match-tokens"]
     assert both["adapter"] == {
         "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False,
         "dropout": 0.0, "path": f"adapters/{units(chosen())[0].id}/lora_ia2-sft_lr{both['lr']:g}"
@@ -103,7 +103,10 @@ def test_the_best_learning_rate_by_dev_loss_is_kept_and_saved(tiny_model, tmp_pa
     model = PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / record["adapter"]["path"]))
     few = rows.few_shot_set
     again = evaluate(
-        replace(tiny_model, network=model.get_base_model()), few.evaluation, few.task, label_scoring="whole"
+        replace(tiny_model, network=model.get_base_model()),
+        few.evaluation,
+        few.task,
+        asking=Asking(label_scoring="whole"),
     )
     assert [row["predicted"] for row in answers(tmp_path, record)] == [row.predicted for row in again.predictions]
 
@@ -188,6 +191,6 @@ def test_a_unit_of_which_every_adapter_diverges_is_done_as_well(tmp_path, load):
 
 def test_what_is_free_at_the_moment_decides_nothing(tmp_path, load, monkeypatch):
     # banks of other sizes sum in another order, and a run that is repeated would have other records
-    monkeypatch.setattr(descent, "free_bytes", lambda _device: pytest.fail("a study asked what is free"))
+    monkeypatch.setattr(training, "free_bytes", lambda _device: pytest.fail("a study asked what is free"))
     experiment = study(sets=1)
     assert run(experiment, opened(tmp_path / "out", experiment), load=load).failed == ()

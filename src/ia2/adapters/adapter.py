@@ -86,7 +86,7 @@ class Adapter:
 def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int) -> Adapter:
     """An untrained adapter, the same for the same seed; on modules it leaves the network's outputs as they are.
 
-    Virtual tokens are at first words drawn by chance: their embeddings, or their keys and values.
+    Virtual tokens are initialised to random words: their embeddings, or their keys and values.
 
     Args:
         network: what it is to be attached to.

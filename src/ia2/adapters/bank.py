@@ -251,6 +251,6 @@ class _Groups:
         return taken.reshape(self.count, -1, values.shape[-1])
 
     def scattered(self, values: Float[Tensor, "groups tokens n"], width: int) -> Float[Tensor, "rows width n"]:
-        """The tokens in rows again, each of which has so many."""
+        """The tokens in rows of `width` tokens again."""
         rows = values.reshape(-1, width, values.shape[-1])
         return rows if self.in_order else _taken(rows, self.at)

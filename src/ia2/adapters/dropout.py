@@ -1,4 +1,4 @@
-"""LoRA's dropout, with masks computed from where they fall: whoever else is trained in a pass, they are the same."""
+"""LoRA's dropout, with masks that follow from position alone: they don't depend on what else is in a pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class Dropout:
     """Which inputs of a module are left out, for each token of a batch (Srivastava et al. 2014)."""
 
     rate: float
-    """The share that is left out."""
+    """The share of inputs that is dropped."""
     token: Int[Tensor, "rows width"]
     """A number of each token's own."""
     noisy: Bool[Tensor, "rows width"]
-    """The tokens of which inputs are left out."""
+    """Which tokens have inputs dropped."""
 
     @classmethod
     def of(cls, batch: Batch, rate: float, noise: Sequence[int | None]) -> "Dropout":

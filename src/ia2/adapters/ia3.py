@@ -88,7 +88,7 @@ class _Scaled(ModuleEffect):
     suffixes: ClassVar[tuple[str, ...]] = (SCALE,)
 
     def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
-        """The scale's shape at a module that takes and gives so many numbers."""
+        """The scale's shape at a module of these numbers of inputs and outputs."""
         raise NotImplementedError
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:

@@ -23,7 +23,7 @@ _SETTINGS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixTuning(AdapterKind):
-    """Keys and values of virtual tokens in every layer (Li and Liang 2021), at first those of words drawn by chance.
+    """Keys and values of virtual tokens in every layer (Li and Liang 2021), initialised to those of random words.
 
     Example:
         >>> PrefixTuning.label(PrefixTuning(tokens=3).as_record(None))
@@ -85,7 +85,7 @@ class LearnedPrefix(VirtualTokens):
         return {EMBEDDINGS: torch.Size((self.tokens, 2 * layers * heads * size))}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """Keys and values of words drawn by chance; PEFT begins with random numbers, which take longer to train."""
+        """Keys and values of random words; PEFT starts from random numbers, which take longer to train."""
         words = torch.randint(0, network.get_input_embeddings().weight.shape[0], (self.tokens,))
         return {EMBEDDINGS: self.flat(prefill(network, words.tolist()).states).to("cpu", torch.float32)}
 

@@ -20,7 +20,7 @@ _SETTINGS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning(AdapterKind):
-    """Embeddings of virtual tokens before every text (Lester et al. 2021), at first those of words drawn by chance.
+    """Embeddings of virtual tokens before every text (Lester et al. 2021), initialised to those of random words.
 
     Example:
         >>> PromptTuning.label(PromptTuning(tokens=3).as_record(None))
@@ -78,7 +78,7 @@ class LearnedPrompt(VirtualTokens):
         return {EMBEDDINGS: torch.Size((self.tokens, network.get_input_embeddings().weight.shape[1]))}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """The embeddings of words drawn by chance, the ones that PEFT draws."""
+        """The embeddings of random words, the same ones as PEFT draws."""
         embeddings = network.get_input_embeddings()
         # PEFT makes a table of as many tokens first, which draws its numbers before the words are drawn
         nn.Embedding(self.tokens, embeddings.weight.shape[1])

@@ -1,4 +1,4 @@
-"""What an adapter was taught, kept beside it: so it is measured on other rows, in the form that it has learnt."""
+"""Provenance of an adapter, kept beside it: it is measured on rows that it hasn't seen, in the form that it learned."""
 
 import hashlib
 import json
@@ -17,20 +17,20 @@ FILE = "taught.json"
 
 @dataclass(frozen=True)
 class Provenance:
-    """The form of its responses, and which queries it has seen."""
+    """How an adapter was trained: the form of its responses, the base model's weights, the queries that it has seen."""
 
     labels: tuple[str, ...]
     """As they follow a query, with or without a space; none where responses are free text."""
     chat: bool
     """Whether queries were turns of the model's chat template."""
     weights: str | None
-    """Of which weights it belongs to: the hub's commit, or the SHA-256 of the file or folder."""
+    """Digest of the base model's weights: the hub's commit, or the SHA-256 of the file or folder."""
     queries: frozenset[str]
-    """SHA-256 of each query that taught it, or that chose when it stopped or which learning rate was kept."""
+    """SHA-256 of each query of the training and dev rows, and of each unlabelled one."""
 
     @classmethod
     def by(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Provenance":
-        """What a set teaches a model."""
+        """The provenance of adapters that are trained on a set."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
         task = few_shot_set.task
         return cls(task.labels, task.chat, weights_id(model), frozenset(_digest(query) for query in seen))
@@ -41,7 +41,7 @@ class Provenance:
 
     @classmethod
     def beside(cls, folder: Path) -> "Provenance | None":
-        """What lies in an adapter's folder; None for an adapter that isn't one of `ia2 adapt`.
+        """The provenance in an adapter's folder; None for an adapter that wasn't trained here.
 
         Raises:
             InputError: it can't be read.

@@ -73,7 +73,7 @@ Evaluation = LabelEvaluation | TextEvaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How rows are asked, and who is told; answers depend on the first two alone."""
+    """How rows are asked; answers depend on the first two fields alone."""
 
     label_scoring: LabelScoring = "token"
     """Whether the first token or the whole label decides; means nothing for free text."""

@@ -40,7 +40,7 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
     Where the head isn't asked, one token is read and left out.
 
     Every layer before it is read by the attention of the next one, at all positions. Where something is attached inside
-    the block, such as adapters that belong to rows, it reads whole rows as ever.
+    the block, such as adapters that belong to rows, it reads whole rows.
 
     Args:
         network: a causal language model.

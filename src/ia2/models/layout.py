@@ -69,7 +69,7 @@ class Batch:
     """Where each sequence stands."""
 
     def behind(self, tokens: int) -> "Batch":
-        """The same batch with so many more tokens before every sequence, which a cache holds."""
+        """The same batch with `tokens` more tokens, which a cache holds, before every sequence."""
         return replace(self, position_ids=self.position_ids + tokens) if tokens else self
 
     def at(self, where: Where = "response", examples: Iterable[int] | None = None) -> Positions:
@@ -77,7 +77,7 @@ class Batch:
 
         Args:
             where: which positions of each.
-            examples: of which sequences, in which order; by default of all.
+            examples: the sequences' numbers, in the order wanted; by default all.
 
         Raises:
             ValueError: a shared prefix holds one of them.

@@ -102,7 +102,7 @@ def by_length(
 def pass_tokens(device: torch.device, behind: int = 0) -> int:
     """How many tokens are worth reading at once where no gradient asks for whole batches.
 
-    So many keep a processor's cores busy, and of more its caches don't hold what is made of them; a GPU wants more.
+    Fewer leave a processor's cores idle, and the activations of more don't fit its caches; a GPU wants more.
 
     Args:
         device: where they are read.

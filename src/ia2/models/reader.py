@@ -1,6 +1,6 @@
 """One pass: a network is read with the adapters that run on it, behind a prefix that its prompts share.
 
-Layout, masks, caches, hooks and the size of a pass are decided here; whoever reads names sequences and sites.
+Layout, masks, caches, hooks and the size of a pass are decided here; a caller names sequences and sites.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

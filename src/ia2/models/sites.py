@@ -75,7 +75,7 @@ class Recording:
         self._outputs[site][layer] = hidden[positions.row, positions.column]
 
     def taken(self, layers: int) -> dict[Site, Float[Tensor, "n layers width"]]:
-        """All sites' outputs of the pass that is over; the recording is empty again.
+        """The outputs of the last pass at all sites; the recording is empty afterwards.
 
         Args:
             layers: how many layers the network has.

@@ -10,7 +10,7 @@ from ia2.tasks.task import Example, Instruction, Shown, Task
 
 
 def checked_n(value: int) -> int:
-    """A number of training rows, if a set can have so many.
+    """The number of training rows, if a set of that size can be drawn.
 
     Raises:
         FieldError: it is less than 2.

@@ -156,8 +156,8 @@ def _taken(
         values: what was read at a site.
         batch: the sequences.
         site: where it was read.
-        read: of which sequences.
-        numbers: of which it is wanted.
+        read: numbers of the sequences that the values are of.
+        numbers: numbers of those whose values are wanted.
     """
     if list(read) == list(numbers):
         return values
@@ -243,7 +243,7 @@ def bank_of(reader: Reader) -> Bank:
 def _passes(
     parts: Sequence[Part], rows_per_pass: int | None, most_tokens: int | None = None
 ) -> Iterator[list[tuple[int, Part]]]:
-    """The parts, each with its number, in passes: so many rows of each at a time, and no long beside short ones.
+    """The parts, each with its number, in passes: `rows_per_pass` rows of each, long parts apart from short ones.
 
     A pass is as wide as its longest part. Where there are tokens enough to keep the machine busy, parts of other
     lengths have passes of their own instead of padding. Where `most_tokens` is given, no pass has more, if it can be
