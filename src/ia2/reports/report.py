@@ -154,9 +154,11 @@ def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], li
 
 def _without_rows(record: Record) -> bool:
     """Whether an adapter came out, or needn't have, and nothing was there to measure it on."""
-    metrics, stages = record["metrics"], record.get("stages") or ()
-    lost = any(stage.get("stopped_by") == "diverged" for stage in stages)
-    return not lost and isinstance(metrics, Mapping) and metrics.get("n") == 0 and metrics.get("accuracy") is None
+    metrics = record["metrics"]
+    if not isinstance(metrics, Mapping) or metrics.get("n") != 0 or metrics.get("accuracy") is not None:
+        return False
+    stages = record.get("stages") or ()
+    return not any(isinstance(stage, Mapping) and stage.get("stopped_by") == "diverged" for stage in stages)
 
 
 def _of_any_rate(record: Record) -> Record:
