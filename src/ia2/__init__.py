@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ia2.evaluation.evaluate import evaluate
     from ia2.models.load import load_model
     from ia2.prompting.fewshot import FewShotSet
-    from ia2.tasks.files import load_file
+    from ia2.tasks.files.labelled import load_file
     from ia2.tasks.load import load_task
     from ia2.training.early_stopping import Training
     from ia2.training.methods import METHODS
@@ -41,7 +41,7 @@ _HOMES = {
     "Training": "ia2.training.early_stopping",
     "collect_targets": "ia2.training.teacher",
     "evaluate": "ia2.evaluation.evaluate",
-    "load_file": "ia2.tasks.files",
+    "load_file": "ia2.tasks.files.labelled",
     "load_model": "ia2.models.load",
     "load_task": "ia2.tasks.load",
     "train": "ia2.training.train",

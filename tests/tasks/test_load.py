@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import datasets
 import huggingface_hub
-import polars
+import pyarrow
 import pytest
 from conftest import real_data
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import httpx
+from pyarrow import parquet
 
 from ia2.errors import InputError
 from ia2.prompting.fewshot import FewShotSet
@@ -179,7 +180,7 @@ def test_a_dataset_that_the_hub_converted_is_read_from_its_configurations_folder
         folder = converted / configuration / "train"
         folder.mkdir(parents=True)
         rows = [{"sentence": f"{configuration} {at}", "label": feeling} for at, feeling in enumerate(feelings * 400)]
-        polars.DataFrame(rows).write_parquet(folder / "0000.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "0000.parquet")
     finsen = replace(BENCHMARKS["finsen"], hub=str(converted))
     monkeypatch.delenv("IA2_DATA_DIR", raising=False)
     monkeypatch.setattr(load, "BENCHMARKS", {"finsen": finsen})
