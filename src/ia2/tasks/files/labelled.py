@@ -40,10 +40,9 @@ def load_file(
 ) -> Task:
     r"""Load labelled rows from a file as a task.
 
-    Columns that aren't named are guessed where only one can be meant: the one whose name is a usual one for texts or
-    for labels, or the other one of two. Responses are taken for free text where labels are many (more than ten, and
-    more than half as many as rows) and long (30 characters on average); else they are labels. The task's notes say
-    what was guessed and how many rows were left out.
+    Columns that aren't named are guessed (`find_column`). Responses are taken for free text where there are more than
+    ten different ones, more than half as many as rows, of over 30 characters on average; else they are labels. The
+    task's notes say what was guessed and how many rows were left out.
 
     Args:
         path: the file; its ending says which format it has.
@@ -76,11 +75,9 @@ def load_file(
     if evaluation_path is not None:
         evaluation = _evaluation_rows(Path(evaluation_path), table, columns, notes)
         pool = _not_evaluated(pool, evaluation, table, evaluation_path, notes)
-        unknown = sorted({example.response for example in evaluation}.difference(labels))
-        if labels and unknown:
-            raise InputError(
-                f"{evaluation_path}: the label {unknown[0].strip()!r} is not among those of {table.path.name}."
-            )
+        if labels and (unknown := sorted({example.response for example in evaluation}.difference(labels))):
+            unknown_label = unknown[0].strip()
+            raise InputError(f"{evaluation_path}: the label {unknown_label!r} is not among those of {table.path.name}.")
     return Task(
         name=table.path.stem,
         description=f"{columns.label} of {columns.text}",
