@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ia2.models.sites import Site, record
     from ia2.prompting.fewshot import FewShotSet
     from ia2.records import Record
-    from ia2.tasks.files import load_file
+    from ia2.tasks.files.labelled import load_file
     from ia2.tasks.load import load_task
     from ia2.training.early_stopping import Training
     from ia2.training.methods import METHODS, Method, Stage
@@ -106,7 +106,7 @@ _HOMES = {
     "evaluate": "ia2.evaluation.evaluate",
     "evaluate_all": "ia2.evaluation.evaluate",
     "fresh_adapter": "ia2.adapters.adapter",
-    "load_file": "ia2.tasks.files",
+    "load_file": "ia2.tasks.files.labelled",
     "load_model": "ia2.models.load",
     "load_task": "ia2.tasks.load",
     "paired_test": "ia2.analysis.significance",

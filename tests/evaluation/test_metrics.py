@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy import array
 from pytest import approx
@@ -74,19 +74,18 @@ def test_confidence_outside_0_to_1_is_refused():
 @settings(deadline=None)
 def test_equal_width_ece_equals_torchmetrics(rows):
     confidence, correct = columns(rows)
-    if (np.abs(confidence * 15 - np.round(confidence * 15)) < 1e-5).any():
-        return
+    assume((np.abs(confidence * 15 - np.round(confidence * 15)) >= 1e-5).all())
     # of a binary classifier that always answers 1, confidence is the probability and being right the target
     reference = BinaryCalibrationError(n_bins=15, norm="l1")
     reference.update(torch.tensor(confidence), torch.tensor(correct, dtype=torch.int))
     assert expected_calibration_error(confidence, correct) == approx(reference.compute().item(), abs=1e-5)
 
 
-@given(ROWS, st.randoms(), st.sampled_from(["equal-width"]))
-def test_ece_does_not_depend_on_the_order_of_rows(rows, random, binning):
+@given(ROWS, st.randoms())
+def test_ece_does_not_depend_on_the_order_of_rows(rows, random):
     shuffled = list(rows)
     random.shuffle(shuffled)
-    first, second = (expected_calibration_error(*columns(order), binning=binning) for order in (rows, shuffled))
+    first, second = (expected_calibration_error(*columns(order), binning="equal-width") for order in (rows, shuffled))
     assert first == approx(second, abs=1e-12)
 
 

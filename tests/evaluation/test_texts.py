@@ -1,5 +1,4 @@
 import copy
-import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ from pytest import approx
 from ia2.errors import InputError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.texts import Response, TextEvaluation
-from ia2.inference.decoding import continued, stop_token, stops_at
+from ia2.inference.decoding import continued
 from ia2.models.reader import Reader
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 
@@ -70,17 +69,6 @@ def test_texts_have_no_equivalence():
     assert "equivalent_accuracy" not in TextEvaluation((row,), "marked").metrics()
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
-def test_a_stop_is_found_wherever_it_begins(kind):
-    tokenizer = PromptTokenizer(TOKENIZERS[kind]())
-    stops = stops_at(tokenizer, "\n\n")
-    text = "There are 42 apples.\n#### 42\n\nText:it"
-    tokens = tokenizer.response("a\n", text)
-    first = next(count for count in range(1, len(tokens) + 1) if "\n\n" in tokenizer.text(tokens[:count]))
-    assert [stops(tokens[:count]) for count in range(1, first + 1)] == [False] * (first - 1) + [True]
-    assert not stops_at(tokenizer, None)(tokens)
-
-
 def with_mark(model, rows, task, name):
     """The model with a special token of this name, one that it generates somewhere, and where it does."""
     prompts = [PromptTokenizer.of(model, task).asked(row.query) for row in rows]
@@ -115,15 +103,6 @@ def test_a_special_token_is_a_stop_though_no_text_holds_it(tiny_model, toy_texts
     found = evaluate(model, rows, replace(task, stop="<|im_end|>")).responses
     assert [row.generated for row in found] == texts
     assert [row.ending == "end" for row in found] == marked
-
-
-def test_a_stop_that_could_never_come_is_refused(tiny_model):
-    assert stop_token(tiny_model.tokenizer, "<|endoftext|>") == tiny_model.end_token
-    assert stop_token(tiny_model.tokenizer, "\n\n") is stop_token(tiny_model.tokenizer, None) is None
-    with pytest.raises(
-        InputError, match=re.escape("--stop 'a<|endoftext|>': a text never holds '<|endoftext|>', a spe")
-    ):
-        stop_token(tiny_model.tokenizer, "a<|endoftext|>")
 
 
 def test_a_continuation_keeps_the_space_that_a_tokenizer_drops_where_a_text_begins():

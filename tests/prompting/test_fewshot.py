@@ -44,7 +44,9 @@ def test_each_training_row_learns_from_all_others_and_never_from_itself(toy_task
 
 def test_each_dev_row_learns_from_all_training_rows_but_one(toy_task):
     drawn = FewShotSet.draw(toy_task, 6)
-    for context in drawn.dev_contexts():
+    contexts = drawn.dev_contexts()
+    assert len(contexts) == len(drawn.dev) == 3
+    for context in contexts:
         assert len(set(context)) == 5
         assert set(context) < set(drawn.train)
 

@@ -1,8 +1,8 @@
+import csv
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
-import polars
 import pytest
 
 from ia2.experiments.plan import planned, units
@@ -34,13 +34,13 @@ def paper(name):
 
 def printed(table):
     """What a table has numbers of, as the paper prints it: an adapter stands beside baselines as well."""
-    with (files("ia2.reports") / "paper_results" / "results.csv").open("rb") as file:
-        rows = polars.read_csv(file, infer_schema=False).filter(polars.col("table") == str(table))
+    with (files("ia2.reports") / "paper_results" / "results.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["table"] == str(table)]
     found = set()
-    for row in rows.iter_rows(named=True):
+    for row in rows:
         rank, modules = CONFIGS[row["adapter_config"] or "r8-qko"]
         adapter = (row["adapter"], rank if row["adapter"] == "lora" else None, modules)
-        labels = row["label_source"] if row["method"] in FITS_LABELS else None
+        labels = (row["label_source"] or None) if row["method"] in FITS_LABELS else None
         found.add((HUB[row["model"]], adapter, labels, int(row["n"]), row["source"], row["eval"], row["method"]))
     return found
 

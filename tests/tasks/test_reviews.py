@@ -23,11 +23,13 @@ def test_words_that_are_measured_were_never_learnt():
     for words in (NEGATIVE, POSITIVE, *(side for subject in SUBJECTS for side in (subject.negative, subject.positive))):
         assert len(set(words)) == len(words)
         single = {word for word in words if re.fullmatch(r"[a-z-]+", word)}
+        assert single <= words_of(task.pool) | words_of(task.evaluation)
         assert not (words_of(task.pool) & words_of(task.evaluation) & single)
 
 
 def test_sentences_are_written_properly():
     task = reviews()
+    assert len(task.pool + task.evaluation) == 640
     for row in task.pool + task.evaluation:
         sentence = row.query.removeprefix("Text:").removesuffix("\nLabel:")
         assert sentence[0].isupper()

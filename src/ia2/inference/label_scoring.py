@@ -132,12 +132,5 @@ def score_labels(
     best_label = (log_probability if whole else among).softmax(-1).max(-1)
     if whole:
         token_confidence = best_label.values
-    return [
-        LabelScores(
-            None if whole else token[adapter],
-            token_confidence[adapter],
-            best_label.indices[adapter],
-            best_label.values[adapter],
-        )
-        for adapter in range(shape[0])
-    ]
+    tokens = [None] * shape[0] if whole else list(token)
+    return list(map(LabelScores, tokens, token_confidence, best_label.indices, best_label.values))

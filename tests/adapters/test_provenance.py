@@ -1,0 +1,42 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from ia2.adapters.provenance import FILE, Provenance
+from ia2.errors import InputError
+from ia2.prompting.fewshot import FewShotSet
+
+
+@pytest.fixture
+def few(toy_task):
+    return replace(FewShotSet.draw(toy_task, 4), unlabelled=("Text:what next?\nLabel:",))
+
+
+def test_it_knows_every_query_that_was_seen_and_none_of_their_texts(tiny_model, few, tmp_path):
+    Provenance.by(few, tiny_model).save(tmp_path)
+    stored = json.loads((tmp_path / FILE).read_text())
+    seen = [row.query for row in few.train + few.dev] + list(few.unlabelled)
+    assert stored["queries"] == sorted(hashlib.sha256(query.encode()).hexdigest() for query in seen)
+    assert not any(query in (tmp_path / FILE).read_text() for query in seen)
+    provenance = Provenance.beside(tmp_path)
+    assert provenance.weights == tiny_model.identity.sha256
+    assert provenance.unseen(few.train + few.evaluation) == few.evaluation
+
+
+def test_an_adapter_of_others_has_none_and_a_damaged_one_is_refused(tmp_path):
+    assert Provenance.beside(tmp_path) is None
+    (tmp_path / FILE).write_text("{}")
+    with pytest.raises(InputError, match=r"taught.json: this file is damaged. Adapt again, or delete it"):
+        Provenance.beside(tmp_path)
+
+
+def test_an_adapter_is_asked_as_it_was_taught(tiny_model, few, toy_task, toy_texts):
+    provenance = Provenance.by(few, tiny_model)
+    provenance.check_turns(False)
+    with pytest.raises(InputError, match="taught without"):
+        provenance.check_turns(True)
+    assert provenance.in_form(toy_task).labels == few.task.labels
+    with pytest.raises(InputError, match="responses are free text here, and the adapter was taught labels"):
+        provenance.in_form(toy_texts)

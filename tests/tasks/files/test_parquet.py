@@ -1,0 +1,48 @@
+from datetime import datetime
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+from table_files import check_refusal
+
+from ia2.errors import InputError
+from ia2.tasks.files import load_file
+from ia2.tasks.files.parquet import read_parquet
+
+
+def test_what_is_no_parquet_file_is_refused(tmp_path):
+    check_refusal(tmp_path, "rows.parquet", b"text,label\na,x\n", "no Parquet file")
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path):
+    path = tmp_path / "whole.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": ["x", "y"]}), path)
+    check_refusal(tmp_path, "rows.parquet", path.read_bytes()[:-20], "no Parquet file")
+
+
+def test_values_are_pythons_own_and_dictionary_columns_are_decoded(tmp_path):
+    columns = {
+        "text": pyarrow.array(["a", None, "b"]).dictionary_encode(),
+        "label": pyarrow.array([1.5, None, 2.0], type=pyarrow.float32()),
+        "at": pyarrow.array([datetime(2024, 7, 26)] * 3, type=pyarrow.timestamp("ns")),
+    }
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+    table = read_parquet(path)
+    assert table.columns == ("text", "label", "at")
+    assert [position for position, _ in table.rows] == [f"{path}, row {number}" for number in (1, 2, 3)]
+    assert [(row["text"], row["label"]) for _, row in table.rows] == [("a", 1.5), (None, None), ("b", 2.0)]
+
+
+def test_folders_above_the_file_are_no_columns(tmp_path):
+    (tmp_path / "label=x").mkdir()
+    path = tmp_path / "label=x" / "rows.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a"]}), path)
+    assert read_parquet(path).columns == ("text",)
+
+
+def test_a_column_name_that_comes_twice_is_refused(tmp_path):
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, names=["text", "text"]), path)
+    with pytest.raises(InputError, match="two columns are called 'text'. Give each a name of its own"):
+        load_file(path)

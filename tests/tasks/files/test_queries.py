@@ -1,0 +1,40 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from table_files import write
+
+from ia2.errors import InputError
+from ia2.tasks.files import load_queries
+from ia2.tasks.task import Task
+
+NOTHING = Task(name="nothing", description="no rows", source="here")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\ufeff")).map(str.strip), min_size=1),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_line_of_a_text_file_is_a_query_whatever_it_holds(tmp_path, texts, ending):
+    (tmp_path / "more.txt").write_bytes(ending.join(["a\u2028b\x0cc\x85d\re", *texts]).encode())
+    queries, _ = load_queries(tmp_path / "more.txt", NOTHING)
+    assert queries == tuple(dict.fromkeys(f"Text:{text}\nLabel:" for text in ["a\u2028b\x0cc\x85d\re", *texts] if text))
+
+
+def test_text_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(InputError, match="more.txt: no such file"):
+        load_queries(tmp_path / "more.txt", NOTHING)
+    (tmp_path / "more.txt").write_bytes(b"a\n\xff\n")
+    with pytest.raises(InputError, match="more.txt: this is not UTF-8 text"):
+        load_queries(tmp_path / "more.txt", NOTHING)
+
+
+def test_texts_that_have_a_label_already_are_left_out_and_counted(tmp_path, toy_task):
+    labelled = [row.query.removeprefix("Text:").removesuffix("\nLabel:") for row in toy_task.pool[:2]]
+    path = write(tmp_path / "more.csv", [(text,) for text in [*labelled, "new", "new"]], ("anything",))
+    queries, notes = load_queries(path, toy_task)
+    assert queries == ("Text:new\nLabel:",)
+    assert notes == ("more.csv: 2 texts are also labelled rows and were left out.",)
+    only_labelled = write(tmp_path / "same.csv", [(text,) for text in labelled], ("text",))
+    with pytest.raises(InputError, match="same.csv: no text is left that toy hasn't got with a label"):
+        load_queries(only_labelled, toy_task)
