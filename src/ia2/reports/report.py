@@ -21,7 +21,7 @@ from ia2.reports.figures.study_figures import Drawn, study_figures
 from ia2.reports.formats import STARTS, Format, illustrated, rendered
 from ia2.reports.listing import Listing
 from ia2.reports.load_records import sound
-from ia2.reports.page import START, page
+from ia2.reports.page.page import START, page
 from ia2.reports.paper import load_paper
 from ia2.reports.significance_table import Comparison, compared, comparison
 from ia2.reports.study import StudyTable, study_tables

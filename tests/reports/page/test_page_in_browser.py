@@ -10,7 +10,7 @@ import pytest
 from study_records import record
 
 from ia2.reports.aggregate import cells
-from ia2.reports.page import page
+from ia2.reports.page.page import page
 from ia2.reports.study import study_tables
 
 pytestmark = pytest.mark.slow

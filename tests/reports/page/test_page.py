@@ -5,7 +5,7 @@ from study_records import record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.listing import Column, Listing
-from ia2.reports.page import page
+from ia2.reports.page.page import page
 from ia2.reports.study import study_tables
 
 RECORDS = [
