@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.experiments.schema import Experiment
+from ia2.records import Record
 
 LORA = {"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False}
 
@@ -24,12 +25,12 @@ def record(
     beta: float | None = None,
     dev_loss: float | None = None,
     ece: float | None = 0.1,
-) -> dict[str, Any]:
+) -> Record:
     """A record as `ia2 run` writes it, in what reports read."""
     baseline = method in ("zero-shot", "icl")
     unit = f"{model.replace('/', '-')}-{train}-n{n}-set{seed}"
     stem = f"{method}_lr{lr}_beta{beta}_{labels}_on_{eval}"
-    return {
+    value = {
         "schema": 1,
         "method": method,
         "model": {"id": model, "revision": None, "dtype": "float32"},
@@ -51,15 +52,26 @@ def record(
         "predictions": f"../../predictions/{unit}/{stem}.jsonl",
         "file": f"records/{unit}/{stem}.json",
     }
+    return Record.model_validate(value)
 
 
-def diverged(method: str, **more: Any) -> dict[str, Any]:
+def changed(value: Record, **changes: Any) -> Record:
+    """The same with other values: of a part, such as `metrics`, those keys alone that are given."""
+    whole = value.as_json() | {"file": value.file}
+    for key, change in changes.items():
+        whole[key] = {**whole[key], **change} if isinstance(change, dict) and isinstance(whole[key], dict) else change
+    return Record.model_validate(whole)
+
+
+def diverged(method: str, **more: Any) -> Record:
     """A record of an adapter that was lost in training."""
+    lost = record(method, 0.0, **more)
     stages = [{"steps": 2, "stopped_by": "diverged"}]
-    return {**record(method, 0.0, **more), "metrics": None, "stages": stages, "predictions": None}
+    whole = lost.as_json() | {"file": lost.file, "metrics": {}, "stages": stages, "predictions": None}
+    return Record.model_validate(whole)
 
 
-def write_study(folder: Path, records: list[dict[str, Any]], **changes: Any) -> Path:
+def write_study(folder: Path, records: list[Record], **changes: Any) -> Path:
     """A study's folder that holds these records."""
     settings = {
         "name": "fake",
@@ -75,12 +87,12 @@ def write_study(folder: Path, records: list[dict[str, Any]], **changes: Any) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps({"digest": "", "limit": None, "experiment": experiment}))
     for one in records:
-        path = folder / one["file"]
+        path = folder / str(one.file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({key: value for key, value in one.items() if key != "file"}))
-        if one.get("predictions") is None:
+        path.write_text(json.dumps(one.as_json()))
+        if one.predictions is None:
             continue
-        rows = path.parent / one["predictions"]
+        rows = path.parent / one.predictions
         rows.parent.mkdir(parents=True, exist_ok=True)
         rows.write_text(json.dumps({"confidence": 0.9, "correct": True}) + "\n")
     return folder

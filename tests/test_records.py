@@ -1,9 +1,10 @@
 import json
-from dataclasses import replace
 
 import pytest
+from study_records import changed
 
-from ia2.records import Record
+from ia2.errors import InputError
+from ia2.records import Record, load_records, without_nan
 
 KEYS = {"schema", "method", "model", "task", "n", "seed", "lr", "adapter", "metrics", "seconds", "versions"}
 
@@ -32,21 +33,57 @@ def test_what_is_written_is_what_is_returned_and_names_its_predictions(record, t
     rows = [{"query": "été\u2028", "correct": True}, {"query": "b", "correct": False}]
     path = tmp_path / "records" / "icl.json"
     value = record.write(path, tmp_path / "predictions" / "icl.jsonl", rows)
-    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(value))
-    lines = (path.parent / value["predictions"]).read_text(encoding="utf-8").split("\n")
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(value.as_json()))
+    lines = (path.parent / value.predictions).read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines[:-1]] == rows
     assert [entry.name for entry in path.parent.iterdir()] == ["icl.json"]
 
 
 def test_a_number_that_json_cannot_hold_is_refused_and_leaves_nothing(record, tmp_path):
-    record.metrics["accuracy"] = float("nan")
+    unsayable = changed(record, options={"temperature": float("nan")})
     with pytest.raises(ValueError, match="JSON"):
-        record.write(tmp_path / "records" / "icl.json", tmp_path / "predictions" / "icl.jsonl", [])
+        unsayable.write(tmp_path / "records" / "icl.json", tmp_path / "predictions" / "icl.jsonl", [])
     assert not [path for path in (tmp_path / "records").rglob("*") if path.is_file()]
 
 
 def test_a_loss_that_was_no_number_stands_as_null(record, tmp_path):
-    diverged = replace(record, stages=({"objective": "a", "dev_losses": ((0, 2.5), (2, float("nan")))},))
+    stage = {"objective": "a", "dev_losses": ((0, 2.5), (2, float("nan")))}
+    diverged = changed(record, stages=without_nan([stage]))
     path = tmp_path / "records" / "icl.json"
     diverged.write(path, tmp_path / "predictions" / "icl.jsonl", [])
     assert json.loads(path.read_text())["stages"] == [{"objective": "a", "dev_losses": [[0, 2.5], [2, None]]}]
+
+
+def test_what_is_read_is_what_was_written_and_unknown_keys_are_kept(record, tmp_path):
+    value = record.as_json() | {"later": {"key": 1}}
+    value["metrics"]["f1"] = 0.25
+    path = tmp_path / "records" / "unit" / "icl.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(value))
+    (read,) = load_records(tmp_path)
+    assert read.as_json() == value
+    assert read.metrics.get("f1") == 0.25
+    assert read.file == "records/unit/icl.json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"n": None}, "n: "),
+        ({"metrics": {"accuracy": float("nan")}}, "metrics.accuracy: "),
+        ({"metrics": {"accuracy": 1.5}}, "metrics.accuracy: "),
+        ({"lr": "0.1"}, "lr: "),
+        ({"model": {}}, "model.id is missing"),
+    ],
+)
+def test_a_damaged_record_is_refused_by_its_file_and_field(record, tmp_path, changes, told):
+    path = tmp_path / "icl.json"
+    path.write_text(json.dumps(record.as_json() | changes))
+    with pytest.raises(InputError, match=rf"icl.json: this record can't be read \({told}"):
+        Record.read(path)
+
+
+def test_records_of_the_first_layout_lie_in_no_folder_of_a_unit(record, tmp_path):
+    record.write(tmp_path / "records" / "icl.json", tmp_path / "predictions" / "icl.jsonl", [])
+    assert [one.method for one in load_records(tmp_path)] == ["icl"]
+    assert load_records(tmp_path)[0].rows(tmp_path).resolve() == tmp_path / "predictions" / "icl.jsonl"

@@ -6,54 +6,205 @@ import math
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ia2.cache import written_whole
-from ia2.tasks.task import Task
+from ia2.errors import InputError
 
-SCHEMA = 1
 LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors")
+FOLDER = "records"
+"""Where a folder of measurements holds its records: directly, or in a folder for each unit of a study."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What was measured, of what, and how it came about; the fields are the keys of the JSON object."""
+class _Part(BaseModel):
+    """A part of a record; what it holds besides its fields is kept and written as well."""
 
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value by its key, whether it is a field or stands beside them."""
+        value = getattr(self, name, None)
+        return default if value is None else value
+
+
+class ModelRecord(_Part):
+    """The model that was measured."""
+
+    id: str
+    """The name that was asked for."""
+    revision: str | None = None
+    """The hub's commit."""
+    sha256: str | None = None
+    """The digest of its file or folder."""
+    dtype: str | None = None
+    device: str | None = None
+
+
+class TaskRecord(_Part):
+    """What was trained on, and what was measured."""
+
+    train: str | None
+    """The task that was trained on; null where nothing was, or it isn't known."""
+    eval: str
+    """The task that was measured."""
+    source: str | None = None
+    """Where its rows came from."""
+    labels: list[str] = []
+    answer: str | None = None
+    """How the answer is found in a text; null where responses are labels."""
+
+
+class AdapterRecord(_Part):
+    """The adapter that was measured; its kind's other sizes stand beside these."""
+
+    kind: str
+    rank: int | None = None
+    alpha: int | Finite | None = None
+    modules: list[str] | None = None
+    path: str | None = None
+    """Where it lies in the study's folder."""
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """All that is said of it."""
+        return self.model_dump()
+
+
+class Metrics(_Part):
+    """What was measured; intervals and further measures stand beside these."""
+
+    n: int | None = None
+    """Rows that were measured; 0 where none was left."""
+    accuracy: Share | None = None
+    ece: Share | None = None
+    ece_binning: str | None = None
+    asim: Finite | None = None
+    """Similarity to in-context learning, in [-1, 1]."""
+    asim_by_layer: list[Finite] | None = None
+    asim_by_token: list[Finite] | None = None
+    prompt_tokens: Finite | None = None
+    """Tokens of a query's prompt on average, virtual ones included."""
+
+
+class StageRecord(_Part):
+    """How a stage of training went."""
+
+    objective: str = ""
+    steps: int = 0
+    """Optimiser steps that were taken."""
+    stopped_by: str | None = None
+    train_losses: list[Finite | None] = []
+    """The loss of each step's batch; null where it was no finite number."""
+    dev_losses: list[Annotated[tuple[int, Finite | None], Field(strict=False)]] = []
+    """Step and dev loss of each dev evaluation."""
+
+
+class Options(_Part):
+    """What was chosen, by the person or for them; everything else that was stands beside these."""
+
+    unit: str | None = None
+    """The unit of a study."""
+    set_n: int | None = None
+    label_source: str | None = None
+    beta: Finite | None = None
+    dev_loss: Finite | None = None
+
+
+class Record(BaseModel):
+    """What was measured, of what, and how it came about; the fields are the keys of the JSON object.
+
+    Example:
+        >>> record = Record(
+        ...     method="icl", model={"id": "tiny"}, task={"train": None, "eval": "toy"}, n=4, seed=0, lr=None,
+        ...     adapter=None, metrics={"n": 8, "accuracy": 0.5}, seconds={"evaluate": 1.5},
+        ... )
+        >>> record.metrics.accuracy, record.metrics.get("ece")
+        (0.5, None)
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
     method: str
-    """`zero-shot`, `icl`, or the method that trained the adapter."""
-    model: Mapping[str, Any]
-    """Its id, revision or file hash, dtype and device."""
-    task: Mapping[str, Any]
-    """`train` and `eval`: the names of what was trained and measured on; where the rows came from, and their labels, or
-    how the answer is found in a text."""
+    """`zero-shot`, `icl`, `context`, `adapter`, or the method that trained the adapter."""
+    model: ModelRecord
+    task: TaskRecord
     n: int
     """Training rows or demonstrations; 0 where there were none."""
     seed: int | None
     """Which set of that size."""
-    lr: float | None
+    lr: Finite | None
     """The learning rate; null where nothing was trained."""
-    adapter: Mapping[str, Any] | None
-    """Kind, rank, modules and path; null where there is none."""
-    metrics: Mapping[str, Any]
-    """`accuracy`, `ece` and the rest, each with its 95 % interval."""
-    seconds: Mapping[str, float]
+    adapter: AdapterRecord | None
+    """Null where there is none."""
+    metrics: Metrics
+    seconds: dict[str, Finite] = {}
     """Wall-clock seconds by phase."""
-    stages: tuple[Mapping[str, Any], ...] = ()
+    stages: list[StageRecord] = []
     """Losses and steps of each training stage."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What was chosen, by the person or for them."""
-    notes: tuple[str, ...] = ()
-    """What was said about those choices."""
+    options: Options = Options()
+    notes: list[str] = []
+    """What was said about what was chosen for the person."""
+    versions: dict[str, str] = Field(default_factory=lambda: versions())
+    """Of Python and the libraries that computed it."""
+    predictions: str | None = None
+    """The file of what was answered to each row, relative to the record's folder."""
+    file: str | None = Field(default=None, exclude=True)
+    """Where it was read, relative to the folder of measurements."""
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training lost the adapter, so that there was nothing to measure."""
+        return self.metrics.accuracy is None and any(stage.stopped_by == "diverged" for stage in self.stages)
+
+    @classmethod
+    def read(cls, path: Path, folder: Path | None = None) -> "Record":
+        """Read a record.
+
+        Args:
+            path: its file.
+            folder: the folder of measurements that it belongs to.
+
+        Raises:
+            InputError: the file can't be read, or is no record; names the field that is wrong.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError("it holds no JSON object")
+            # an adapter that diverged had no metrics in the first versions
+            value = value | {"metrics": value.get("metrics") or {}}
+            record = cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            wrong = f"{place} is missing" if first["type"] == "missing" else f"{place}: {first['msg']}"
+            raise InputError(f"{path}: this record can't be read ({wrong}).") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: this record can't be read ({error}).") from error
+        return record.model_copy(update={"file": path.relative_to(folder).as_posix()}) if folder is not None else record
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object, with the schema's number and the versions that computed it."""
-        stages = tuple(_without_nan(dict(stage)) for stage in self.stages)
-        return {"schema": SCHEMA, **vars(self), "stages": stages, "versions": versions()}
+        """The JSON object.
 
-    def write(self, path: Path, predictions: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Write the record and, a JSON line for each row, its predictions; return the JSON object.
+        Raises:
+            ValueError: it holds a number that JSON can't say.
+        """
+        whole = self.model_dump(by_alias=True)
+        # of its parts only what was measured or chosen
+        said = self.model_dump(by_alias=True, exclude_unset=True)
+        # pydantic's own JSON has null for what is no finite number, which would go unnoticed
+        value: dict[str, Any] = json.loads(json.dumps(whole | said, allow_nan=False))
+        return value
+
+    def write(self, path: Path, predictions: Path, rows: Iterable[Mapping[str, Any]]) -> "Record":
+        """Write the record and, a JSON line for each row, its predictions; return it as it was written.
 
         Args:
             path: the record's file.
@@ -61,22 +212,62 @@ class Record:
             rows: what was answered to each query.
         """
         write_rows(predictions, rows)
-        value = self.as_json() | {"predictions": Path(os.path.relpath(predictions, path.parent)).as_posix()}
-        write_json(path, value)
-        return value
+        named = Path(os.path.relpath(predictions, path.parent)).as_posix()
+        record = self.model_copy(update={"predictions": named})
+        write_json(path, record.as_json())
+        return record
+
+    def rows(self, folder: Path) -> Path:
+        """The file of its predictions, for a record that was read from a folder of measurements."""
+        assert self.file is not None, "it was read from a folder"
+        assert self.predictions is not None, "it names its predictions"
+        return (folder / self.file).parent / self.predictions
 
 
-def _without_nan(value: Any) -> Any:
-    """The same with null where a loss was no finite number, which JSON can't say."""
+def load_records(folder: Path, unit: str | None = None) -> list[Record]:
+    """All records of a folder of measurements, or those of one unit of a study.
+
+    Args:
+        folder: what `ia2 run`, `ia2 adapt` or `ia2 demo` wrote.
+        unit: the unit's name; by default all of them, and records that belong to none.
+
+    Raises:
+        InputError: there are none, or one can't be read.
+    """
+    files = record_files(folder, unit)
+    if not files:
+        raise InputError(f"{folder}: no records here: {FOLDER}/ holds none. Name a folder that ia2 run wrote.")
+    return [Record.read(file, folder) for file in files]
+
+
+def record_files(folder: Path, unit: str | None = None) -> list[Path]:
+    """The files of those records, in the order of their names."""
+    patterns = ("*.json", "*/*.json") if unit is None else (f"{unit}/*.json",)
+    every = {file for pattern in patterns for file in (folder / FOLDER).glob(pattern)}
+    # what is being written, or was when its process was killed, stands in a hidden folder or file
+    return sorted(file for file in every if not (file.parent.name.startswith(".") or file.name.startswith(".")))
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null where a loss was no finite number, which JSON can't say.
+
+    Example:
+        >>> without_nan({"dev_losses": ((2, float("nan")),)})
+        {'dev_losses': [[2, None]]}
+    """
     if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
+        return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_without_nan(part) for part in value)
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a record's JSON object, whole or not at all."""
+    """Write a JSON object, whole or not at all.
+
+    Raises:
+        ValueError: it holds a number that JSON can't say.
+    """
     with written_whole(path) as partial:
         partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -88,20 +279,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def task_record(task: Task, *, trained_on: str | None) -> dict[str, Any]:
-    """What a record says of the rows that were measured, and of the task that was trained on, if any was."""
-    return {
-        "train": trained_on,
-        "eval": task.name,
-        "source": task.source,
-        "labels": list(task.labels),
-        "answer": task.answer if task.response_kind == "text" else None,
-    }
-
-
 def versions() -> dict[str, str]:
     """The versions of Python and of the libraries that computed something."""
-    found = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        found[library] = importlib.metadata.version(library)
-    return found
+    libraries = {library: importlib.metadata.version(library) for library in LIBRARIES}
+    return {"python": platform.python_version(), **libraries}

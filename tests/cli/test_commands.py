@@ -385,7 +385,7 @@ def test_the_links_of_a_page_lead_to_files(capsys, tmp_path, out):
     assert all((page.parent / link).resolve().is_file() for link in links)
     assert "MemoryError: too little" in text
     assert "units are computed" not in text
-    assert "<dt>methods</dt><dd>[&quot;icl&quot;, &quot;sft&quot;, &quot;ia2&quot;]</dd>" in text
+    assert "<dt>methods</dt><dd>[&#34;icl&#34;, &#34;sft&#34;, &#34;ia2&#34;]</dd>" in text
 
 
 def test_a_report_beside_the_papers_numbers(capsys, tmp_path):

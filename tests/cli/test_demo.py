@@ -20,7 +20,7 @@ def test_the_demo_writes_what_it_promises_and_shows_it_again(model, tmp_path):
     result = compute_demo(folder, quick=True, load=lambda _name: model)
     parts = {"records", "adapters", "predictions", "figures", "plan.json", "units"}
     assert {path.name for path in folder.iterdir()} == parts
-    assert [record["method"] for record in result.records] == ["zero-shot", "icl", "sft", "ia2", "ia2-sft"]
+    assert [record.method for record in result.records] == ["zero-shot", "icl", "sft", "ia2", "ia2-sft"]
     unit = units(demo_study(quick=True))[0].id
     assert {path.name for path in (folder / "adapters" / unit).iterdir()} == {
         f"lora_{method}_lr0.001" for method in ("sft", "ia2", "ia2-sft")
@@ -30,9 +30,9 @@ def test_the_demo_writes_what_it_promises_and_shows_it_again(model, tmp_path):
     records = records_of(folder)
     for record in result.records:
         assert records[record["method"]]["method"] == record["method"]
-        assert record["lr"] == (None if record["method"] in ("zero-shot", "icl") else pytest.approx(1e-3))
-    trained = [stage for record in result.records for stage in record["stages"]]
-    assert max(stage["steps"] for stage in trained) <= 4
+        assert record.lr == (None if record.method in ("zero-shot", "icl") else pytest.approx(1e-3))
+    trained = [stage for record in result.records for stage in record.stages]
+    assert max(stage.steps for stage in trained) <= 4
     again = compute_demo(folder, quick=True, load=lambda _name: pytest.fail("nothing is missing"))
     assert again.records == result.records
     with pytest.raises(InputError, match=r"records of demo with other settings \(first_seed\)"):

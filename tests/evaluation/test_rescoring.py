@@ -49,11 +49,11 @@ def test_another_parser_changes_rows_and_records(folder, monkeypatch):
     found = {"number": lambda text: None if text == wrong else "7"}
     monkeypatch.setattr(answers, "FINDERS", found)
     monkeypatch.setattr("ia2.evaluation.texts.FINDERS", found)
-    rescored = {one.value["method"]: one for one in rescore(folder)}
+    rescored = {one.record.method: one for one in rescore(folder)}
     assert rescored["icl"].changed == 12
     for name in ("icl", "zero-shot"):
         record = json.loads(file_of(folder, "records", name).read_text())
-        assert record == json.loads(json.dumps(rescored[name].value))
+        assert record == rescored[name].record.as_json()
         assert record["metrics"]["accuracy"] == pytest.approx(11 / 12)
         assert "asim" in record["metrics"]
         again = [json.loads(line) for line in file_of(folder, "predictions", name).read_text().splitlines()]

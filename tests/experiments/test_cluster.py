@@ -13,7 +13,7 @@ from ia2.cli.main import main
 from ia2.errors import InputError
 from ia2.experiments.cluster import packed, run_on_cluster, unpack
 from ia2.experiments.run import run
-from ia2.experiments.store import load_records
+from ia2.records import load_records
 
 
 class Told:
@@ -129,7 +129,7 @@ def test_what_fails_on_a_cluster_is_written_down_and_the_rest_goes_on(tmp_path, 
     assert list(store.failures()) == ["broken-reviews-n4-set0"]
     assert store.failures()["broken-reviews-n4-set0"].endswith("\nMemoryError: too little")
     assert "broken-reviews-n4-set0 failed: MemoryError: too little" in told.sentences
-    assert {record["options"]["unit"] for record in load_records(tmp_path / "out")} == {"tiny-reviews-n4-set0"}
+    assert {record.options.unit for record in load_records(tmp_path / "out")} == {"tiny-reviews-n4-set0"}
 
 
 def test_an_archive_holds_a_folder(tmp_path):

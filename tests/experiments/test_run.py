@@ -13,8 +13,9 @@ from small_study import content, opened, study
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
 from ia2.experiments.run import Ledger, run
-from ia2.experiments.store import Store, load_experiment_of, load_records
+from ia2.experiments.store import Store, load_experiment_of
 from ia2.progress import Silent
+from ia2.records import load_records
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +36,12 @@ def test_a_study_is_computed_once_and_its_records_say_everything(tmp_path, load)
     records = load_records(tmp_path / "out")
     assert len(records) == 2 * (2 + 6)
     for record in records:
-        assert record["metrics"]["n"] == 6
-        assert record["metrics"]["asim"] is not None
-        assert (tmp_path / "out" / "records" / record["options"]["unit"] / record["predictions"]).resolve().is_file()
-        if record["adapter"] is not None:
-            assert (tmp_path / "out" / record["adapter"]["path"] / "adapter_config.json").is_file()
-    assert {record["seed"] for record in records} == {0, 1}
+        assert record.metrics.n == 6
+        assert record.metrics.asim is not None
+        assert (tmp_path / "out" / "records" / record.options.unit / record.predictions).resolve().is_file()
+        if record.adapter is not None:
+            assert (tmp_path / "out" / record.adapter.path / "adapter_config.json").is_file()
+    assert {record.seed for record in records} == {0, 1}
     assert load_experiment_of(tmp_path / "out") == experiment
     before = content(tmp_path / "out")
     outcome = run(experiment, opened(tmp_path / "out", experiment), load=lambda _n: pytest.fail("nothing is missing"))

@@ -33,7 +33,7 @@ def single(**changes) -> Experiment:
 def test_it_is_computed_once_and_its_records_come_in_the_order_of_its_methods(tmp_path, load):
     experiment = single(methods=["icl", "zero-shot", "ia2", {"method": "sft", "label_source": "icl-response"}, "sft"])
     records = compute_single(experiment, tmp_path / "out", load=load)
-    named = [(record["method"], record["options"]["label_source"]) for record in records]
+    named = [(record.method, record.options.label_source) for record in records]
     own = [("sft", "icl-response"), ("sft", "ground-truth")]
     assert named == [("icl", None), ("zero-shot", None), ("ia2", None), *own]
     assert load_experiment_of(tmp_path / "out") == experiment

@@ -4,7 +4,8 @@ from small_study import opened, study
 from ia2.errors import InputError
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
-from ia2.experiments.store import Store, load_experiment_of, load_records
+from ia2.experiments.store import Store, load_experiment_of
+from ia2.records import load_records
 
 
 @pytest.fixture(autouse=True)

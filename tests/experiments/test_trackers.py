@@ -7,8 +7,9 @@ from small_study import opened, study
 from ia2.errors import InputError
 from ia2.experiments import run as running
 from ia2.experiments.trackers import LIBRARIES, TrackedRun, Tracking
+from ia2.records import Record
 
-RECORD: dict[str, Any] = {
+VALUE: dict[str, Any] = {
     "method": "ia2-sft",
     "model": {"id": "tiny", "dtype": "float32"},
     "task": {"train": "reviews", "eval": "sst2"},
@@ -23,7 +24,8 @@ RECORD: dict[str, Any] = {
     ],
     "options": {"beta": None, "label_scoring": "token", "training": {"epochs": 2}},
 }
-BASELINE = RECORD | {"method": "icl", "lr": None, "adapter": None, "stages": []}
+RECORD = Record.model_validate(VALUE)
+BASELINE = Record.model_validate(VALUE | {"method": "icl", "lr": None, "adapter": None, "stages": []})
 
 
 def test_a_record_becomes_a_run_whose_steps_go_on_from_stage_to_stage():
@@ -46,7 +48,7 @@ def test_a_record_becomes_a_run_whose_steps_go_on_from_stage_to_stage():
 
 def test_a_loss_that_was_no_number_is_not_shown():
     stage = {"steps": 2, "train_losses": [4.0, None], "dev_losses": [[1, None], [2, 2.5]]}
-    run = TrackedRun.of("sft", RECORD | {"stages": [stage]})
+    run = TrackedRun.of("sft", Record.model_validate(VALUE | {"stages": [stage]}))
     assert run.losses == {0: {"stage 1/train loss": 4.0}, 2: {"stage 1/dev loss": 2.5}}
 
 

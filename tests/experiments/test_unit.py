@@ -12,10 +12,10 @@ from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
-from ia2.experiments.store import load_records
 from ia2.experiments.unit import compute
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
+from ia2.records import load_records
 from ia2.training import train as training
 
 
@@ -38,13 +38,13 @@ def computed(experiment, model, folder, progress=None):
     """The records of a study's first unit, by method, and its rows."""
     unit = units(experiment)[0]
     compute(experiment, unit, model, folder, progress=progress or Silent())
-    records = {record["method"]: record for record in load_records(folder, unit.id)}
+    records = {record.method: record for record in load_records(folder, unit.id)}
     return records, unit_rows(experiment, unit, model)
 
 
 def answers(folder, record):
     """What was answered to each row."""
-    lines = ((folder / record["file"]).parent / record["predictions"]).read_text().splitlines()
+    lines = ((folder / record.file).parent / record.predictions).read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -56,22 +56,22 @@ def test_every_way_is_measured_and_recorded(tiny_model, toy_task, tmp_path, monk
     assert records.keys() == {"zero-shot", "icl", "sft", "ia2", "ia2-sft"}
     assert len(list(tmp_path.glob("records/*/*.json"))) == 5
     for name in ("zero-shot", "icl"):
-        assert records[name]["lr"] is None
-        assert records[name]["adapter"] is None
-    assert (records["zero-shot"]["n"], records["icl"]["n"]) == (0, 4)
-    assert records["icl"]["metrics"]["asim"] == pytest.approx(1.0, abs=1e-5)
-    assert records["ia2"]["metrics"]["asim"] > records["zero-shot"]["metrics"]["asim"]
+        assert records[name].lr is None
+        assert records[name].adapter is None
+    assert (records["zero-shot"].n, records["icl"].n) == (0, 4)
+    assert records["icl"].metrics.asim == pytest.approx(1.0, abs=1e-5)
+    assert records["ia2"].metrics.asim > records["zero-shot"].metrics.asim
     for record in records.values():
-        metrics = record["metrics"]
-        assert metrics["n"] == len(rows.few_shot_set.evaluation)
-        assert record["notes"] == [*tiny_model.notes, *rows.notes]
+        metrics = record.metrics
+        assert metrics.n == len(rows.few_shot_set.evaluation)
+        assert record.notes == [*tiny_model.notes, *rows.notes]
         low, high = metrics["accuracy_interval"]
-        assert 0 <= low <= metrics["accuracy"] <= high <= 1
-        assert len(metrics["asim_by_layer"]) == 3
+        assert 0 <= low <= metrics.accuracy <= high <= 1
+        assert len(metrics.asim_by_layer) == 3
         answered = answers(tmp_path, record)
-        assert sum(row["correct"] for row in answered) / len(answered) == metrics["accuracy"]
+        assert sum(row["correct"] for row in answered) / len(answered) == metrics.accuracy
     both = records["ia2-sft"]
-    assert [stage["objective"] for stage in both["stages"]] == ["align", "match-tokens"]
+    assert [stage.objective for stage in both["stages"]] == ["align", "match-tokens"]
     assert both["adapter"] == {
         "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False,
         "dropout": 0.0, "path": f"adapters/{units(chosen())[0].id}/lora_ia2-sft_lr{both['lr']:g}"
@@ -81,9 +81,7 @@ def test_every_way_is_measured_and_recorded(tiny_model, toy_task, tmp_path, monk
 def test_methods_that_begin_alike_share_their_first_stage(tiny_model, tmp_path):
     experiment = study(sets=1, methods=["ia2", "ia2-sft"])
     computed(experiment, tiny_model, tmp_path)
-    first = {
-        (record["method"], record["lr"]): {**record["stages"][0], "seconds": 0.0} for record in load_records(tmp_path)
-    }
+    first = {(record.method, record.lr): {**record.stages[0], "seconds": 0.0} for record in load_records(tmp_path)}
     assert first.keys() == {(method, rate) for method in ("ia2", "ia2-sft") for rate in (1e-3, 1e-2)}
     for rate in (1e-3, 1e-2):
         assert first["ia2", rate] == first["ia2-sft", rate]
@@ -93,14 +91,14 @@ def test_methods_that_begin_alike_share_their_first_stage(tiny_model, tmp_path):
 def test_the_best_learning_rate_by_dev_loss_is_kept_and_saved(tiny_model, tmp_path):
     records, rows = computed(chosen(methods=["sft"]), tiny_model, tmp_path)
     record = records["sft"]
-    losses = {one["lr"]: one["dev_loss"] for one in record["options"]["tried"]}
+    losses = {one.lr: one.dev_loss for one in record.options.tried}
     assert losses.keys() == {1e-3, 1e-2}
-    assert record["lr"] == min(losses, key=losses.get)
-    assert record["options"]["dev_loss"] == min(losses.values())
-    assert record["options"]["selected_by"] == "dev"
+    assert record.lr == min(losses, key=losses.get)
+    assert record.options.dev_loss == min(losses.values())
+    assert record.options.selected_by == "dev"
     assert [path.name for path in tmp_path.glob("adapters/*/*")] == [f"lora_sft_lr{record['lr']:g}"]
     # what was saved answers as the record says, through PEFT
-    model = PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / record["adapter"]["path"]))
+    model = PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / record.adapter.path))
     few = rows.few_shot_set
     again = evaluate(
         replace(tiny_model, network=model.get_base_model()),
@@ -117,12 +115,12 @@ def test_what_is_measured_alone_is_as_it_is_beside_others(tiny_model, tmp_path):
     every = load_records(tmp_path / "all")
     assert len(every) == 2 + 3 * 2
     for record in every:
-        if record["lr"] == best[record["method"]]["lr"]:
-            metrics = best[record["method"]]["metrics"]
-            assert record["metrics"]["accuracy"] == metrics["accuracy"]
-            assert record["metrics"]["ece"] == pytest.approx(metrics["ece"], abs=1e-6)
-            assert record["options"]["dev_loss"] == pytest.approx(best[record["method"]]["options"]["dev_loss"])
-            assert (record["options"]["tried"], record["options"]["selected_by"]) == ([], None)
+        if record.lr == best[record.method].lr:
+            metrics = best[record.method].metrics
+            assert record.metrics.accuracy == metrics.accuracy
+            assert record.metrics.ece == pytest.approx(metrics.ece, abs=1e-6)
+            assert record.options.dev_loss == pytest.approx(best[record.method].options.dev_loss)
+            assert (record.options.tried, record.options.selected_by) == ([], None)
 
 
 def test_the_teacher_is_not_asked_where_no_method_needs_it(tiny_model, tmp_path, monkeypatch):
@@ -136,8 +134,8 @@ def test_without_evaluation_rows_the_adapter_is_kept_and_nothing_is_measured(tin
     experiment = chosen(tasks=[{"data": rows}], methods=["icl", "sft"], label_scoring="token")
     records, _ = computed(experiment, tiny_model, tmp_path / "out")
     for record in records.values():
-        assert record["metrics"] == {"n": 0, "accuracy": None, "ece": None, "asim": None}
-    assert Adapter.load(tmp_path / "out" / records["sft"]["adapter"]["path"]).weights
+        assert record.metrics == {"n": 0, "accuracy": None, "ece": None, "asim": None}
+    assert Adapter.load(tmp_path / "out" / records["sft"].adapter.path).weights
 
 
 def test_the_network_is_left_as_it_was(tiny_model, tmp_path):
@@ -156,8 +154,8 @@ def test_a_rate_at_which_training_diverges_is_left_out_and_said(tiny_model, tmp_
     records, _ = computed(chosen(**sft, learning_rates=[1e-3, 1e30]), tiny_model, tmp_path, progress)
     assert "sft diverged at the learning rate 1e+30, which is left out." in said
     record = records["sft"]
-    assert record["lr"] == 1e-3
-    assert [(one["lr"], one["dev_loss"] is None) for one in record["options"]["tried"]] == [(1e-3, False), (1e30, True)]
+    assert record.lr == 1e-3
+    assert [(one.lr, one.dev_loss is None) for one in record.options.tried] == [(1e-3, False), (1e30, True)]
     with pytest.raises(FieldError, match=r"learning_rate 1e\+29, 1e\+30: sft diverged, and there is no other rate"):
         computed(chosen(**sft, learning_rates=[1e29, 1e30]), tiny_model, tmp_path / "none")
 
@@ -172,10 +170,10 @@ def test_an_adapter_that_diverges_is_recorded_without_metrics_and_takes_no_sound
     records = load_records(tmp_path / "out")
     assert len(records) == 4
     for record in records:
-        diverged = record["lr"] == 1e30
-        assert (record["metrics"]["accuracy"] is None) == (record["options"]["dev_loss"] is None) == diverged
-        assert (record["adapter"]["path"] is None) == (record["stages"][-1]["stopped_by"] == "diverged") == diverged
-        rows = (tmp_path / "out" / "records" / record["options"]["unit"] / record["predictions"]).read_text()
+        diverged = record.lr == 1e30
+        assert (record.metrics.accuracy is None) == (record.options.dev_loss is None) == diverged
+        assert (record.adapter.path is None) == (record.stages[-1].stopped_by == "diverged") == diverged
+        rows = (tmp_path / "out" / "records" / record.options.unit / record.predictions).read_text()
         assert bool(rows) == (not diverged)
     assert len(list((tmp_path / "out" / "adapters").glob("*/*/adapter_config.json"))) == 2
     # which is done with, and isn't tried for ever
@@ -186,7 +184,7 @@ def test_an_adapter_that_diverges_is_recorded_without_metrics_and_takes_no_sound
 def test_a_unit_of_which_every_adapter_diverges_is_done_as_well(tmp_path, load):
     experiment = study(methods=["zero-shot", "sft"], sets=1, learning_rates=[1e30])
     assert run(experiment, opened(tmp_path / "out", experiment), load=load).failed == ()
-    assert [one["metrics"]["accuracy"] is None for one in load_records(tmp_path / "out")] == [True, False]
+    assert [one.metrics.accuracy is None for one in load_records(tmp_path / "out")] == [True, False]
 
 
 def test_what_is_free_at_the_moment_decides_nothing(tmp_path, load, monkeypatch):

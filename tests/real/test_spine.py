@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from ia2.adapters.adapter import Adapter, attached
 from ia2.evaluation.evaluate import Asking, evaluate
-from ia2.models import load, packaged
+from ia2.models import gguf, packaged
 from ia2.models.forward import response_logits
 from ia2.models.layout import lay_out
 from ia2.models.load import load_model
@@ -39,7 +39,7 @@ def test_the_packaged_model_speaks(smollm2):
 
 def test_the_second_start_neither_fetches_nor_dequantises(smollm2, monkeypatch):
     monkeypatch.setattr(packaged, "_download", lambda *_a: pytest.fail("it was fetched again"))
-    monkeypatch.setattr(load, "folder_written_whole", lambda *_a, **_k: pytest.fail("it was dequantised again"))
+    monkeypatch.setattr(gguf, "folder_written_whole", lambda *_a, **_k: pytest.fail("it was dequantised again"))
     again = load_model(MODEL)
     assert again.identity == smollm2.identity
     assert all(

@@ -2,7 +2,8 @@ import pytest
 from pytest import approx
 from study_records import LORA, record
 
-from ia2.reports.aggregate import adapter_name, cells, deviation, mean
+from ia2.adapters.registry import label
+from ia2.reports.aggregate import cells, deviation, mean
 
 
 def only(found, **wanted):
@@ -31,7 +32,7 @@ def test_the_best_rate_has_the_highest_mean_accuracy_on_the_source_task():
     assert (away.lr, away.accuracy) == (1e-3, (0.2, 0.4))
     assert not at_home.setting.out_of_distribution
     assert away.setting.out_of_distribution
-    assert [one["seed"] for one in at_home.records] == [0, 1]
+    assert [one.seed for one in at_home.records] == [0, 1]
 
 
 def test_by_dev_loss_accuracy_does_not_count():
@@ -125,4 +126,4 @@ def test_mean_and_deviation_worked_by_hand():
     ],
 )
 def test_names_of_adapters_tell_what_is_unusual(changes, name):
-    assert adapter_name({**LORA, **changes}) == name
+    assert label({**LORA, **changes}) == name

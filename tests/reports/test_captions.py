@@ -1,5 +1,5 @@
 import pytest
-from study_records import record
+from study_records import changed, record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.captions import explained
@@ -9,8 +9,8 @@ from ia2.reports.study import study_tables
 
 def test_what_was_done_as_the_scripts_do_it_is_said():
     plain, theirs = record("icl", 0.5), record("icl", 0.5, seed=1)
-    theirs["options"] |= {"confidence": "top-10", "demonstrations": "resampled", "teacher_stop": "none"}
-    theirs["options"] |= {"benchmark_options": {"text_limit": None}}
+    theirs = changed(theirs, options={"confidence": "top-10", "demonstrations": "resampled", "teacher_stop": "none"})
+    theirs = changed(theirs, options={"benchmark_options": {"text_limit": None}})
     usual = explained(cells([plain]), "accuracy", study_tables(cells([plain])), None)
     said = explained(cells([plain, theirs]), "accuracy", study_tables(cells([plain, theirs])), None)
     assert len(said) == len(usual) + 4
@@ -18,9 +18,11 @@ def test_what_was_done_as_the_scripts_do_it_is_said():
 
 
 def test_rows_evaluated_are_said():
-    records = [record("sft", 0.5, eval=task, seed=seed) for task in ("sst2", "finsen") for seed in (0, 1)]
-    for one, count in zip(records, (100, 100, 50, 80), strict=True):
-        one["metrics"]["n"] = count
+    places = [(task, seed) for task in ("sst2", "finsen") for seed in (0, 1)]
+    records = [
+        changed(record("sft", 0.5, eval=task, seed=seed), metrics={"n": count})
+        for (task, seed), count in zip(places, (100, 100, 50, 80), strict=True)
+    ]
     found = cells(records)
     assert "Rows evaluated: finsen 50 to 80, sst2 100." in explained(found, "accuracy", study_tables(found), None)
 
@@ -36,8 +38,7 @@ def test_rows_evaluated_are_said():
 )
 def test_what_one_number_was_made_with_differently_is_said(part, name, value, said):
     records = [record("sft", 0.5, seed=seed) for seed in (0, 1)] + [record("icl", 0.5, seed=seed) for seed in (0, 1)]
-    records[0][part][name] = value
-    records[2][part][name] = records[3][part][name] = value
+    records = [changed(one, **{part: {name: value}}) if place != 1 else one for place, one in enumerate(records)]
     found = cells(records)
     told = explained(found, "accuracy", study_tables(found), None)
     assert f"The records of 1 of the tables' cells differ in {said}: SFT of small, lora, N = 4, on sst2." in told

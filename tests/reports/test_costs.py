@@ -1,15 +1,16 @@
-from study_records import LORA, record
+from study_records import LORA, changed, record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.costs import costs
 
 
 def spent(method, seed, steps=(), train=None, asim=0.5, **more):
-    made = record(method, 0.5 + seed / 10, seed=seed, **more)
-    made["metrics"]["asim"] = asim
-    made["stages"] = [{"steps": count} for count in steps]
-    made["seconds"] = {"evaluate": 2.0} | ({"train": train, "teacher": 9.0} if train is not None else {})
-    return made
+    return changed(
+        record(method, 0.5 + seed / 10, seed=seed, **more),
+        metrics={"asim": asim},
+        stages=[{"steps": count} for count in steps],
+        seconds={"evaluate": 2.0} | ({"train": train, "teacher": 9.0} if train is not None else {}),
+    )
 
 
 RECORDS = [

@@ -2,7 +2,7 @@ import csv
 import io
 
 import pytest
-from study_records import record
+from study_records import changed, record
 
 from ia2.reports.aggregate import Setting, cells
 from ia2.reports.formats import STARTS, illustrated, rendered
@@ -59,7 +59,7 @@ def test_csv_has_a_line_for_each_number():
     row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))
     assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "7.07107", "2", "True")
     assert (row["lr"], row["beta"], row["paper"], row["difference"]) == ("0.001", "", "70.5", "-5.5")
-    assert row["records"].split() == [one["file"] for one in RECORDS[:2]]
+    assert row["records"].split() == [one.file for one in RECORDS[:2]]
     ece = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "ia2", "ece"))
     assert ece["mean"] == "0.204"
     missing = next(row for row in rows if (row["eval"], row["method"]) == ("finsen", "icl"))
@@ -78,17 +78,16 @@ def test_figures_stand_at_the_end():
 
 
 def test_csv_has_costs_in_lines_of_their_own():
-    made = record("sft", 0.5)
-    made["metrics"]["asim"] = 0.75
-    made["stages"] = [{"steps": 3}, {"steps": 4}]
-    made["seconds"] = {"train": 1.5}
+    made = changed(
+        record("sft", 0.5), metrics={"asim": 0.75}, stages=[{"steps": 3}, {"steps": 4}], seconds={"train": 1.5}
+    )
     rows = list(csv.DictReader(io.StringIO(rendered("fake", study_tables(cells([made])), "csv", []))))
     assert [(row["measure"], row["mean"], row["sets"]) for row in rows] == [
         ("accuracy", "50", "1"), ("ece", "0.1", "1"), ("asim", "0.75", "1"), ("steps", "7", "1"),
         ("train_seconds", "1.5", "1"),
     ]  # fmt: skip
     assert {row["lr"] for row in rows} == {"0.001"}
-    assert {row["records"] for row in rows} == {made["file"]}
+    assert {row["records"] for row in rows} == {made.file}
 
 
 def test_csv_has_comparisons_in_lines_of_their_own():
@@ -112,4 +111,4 @@ def test_csv_has_comparisons_in_lines_of_their_own():
     assert {(row["model"], row["adapter"], row["eval"], row["method"]) for row in rows} == {
         ("large; small", "lora", "sst2", "ia2-sft less sft")
     }
-    assert set(rows[0]["records"].split()) == {one["file"] for one in made}
+    assert set(rows[0]["records"].split()) == {one.file for one in made}

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from study_records import diverged, record, write_study
 
@@ -20,7 +22,7 @@ def test_nothing_that_is_planned_is_told(tmp_path):
         ("metrics", "accuracy", 2, "metrics.accuracy"),
         ("metrics", "ece", "low", "metrics.ece"),
         ("model", "id", None, "model.id"),
-        (None, "metrics", None, "metrics"),
+        (None, "metrics", None, "metrics.accuracy"),
         (None, "schema", 99, "schema"),
         (None, "schema", None, "schema"),
         (None, "lr", "0.1", "lr"),
@@ -30,9 +32,11 @@ def test_nothing_that_is_planned_is_told(tmp_path):
 )
 def test_a_damaged_record_is_told_with_its_file(tmp_path, part, name, value, told):
     damaged = record("sft", 0.5)
-    (damaged if part is None else damaged[part])[name] = value
     folder = write_study(tmp_path, [damaged, record("icl", 0.5)])
-    with pytest.raises(InputError, match=rf"sft.*\.json: this record can't be read \({told}: "):
+    content = json.loads((folder / damaged.file).read_text())
+    (content if part is None else content[part])[name] = value
+    (folder / damaged.file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"sft.*\.json: this record can't be read \({told}(: | is missing)"):
         StudyReport.of(folder, with_paper=False)
 
 

@@ -1,5 +1,5 @@
 import pytest
-from study_records import diverged, record, write_study
+from study_records import changed, diverged, record, write_study
 
 from ia2.errors import InputError
 from ia2.reports.report import StudyReport
@@ -10,12 +10,10 @@ SETS = [("a", 0, 0.5), ("a", 1, 0.6), ("a", 2, 0.9), ("b", 0, 0.9)]
 
 def test_two_models_whose_files_have_one_name_are_not_taken_for_one(tmp_path):
     records = [
-        record("sft", value, seed=seed, model=model)
+        changed(record("sft", value, seed=seed, model=model), model={"id": "model.gguf"})
         for model, value in (("models/a/model.gguf", 0.5), ("models/b/model.gguf", 0.9))
         for seed in (0, 1)
     ]
-    for one in records:
-        one["model"]["id"] = "model.gguf"
     folder = write_study(tmp_path, records, models=["models/a/model.gguf", "models/b/model.gguf"], methods=["sft"])
     report = StudyReport.of(folder, with_paper=False)
     assert [table.title.partition(",")[0] for table in report.tables] == ["models/a/model.gguf", "models/b/model.gguf"]
@@ -23,9 +21,9 @@ def test_two_models_whose_files_have_one_name_are_not_taken_for_one(tmp_path):
 
 
 def test_what_the_study_no_longer_plans_is_left_out_and_said(tmp_path):
-    records = [record("sft", value, seed=seed, model=model) for model, seed, value in SETS]
-    for one in records:
-        one["model"]["id"] = "model.gguf"
+    records = [
+        changed(record("sft", value, seed=seed, model=model), model={"id": "model.gguf"}) for model, seed, value in SETS
+    ]
     folder = write_study(tmp_path, records, models=["a"], sets=2, methods=["sft"])
     (folder / "failures").mkdir()
     for unit in ("a-sst2-n4-set1", "b-sst2-n4-set1"):
@@ -40,7 +38,7 @@ def test_what_the_study_no_longer_plans_is_left_out_and_said(tmp_path):
 def test_what_is_half_written_is_passed_over(tmp_path):
     one = record("sft", 0.5)
     folder = write_study(tmp_path, [one])
-    (folder / one["file"]).with_name(".partial-1234-sft.json").write_text('{"method": "s')
+    (folder / one.file).with_name(".partial-1234-sft.json").write_text('{"method": "s')
     assert len(StudyReport.of(folder, with_paper=False).cells) == 1
 
 
@@ -53,8 +51,7 @@ def test_a_study_in_which_everything_diverged_has_a_report(tmp_path):
 
 def unmeasured(method):
     """A record for which no row was left."""
-    one = record(method, 0.0)
-    return {**one, "metrics": {"n": 0, "accuracy": None, "ece": None, "asim": None}}
+    return changed(record(method, 0.0), metrics={"n": 0, "accuracy": None, "ece": None, "asim": None})
 
 
 def test_what_had_no_row_to_be_measured_on_is_left_out_and_said(tmp_path):

@@ -109,8 +109,8 @@ def test_the_papers_tests_do_not_stand_beside_anything_else(other):
 
 @pytest.mark.parametrize("lacking", ["sft", "ia2-sft"])
 def test_what_was_not_trained_by_both_is_not_compared(lacking):
-    assert comparison(compared(cells([one for one in both() if one["method"] != lacking])), "dev") == []
-    accuracy, _ = rows([one for one in both() if one["method"] != lacking or one["seed"] == 2])
+    assert comparison(compared(cells([one for one in both() if one.method != lacking])), "dev") == []
+    accuracy, _ = rows([one for one in both() if one.method != lacking or one.seed == 2])
     assert accuracy["pairs"] == 1
     assert accuracy["difference"] == pytest.approx(0)
     assert (accuracy["t"], accuracy["p"], accuracy["to"]) == (None, None, None)

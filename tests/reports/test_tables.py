@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from ia2.records import Record
 from ia2.reports.tables import comparison_table
 
 MEASURED = {
@@ -20,8 +21,9 @@ def row(method, **changes):
     record = {
         "method": method, "task": {"train": "toy", "eval": "toy"}, "n": 8, "lr": 1e-3, "metrics": MEASURED,
         "seconds": {"teacher": 1.0, "train": 2.25, "evaluate": 3.0},
+        "model": {"id": "tiny"}, "seed": 0, "adapter": None,
     }  # fmt: skip
-    return record | changes
+    return Record.model_validate(record | changes)
 
 
 def test_a_row_shows_the_records_numbers():

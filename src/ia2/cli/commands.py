@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.records import Record, task_record
+from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, TaskRecord
 from ia2.reports.report import StudyReport
 from ia2.reports.tables import comparison_table
 from ia2.tasks.task import Example, Shown
@@ -59,7 +59,7 @@ def run_adapt(options: Adapt) -> None:
         tracking=Tracking.of(options.track, experiment.name, options.out),
     )
     adapter = copy_adapter(records[-1], options.out)
-    if records[-1]["metrics"]["n"]:
+    if records[-1].metrics.n:
         show(records)
     else:
         print(
@@ -69,12 +69,14 @@ def run_adapt(options: Adapt) -> None:
     print(f"{options.out}/: records, predictions, and each method's adapter; ia2 report {options.out} reads them")
 
 
-def copy_adapter(record: Mapping[str, Any], folder: Path) -> Path:
+def copy_adapter(record: Record, folder: Path) -> Path:
     """The adapter of a record where a person looks for it, in `adapter/`; one that is there is left as it is."""
     path = folder / "adapter"
     if not path.exists():
+        assert record.adapter is not None, "the method has trained one"
+        assert record.adapter.path is not None, "and it was saved"
         with folder_written_whole(path) as partial:
-            shutil.copytree(folder / record["adapter"]["path"], partial, dirs_exist_ok=True)
+            shutil.copytree(folder / record.adapter.path, partial, dirs_exist_ok=True)
     return path
 
 
@@ -118,23 +120,23 @@ def run_evaluate(options: Evaluate) -> None:
     )
     record = Record(
         method=method,
-        model=model.identity.as_record(),
-        task=task_record(task, trained_on=None),
+        model=ModelRecord(**model.identity.as_record()),
+        task=TaskRecord(**task.as_record(trained_on=None)),
         n=options.icl or 0,
         seed=options.seed if options.icl else None,
         lr=None,
-        adapter=adapter.as_record(str(options.adapter)) if adapter is not None else None,
-        metrics={
+        adapter=AdapterRecord(**adapter.as_record(str(options.adapter))) if adapter is not None else None,
+        metrics=Metrics(
             **evaluation.metrics(options.ece),
-            "asim": None,
-            "prompt_tokens": (getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0)
+            asim=None,
+            prompt_tokens=(getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0)
             + PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples)),
-        },
+        ),
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
-        options={"label_scoring": options.label_scoring},
-        notes=(*model.notes, *notes),
+        options=Options.model_validate({"label_scoring": options.label_scoring}),
+        notes=[*model.notes, *notes],
     )
-    show([record.as_json()])
+    show([record])
     if options.out is not None and predictions is not None:
         record.write(options.out, predictions, evaluation.rows())
         print(f"{options.out}: the record, and {predictions.name} beside it")
@@ -171,11 +173,11 @@ def _free_predictions(out: Path | None) -> Path | None:
 def run_rescore(options: Rescore) -> None:
     """Find the answers in stored generations again, rewrite the records, and show what they say now."""
     rescored = rescore(options.folder)
-    for record in rescored:
-        print(f"{record.path}: {record.changed} of {record.rows} rows are judged otherwise than before.")
-    tables: dict[tuple[str | None, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for record in rescored:
-        tables[record.value["options"].get("unit"), record.value["task"]["eval"]].append(record.value)
+    for judged in rescored:
+        print(f"{judged.path}: {judged.changed} of {judged.rows} rows are judged otherwise than before.")
+    tables: dict[tuple[str | None, str], list[Record]] = defaultdict(list)
+    for judged in rescored:
+        tables[judged.record.options.unit, judged.record.task.eval].append(judged.record)
     for records in tables.values():
         show(records)
 
@@ -225,13 +227,13 @@ def _counted(rows: Sequence[Any], noun: str) -> str:
     return f"{len(rows)} {noun}{'s' * (len(rows) != 1)}"
 
 
-def show(records: Sequence[Mapping[str, Any]]) -> None:
+def show(records: Sequence[Record]) -> None:
     """Print the table that a command ends with."""
     stdout().print(comparison_table([_told_apart(record, records) for record in records]))
 
 
-def _told_apart(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _told_apart(record: Record, records: Sequence[Record]) -> Record:
     """A record by its method and what it fits, where another one is by the same method."""
-    if sum(other["method"] == record["method"] for other in records) == 1:
+    if sum(other.method == record.method for other in records) == 1:
         return record
-    return {**record, "method": f"{record['method']}-{record['options']['label_source']}"}
+    return record.model_copy(update={"method": f"{record.method}-{record.options.label_source}"})

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ia2.experiments.schema import Experiment
 from ia2.experiments.single import compute_single
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
+from ia2.records import Record
 from ia2.reports.figures.reliability import reliability_and_similarity
 from ia2.tasks.json_lines import json_lines
 
@@ -26,7 +26,7 @@ QUICK_ROWS, QUICK_EPOCHS = 40, 2
 class DemoResult:
     """What the demo measured and drew."""
 
-    records: list[dict[str, Any]]
+    records: list[Record]
     figures: list[Path]
 
 
@@ -77,9 +77,6 @@ def compute_demo(
         InputError: the folder holds something else.
     """
     records = compute_single(demo_study(seed, quick=quick), folder, load=load, progress=progress)
-    predictions = {
-        record["method"]: [row for _, row in json_lines((folder / record["file"]).parent / record["predictions"])]
-        for record in records
-    }
+    predictions = {record.method: [row for _, row in json_lines(record.rows(folder))] for record in records}
     stem = folder / "figures" / "reliability-and-similarity"
     return DemoResult(records, reliability_and_similarity(records, predictions, stem))

@@ -3,11 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from ia2.errors import InputError
 from ia2.evaluation.texts import TextEvaluation
-from ia2.records import write_json, write_rows
+from ia2.records import Metrics, Record, load_records, write_json, write_rows
+from ia2.tasks.answers import AnswerKind
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class Rescored:
     """A record that was written anew."""
 
     path: Path
-    value: dict[str, Any]
-    """The JSON object as it is now."""
+    record: Record
+    """The record as it is now."""
     rows: int
     changed: int
     """Rows that are judged otherwise than before."""
@@ -31,44 +32,40 @@ def rescore(folder: Path) -> list[Rescored]:
     Raises:
         InputError: there are no records of generated texts, or a file is missing or damaged. Nothing is rewritten then.
     """
-    # what is being written, or was when its process was killed, stands in a hidden folder or file
-    files = sorted(
-        file
-        for pattern in ("*.json", "*/*.json")
-        for file in (folder / "records").glob(pattern)
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
-    if not files:
-        raise InputError(
-            f"{folder}: no records here: records/ holds none. Name a folder that ia2 adapt or ia2 run wrote."
-        )
-    judged = [_judged(file) for file in files]
-    found = [one for one in judged if one is not None]
-    if not found:
+    records = load_records(folder)
+    judged = [(record, *answers) for record in records if (answers := _judged(record, folder)) is not None]
+    if not judged:
         raise InputError(f"{folder}: these records are of labels, which have no answers to be found in a text.")
     rescored = []
-    for file, value, old, evaluation in found:
-        rows = evaluation.rows()
-        write_rows((file.parent / value["predictions"]).resolve(), rows)
-        write_json(file, value)
-        rescored.append(Rescored(file, value, len(rows), sum(a != b for a, b in zip(old, rows, strict=True))))
+    for record, before, evaluation in judged:
+        rows, path = evaluation.rows(), folder / str(record.file)
+        if rows:
+            metrics = record.metrics.model_copy(update=evaluation.metrics())
+            record = record.model_copy(update={"metrics": Metrics.model_validate(metrics.model_dump())})
+        write_rows(record.rows(folder).resolve(), rows)
+        write_json(path, record.as_json())
+        changed = sum(old != new for old, new in zip(before, rows, strict=True))
+        rescored.append(Rescored(path, record, len(rows), changed))
     return rescored
 
 
-def _judged(file: Path) -> tuple[Path, dict[str, Any], list[dict[str, Any]], TextEvaluation] | None:
-    """A record with its metrics computed anew, its stored rows and the new ones; None where it is one of labels."""
+def _known(kind: str) -> AnswerKind:
+    if kind not in get_args(AnswerKind):
+        raise ValueError(f"there is no answer of kind {kind}")
+    return cast(AnswerKind, kind)
+
+
+def _judged(record: Record, folder: Path) -> tuple[list[dict[str, Any]], TextEvaluation] | None:
+    """A record's stored rows, and their answers found and compared anew; None where it is one of labels."""
+    kind = record.task.answer
+    if kind is None or record.predictions is None:
+        return None
+    file = folder / str(record.file)
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        kind = value["task"].get("answer")
-        if kind is None or value["predictions"] is None:
-            return None
-        predictions = file.parent / value["predictions"]
-        rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
-        evaluation = TextEvaluation.rescored(rows, kind)
+        lines = record.rows(folder).read_text(encoding="utf-8").split("\n")
+        rows = [json.loads(line) for line in lines if line]
+        return rows, TextEvaluation.rescored(rows, _known(kind))
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file, which {file} names. Restore it.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: this record or its predictions are damaged ({error!r}).") from error
-    if rows:
-        value["metrics"] |= evaluation.metrics()
-    return file, value, rows, evaluation

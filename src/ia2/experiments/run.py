@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.schema import Experiment
-from ia2.experiments.store import RECORDS, Store, load_records
+from ia2.experiments.store import RECORDS, Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
 from ia2.models.load import LanguageModel, load_model
 from ia2.progress import SILENT, Progress
+from ia2.records import load_records
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Ledger:
 
     def _show(self, unit: Unit) -> None:
         for record in load_records(self._store.folder, unit.id):
-            self._tracking.show(record["file"].removeprefix(f"{RECORDS}/").removesuffix(".json"), record)
+            self._tracking.show(str(record.file).removeprefix(f"{RECORDS}/").removesuffix(".json"), record)
 
     def fail(self, unit: Unit, error: str) -> None:
         """Write down that a unit failed.

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ia2.errors import InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.run import run
 from ia2.experiments.schema import Experiment
-from ia2.experiments.store import Store, load_records
+from ia2.experiments.store import Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit_rows import unit_rows
 from ia2.models.load import LanguageModel, load_model
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
+from ia2.records import Record, load_records
 
 
 def compute_single(
@@ -24,7 +24,7 @@ def compute_single(
     load: Callable[[str], LanguageModel] | None = None,
     progress: Progress = SILENT,
     tracking: Tracking = UNTRACKED,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Compute a study of one unit into a folder, unless it is there already.
 
     Nothing is left in the folder where this ends in an error or is stopped; where the process is killed, the same call
@@ -72,11 +72,11 @@ def compute_single(
     return ordered_records(experiment, load_records(folder, unit.id))
 
 
-def ordered_records(experiment: Experiment, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ordered_records(experiment: Experiment, records: list[Record]) -> list[Record]:
     """Records in the order of a study's methods."""
     order: list[tuple[str, str | None]] = [(name, None) for name in experiment.baselines]
     order += [(method.name, source) for source, method in experiment.fitted_methods]
-    return sorted(records, key=lambda record: order.index((record["method"], record["options"]["label_source"])))
+    return sorted(records, key=lambda record: order.index((record.method, record.options.label_source)))
 
 
 def _loaded(experiment: Experiment, unit: Unit, progress: Progress) -> LanguageModel:

@@ -15,13 +15,12 @@ from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.rows import file_digests
 from ia2.experiments.schema import Experiment
+from ia2.records import Record, record_files
 from ia2.training.method_files import problem
 
 RECORDS, PREDICTIONS, ADAPTERS, FAILURES, UNITS = "records", "predictions", "adapters", "failures", "units"
 LOCKS, UNFINISHED = "locks", "unfinished"
 PLAN_FILE = "plan.json"
-PARTS = ("method", "model", "task", "n", "seed", "lr", "adapter", "metrics", "options", "predictions")
-"""What every record has."""
 
 
 class Store:
@@ -99,8 +98,8 @@ class Store:
         Raises:
             InputError: that record can't be read.
         """
-        file = next(iter(_record_files(self.folder)), None)
-        return None if file is None else str(_load_record(self.folder, file)["model"]["dtype"])
+        file = next(iter(record_files(self.folder)), None)
+        return None if file is None else Record.read(file).model.dtype
 
     def _check_same_units(self, earlier: Iterable[Unit], asked: Iterable[Unit]) -> None:
         """Refuse units that are others than before by the same name: done ones wouldn't be computed again."""
@@ -231,34 +230,6 @@ def _listed(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {one}" for key, one in value.items())
     return ", ".join(value) if isinstance(value, list) else "none" if value is None else str(value)
-
-
-def load_records(folder: Path, unit: str = "*") -> list[dict[str, Any]]:
-    """All records of a study's folder, or of one of its units, each with the file it came from under `file`.
-
-    Raises:
-        InputError: there are none, or one can't be read.
-    """
-    if not (files := _record_files(folder, unit)):
-        raise InputError(f"{folder}: no records here: records/ holds none. Name a folder that ia2 run wrote.")
-    return [_load_record(folder, file) for file in files]
-
-
-def _record_files(folder: Path, unit: str = "*") -> list[Path]:
-    # what is being written, or was when its process was killed, stands in a hidden folder or file
-    every = (folder / RECORDS).glob(f"{unit}/*.json")
-    return sorted(file for file in every if not (file.parent.name.startswith(".") or file.name.startswith(".")))
-
-
-def _load_record(folder: Path, file: Path) -> dict[str, Any]:
-    try:
-        record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found = {**record, "file": file.relative_to(folder).as_posix()}
-        if absent := [name for name in PARTS if name not in record]:
-            raise ValueError(f"{absent[0]} is missing")
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file}: this record can't be read ({error}).") from error
-    return found
 
 
 def load_experiment_of(folder: Path) -> Experiment:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from ia2.errors import InputError
+from ia2.records import Record, StageRecord
 
 TrackerName = Literal["trackio", "wandb", "tensorboard"]
 
@@ -29,25 +30,25 @@ class TrackedRun:
     """The metrics that are one number."""
 
     @classmethod
-    def of(cls, name: str, record: Mapping[str, Any]) -> "TrackedRun":
+    def of(cls, name: str, record: Record) -> "TrackedRun":
         """A record under this name, whose part before the last slash is its group."""
-        adapter = record["adapter"] or {}
+        adapter = record.adapter.sizes if record.adapter is not None else {}
         settings = {
-            "method": record["method"],
-            "model": record["model"]["id"],
-            "train": record["task"]["train"],
-            "eval": record["task"]["eval"],
-            **{key: record[key] for key in ("n", "seed", "lr")},
+            "method": record.method,
+            "model": record.model.id,
+            "train": record.task.train,
+            "eval": record.task.eval,
+            **{"n": record.n, "seed": record.seed, "lr": record.lr},
             "adapter": adapter.get("kind"),
             **{key: adapter.get(key) for key in ("rank", "tokens")},
-            **record["options"],
+            **record.options.model_dump(),
         }
-        metrics = {key: value for key, value in record["metrics"].items() if isinstance(value, (int, float))}
+        metrics = {key: value for key, value in record.metrics.model_dump().items() if isinstance(value, (int, float))}
         return cls(
             name,
             name.rpartition("/")[0] or None,
             {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))},
-            _by_step(record["stages"]),
+            _by_step(record.stages),
             {f"measured/{key}": float(value) for key, value in metrics.items()},
         )
 
@@ -57,17 +58,17 @@ class TrackedRun:
         return max(self.losses, default=0)
 
 
-def _by_step(stages: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
+def _by_step(stages: Sequence[StageRecord]) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     before = 0
     for number, stage in enumerate(stages, start=1):
-        lines = {"train loss": enumerate(stage["train_losses"]), "dev loss": stage["dev_losses"]}
+        lines = {"train loss": enumerate(stage.train_losses), "dev loss": stage.dev_losses}
         for line, points in lines.items():
             for step, loss in points:
                 if loss is None:  # it was no finite number
                     continue
                 found.setdefault(before + step, {})[f"stage {number}/{line}"] = float(loss)
-        before += stage["steps"]
+        before += stage.steps
     return dict(sorted(found.items()))
 
 
@@ -175,7 +176,7 @@ class Tracking:
             ) from error
         return cls(name, kind(library, project, folder))
 
-    def show(self, name: str, record: Mapping[str, Any]) -> None:
+    def show(self, name: str, record: Record) -> None:
         """Show a record as a run of this name.
 
         Raises:

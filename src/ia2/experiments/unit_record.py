@@ -11,7 +11,7 @@ from ia2.experiments.store import ADAPTERS
 from ia2.experiments.unit_rows import UnitRows
 from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.records import Record, task_record
+from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, StageRecord, TaskRecord, without_nan
 from ia2.tasks.task import Example, Shown, Task
 from ia2.training.train import Trained
 
@@ -93,17 +93,17 @@ def unit_record(
     shown = next(iter(measurement.contexts), ())
     return Record(
         method=measurement.method,
-        model=model.identity.as_record(),
-        task=task_record(task, trained_on=unit.train),
+        model=ModelRecord(**model.identity.as_record()),
+        task=TaskRecord(**task.as_record(trained_on=unit.train)),
         n=unit.n if trained is not None else sum(isinstance(one, Example) for one in shown),
         seed=unit.seed,
         lr=trained.learning_rate if trained is not None else None,
-        adapter=kind.as_record(path) if kind is not None else None,
-        metrics=metrics,
+        adapter=AdapterRecord(**kind.as_record(path)) if kind is not None else None,
+        metrics=Metrics(**metrics),
         seconds={phase: round(value, 3) for phase, value in measurement.seconds.items()},
-        stages=tuple(asdict(stage) for stage in (trained.stages if trained is not None else ())),
-        options=_study_options(experiment, unit, rows) | _method_options(experiment, measurement),
-        notes=(*model.notes, *task.notes),
+        stages=[StageRecord(**without_nan(asdict(stage))) for stage in (trained.stages if trained is not None else ())],
+        options=Options(**_study_options(experiment, unit, rows), **_method_options(experiment, measurement)),
+        notes=[*model.notes, *task.notes],
     )
 
 

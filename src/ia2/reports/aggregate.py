@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Record = Mapping[str, Any]
+from ia2.adapters.registry import label
+from ia2.records import Record
+
 Select = Literal["accuracy", "dev"]
 
 
@@ -75,34 +77,34 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
     )
     baselines: list[Record] = []
     for record in records:
-        if record["adapter"] is None:
+        if record.adapter is None:
             baselines.append(record)
             continue
-        options = record["options"]
+        options = record.options
         key = (
-            record["model"]["id"],
-            adapter_name(record["adapter"]),
-            options["label_source"],
-            options["set_n"],
-            record["task"]["train"],
-            record["method"],
+            record.model.id,
+            label(record.adapter.sizes),
+            options.label_source,
+            options.set_n,
+            record.task.train,
+            record.method,
         )
-        groups[key][record["lr"], options["beta"]].append(record)
+        groups[key][record.lr, options.beta].append(record)
     found: list[Cell] = []
     for (model, adapter, labels, n, source, method), tried in groups.items():
         lr, beta = _best(tried, source, select)
         chosen = tried[lr, beta]
         beside = [labels] if labels is not None else _label_sources(groups, model, adapter)
-        for task in dict.fromkeys(record["task"]["eval"] for record in chosen):
-            own = [record for record in chosen if record["task"]["eval"] == task]
+        for task in dict.fromkeys(record.task.eval for record in chosen):
+            own = [record for record in chosen if record.task.eval == task]
             found += [_cell(Setting(model, adapter, one, n, source, task), method, own, lr, beta) for one in beside]
     compared = dict.fromkeys(cell.setting for cell in found)
     for setting in compared or _settings_of(baselines):
         alike = defaultdict(list)
         for record in baselines:
-            same = (record["model"]["id"], record["options"]["set_n"], record["task"]["train"], record["task"]["eval"])
+            same = (record.model.id, record.options.set_n, record.task.train, record.task.eval)
             if same == (setting.model, setting.n, setting.source, setting.eval):
-                alike[record["method"]].append(record)
+                alike[record.method].append(record)
         found += [_cell(setting, method, own, None, None) for method, own in alike.items()]
     return found
 
@@ -118,21 +120,21 @@ def _best(
 ) -> tuple[float | None, float | None]:
     def score(own: Sequence[Record]) -> float:
         if select == "dev":
-            return statistics.fmean(record["options"]["dev_loss"] for record in own)
-        at_home = [record for record in own if record["task"]["eval"] == source] or own
+            return statistics.fmean(record.options.dev_loss or 0.0 for record in own)
+        at_home = [record for record in own if record.task.eval == source] or own
         # sums in another order may differ in the last digits, which is a tie
-        return -round(statistics.fmean(record["metrics"]["accuracy"] for record in at_home), 12)
+        return -round(statistics.fmean(record.metrics.accuracy or 0.0 for record in at_home), 12)
 
-    sets = {key: len({record["seed"] for record in own}) for key, own in tried.items()}
+    sets = {key: len({record.seed for record in own}) for key, own in tried.items()}
     widest = [key for key in tried if sets[key] == max(sets.values())]
     return min(widest, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
 
 
 def _cell(setting: Setting, method: str, own: Sequence[Record], lr: float | None, beta: float | None) -> Cell:
-    own = sorted(own, key=lambda record: record["seed"] or 0)
+    own = sorted(own, key=lambda record: record.seed or 0)
 
     def values(name: str) -> tuple[float, ...]:
-        return tuple(record["metrics"][name] for record in own if record["metrics"].get(name) is not None)
+        return tuple(record.metrics.get(name) for record in own if record.metrics.get(name) is not None)
 
     return Cell(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(own))
 
@@ -141,30 +143,13 @@ def _settings_of(baselines: Sequence[Record]) -> list[Setting]:
     return list(
         dict.fromkeys(
             Setting(
-                record["model"]["id"],
+                record.model.id,
                 "–",
                 "–",
-                record["options"]["set_n"],
-                record["task"]["train"],
-                record["task"]["eval"],
+                record.options.set_n or 0,
+                record.task.train or "–",
+                record.task.eval,
             )
             for record in baselines
         )
     )
-
-
-def adapter_name(adapter: Mapping[str, Any]) -> str:
-    """Kind and what of its sizes isn't usual, for people: `lora`, `lora r4 q,v`, `prefix 3`."""
-    parts: list[str] = [adapter["kind"]]
-    if adapter["kind"] == "lora" and (adapter["rank"], adapter["alpha"]) != (8, 8):
-        parts.append(f"r{adapter['rank']} α{adapter['alpha']}")
-    parts += [flag for flag in ("dora", "rslora") if adapter.get(flag)]
-    if adapter.get("dropout"):
-        parts.append(f"dropout {adapter['dropout']:g}")
-    if adapter.get("scale") == "input":
-        parts.append("inputs")
-    if adapter.get("tokens") not in (None, 8):
-        parts.append(f"{adapter['tokens']} tokens")
-    if adapter["modules"] and list(adapter["modules"]) != ["query", "key", "output"]:
-        parts.append(",".join(module[0] for module in adapter["modules"]))
-    return " ".join(parts)

@@ -53,8 +53,8 @@ def explained(
         )
     if any(cell.setting.out_of_distribution for cell in cells):
         said.append("* marks a task that was not trained on.")
-    metrics = [record["metrics"] for cell in cells for record in cell.records]
-    binnings = sorted({one["ece_binning"] for one in metrics if one.get("ece_binning")})
+    metrics = [record.metrics for cell in cells for record in cell.records]
+    binnings = sorted({one.ece_binning for one in metrics if one.ece_binning})
     if binnings:
         said.append(f"ECE: 15 {' or '.join(binnings)} bins.")
     said += [*_rows(cells), *_differing(cells), *_as_the_scripts(cells)]
@@ -73,7 +73,7 @@ def explained(
 
 def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
     """What a study asked for in the published scripts' way instead of PROTOCOL's."""
-    options = [record["options"] for cell in cells for record in cell.records]
+    options = [record.options for cell in cells for record in cell.records]
     ways = {
         ("confidence", "top-10"): "Confidence is a share of the ten likeliest tokens.",
         ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
@@ -88,16 +88,16 @@ def _rows(cells: Iterable[Cell]) -> list[str]:
     """How many rows of each task were evaluated."""
     found: dict[str, set[int]] = defaultdict(set)
     for cell in cells:
-        found[cell.setting.eval] |= {one["metrics"]["n"] for one in cell.records if "n" in one["metrics"]}
+        found[cell.setting.eval] |= {one.metrics.n for one in cell.records if one.metrics.n is not None}
     counts = {task: " to ".join(map(str, sorted({min(own), max(own)}))) for task, own in sorted(found.items()) if own}
     return [f"Rows evaluated: {', '.join(f'{task} {count}' for task, count in counts.items())}."] * bool(counts)
 
 
 def differing(cell: Cell) -> dict[str, list[str]]:
     """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
-    libraries = sorted({name for record in cell.records for name in record.get("versions", {})})
-    values = {name: {str(one["model"].get(name))[:HASH] for one in cell.records} for name in MADE_WITH}
-    values |= {name: {str(one.get("versions", {}).get(name)) for one in cell.records} for name in libraries}
+    libraries = sorted({name for record in cell.records for name in record.versions})
+    values = {name: {str(one.model.get(name))[:HASH] for one in cell.records} for name in MADE_WITH}
+    values |= {name: {str(one.versions.get(name)) for one in cell.records} for name in libraries}
     return {name: sorted(own) for name, own in values.items() if len(own) > 1}
 
 

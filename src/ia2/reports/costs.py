@@ -53,9 +53,9 @@ def cost(cell: Cell) -> Mapping[str, Sequence[float]]:
     """
     found: dict[str, list[float]] = {"steps": [], "train_seconds": [], "evaluate_seconds": []}
     for record in cell.records:
-        if stages := record.get("stages"):
-            found["steps"].append(float(sum(stage["steps"] for stage in stages)))
-        for phase, seconds in (record.get("seconds") or {}).items():
+        if record.stages:
+            found["steps"].append(float(sum(stage.steps for stage in record.stages)))
+        for phase, seconds in record.seconds.items():
             if (name := f"{phase}_seconds") in found:
                 found[name].append(float(seconds))
     return {"asim": cell.asim, **found}

@@ -173,14 +173,14 @@ def _csv(tables: Sequence[StudyTable], comparisons: Sequence[Comparison]) -> str
             for column, entry in zip(table.columns, line.entries, strict=True):
                 rate, beta = (entry.cell.lr, entry.cell.beta) if entry.cell is not None else (None, None)
                 measured = (*map(_plain, (entry.center, entry.spread)), len(entry.records), entry.best)
-                files = " ".join(record["file"] for record in entry.records)
+                files = " ".join(str(record.file) for record in entry.records)
                 told = map(_plain, (rate, beta, entry.paper, entry.difference))
                 writer.writerow([*setting, *column, *measured, *told, files, _mixed(entry.cell)])
             for cell in (
                 entry.cell for entry in line.entries if entry.cell is not None and entry.measure == "accuracy"
             ):
                 told = map(_plain, (cell.lr, cell.beta, None, None))
-                files = " ".join(record["file"] for record in cell.records)
+                files = " ".join(str(record.file) for record in cell.records)
                 rest = [*told, files, _mixed(cell)]
                 for name, values in cost(cell).items():
                     if values:
@@ -197,7 +197,7 @@ def _comparison_lines(one: Comparison) -> Iterator[list[object]]:
     low, high = one.test.interval or (None, None)
     numbers = {"difference": one.test.difference, "difference_low": low, "difference_high": high}
     theirs = {"t": one.paper.t, "p": one.paper.p}
-    files = " ".join(record["file"] for record in one.records)
+    files = " ".join(str(record.file) for record in one.records)
     for name, value in (numbers | {"t": one.t, "p": one.test.p}).items():
         measured = (_plain(value), "", one.test.pairs, "", "", "", _plain(theirs.get(name)), "")
         yield [*setting, " less ".join(COMPARED), f"{one.measure}_{name}", *measured, files, ""]

@@ -3,78 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from ia2.adapters.registry import label
 from ia2.errors import InputError
-from ia2.records import SCHEMA
-from ia2.reports.aggregate import Record, Select, adapter_name
+from ia2.records import Record
+from ia2.reports.aggregate import Select
 from ia2.reports.tables import method_name
-from ia2.training.method_files import problem
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Read(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class _Model(_Read):
-    id: str
-
-
-class _Task(_Read):
-    train: str
-    eval: str
-
-
-class _Adapter(_Read):
-    kind: str
-    rank: int | None = None
-    alpha: Finite | None = None
-    modules: list[str] | None
-
-
-class _Metrics(_Read):
-    accuracy: Share
-    ece: Share | None = None
-    asim: Finite | None = None
-    asim_by_layer: list[Finite] | None = None
-    asim_by_token: list[Finite] | None = None
-
-
-class _Stage(_Read):
-    steps: int
-    stopped_by: str | None = None
-
-
-class _Options(_Read):
-    unit: str
-    set_n: int
-    label_source: str | None
-    beta: Finite | None
-    dev_loss: Finite | None
-
-
-class _Record(_Read):
-    """What reports read of a record (`ia2.records.Record`)."""
-
-    schema_: Literal[SCHEMA] = Field(SCHEMA, alias="schema")  # type: ignore[valid-type]
-    method: str
-    model: _Model
-    task: _Task
-    seed: int | None
-    lr: Finite | None
-    adapter: _Adapter | None
-    metrics: _Metrics
-    seconds: dict[str, Finite] = {}
-    stages: list[_Stage] = []
-    options: _Options
-    notes: list[str] = []
-    versions: dict[str, str] = {}
-    predictions: str
 
 
 def sound(
@@ -92,40 +26,35 @@ def sound(
     Raises:
         InputError: a record lacks what reports need, or none is of a unit that is planned.
     """
-    found: list[Record] = []
+    planned_records: list[Record] = []
     unplanned = 0
     for record in records:
-        gone = _diverged(record)
-        _check(record, folder, select, gone)
-        unit = record["options"]["unit"]
+        _check(record, folder, select)
+        unit = str(record.options.unit)
         if unit in planned:
-            found.append({**record, "model": {**record["model"], "id": planned[unit]}})
+            model = record.model.model_copy(update={"id": planned[unit]})
+            planned_records.append(record.model_copy(update={"model": model}))
         else:
             unplanned += 1
-    if not found:
+    if not planned_records:
         raise InputError(f"{folder}: no records of what its study plans. Run the study, or name another folder.")
     said = [f"The records of units that the study no longer plans are left out, {unplanned} in all."] * bool(unplanned)
-    return [record for record in found if not _diverged(record)], said + _told(found)
+    return [record for record in planned_records if not record.diverged], said + _told(planned_records)
 
 
-def _diverged(record: Record) -> bool:
-    """Whether an adapter was lost in training, so that there was nothing to measure."""
-    stages, metrics = record.get("stages"), record["metrics"]
-    unmeasured = metrics is None or (isinstance(metrics, Mapping) and metrics.get("accuracy") is None)
-    lost = isinstance(stages, Sequence) and any(
-        isinstance(stage, Mapping) and stage.get("stopped_by") == "diverged" for stage in stages
-    )
-    return unmeasured and lost
-
-
-def _check(record: Record, folder: Path, select: Select, diverged: bool) -> None:
-    file = folder / record["file"]
-    try:
-        _Record.model_validate({**record, "metrics": {"accuracy": 0.0}, "predictions": ""} if diverged else record)
-    except ValidationError as error:
-        first = problem(error.errors(include_url=False)[0])
-        raise InputError(f"{file}: this record can't be read ({first.removesuffix('.')}).") from error
-    if select == "dev" and record["adapter"] is not None and record["options"]["dev_loss"] is None and not diverged:
+def _check(record: Record, folder: Path, select: Select) -> None:
+    """Refuse a record that lacks what reports need beyond what every record has."""
+    file = folder / str(record.file)
+    needed = {
+        "options.unit": record.options.unit,
+        "options.set_n": record.options.set_n,
+        "task.train": record.task.train,
+        "metrics.accuracy": 0.0 if record.diverged else record.metrics.accuracy,
+        "predictions": "" if record.diverged else record.predictions,
+    }
+    if missing := [field for field, value in needed.items() if value is None]:
+        raise InputError(f"{file}: this record can't be read ({missing[0]} is missing).")
+    if select == "dev" and record.adapter is not None and record.options.dev_loss is None and not record.diverged:
         raise InputError(f"{file}: this record has no dev loss, which select: dev goes by. Select by accuracy.")
 
 
@@ -133,12 +62,12 @@ def _told(records: Sequence[Record]) -> list[str]:
     """Which adapters diverged, at which learning rate and β, on how many of the sets of all tasks and N."""
     lost: dict[str, dict[str, bool]] = defaultdict(dict)
     for record in records:
-        if record["adapter"] is not None:
-            options = record["options"]
-            where = [record["model"]["id"], adapter_name(record["adapter"])]
-            where += [f"{options['label_source']} labels"] * (options["label_source"] is not None)
-            where += [f"{name} {value:g}" for name, value in (("lr", record["lr"]), ("β", options["beta"])) if value]
-            lost[f"{method_name(record)} ({', '.join(where)})"][options["unit"]] = _diverged(record)
+        if record.adapter is not None:
+            options = record.options
+            where = [record.model.id, label(record.adapter.sizes)]
+            where += [f"{options.label_source} labels"] * (options.label_source is not None)
+            where += [f"{name} {value:g}" for name, value in (("lr", record.lr), ("β", options.beta)) if value]
+            lost[f"{method_name(record)} ({', '.join(where)})"][str(options.unit)] = record.diverged
     said = [
         f"{name} diverged on {sum(own.values())} of {len(own)} sets of all N, which count nowhere."
         for name, own in lost.items()

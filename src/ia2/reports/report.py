@@ -11,8 +11,9 @@ from ia2.cache import written_whole
 from ia2.errors import InputError
 from ia2.experiments.plan import units
 from ia2.experiments.schema import Experiment
-from ia2.experiments.store import Store, load_experiment_of, load_records
-from ia2.reports.aggregate import Cell, Record, cells
+from ia2.experiments.store import Store, load_experiment_of
+from ia2.records import Record, load_records
+from ia2.reports.aggregate import Cell, cells
 from ia2.reports.captions import explained
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
@@ -154,16 +155,12 @@ def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], li
 
 def _without_rows(record: Record) -> bool:
     """Whether an adapter came out, or needn't have, and nothing was there to measure it on."""
-    metrics = record["metrics"]
-    if not isinstance(metrics, Mapping) or metrics.get("n") != 0 or metrics.get("accuracy") is not None:
-        return False
-    stages = record.get("stages") or ()
-    return not any(isinstance(stage, Mapping) and stage.get("stopped_by") == "diverged" for stage in stages)
+    return record.metrics.n == 0 and record.metrics.accuracy is None and not record.diverged
 
 
 def _of_any_rate(record: Record) -> Record:
     """A record by its method alone: a set's learning rate and β were chosen before it was measured."""
-    return {**record, "lr": None, "options": {**record["options"], "beta": None}}
+    return record.model_copy(update={"lr": None, "options": record.options.model_copy(update={"beta": None})})
 
 
 def _check_replaceable(path: Path, start: str) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ia2.analysis.significance import PairedTest, paired_test
-from ia2.reports.aggregate import Cell, Record, Select, Setting
+from ia2.records import Record
+from ia2.reports.aggregate import Cell, Select, Setting
 from ia2.reports.listing import Column, Listing, without_empty_columns
 from ia2.reports.paper import PairedTTest, Paper
 from ia2.reports.tables import METHOD_NAMES
@@ -63,12 +64,12 @@ def compared(cells: Iterable[Cell], paper: Paper | None = None) -> list[Comparis
     found: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in COMPARED}
     for cell in cells:
         for record in cell.records if cell.method in COMPARED else ():
-            found[cell.method][cell.setting, record["seed"]] = record
+            found[cell.method][cell.setting, record.seed] = record
     first, second = (found[method] for method in COMPARED)
     groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
     for setting, seed in sorted(first.keys() & second.keys()):
         pair = first[setting, seed], second[setting, seed]
-        labelled = all(record["metrics"].get("ece") is not None for record in pair)
+        labelled = all(record.metrics.get("ece") is not None for record in pair)
         kind = "single-token" if labelled else "multi-token"
         for measure in ("accuracy", "ece") if labelled else ("accuracy",):
             groups[setting.adapter, setting.label_source, kind, setting.n, measure].append((setting, *pair))
@@ -79,7 +80,7 @@ def compared(cells: Iterable[Cell], paper: Paper | None = None) -> list[Comparis
 def _compared(
     adapter: str, labels: str, responses: str, n: int, measure: str, pairs: Sequence[Pair], paper: Paper | None
 ) -> Comparison:
-    ours, others = ([SCALES[measure][1] * pair[side]["metrics"][measure] for _, *pair in pairs] for side in (0, 1))
+    ours, others = ([SCALES[measure][1] * pair[side].metrics.get(measure) for _, *pair in pairs] for side in (0, 1))
     settings = tuple(dict.fromkeys(setting for setting, _, _ in pairs))
     alike = paper is not None and all(map(paper.tests_of, settings))
     theirs = paper.test(responses, n, measure) if paper is not None and alike else PairedTTest(None, None)

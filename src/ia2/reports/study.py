@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ia2.reports.aggregate import Cell, Record, Setting, deviation, mean
+from ia2.records import Record
+from ia2.reports.aggregate import Cell, Setting, deviation, mean
 from ia2.reports.paper import Paper
 from ia2.reports.tables import METHOD_NAMES
 

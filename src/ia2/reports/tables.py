@@ -1,9 +1,10 @@
 """Tables of records for the terminal."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.table import Table
+
+from ia2.records import Metrics, Record
 
 METHOD_NAMES = {
     "zero-shot": "zero-shot",
@@ -29,21 +30,21 @@ MEASURES = {
 """What a column shows: the metric, how many times as large, and with how many digits."""
 
 
-def method_name(record: Mapping[str, Any]) -> str:
+def method_name(record: Record) -> str:
     """The method as the paper writes it."""
-    name: str = record["method"]
+    name: str = record.method
     return METHOD_NAMES.get(name, name)
 
 
-def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
+def comparison_table(records: Sequence[Record]) -> Table:
     """One row a record: accuracy in percent and ECE with their 95 % intervals, asim, and where the time went.
 
     Responses of free text have no ECE; mathematical answers have a second accuracy, of those that mean the same. What
     no record has a value of has no column.
     """
-    first = records[0]["metrics"]
-    binnings = {record["metrics"].get("ece_binning") for record in records} - {None}
-    mathematical = any("equivalent_accuracy" in record["metrics"] for record in records)
+    first = records[0].metrics
+    binnings = {record.metrics.get("ece_binning") for record in records} - {None}
+    mathematical = any(record.metrics.get("equivalent_accuracy") is not None for record in records)
     explained = ["95 % bootstrap intervals in brackets"]
     headings = ["accuracy %"]
     if mathematical:
@@ -55,12 +56,12 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
     explained.append("tokens: of a query's prompt")
     rows = [
         {
-            **{heading: _with_interval(record["metrics"], *MEASURES[heading]) for heading in headings},
-            "asim": _number(record["metrics"].get("asim"), 3),
-            "tokens": _number(record["metrics"].get("prompt_tokens"), 0),
-            "lr": NOTHING if record["lr"] is None else f"{record['lr']:g}",
-            "train s": _number(_training_seconds(record["seconds"]), 1),
-            "evaluate s": _number(record["seconds"].get("evaluate"), 1),
+            **{heading: _with_interval(record.metrics, *MEASURES[heading]) for heading in headings},
+            "asim": _number(record.metrics.get("asim"), 3),
+            "tokens": _number(record.metrics.get("prompt_tokens"), 0),
+            "lr": NOTHING if record.lr is None else f"{record.lr:g}",
+            "train s": _number(_training_seconds(record.seconds), 1),
+            "evaluate s": _number(record.seconds.get("evaluate"), 1),
         }
         for record in records
     ]
@@ -68,8 +69,8 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
     shown = [heading for heading in rows[0] if heading in headings or any(row[heading] != NOTHING for row in rows)]
     if "asim" in shown:
         explained.append("asim is the similarity to in-context learning")
-    most = max(record["n"] for record in records)
-    title = f"{records[0]['task']['eval']}, {first['n']} rows"
+    most = max(record.n for record in records)
+    title = f"{records[0].task.eval}, {first.n} rows"
     table = Table(
         title=f"{title}, N = {most}" if most else title,
         caption="; ".join(explained),
@@ -89,11 +90,12 @@ def _training_seconds(seconds: Mapping[str, float]) -> float | None:
     return sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None
 
 
-def _with_interval(values: Mapping[str, Any], name: str, scale: float, digits: int) -> str:
-    if values.get(name) is None:
+def _with_interval(metrics: Metrics, name: str, scale: float, digits: int) -> str:
+    value = metrics.get(name)
+    if value is None:
         return NOTHING
-    low, high = (scale * bound for bound in values[f"{name}_interval"])
-    return f"{scale * values[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    low, high = (scale * bound for bound in metrics.get(f"{name}_interval"))
+    return f"{scale * value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ia2.errors import InputError
 from ia2.randomness import generator
@@ -79,6 +79,16 @@ class Task:
         stray = {example.response for example in self.pool + self.evaluation}.difference(self.labels)
         if self.labels and stray:
             raise ValueError(f"{self.name}: responses {sorted(stray)} are not among the labels {list(self.labels)}")
+
+    def as_record(self, *, trained_on: str | None) -> dict[str, Any]:
+        """What a record says of the rows that were measured, and of the task that was trained on, if any was."""
+        return {
+            "train": trained_on,
+            "eval": self.name,
+            "source": self.source,
+            "labels": list(self.labels),
+            "answer": self.answer if self.response_kind == "text" else None,
+        }
 
     def limited(self, rows: int | None) -> "Task":
         """The same task with at most `rows` evaluation rows (all of them for None), as `at_most` chooses them."""

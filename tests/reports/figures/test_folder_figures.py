@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig
-from study_records import LORA, record
+from study_records import LORA, changed, record
 
 from ia2.adapters.adapter import Adapter
 from ia2.errors import InputError
@@ -19,13 +19,13 @@ READS = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
 
 def saved(folder, one, columns):
     """The record, with an adapter of rank 2 in the folder that writes into these axes, two a layer."""
-    path = f"adapters/{one['options']['unit']}/{one['method']}_lr{one['lr']}"
+    path = f"adapters/{one.options.unit}/{one.method}_lr{one.lr}"
     weights = {}
     for layer, own in enumerate(columns):
         name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
         weights |= {f"{name}.lora_A.weight": READS.clone(), f"{name}.lora_B.weight": AXES[:, own].contiguous()}
     Adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]), weights).save(folder / path)
-    return {**one, "adapter": {**LORA, "rank": 2, "path": path}}
+    return changed(one, adapter={"rank": 2, "path": path})
 
 
 def curves(axes):
@@ -33,9 +33,9 @@ def curves(axes):
 
 
 def with_predictions(folder, one, rows):
-    path = (folder / one["file"]).parent / one["predictions"]
+    path = one.rows(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    (folder / one["file"]).parent.mkdir(parents=True, exist_ok=True)
+    (folder / one.file).parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"confidence": c, "correct": right}) + "\n" for c, right in rows))
     return one
 
@@ -77,7 +77,7 @@ def test_the_adapter_of_the_best_learning_rate_is_taken(tmp_path, select, shared
 
 def test_an_adapter_measured_on_two_tasks_counts_once(tmp_path):
     at_home = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2-sft")]
-    elsewhere = [{**one, "task": {"train": "sst2", "eval": "finsen"}} for one in at_home]
+    elsewhere = [changed(one, task={"eval": "finsen"}) for one in at_home]
     records = at_home + elsewhere
     (axes,) = folder_figures(cells(records), tmp_path)[OVERLAP].figure.axes
     assert list(curves(axes)) == ["SFT and IA2→SFT (1)"]
@@ -114,13 +114,14 @@ def test_reliability_is_of_the_rows_of_all_sets_on_the_task_itself(tmp_path):
 
 def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
     gone = {**LORA, "path": "adapters/gone"}
-    first = {**with_predictions(tmp_path, record("sft", 0.5, seed=0), [(0.9, True)]), "adapter": gone}
-    without_rows = {**record("sft", 0.5, seed=1), "adapter": gone}
+    first = with_predictions(tmp_path, record("sft", 0.5, seed=0, adapter=gone), [(0.9, True)])
+    without_rows = record("sft", 0.5, seed=1, adapter=gone)
     text = with_predictions(tmp_path, record("ia2", 0.5, ece=None), [(0.9, True)])
     alone = saved(tmp_path, record("ia2-sft", 0.5), [[0, 1]])
-    dora = [saved(tmp_path, record(method, 0.5, n=8), [[0, 1]]) for method in ("sft", "ia2")]
-    for one in dora:
-        one["adapter"]["dora"] = True
+    dora = [
+        changed(saved(tmp_path, record(method, 0.5, n=8), [[0, 1]]), adapter={"dora": True})
+        for method in ("sft", "ia2")
+    ]
     found = cells([first, without_rows, text, alone, *dora])
     assert folder_figures(found, tmp_path) == {}
     assert absent_files(found, tmp_path) == [
@@ -131,7 +132,7 @@ def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
 
 def test_a_damaged_adapter_is_told(tmp_path):
     records = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2")]
-    (tmp_path / records[0]["adapter"]["path"] / "adapter_model.safetensors").write_bytes(b"cut")
+    (tmp_path / records[0].adapter.path / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match=r"sft.*can't be read"):
         folder_figures(cells(records), tmp_path)
 
@@ -139,7 +140,7 @@ def test_a_damaged_adapter_is_told(tmp_path):
 def test_predictions_may_hold_any_separator_of_lines(tmp_path):
     one = with_predictions(tmp_path, record("sft", 0.5), [])
     rows = [{"predicted": "\u2028\x85", "confidence": 0.35, "correct": right} for right in (True, True, False)]
-    write_rows((tmp_path / one["file"]).parent / one["predictions"], rows)
+    write_rows(one.rows(tmp_path), rows)
     (axes,) = folder_figures(cells([one]), tmp_path)[RELIABILITY].figure.axes
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([0] * 3 + [2 / 3] + [0] * 6)
 
@@ -147,7 +148,7 @@ def test_predictions_may_hold_any_separator_of_lines(tmp_path):
 @pytest.mark.parametrize("line", ["{", "[]", '{"confidence": 0.5}'])
 def test_damaged_predictions_are_told(tmp_path, line):
     one = with_predictions(tmp_path, record("sft", 0.5), [(0.9, True)])
-    path = (tmp_path / one["file"]).parent / one["predictions"]
+    path = one.rows(tmp_path)
     path.write_text(line + "\n")
     with pytest.raises(InputError, match=r"sft.*these predictions can't be read"):
         folder_figures(cells([one]), tmp_path)
@@ -157,7 +158,7 @@ def test_damaged_predictions_are_told(tmp_path, line):
 def test_line_ends_within_a_text_end_no_row(tmp_path, mark):
     one = with_predictions(tmp_path, record("sft", 0.5), [])
     write_rows(
-        (tmp_path / one["file"]).parent / one["predictions"],
+        one.rows(tmp_path),
         [{"query": f"a{mark}b", "confidence": 0.95, "correct": right} for right in (True, False)],
     )
     (axes,) = folder_figures(cells([one]), tmp_path)[RELIABILITY].figure.axes

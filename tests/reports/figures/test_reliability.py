@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from pytest import approx
+from study_records import changed
+from study_records import record as measured
 
 from ia2.reports.figures.reliability import draw, draw_reliability, reliability_and_similarity
 
 
 def record(method, layers):
-    metrics = {"accuracy": 0.75, "ece": 0.1, "asim_by_layer": layers}
-    return {"method": method, "metrics": metrics}
+    return changed(measured(method, 0.75), metrics={"asim_by_layer": layers})
 
 
 ROWS = [
@@ -21,7 +22,7 @@ ROWS = [
 
 def test_a_bar_is_as_high_as_its_rows_are_accurate():
     axes = Figure().subplots()
-    draw_reliability(axes, record("sft", []), ROWS)
+    draw_reliability(axes, "sft", 0.75, 0.1, ROWS)
     heights = [bar.get_height() for bar in axes.patches]
     assert heights == approx([0] * 9 + [2 / 3])
     points = axes.lines[0]

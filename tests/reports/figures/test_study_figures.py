@@ -3,16 +3,15 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.container import ErrorbarContainer
-from study_records import record
+from study_records import changed, record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.figures.study_figures import study_figures
 
 
 def measured(method, seed, value, n, **more):
-    found = record(method, value + 0.1 * seed, seed=seed, n=n, **more)
-    found["metrics"] |= {"asim": 0.5, "asim_by_layer": [0.4, 0.6]}
-    return found
+    plain = record(method, value + 0.1 * seed, seed=seed, n=n, **more)
+    return changed(plain, metrics={"asim": 0.5, "asim_by_layer": [0.4, 0.6]})
 
 
 def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
@@ -90,9 +89,10 @@ def test_many_tasks_stand_in_several_rows_on_one_scale():
 
 
 def test_responses_of_many_tokens_have_a_curve_of_tokens():
-    records = [measured("sft", seed, 0.5, 4) for seed in (0, 1)]
-    for one, curve in zip(records, ([0.9, 0.7, 0.5], [0.7, 0.5]), strict=True):
-        one["metrics"]["asim_by_token"] = curve
+    records = [
+        changed(measured("sft", seed, 0.5, 4), metrics={"asim_by_token": curve})
+        for seed, curve in enumerate(([0.9, 0.7, 0.5], [0.7, 0.5]))
+    ]
     found = study_figures(cells(records))
     (name,) = [name for name in found if name.startswith("Similarity to ICL by response token")]
     (line,) = found[name].figure.axes[0].lines
@@ -162,9 +162,10 @@ def test_several_models_have_a_figure_of_all_of_them():
 
 def test_layers_of_all_tasks_are_averaged_as_in_figure_2():
     curves = {("sst2", 4): [0.1, 0.3], ("sst2", 8): [0.3, 0.5], ("finsen", 4): [0.5, 0.7]}
-    records = [measured("ia2", 0, 0.5, n, labels=None, train=task, eval=task) for task, n in curves]
-    for one, curve in zip(records, curves.values(), strict=True):
-        one["metrics"]["asim_by_layer"] = curve
+    records = [
+        changed(measured("ia2", 0, 0.5, n, labels=None, train=task, eval=task), metrics={"asim_by_layer": curve})
+        for (task, n), curve in curves.items()
+    ]
     # a place that not all methods have counts not
     records += [measured("sft", 0, 0.5, 4, train=task, eval=task) for task in ("sst2", "finsen")]
     found = study_figures(cells(records))

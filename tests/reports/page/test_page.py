@@ -49,8 +49,8 @@ def test_every_number_leads_to_its_records_and_rows():
     # the sets of sft on two tasks and two measures, and of icl with its accuracy alone
     assert len(links) == 2 * (2 * 2 + 2 + 2)
     own = RECORDS[0]
-    assert f"./../a%20study%3A%201/{own['file']}" in links
-    assert "./../a%20study%3A%201/predictions/small-sst2-n4-set0/" + own["predictions"].rpartition("/")[2] in links
+    assert f"./../a%20study%3A%201/{own.file}" in links
+    assert "./../a%20study%3A%201/predictions/small-sst2-n4-set0/" + own.predictions.rpartition("/")[2] in links
     values = [cell["data-value"] for cell in tree.all("td")]
     assert values[:3] == ["4", "sst2", "finsen*"]
     assert "65" in values

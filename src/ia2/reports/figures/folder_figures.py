@@ -97,12 +97,12 @@ def _adapters(found: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
     paths: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
     for cell in found:
         for record in cell.records:
-            adapter = record["adapter"]
+            adapter = record.adapter
             # one without a path was never saved
-            if adapter and adapter["kind"] == "lora" and not adapter.get("dora") and adapter.get("path"):
+            if adapter and adapter.kind == "lora" and not adapter.get("dora") and adapter.path:
                 own = cell.setting
-                key = (own.model, own.adapter, own.label_source, own.n, own.source, record["seed"])
-                paths[key][cell.method] = adapter["path"]
+                key = (own.model, own.adapter, own.label_source, own.n, own.source, record.seed)
+                paths[key][cell.method] = adapter.path
     return paths
 
 
@@ -127,7 +127,7 @@ def _files(cell: Cell, folder: Path) -> list[Path]:
     """The predictions that a diagram of a cell is drawn from; none of another task or of free text."""
     if cell.setting.out_of_distribution or not cell.ece:
         return []
-    return [(folder / record["file"]).parent / record["predictions"] for record in cell.records]
+    return [record.rows(folder) for record in cell.records]
 
 
 def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) -> Figure:
@@ -175,8 +175,7 @@ def _reliability_figure(predictions: Sequence[tuple[Cell, Sequence[Mapping[str, 
     for cell, rows in predictions:
         axes = grid[settings.index(cell.setting), methods.index(cell.method)]
         axes.set_axis_on()
-        averages = {"accuracy": mean(cell.accuracy), "ece": mean(cell.ece)}
-        draw_reliability(axes, {"method": cell.method, "metrics": averages}, rows)
+        draw_reliability(axes, cell.method, mean(cell.accuracy) or 0.0, mean(cell.ece) or 0.0, rows)
     for line, title in zip(grid, _row_titles(settings), strict=True):
         shown = next(axes for axes in line if axes.axison)
         shown.set_ylabel(f"{title}\naccuracy")

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from ia2.cache import written_whole
 from ia2.evaluation.metrics import reliability_bins
-from ia2.reports.tables import method_name
+from ia2.records import Record
+from ia2.reports.tables import METHOD_NAMES, method_name
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; others where they have run out
 COLOURS = {
@@ -36,7 +37,7 @@ BINS = 10
 
 
 def reliability_and_similarity(
-    records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path
+    records: Sequence[Record], predictions: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path
 ) -> list[Path]:
     """Draw a reliability diagram for each method and asim by layer for all, as PNG and SVG.
 
@@ -73,46 +74,48 @@ def svg_of(figure: Figure) -> str:
     return file.getvalue().decode()
 
 
-def draw(records: Sequence[Mapping[str, Any]], predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def draw(records: Sequence[Record], predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """The figure: a panel of reliability for each record, and one of similarity."""
     figure = Figure(figsize=(1.9 * len(records) + 4.4, 2.9), layout="constrained")
     FigureCanvasAgg(figure)
     diagrams, similarity = np.ravel(figure.subfigures(1, 2, width_ratios=[1.9 * len(records), 4.4], squeeze=False))
     panels = diagrams.subplots(1, len(records), sharey=True, squeeze=False)[0]
     for axes, record in zip(panels, records, strict=True):
-        draw_reliability(axes, record, predictions[record["method"]])
+        accuracy, ece = record.metrics.accuracy, record.metrics.ece
+        assert accuracy is not None, "labels were measured"
+        assert ece is not None, "and have a calibration"
+        draw_reliability(axes, record.method, accuracy, ece, predictions[record.method])
     panels[0].set_ylabel("accuracy")
     panels[len(panels) // 2].set_xlabel("confidence (stronger colour: more rows)")
-    draw_similarity(similarity.subplots(), [record for record in records if record["method"] != "icl"])
+    draw_similarity(similarity.subplots(), [record for record in records if record.method != "icl"])
     return figure
 
 
-def draw_reliability(axes: Axes, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def draw_reliability(axes: Axes, method: str, accuracy: float, ece: float, rows: Sequence[Mapping[str, Any]]) -> None:
     """A reliability diagram: a bar's height is the accuracy of rows of that confidence, its strength their share."""
     confidence = np.array([row["confidence"] for row in rows], dtype=np.float64)
     bins = reliability_bins(confidence, np.array([row["correct"] for row in rows], dtype=bool), bins=BINS)
     share = bins.count / bins.count.sum()
     edges = np.arange(BINS) / BINS
-    colour = COLOURS.get(record["method"], "#0072B2")
+    colour = COLOURS.get(method, "#0072B2")
     bars = axes.bar(edges, bins.accuracy, width=1 / BINS, align="edge", color=colour, edgecolor="white", linewidth=0.5)
     for bar, part in zip(bars, share, strict=True):
         bar.set_alpha(0.25 + 0.75 * min(part / 0.3, 1.0) if part else 0.0)
     held = bins.count > 0
     axes.plot(bins.confidence[held], bins.accuracy[held], "o", color=colour, markersize=3, clip_on=False, zorder=3)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
-    metrics = record["metrics"]
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xticklabels(["0", ".5", "1"])
-    measured = f"accuracy {100 * metrics['accuracy']:.1f} %\nECE {metrics['ece']:.3f}"
-    axes.set_title(f"{method_name(record)}\n{measured}", loc="left")
+    measured = f"accuracy {100 * accuracy:.1f} %\nECE {ece:.3f}"
+    axes.set_title(f"{METHOD_NAMES.get(method, method)}\n{measured}", loc="left")
 
 
-def draw_similarity(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+def draw_similarity(axes: Axes, records: Sequence[Record]) -> None:
     """Asim to in-context learning at each layer, a line a method (the paper's Figure 2)."""
     for record in records:
-        values = record["metrics"].get("asim_by_layer")
+        values = record.metrics.get("asim_by_layer")
         if values:
-            colour = COLOURS.get(record["method"], "#0072B2")
+            colour = COLOURS.get(record.method, "#0072B2")
             axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.6, label=method_name(record))
     axes.set(xlabel="layer", ylabel="cosine similarity", ylim=(min(0.0, axes.get_ylim()[0]), 1))
     axes.set_title("Similarity of attention outputs to ICL", loc="left")

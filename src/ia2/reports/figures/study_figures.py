@@ -99,7 +99,7 @@ def _similarity(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str
             "Cosine similarity of attention outputs to those in context, mean over sets."
             + " all tasks and N: mean over those that all methods have." * several,
         )
-        if texts := [c for c in compared if all("asim_by_token" in one["metrics"] for one in c.records)]:
+        if texts := [c for c in compared if all(one.metrics.asim_by_token for one in c.records)]:
             found[f"Similarity to ICL by response token: {named}"] = Drawn(
                 _curves(texts, methods, colours, "token"),
                 "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
@@ -247,7 +247,7 @@ def _curves(
     """Similarity along layers or along response tokens, in a panel for each task and N; along layers one for all."""
     panels = {
         f"{name}, N = {n}": {
-            cell.method: _mean_curve([one["metrics"].get(f"asim_by_{along}") or () for one in cell.records])
+            cell.method: _mean_curve([one.metrics.get(f"asim_by_{along}") or () for one in cell.records])
             for cell in sorted(own, key=lambda cell: methods.index(cell.method))
             if cell.setting.n == n
         }
@@ -284,10 +284,10 @@ def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, s
     for axes, measure in zip(grid, measures, strict=True):
         scale = 100 if measure == "accuracy" else 1
         for method in methods:
-            metrics = [one["metrics"] for cell in cells if cell.method == method for one in cell.records]
+            metrics = [one.metrics for cell in cells if cell.method == method for one in cell.records]
             # responses that are texts have no ECE
             pairs = [
-                (one["asim"], scale * one[measure]) for one in metrics if None not in map(one.get, ("asim", measure))
+                (one.asim, scale * one.get(measure)) for one in metrics if None not in map(one.get, ("asim", measure))
             ]
             if pairs:
                 label = METHOD_NAMES.get(method, method)

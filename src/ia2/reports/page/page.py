@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ia2.reports.aggregate import Record
+from ia2.records import Record
 from ia2.reports.listing import Listing
 from ia2.reports.study import SCALES, Entry, StudyTable, eval_name
 
@@ -183,13 +183,13 @@ def _measured_cell(entry: Entry, folder: str) -> PageCell:
 
 def _origin(record: Record, entry: Entry, folder: str) -> PageOrigin:
     scale, digits = SCALES[entry.measure]
-    value = record["metrics"].get(entry.measure)
+    value = record.metrics.get(entry.measure)
     shown = "–" if value is None else f"{scale * value:.{digits}f}"
-    links = [_link("record", record["file"], folder)]
-    if record.get("predictions"):
-        rows = posixpath.normpath(posixpath.join(posixpath.dirname(record["file"]), record["predictions"]))
+    links = [_link("record", str(record.file), folder)]
+    if record.predictions:
+        rows = posixpath.normpath(posixpath.join(posixpath.dirname(str(record.file)), record.predictions))
         links.append(_link("rows", rows, folder))
-    return PageOrigin(f"set {record['seed']}: {shown}", tuple(links))
+    return PageOrigin(f"set {record.seed}: {shown}", tuple(links))
 
 
 def _link(text: str, file: str, folder: str) -> PageLink:
@@ -212,10 +212,11 @@ def _origins(tables: Sequence[StudyTable]) -> list[str]:
     """Which weights and which libraries made the numbers, and what was said while they did."""
     records = [record for table in tables for line in table.lines for entry in line.entries for record in entry.records]
     said: dict[str, None] = {}
-    for kind in ("model", "versions"):
+    for part in ("model", "versions"):
         for record in records:
-            pairs = (f"{name} {value}" for name, value in record.get(kind, {}).items() if value is not None)
+            values = record.model.model_dump() if part == "model" else record.versions
+            pairs = (f"{name} {value}" for name, value in values.items() if value is not None)
             said[", ".join(pairs)] = None
     for record in records:
-        said.update(dict.fromkeys(record.get("notes", ())))
+        said.update(dict.fromkeys(record.notes))
     return [sentence for sentence in said if sentence]
