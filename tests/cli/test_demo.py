@@ -29,7 +29,7 @@ def test_the_demo_writes_what_it_promises_and_shows_it_again(model, tmp_path):
     assert all(path.parent == folder / "figures" for path in result.figures)
     records = records_of(folder)
     for record in result.records:
-        assert records[record["method"]]["method"] == record["method"]
+        assert records[record.method]["method"] == record.method
         assert record.lr == (None if record.method in ("zero-shot", "icl") else pytest.approx(1e-3))
     trained = [stage for record in result.records for stage in record.stages]
     assert max(stage.steps for stage in trained) <= 4

@@ -108,7 +108,7 @@ def test_a_damaged_note_of_a_failure_is_named_and_one_being_written_is_left_out(
 def test_what_is_no_record_of_a_study_is_named(tmp_path):
     (tmp_path / "records" / "unit").mkdir(parents=True)
     (tmp_path / "records" / "unit" / "one.json").write_text('{"method": "sft", "model": {}}')
-    with pytest.raises(InputError, match=r"unit/one\.json: this record can't be read \(task is missing\)"):
+    with pytest.raises(InputError, match=r"unit/one\.json: this record can't be read \(model\.id is missing\)"):
         load_records(tmp_path)
 
 

@@ -15,7 +15,7 @@ from ia2.experiments.run import run
 from ia2.experiments.unit import compute
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
-from ia2.records import load_records
+from ia2.records import Metrics, load_records
 from ia2.training import train as training
 
 
@@ -65,23 +65,26 @@ def test_every_way_is_measured_and_recorded(tiny_model, toy_task, tmp_path, monk
         metrics = record.metrics
         assert metrics.n == len(rows.few_shot_set.evaluation)
         assert record.notes == [*tiny_model.notes, *rows.notes]
-        low, high = metrics["accuracy_interval"]
+        low, high = metrics.get("accuracy_interval")
         assert 0 <= low <= metrics.accuracy <= high <= 1
         assert len(metrics.asim_by_layer) == 3
         answered = answers(tmp_path, record)
         assert sum(row["correct"] for row in answered) / len(answered) == metrics.accuracy
     both = records["ia2-sft"]
-    assert [stage.objective for stage in both["stages"]] == ["align", "match-tokens"]
-    assert both["adapter"] == {
+    assert [stage.objective for stage in both.stages] == ["align", "match-tokens"]
+    assert both.adapter.sizes == {
         "kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "key", "output"], "dora": False, "rslora": False,
-        "dropout": 0.0, "path": f"adapters/{units(chosen())[0].id}/lora_ia2-sft_lr{both['lr']:g}"
+        "dropout": 0.0, "path": f"adapters/{units(chosen())[0].id}/lora_ia2-sft_lr{both.lr:g}"
     }  # fmt: skip
 
 
 def test_methods_that_begin_alike_share_their_first_stage(tiny_model, tmp_path):
     experiment = study(sets=1, methods=["ia2", "ia2-sft"])
     computed(experiment, tiny_model, tmp_path)
-    first = {(record.method, record.lr): {**record.stages[0], "seconds": 0.0} for record in load_records(tmp_path)}
+    first = {
+        (record.method, record.lr): record.stages[0].model_copy(update={"seconds": 0.0})
+        for record in load_records(tmp_path)
+    }
     assert first.keys() == {(method, rate) for method in ("ia2", "ia2-sft") for rate in (1e-3, 1e-2)}
     for rate in (1e-3, 1e-2):
         assert first["ia2", rate] == first["ia2-sft", rate]
@@ -91,12 +94,12 @@ def test_methods_that_begin_alike_share_their_first_stage(tiny_model, tmp_path):
 def test_the_best_learning_rate_by_dev_loss_is_kept_and_saved(tiny_model, tmp_path):
     records, rows = computed(chosen(methods=["sft"]), tiny_model, tmp_path)
     record = records["sft"]
-    losses = {one.lr: one.dev_loss for one in record.options.tried}
+    losses = {one["lr"]: one["dev_loss"] for one in record.options.get("tried")}
     assert losses.keys() == {1e-3, 1e-2}
     assert record.lr == min(losses, key=losses.get)
     assert record.options.dev_loss == min(losses.values())
     assert record.options.selected_by == "dev"
-    assert [path.name for path in tmp_path.glob("adapters/*/*")] == [f"lora_sft_lr{record['lr']:g}"]
+    assert [path.name for path in tmp_path.glob("adapters/*/*")] == [f"lora_sft_lr{record.lr:g}"]
     # what was saved answers as the record says, through PEFT
     model = PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / record.adapter.path))
     few = rows.few_shot_set
@@ -134,7 +137,7 @@ def test_without_evaluation_rows_the_adapter_is_kept_and_nothing_is_measured(tin
     experiment = chosen(tasks=[{"data": rows}], methods=["icl", "sft"], label_scoring="token")
     records, _ = computed(experiment, tiny_model, tmp_path / "out")
     for record in records.values():
-        assert record.metrics == {"n": 0, "accuracy": None, "ece": None, "asim": None}
+        assert record.metrics == Metrics(n=0, accuracy=None, ece=None, asim=None)
     assert Adapter.load(tmp_path / "out" / records["sft"].adapter.path).weights
 
 
@@ -155,7 +158,10 @@ def test_a_rate_at_which_training_diverges_is_left_out_and_said(tiny_model, tmp_
     assert "sft diverged at the learning rate 1e+30, which is left out." in said
     record = records["sft"]
     assert record.lr == 1e-3
-    assert [(one.lr, one.dev_loss is None) for one in record.options.tried] == [(1e-3, False), (1e30, True)]
+    assert [(one["lr"], one["dev_loss"] is None) for one in record.options.get("tried")] == [
+        (1e-3, False),
+        (1e30, True),
+    ]
     with pytest.raises(FieldError, match=r"learning_rate 1e\+29, 1e\+30: sft diverged, and there is no other rate"):
         computed(chosen(**sft, learning_rates=[1e29, 1e30]), tiny_model, tmp_path / "none")
 

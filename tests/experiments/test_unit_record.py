@@ -19,12 +19,12 @@ def test_a_record_says_what_was_chosen_and_counts_what_was_shown(tiny_model):
         assert record.n == len(contexts[0])
         assert (record.method, record.seed, record.lr, record.adapter) == ("icl", 1, None, None)
         assert record.seconds == {"evaluate": 1.235}
-        assert record.options["experiment"] == "mine"
-        assert record.options["unit"] == unit.id
-        assert record.options["teacher_stop"] == "none"
-        assert record.options["order"] is None
-        assert record.options["tried"] == []
+        assert record.options.get("experiment") == "mine"
+        assert record.options.unit == unit.id
+        assert record.options.get("teacher_stop") == "none"
+        assert record.options.get("order") is None
+        assert record.options.get("tried") == []
         metrics.append(record.metrics)
-    assert metrics[0]["n"] == 0
-    assert metrics[0]["accuracy"] is None
-    assert metrics[1]["prompt_tokens"] == pytest.approx(metrics[0]["prompt_tokens"] * 5, rel=0.5)
+    assert metrics[0].n == 0
+    assert metrics[0].accuracy is None
+    assert metrics[1].prompt_tokens == pytest.approx(metrics[0].prompt_tokens * 5, rel=0.5)
