@@ -66,6 +66,13 @@ def test_what_is_read_is_what_was_written_and_unknown_keys_are_kept(record, tmp_
     assert read.file == "records/unit/icl.json"
 
 
+def test_what_says_no_versions_is_not_given_todays(record, tmp_path):
+    value = record.as_json()
+    del value["versions"]
+    (tmp_path / "icl.json").write_text(json.dumps(value))
+    assert Record.read(tmp_path / "icl.json").versions == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -180,6 +180,8 @@ class Record(BaseModel):
                 raise ValueError("it holds no JSON object")
             # an adapter that diverged had no metrics in the first versions
             value = value | {"metrics": value.get("metrics") or {}}
+            # what says no versions wasn't computed by those that read it
+            value.setdefault("versions", {})
             record = cls.model_validate(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
