@@ -3,7 +3,7 @@ from study_records import changed, record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.captions import explained
-from ia2.reports.formats import rendered
+from ia2.reports.renderings import rendered
 from ia2.reports.study import study_tables
 
 
@@ -42,6 +42,6 @@ def test_what_one_number_was_made_with_differently_is_said(part, name, value, sa
     found = cells(records)
     told = explained(found, "accuracy", study_tables(found), None)
     assert f"The records of 1 of the tables' cells differ in {said}: SFT of small, lora, N = 4, on sst2." in told
-    lines = rendered("fake", study_tables(found), "csv", []).splitlines()
+    lines = rendered("fake", [one.table for one in study_tables(found)], "csv", []).splitlines()
     column, end = said.split(" (")
     assert [f"{column}: {end[:-1]}" in line for line in lines[1:]] == [False, False, True, True]

@@ -21,9 +21,8 @@ RECORDS = [
 
 
 def listed(records):
-    (listing,) = costs(cells(records))
-    headings = [column.heading for column in listing.columns]
-    return [dict(zip(headings, row, strict=True)) for row in listing.texts]
+    (table,) = costs(cells(records))
+    return [dict(zip(table.headings, row, strict=True)) for row in table.texts]
 
 
 def test_steps_of_all_stages_and_seconds_are_means_over_sets():

@@ -19,14 +19,13 @@ def both(n=4, texts=False, **more):
 
 
 def listed(records, paper=None, select="accuracy"):
-    (listing,) = comparison(compared(cells(records), paper), select)
-    return listing
+    (table,) = comparison(compared(cells(records), paper), select)
+    return table
 
 
 def rows(records, paper=None):
-    listing = listed(records, paper)
-    headings = [column.heading for column in listing.columns]
-    return [dict(zip(headings, row, strict=True)) for row in listing.rows]
+    table = listed(records, paper)
+    return [dict(zip(table.headings, [cell.value for cell in row], strict=True)) for row in table.rows]
 
 
 def test_pairs_are_of_the_same_set_and_task_and_the_test_is_scipys():
@@ -103,7 +102,7 @@ def test_the_papers_tests_stand_beside_ours_of_the_same_kind():
 )
 def test_the_papers_tests_do_not_stand_beside_anything_else(other):
     found = listed(both(**{**PAPERS, **other}), load_paper())
-    assert "paper's t" not in [column.heading for column in found.columns]
+    assert "paper's t" not in found.headings
     assert "span all" not in found.caption
 
 

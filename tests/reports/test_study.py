@@ -2,8 +2,8 @@ from study_records import record
 
 from ia2.reports.aggregate import Setting, cells
 from ia2.reports.captions import explained
-from ia2.reports.formats import rendered
 from ia2.reports.paper import Key, Paper, Printed
+from ia2.reports.renderings import rendered
 from ia2.reports.study import study_tables
 
 # icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
@@ -26,7 +26,7 @@ def test_a_table_in_the_papers_shape():
     (table,) = study_tables(cells(RECORDS))
     assert table.title == "small, lora, fine-tuned on ground-truth labels"
     assert table.methods == ("icl", "sft", "ia2")
-    text = rendered("fake", [table], "markdown", ["A note_with *marks*."])
+    text = rendered("fake", [table.table], "markdown", ["A note_with *marks*."])
     assert text.startswith("<!-- ia2 report -->\n\n# fake\n\n- A note\\_with \\*marks\\*.\n")
     assert markdown_cells(text, 1) == [
         "4", "sst2", "sst2",
@@ -38,7 +38,7 @@ def test_a_table_in_the_papers_shape():
 def test_one_set_has_no_deviation_and_texts_have_no_ece():
     found = cells([record("sft", 0.5, ece=None)])
     (table,) = study_tables(found)
-    assert table.headings == ["N", "source", "eval", "SFT acc"]
+    assert table.table.headings == ["N", "source", "eval", "SFT acc"]
     assert table.lines[0].entries[0].text == "50.0 (–)"
     notes = " ".join(explained(found, "accuracy", [table], None))
     assert "One set, so no standard deviation" in notes
@@ -49,7 +49,7 @@ def test_one_set_has_no_deviation_and_texts_have_no_ece():
 def test_the_papers_number_and_ours_less_it():
     found = cells(RECORDS)
     (table,) = study_tables(found, PAPER)
-    assert markdown_cells(rendered("fake", [table], "markdown", []), 1)[5] == "**65.0 (7.1)** [paper 70.5, -5.5]"
+    assert markdown_cells(rendered("fake", [table.table], "markdown", []), 1)[5] == "**65.0 (7.1)** [paper 70.5, -5.5]"
     notes = " ".join(explained(found, "dev", [table], PAPER))
     assert "1 of 12 numbers have the paper's beside them" in notes
     assert "lowest mean dev loss" in notes

@@ -32,8 +32,9 @@ from ia2.models.names import check_model_name
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, TaskRecord
+from ia2.reports.comparison_table import comparison_table
+from ia2.reports.renderings import in_terminal
 from ia2.reports.report import StudyReport
-from ia2.reports.tables import comparison_table
 from ia2.tasks.task import Example, Shown
 
 
@@ -229,7 +230,7 @@ def _counted(rows: Sequence[Any], noun: str) -> str:
 
 def show(records: Sequence[Record]) -> None:
     """Print the table that a command ends with."""
-    stdout().print(comparison_table([_told_apart(record, records) for record in records]))
+    stdout().print(in_terminal(comparison_table([_told_apart(record, records) for record in records])))
 
 
 def _told_apart(record: Record, records: Sequence[Record]) -> Record:

@@ -10,6 +10,10 @@ from ia2.adapters.registry import label
 from ia2.records import Record
 
 Select = Literal["accuracy", "dev"]
+MADE_WITH = ("dtype", "device", "revision", "sha256")
+"""What of a model may not differ among the records of one number."""
+HASH = 12
+"""Letters of a hash that are shown."""
 
 
 @dataclass(frozen=True, order=True)
@@ -29,6 +33,11 @@ class Setting:
         """Whether another task is measured than was trained on."""
         return self.source != self.eval
 
+    @property
+    def listed(self) -> tuple[str | int | bool, ...]:
+        """As CSV has it, a column for each part."""
+        return (self.model, self.adapter, self.label_source, self.n, self.source, self.eval, self.out_of_distribution)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -47,6 +56,11 @@ class Cell:
     records: tuple[Record, ...]
     """What it was computed from, a record for each set."""
 
+    @property
+    def differing_in_words(self) -> str:
+        """What its records were made with differently, in words; empty where nothing is."""
+        return "; ".join(f"{name}: {', '.join(values)}" for name, values in differing(self).items())
+
 
 def mean(values: Sequence[float]) -> float | None:
     """The mean; None of nothing."""
@@ -56,6 +70,14 @@ def mean(values: Sequence[float]) -> float | None:
 def deviation(values: Sequence[float]) -> float:
     """The standard deviation over sets as a sample's (n - 1); 0 of a single one."""
     return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def differing(cell: Cell) -> dict[str, list[str]]:
+    """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
+    libraries = sorted({name for record in cell.records for name in record.versions})
+    values = {name: {str(one.model.get(name))[:HASH] for one in cell.records} for name in MADE_WITH}
+    values |= {name: {str(one.versions.get(name)) for one in cell.records} for name in libraries}
+    return {name: sorted(own) for name, own in values.items() if len(own) > 1}
 
 
 def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:

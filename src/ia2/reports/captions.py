@@ -3,15 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from ia2.reports.aggregate import Cell, Select
+from ia2.reports.aggregate import Cell, Select, differing
+from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import Paper
 from ia2.reports.study import StudyTable, eval_name
-from ia2.reports.tables import METHOD_NAMES
 
-MADE_WITH = ("dtype", "device", "revision", "sha256")
-"""What of a model may not differ among the records of one number."""
-HASH, NAMED = 12, 3
-"""Letters of a hash that are shown, and numbers that are named."""
+NAMED = 3
+"""Numbers that are named."""
 
 
 def explained(
@@ -91,14 +89,6 @@ def _rows(cells: Iterable[Cell]) -> list[str]:
         found[cell.setting.eval] |= {one.metrics.n for one in cell.records if one.metrics.n is not None}
     counts = {task: " to ".join(map(str, sorted({min(own), max(own)}))) for task, own in sorted(found.items()) if own}
     return [f"Rows evaluated: {', '.join(f'{task} {count}' for task, count in counts.items())}."] * bool(counts)
-
-
-def differing(cell: Cell) -> dict[str, list[str]]:
-    """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
-    libraries = sorted({name for record in cell.records for name in record.versions})
-    values = {name: {str(one.model.get(name))[:HASH] for one in cell.records} for name in MADE_WITH}
-    values |= {name: {str(one.versions.get(name)) for one in cell.records} for name in libraries}
-    return {name: sorted(own) for name, own in values.items() if len(own) > 1}
 
 
 def _differing(cells: Iterable[Cell]) -> list[str]:

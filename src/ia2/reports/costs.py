@@ -2,19 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Cell, mean
-from ia2.reports.listing import Column, Listing, without_empty_columns
-from ia2.reports.tables import METHOD_NAMES
+from ia2.reports.aggregate import Cell, deviation, mean
+from ia2.reports.method_names import METHOD_NAMES
+from ia2.reports.table import Cell as TableCell
+from ia2.reports.table import Column, Number, Table
 
-COLUMNS = (
+NAMED = (
     *(Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method")),
-    *(Column("acc %", ".1f"), Column("ECE", ".2f"), Column("asim", ".3f"), Column("steps", ".0f")),
-    *(Column("train s", ".1f"), Column("evaluate s", ".1f"), Column("lr", "g"), Column("β", "g")),
+    *(Column("acc %", ".1f"), Column("ECE", ".2f")),
 )
+SPENT: Mapping[str, Column] = {
+    "asim": Column("asim", ".3f"),
+    "steps": Column("steps", ".0f"),
+    "train_seconds": Column("train s", ".1f"),
+    "evaluate_seconds": Column("evaluate s", ".1f"),
+}
+"""The column of each number that `cost` gives."""
+CHOSEN = (Column("lr", "g"), Column("β", "g"))
 
 
-def costs(cells: Sequence[Cell]) -> list[Listing]:
-    """A listing for each model, of every method in every setting, at its best learning rate and β.
+def costs(cells: Sequence[Cell]) -> list[Table]:
+    """A table for each model, of every method in every setting, at its best learning rate and β.
 
     Args:
         cells: what was measured.
@@ -24,25 +32,47 @@ def costs(cells: Sequence[Cell]) -> list[Listing]:
     for model in dict.fromkeys(cell.setting.model for cell in cells):
         own = [cell for cell in cells if cell.setting.model == model]
         own.sort(key=lambda c: (c.setting, order.index(c.method) if c.method in order else len(order), c.method))
-        listing = Listing(
+        table = Table(
             f"{model}: likeness and cost",
             "Means over sets. asim is the similarity to in-context learning on the source task; steps are an adapter's "
             "optimiser steps in all its stages; seconds are its share of the time that those trained or measured "
             "together took, the teacher's pass not counted.",
-            COLUMNS,
-            tuple(
-                (
-                    *(cell.setting.adapter, cell.setting.label_source, cell.setting.n),
-                    *(cell.setting.source, cell.setting.eval, METHOD_NAMES.get(cell.method, cell.method)),
-                    *(mean([100 * value for value in cell.accuracy]), mean(cell.ece)),
-                    *(mean(values) for values in cost(cell).values()),
-                    *(cell.lr, cell.beta),
-                )
-                for cell in own
-            ),
+            (*NAMED, *SPENT.values(), *CHOSEN),
+            tuple(map(_row, own)),
         )
-        found.append(without_empty_columns(listing, ("labels", "ECE", "asim", "β", "eval", "source")))
+        found.append(table.without_empty_columns(("labels", "ECE", "asim", "β", "eval", "source")))
     return found
+
+
+def _row(cell: Cell) -> tuple[TableCell, ...]:
+    setting = cell.setting
+    named = (
+        *(setting.adapter, setting.label_source, setting.n, setting.source, setting.eval),
+        *(METHOD_NAMES.get(cell.method, cell.method), mean([100 * value for value in cell.accuracy]), mean(cell.ece)),
+    )
+    spent = cost(cell)
+    return (
+        *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
+        *(column.cell(mean(spent[name]), _number(cell, name, spent[name])) for name, column in SPENT.items()),
+        *(column.cell(value) for column, value in zip(CHOSEN, (cell.lr, cell.beta), strict=True)),
+    )
+
+
+def _number(cell: Cell, measure: str, values: Sequence[float]) -> Number | None:
+    """The line in CSV of what a method took; None where that isn't known."""
+    if not values:
+        return None
+    return Number(
+        cell.setting.listed,
+        cell.method,
+        measure,
+        sets=len(values),
+        records=cell.records,
+        spread=deviation(values) if len(values) > 1 else None,
+        lr=cell.lr,
+        beta=cell.beta,
+        differing=cell.differing_in_words,
+    )
 
 
 def cost(cell: Cell) -> Mapping[str, Sequence[float]]:

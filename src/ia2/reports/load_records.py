@@ -8,7 +8,7 @@ from ia2.adapters.registry import label
 from ia2.errors import InputError
 from ia2.records import Record
 from ia2.reports.aggregate import Select
-from ia2.reports.tables import method_name
+from ia2.reports.method_names import method_name
 
 
 def sound(

@@ -19,13 +19,13 @@ from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
 from ia2.reports.figures.reliability import save_figure, svg_of
 from ia2.reports.figures.study_figures import Drawn, study_figures
-from ia2.reports.formats import STARTS, Format, illustrated, rendered
-from ia2.reports.listing import Listing
 from ia2.reports.load_records import sound
 from ia2.reports.page.page import START, page
 from ia2.reports.paper import load_paper
-from ia2.reports.significance_table import Comparison, compared, comparison
+from ia2.reports.renderings import STARTS, Format, illustrated, rendered
+from ia2.reports.significance_table import compared, comparison
 from ia2.reports.study import StudyTable, study_tables
+from ia2.reports.table import Table
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
 
@@ -39,10 +39,9 @@ class StudyReport:
     experiment: Experiment
     cells: tuple[Cell, ...]
     tables: tuple[StudyTable, ...]
-    listings: tuple[Listing, ...]
+    """What was measured, in the paper's shape."""
+    below: tuple[Table, ...]
     """How far IA2→SFT and SFT are apart, and what each method took."""
-    comparisons: tuple[Comparison, ...]
-    """The numbers of the former."""
     notes: tuple[str, ...]
     """How the tables are to be read, and what is missing."""
     failures: Mapping[str, str]
@@ -80,9 +79,13 @@ class StudyReport:
         notes += left_out
         notes += explained(found, experiment.select, tables, paper, experiment.sets)
         notes += absent_files(found, folder)
-        tested = compared(found, paper)
-        listings = (*comparison(tested, experiment.select), *costs(found))
-        return cls(folder, experiment, tuple(found), tuple(tables), listings, tuple(tested), tuple(notes), failures)
+        below = (*comparison(compared(found, paper), experiment.select), *costs(found))
+        return cls(folder, experiment, tuple(found), tuple(tables), below, tuple(notes), failures)
+
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """Every table, in the order in which they are shown."""
+        return (*(own.table for own in self.tables), *self.below)
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
@@ -95,14 +98,13 @@ class StudyReport:
 
     def text(self, kind: Format) -> str:
         """The tables as Markdown, LaTeX or CSV."""
-        return rendered(self.experiment.name, self.tables, kind, self.notes, self.listings, self.comparisons)
+        return rendered(self.experiment.name, self.all_tables, kind, self.notes)
 
     def page(self, out: Path) -> str:
         """The page, for a folder that it is to stand in."""
         return page(
             self.experiment.name,
-            self.tables,
-            listings=self.listings,
+            self.all_tables,
             notes=self.notes,
             settings=self.experiment.model_dump(mode="json"),
             failures=self.failures,

@@ -1,16 +1,17 @@
 """Whether IA2→SFT is better than SFT: paired t-tests over sets and tasks at each N, as in the paper's Table 8."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ia2.analysis.significance import PairedTest, paired_test
 from ia2.records import Record
 from ia2.reports.aggregate import Cell, Select, Setting
-from ia2.reports.listing import Column, Listing, without_empty_columns
+from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import PairedTTest, Paper
-from ia2.reports.tables import METHOD_NAMES
+from ia2.reports.table import Cell as TableCell
+from ia2.reports.table import Column, Number, Table, Value
 
 COMPARED = ("ia2-sft", "sft")
 """Less the second; both must have been trained on the same set and measured on the same task."""
@@ -18,11 +19,19 @@ BETTER = {"accuracy": 1, "ece": -1}
 """Which sign of a difference is the first one's advantage."""
 SCALES = {"accuracy": ("accuracy, points", 100), "ece": ("ECE", 1)}
 Pair = tuple[Setting, Record, Record]
-COLUMNS = (
+COMPARISON = (
     *(Column("adapter"), Column("labels"), Column("responses"), Column("N", "d"), Column("pairs", "d")),
-    *(Column("measure"), Column("difference", "+.3f"), Column("95 % from", "+.3f"), Column("to", "+.3f")),
-    *(Column("t", "+.2f"), Column("p", ".2g"), Column("paper's t", "+.2f"), Column("paper's p", ".2g")),
+    Column("measure"),
 )
+TESTED: Mapping[str, Column] = {
+    "difference": Column("difference", "+.3f"),
+    "difference_low": Column("95 % from", "+.3f"),
+    "difference_high": Column("to", "+.3f"),
+    "t": Column("t", "+.2f"),
+    "p": Column("p", ".2g"),
+}
+"""The column of each number of a test, by its name in CSV."""
+PAPERS = (Column("paper's t", "+.2f"), Column("paper's p", ".2g"))
 
 
 @dataclass(frozen=True)
@@ -88,8 +97,8 @@ def _compared(
     return Comparison(adapter, labels, responses, n, measure, paired_test(ours, others), settings, records, theirs)
 
 
-def comparison(found: Sequence[Comparison], select: Select) -> list[Listing]:
-    """A listing of all comparisons; none where there are none.
+def comparison(found: Sequence[Comparison], select: Select) -> list[Table]:
+    """A table of all comparisons; none where there are none.
 
     Args:
         found: the comparisons.
@@ -108,15 +117,40 @@ def comparison(found: Sequence[Comparison], select: Select) -> list[Listing]:
         "Without a t there was one pair, or all differ alike.",
         *["The paper's t and p span all of its models and tasks."] * any(one.paper.t is not None for one in found),
     ]
-    rows = tuple(
-        (
-            *(one.adapter, one.label_source, one.responses, one.n, one.test.pairs, SCALES[one.measure][0]),
-            *(one.test.difference, *(one.test.interval or (None, None)), one.t, one.test.p, *one.paper),
-        )
-        for one in found
+    columns = (*COMPARISON, *TESTED.values(), *PAPERS)
+    table = Table(f"{names[0]} less {names[1]}", " ".join(said), columns, tuple(map(_row, found)))
+    return [table.without_empty_columns(("adapter", "labels", "responses", "paper's t", "paper's p"))]
+
+
+def _row(one: Comparison) -> tuple[TableCell, ...]:
+    named: tuple[Value, ...] = (
+        one.adapter,
+        one.label_source,
+        one.responses,
+        one.n,
+        one.test.pairs,
+        SCALES[one.measure][0],
     )
-    listing = Listing(f"{names[0]} less {names[1]}", " ".join(said), COLUMNS, rows)
-    return [without_empty_columns(listing, ("adapter", "labels", "responses", "paper's t", "paper's p"))]
+    tested = (one.test.difference, *(one.test.interval or (None, None)), one.t, one.test.p)
+    return (
+        *(column.cell(value) for column, value in zip(COMPARISON, named, strict=True)),
+        *(column.cell(value, _number(one, name)) for (name, column), value in zip(TESTED.items(), tested, strict=True)),
+        *(column.cell(value) for column, value in zip(PAPERS, one.paper, strict=True)),
+    )
+
+
+def _number(one: Comparison, name: str) -> Number:
+    """The line in CSV of one number of a test, with the paper's own t and p."""
+    models, sources, tasks = ("; ".join(one.pooled(part)) for part in ("model", "source", "eval"))
+    return Number(
+        # whether the tasks differ is of each pair, not of all
+        (models, one.adapter, one.label_source, one.n, sources, tasks, ""),
+        " less ".join(COMPARED),
+        f"{one.measure}_{name}",
+        sets=one.test.pairs,
+        records=one.records,
+        paper={"t": one.paper.t, "p": one.paper.p}.get(name),
+    )
 
 
 def _pooled(found: Sequence[Comparison]) -> str:

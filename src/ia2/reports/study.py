@@ -1,17 +1,25 @@
 """A study's tables in the paper's shape."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ia2.records import Record
 from ia2.reports.aggregate import Cell, Setting, deviation, mean
+from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import Paper
-from ia2.reports.tables import METHOD_NAMES
+from ia2.reports.table import Cell as TableCell
+from ia2.reports.table import Column, Number, Origin, Table, Value
 
 Measure = Literal["accuracy", "ece"]
 SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
 """What a measure is multiplied by, and how many decimals are printed (the paper's)."""
+SETTING = (Column("N", "d"), Column("source"), Column("eval"))
+MEASURED: Mapping[Measure, Column] = {
+    "accuracy": Column("acc", ".1f", better="higher"),
+    "ece": Column("ECE", ".2f", better="lower"),
+}
+"""The column of each measure, below a method's name."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,32 @@ class Entry:
         said = f"paper {self.paper:.{digits}f}"
         return said if self.difference is None else f"{said}, {self.difference:+.{digits}f}"
 
+    def table_cell(self, setting: Setting, method: str) -> TableCell:
+        """How it stands in a table, in the row of this setting and the column of this method."""
+        lr, beta = (self.cell.lr, self.cell.beta) if self.cell is not None else (None, None)
+        chosen = [f"{name} {value:g}" for name, value in (("lr", lr), ("β", beta)) if value is not None]
+        number = Number(
+            setting.listed,
+            method,
+            self.measure,
+            sets=len(self.records),
+            records=self.records,
+            spread=self.spread,
+            best=self.best,
+            lr=lr,
+            beta=beta,
+            paper=self.paper,
+            difference=self.difference,
+            differing=self.cell.differing_in_words if self.cell is not None else "",
+        )
+        origins = tuple(map(self._origin, self.records))
+        return TableCell(self.text, self.center, self.best, self.beside, ", ".join(chosen), origins, number)
+
+    def _origin(self, record: Record) -> Origin:
+        scale, digits = SCALES[self.measure]
+        value = record.metrics.get(self.measure)
+        return Origin(f"set {record.seed}: " + ("–" if value is None else f"{scale * value:.{digits}f}"), record)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -67,11 +101,22 @@ class StudyTable:
     """Whether there is an ECE beside each accuracy."""
 
     @property
-    def headings(self) -> list[str]:
-        """The columns."""
-        shown = {"accuracy": "acc", "ece": "ECE"}
-        own = [f"{METHOD_NAMES.get(method, method)} {shown[measure]}" for method, measure in self.columns]
-        return ["N", "source", "eval", *own]
+    def table(self) -> Table:
+        """As it is shown: each method above its measures, and a number opening to its records."""
+        measured = (
+            replace(MEASURED[measure], over=METHOD_NAMES.get(method, method)) for method, measure in self.columns
+        )
+        rows = []
+        for line in self.lines:
+            named: tuple[Value, ...] = (line.setting.n, line.setting.source, eval_name(line.setting))
+            entries = zip(self.columns, line.entries, strict=True)
+            rows.append(
+                (
+                    *(column.cell(value) for column, value in zip(SETTING, named, strict=True)),
+                    *(entry.table_cell(line.setting, method) for (method, _), entry in entries),
+                )
+            )
+        return Table(self.title, "", (*SETTING, *measured), tuple(rows))
 
     @property
     def columns(self) -> list[tuple[str, Measure]]:

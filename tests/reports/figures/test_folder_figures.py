@@ -11,7 +11,7 @@ from ia2.records import write_rows
 from ia2.reports.aggregate import cells
 from ia2.reports.figures.folder_figures import CAPTIONS, OVERLAP, RELIABILITY, absent_files, folder_figures
 from ia2.reports.figures.reliability import COLOURS
-from ia2.reports.tables import METHOD_NAMES
+from ia2.reports.method_names import METHOD_NAMES
 
 AXES = torch.eye(6)
 READS = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])

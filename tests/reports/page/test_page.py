@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 from study_records import record
 
 from ia2.reports.aggregate import cells
-from ia2.reports.listing import Column, Listing
 from ia2.reports.page.page import page
 from ia2.reports.study import study_tables
+from ia2.reports.table import Column, Table
 
 RECORDS = [
     *(record("sft", value, seed=seed) for seed, value in enumerate((0.6, 0.7))),
@@ -38,9 +38,9 @@ class Tree(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def made(records=RECORDS, **changes):
+def made(records=RECORDS, more=(), **changes):
     own = {"notes": ["How to read."], "settings": {"n": [4]}, "failures": {}, "folder": ".."}
-    return page("fake", study_tables(cells(records)), **{**own, **changes})
+    return page("fake", [*(one.table for one in study_tables(cells(records))), *more], **{**own, **changes})
 
 
 def test_every_number_leads_to_its_records_and_rows():
@@ -104,9 +104,9 @@ def test_headings_are_buttons_and_the_scrolling_box_is_named():
     assert box["aria-label"] == "small, lora, fine-tuned on ground-truth labels"
 
 
-def test_a_listing_sorts_by_its_values_and_shows_its_texts():
-    listing = Listing("A <title>", "How.", (Column("name"), Column("p", ".2g")), (("a & b", 0.000123456), ("c", None)))
-    text = made([], listings=[listing])
+def test_a_table_sorts_by_its_values_and_shows_its_texts():
+    table = Table.of("A <title>", "How.", (Column("name"), Column("p", ".2g")), (("a & b", 0.000123456), ("c", None)))
+    text = made([], [table])
     assert "<h3>A &lt;title&gt;</h3>\n<p>How.</p>" in text
     assert '<td data-value="a &amp; b">a &amp; b</td><td class="number" data-value="0.000123456">0.00012</td>' in text
     assert '<td class="number" data-value="">–</td>' in text

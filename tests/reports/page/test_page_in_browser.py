@@ -52,7 +52,7 @@ def seen(tmp_path):
     records += [record("ia2", 0.5, n=n, labels=None, eval=task) for n in (4, 8) for task in ("sst2", "finsen")]
     text = page(
         "fake",
-        study_tables(cells(records)),
+        [one.table for one in study_tables(cells(records))],
         notes=["How to read."],
         settings={"long": "x" * 400},
         failures={"unit": "e" * 400},

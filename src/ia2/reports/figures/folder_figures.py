@@ -21,7 +21,7 @@ from ia2.errors import InputError
 from ia2.reports.aggregate import Cell, Setting, mean
 from ia2.reports.figures.reliability import STYLE, draw_reliability
 from ia2.reports.figures.study_figures import OTHER_COLOURS, Drawn
-from ia2.reports.tables import METHOD_NAMES
+from ia2.reports.method_names import METHOD_NAMES
 
 OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
 CAPTIONS = {

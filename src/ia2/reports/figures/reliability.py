@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ia2.cache import written_whole
 from ia2.evaluation.metrics import reliability_bins
 from ia2.records import Record
-from ia2.reports.tables import METHOD_NAMES, method_name
+from ia2.reports.method_names import METHOD_NAMES, method_name
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; others where they have run out
 COLOURS = {

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from ia2.reports.aggregate import Cell, deviation, mean
 from ia2.reports.averages import ALL_MODELS, ALL_TASKS, pooled
 from ia2.reports.figures.reliability import COLOURS, STYLE
-from ia2.reports.tables import METHOD_NAMES
+from ia2.reports.method_names import METHOD_NAMES
 
 OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00", "#17BECF")
 """For methods that `COLOURS` doesn't name."""

@@ -15,8 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ia2.records import Record
-from ia2.reports.listing import Listing
-from ia2.reports.study import SCALES, Entry, StudyTable, eval_name
+from ia2.reports.table import Cell, Table
 
 START = "<!doctype html>\n<!-- ia2 report -->"
 """How each page begins."""
@@ -26,7 +25,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 @dataclass(frozen=True)
-class PageLink:
+class Link:
     """A link to a file of the study."""
 
     text: str
@@ -37,50 +36,7 @@ class PageLink:
 
 
 @dataclass(frozen=True)
-class PageOrigin:
-    """A record that a number was computed from."""
-
-    text: str
-    """The set, and the record's own value."""
-    links: tuple[PageLink, ...]
-
-
-@dataclass(frozen=True)
-class PageCell:
-    """What stands in a row under a heading."""
-
-    text: str
-    value: str
-    """What the row is sorted by, without the text's rounding; empty where nothing was measured."""
-    numeric: bool = False
-    best: bool = False
-    beside: str = ""
-    """What stands behind it in small letters."""
-    chosen: str = ""
-    """The learning rate and β that were chosen."""
-    origins: tuple[PageOrigin, ...] = ()
-
-
-@dataclass(frozen=True)
-class PageHeading:
-    """What stands above a column."""
-
-    text: str
-    numeric: bool
-
-
-@dataclass(frozen=True)
-class PageTable:
-    """A table whose headings are buttons."""
-
-    title: str
-    caption: str
-    headings: tuple[PageHeading, ...]
-    rows: tuple[tuple[PageCell, ...], ...]
-
-
-@dataclass(frozen=True)
-class PageFigure:
+class InlineFigure:
     """A figure inside the page."""
 
     heading: str
@@ -91,9 +47,8 @@ class PageFigure:
 
 def page(
     title: str,
-    tables: Sequence[StudyTable],
+    tables: Sequence[Table],
     *,
-    listings: Sequence[Listing] = (),
     notes: Sequence[str],
     settings: Mapping[str, Any],
     failures: Mapping[str, str],
@@ -105,7 +60,6 @@ def page(
     Args:
         title: the study's name.
         tables: its tables.
-        listings: what stands below them.
         notes: how to read them, in sentences.
         settings: the study's, as its file has them.
         failures: the error of each unit that failed.
@@ -124,77 +78,39 @@ def page(
         start=START,
         policy=POLICY,
         title=title,
-        tables=[*(_study_table(table, folder) for table in tables), *map(_listing, listings)],
+        tables=tables,
+        sorted_by=_sorted_by,
+        links=lambda record: _links(record, folder),
         notes=notes,
         settings={name: _setting(value) for name, value in settings.items()},
         failures=failures,
         figures=[
-            PageFigure(heading, caption, _inline(svg, f"figure{number}-"))
+            InlineFigure(heading, caption, _inline(svg, f"figure{number}-"))
             for number, (heading, (svg, caption)) in enumerate((figures or {}).items())
         ],
         origins=_origins(tables),
     )
 
 
-def _study_table(table: StudyTable, folder: str) -> PageTable:
-    # N is a number, then come the source and the evaluation task, then what was measured
-    headings = tuple(PageHeading(text, column not in (1, 2)) for column, text in enumerate(table.headings))
-    rows = []
-    for line in table.lines:
-        setting = line.setting
-        task = eval_name(setting)
-        cells = [
-            PageCell(str(setting.n), str(setting.n), numeric=True),
-            PageCell(setting.source, setting.source),
-            PageCell(task, task),
-        ]
-        rows.append((*cells, *(_measured_cell(entry, folder) for entry in line.entries)))
-    return PageTable(table.title, "", headings, tuple(rows))
+def _sorted_by(cell: Cell) -> str:
+    """What a row is sorted by, without the text's rounding; empty where nothing was measured."""
+    if cell.value is None:
+        return ""
+    return cell.value if isinstance(cell.value, str) else f"{cell.value:.6g}"
 
 
-def _listing(listing: Listing) -> PageTable:
-    headings = tuple(PageHeading(column.heading, column.numbers is not None) for column in listing.columns)
-    rows = []
-    for values, texts in zip(listing.rows, listing.texts, strict=True):
-        cells = []
-        for heading, value, text in zip(headings, values, texts, strict=True):
-            sorted_by = "" if value is None else f"{value:.6g}" if heading.numeric else str(value)
-            cells.append(PageCell(text, sorted_by, heading.numeric))
-        rows.append(tuple(cells))
-    return PageTable(listing.title, listing.caption, headings, tuple(rows))
-
-
-def _measured_cell(entry: Entry, folder: str) -> PageCell:
-    """A number that opens to the records it was computed from."""
-    if entry.cell is None or entry.center is None:
-        return PageCell(entry.text, "", numeric=True, beside=entry.beside)
-    chosen = [f"lr {entry.cell.lr:g}"] if entry.cell.lr is not None else []
-    chosen += [f"β {entry.cell.beta:g}"] if entry.cell.beta is not None else []
-    return PageCell(
-        entry.text,
-        f"{entry.center:.6g}",
-        numeric=True,
-        best=entry.best,
-        beside=entry.beside,
-        chosen=", ".join(chosen),
-        origins=tuple(_origin(record, entry, folder) for record in entry.records),
-    )
-
-
-def _origin(record: Record, entry: Entry, folder: str) -> PageOrigin:
-    scale, digits = SCALES[entry.measure]
-    value = record.metrics.get(entry.measure)
-    shown = "–" if value is None else f"{scale * value:.{digits}f}"
+def _links(record: Record, folder: str) -> list[Link]:
+    """To a record, and to the rows that it was measured on."""
     links = [_link("record", str(record.file), folder)]
     if record.predictions:
         rows = posixpath.normpath(posixpath.join(posixpath.dirname(str(record.file)), record.predictions))
         links.append(_link("rows", rows, folder))
-    return PageOrigin(f"set {record.seed}: {shown}", tuple(links))
+    return links
 
 
-def _link(text: str, file: str, folder: str) -> PageLink:
+def _link(text: str, file: str, folder: str) -> Link:
     # ./ so that a colon in a folder's name is no scheme
-    return PageLink(text, quote(posixpath.join(".", folder, file)), file)
+    return Link(text, quote(posixpath.join(".", folder, file)), file)
 
 
 def _inline(svg: str, prefix: str) -> str:
@@ -208,9 +124,9 @@ def _setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _origins(tables: Sequence[StudyTable]) -> list[str]:
+def _origins(tables: Sequence[Table]) -> list[str]:
     """Which weights and which libraries made the numbers, and what was said while they did."""
-    records = [record for table in tables for line in table.lines for entry in line.entries for record in entry.records]
+    records = [origin.record for table in tables for row in table.rows for cell in row for origin in cell.origins]
     said: dict[str, None] = {}
     for part in ("model", "versions"):
         for record in records:

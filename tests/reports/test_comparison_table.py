@@ -3,7 +3,8 @@ import io
 from rich.console import Console
 
 from ia2.records import Record
-from ia2.reports.tables import comparison_table
+from ia2.reports.comparison_table import comparison_table
+from ia2.reports.renderings import in_terminal
 
 MEASURED = {
     "n": 200, "ece_binning": "equal-width", "accuracy": 0.925, "accuracy_interval": [0.88, 0.96],
@@ -13,7 +14,7 @@ MEASURED = {
 
 def shown(records):
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(comparison_table(records))
+    console.print(in_terminal(comparison_table(records)))
     return console.export_text()
 
 

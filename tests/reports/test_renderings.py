@@ -2,14 +2,16 @@ import csv
 import io
 
 import pytest
+from rich.console import Console
 from study_records import changed, record
 
 from ia2.reports.aggregate import Setting, cells
-from ia2.reports.formats import STARTS, illustrated, rendered
-from ia2.reports.listing import Column, Listing
+from ia2.reports.costs import costs
 from ia2.reports.paper import Key, Paper, Printed
-from ia2.reports.significance_table import compared
+from ia2.reports.renderings import STARTS, illustrated, in_terminal, rendered
+from ia2.reports.significance_table import compared, comparison
 from ia2.reports.study import study_tables
+from ia2.reports.table import Cell, Column, Table
 
 # icl 50.0 and ECE 0.20; sft (0.6, 0.7): 65.0, deviation 0.1/√2 = 7.07; ia2 (0.65, 0.65): 65.0, none
 RECORDS = [
@@ -22,26 +24,51 @@ KEY = Key.of(Setting("small", "lora", "ground-truth", 4, "sst2", "sst2"), "sft")
 PAPER = Paper({KEY: Printed(70.5, None)})
 
 
-LISTING = Listing("a_title", "100 % read.", (Column("β_1"), Column("n", ".1f")), (("x_y", 1.0), ("IA2→SFT", None)))
+PLAIN = Table.of("a_title", "100 % read.", (Column("β_1"), Column("n", ".1f")), (("x_y", 1.0), ("IA2→SFT", None)))
 
 
-def test_a_listing_in_markdown():
-    text = rendered("fake", [], "markdown", [], [LISTING])
+def test_a_table_in_markdown():
+    text = rendered("fake", [PLAIN], "markdown", [])
     assert text == (
         "<!-- ia2 report -->\n\n# fake\n\n\n\n## a\\_title\n\n100 % read.\n\n"
         "| β\\_1 | n |\n| --- | ---: |\n| x\\_y | 1.0 |\n| IA2→SFT | – |\n"
     )
 
 
-def test_a_listing_in_latex():
-    text = rendered("fake", [], "latex", [], [LISTING])
+def test_a_table_in_latex():
+    text = rendered("fake", [PLAIN], "latex", [])
     assert "\\begin{longtable}{lr}\n\\caption{a\\_title. 100 \\% read.}\\\\\n\\toprule\n" in text
     assert "$\\beta$\\_1 & n \\\\\n\\midrule\n\\endhead\nx\\_y & 1.0 \\\\\nIA2$\\to$SFT & -- \\\\\n\\bottomrule" in text
 
 
+SHOWN = Table(
+    "[b]title[/b]",
+    "Read [it].",
+    (Column("name"), Column("acc", ".1f", over="IA2")),
+    ((Cell("[red]x", "x"), Cell("50.0 [1, 2]", 50.0, best=True, beside="paper 70.5")),),
+)
+
+
+def test_a_table_in_the_terminal_is_aligned_and_its_marks_are_text():
+    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(in_terminal(SHOWN))
+    styled = console.export_text(clear=False, styles=True)
+    lines = console.export_text().splitlines()
+    assert lines[0].strip() == "[b]title[/b]"
+    assert lines[2] == "┃ name   ┃                  IA2 acc ┃"
+    assert lines[4] == "│ [red]x │ 50.0 [1, 2] [paper 70.5] │"
+    assert lines[-1].strip() == "Read [it]."
+    assert "\x1b[1m50.0 [1, 2]\x1b[0m [paper 70.5]" in styled
+
+
+def test_what_stands_beside_a_number_is_not_bold():
+    assert "**50.0 \\[1, 2]** [paper 70.5] |" in rendered("fake", [SHOWN], "markdown", [])
+    assert "\\textbf{50.0 [1, 2]} [paper 70.5] \\\\" in rendered("fake", [SHOWN], "latex", [])
+
+
 def test_latex_is_safe_and_bold():
     (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
-    text = rendered("fake", [table], "latex", ["one\nline"])
+    text = rendered("fake", [table.table], "latex", ["one\nline"])
     assert text.startswith("% ia2 report\n% fake\n% one line\n")
     assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
     assert (
@@ -52,7 +79,7 @@ def test_latex_is_safe_and_bold():
 
 
 def test_csv_has_a_line_for_each_number():
-    text = rendered("fake", study_tables(cells(RECORDS), PAPER), "csv", ["not in here"])
+    text = rendered("fake", [one.table for one in study_tables(cells(RECORDS), PAPER)], "csv", ["not in here"])
     assert text.startswith(STARTS["csv"] + ",")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 2 * 3 * 2  # and nothing of asim, steps or seconds, which these records don't have
@@ -81,13 +108,25 @@ def test_csv_has_costs_in_lines_of_their_own():
     made = changed(
         record("sft", 0.5), metrics={"asim": 0.75}, stages=[{"steps": 3}, {"steps": 4}], seconds={"train": 1.5}
     )
-    rows = list(csv.DictReader(io.StringIO(rendered("fake", study_tables(cells([made])), "csv", []))))
+    found = cells([made])
+    tables = [*(one.table for one in study_tables(found)), *costs(found)]
+    rows = list(csv.DictReader(io.StringIO(rendered("fake", tables, "csv", []))))
     assert [(row["measure"], row["mean"], row["sets"]) for row in rows] == [
         ("accuracy", "50", "1"), ("ece", "0.1", "1"), ("asim", "0.75", "1"), ("steps", "7", "1"),
         ("train_seconds", "1.5", "1"),
     ]  # fmt: skip
     assert {row["lr"] for row in rows} == {"0.001"}
     assert {row["records"] for row in rows} == {made.file}
+
+
+def test_csv_has_the_numbers_of_one_setting_together():
+    made = [changed(record("sft", 0.5, eval=task), metrics={"asim": 0.75}) for task in ("finsen", "sst2")]
+    found = cells(made)
+    tables = [*(one.table for one in study_tables(found)), *costs(found)]
+    rows = csv.DictReader(io.StringIO(rendered("fake", tables, "csv", [])))
+    assert [(row["eval"], row["measure"]) for row in rows] == [
+        (task, measure) for task in ("finsen", "sst2") for measure in ("accuracy", "ece", "asim")
+    ]
 
 
 def test_csv_has_comparisons_in_lines_of_their_own():
@@ -97,8 +136,8 @@ def test_csv_has_comparisons_in_lines_of_their_own():
         for method, values in (("ia2-sft", (0.7, 0.9)), ("sft", (0.6, 0.6)))
         for seed, value in enumerate(values)
     ]
-    tested = compared(cells(made))
-    rows = list(csv.DictReader(io.StringIO(rendered("fake", [], "csv", [], [], tested))))
+    tables = comparison(compared(cells(made)), "accuracy")
+    rows = list(csv.DictReader(io.StringIO(rendered("fake", tables, "csv", []))))
     # differences of 10 and 30 points, each twice: mean 20, deviation 20/√3, error 10/√3, so t = 2 √3; Student's 97.5 %
     # point of 3 degrees is 3.18245
     assert [(row["measure"], float(row["mean"]), row["sets"]) for row in rows] == [

@@ -1,0 +1,71 @@
+"""A table of records, which a command ends with."""
+
+from collections.abc import Mapping, Sequence
+
+from ia2.records import Metrics, Record
+from ia2.reports.method_names import method_name
+from ia2.reports.table import NOTHING, Cell, Column, Table
+
+MEASURES = {
+    "accuracy %": ("accuracy", 100.0, ".1f"),
+    "equivalent %": ("equivalent_accuracy", 100.0, ".1f"),
+    "ECE": ("ece", 1.0, ".3f"),
+}
+"""What a column shows: the metric, how many times as large, and how it is printed."""
+TRAINED = (Column("asim", ".3f"), Column("tokens", ".0f"), Column("lr", "g"))
+SPENT = (Column("train s", ".1f"), Column("evaluate s", ".1f"))
+
+
+def comparison_table(records: Sequence[Record]) -> Table:
+    """One row a record: accuracy in percent and ECE with their 95 % intervals, asim, and where the time went.
+
+    Responses of free text have no ECE; mathematical answers have a second accuracy, of those that mean the same. What
+    no record has a value of has no column.
+    """
+    first = records[0].metrics
+    binnings = {record.metrics.get("ece_binning") for record in records} - {None}
+    mathematical = any(record.metrics.get("equivalent_accuracy") is not None for record in records)
+    explained = ["95 % bootstrap intervals in brackets"]
+    headings = ["accuracy %"]
+    if mathematical:
+        headings.append("equivalent %")
+        explained.append("accuracy counts answers spelt alike, equivalent those that mean the same in mathematics")
+    if binnings:
+        headings.append("ECE")
+        explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
+    explained.append("tokens: of a query's prompt")
+    columns = (Column("method"), *(Column(heading, MEASURES[heading][2]) for heading in headings), *TRAINED, *SPENT)
+    rows = []
+    for record in records:
+        values = (
+            *(record.metrics.get("asim"), record.metrics.get("prompt_tokens"), record.lr),
+            *(_training_seconds(record.seconds), record.seconds.get("evaluate")),
+        )
+        rows.append(
+            (
+                columns[0].cell(method_name(record)),
+                *(_with_interval(record.metrics, *MEASURES[heading]) for heading in headings),
+                *(column.cell(value) for column, value in zip((*TRAINED, *SPENT), values, strict=True)),
+            )
+        )
+    # a measurement alone was never trained
+    optional = [column.heading for column in (*TRAINED, *SPENT)]
+    if any(record.metrics.get("asim") is not None for record in records):
+        explained.append("asim is the similarity to in-context learning")
+    most = max(record.n for record in records)
+    title = f"{records[0].task.eval}, {first.n} rows"
+    table = Table(f"{title}, N = {most}" if most else title, "; ".join(explained), columns, tuple(rows))
+    return table.without_empty_columns(optional)
+
+
+def _training_seconds(seconds: Mapping[str, float]) -> float | None:
+    """Of the teacher and the student together; None where nothing was trained."""
+    return sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None
+
+
+def _with_interval(metrics: Metrics, name: str, scale: float, printed: str) -> Cell:
+    value = metrics.get(name)
+    if value is None:
+        return Cell(NOTHING, None)
+    shown, low, high = (format(scale * one, printed) for one in (value, *metrics.get(f"{name}_interval")))
+    return Cell(f"{shown} [{low}, {high}]", scale * value)

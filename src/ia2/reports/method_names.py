@@ -1,0 +1,25 @@
+"""How the paper writes the methods' names."""
+
+from ia2.records import Record
+
+METHOD_NAMES = {
+    "zero-shot": "zero-shot",
+    "icl": "ICL",
+    "context": "in context",
+    "sft": "SFT",
+    "ia2": "IA2",
+    "ia2-sft": "IA2→SFT",
+    "sft-ia2": "SFT→IA2",
+    "ia2+sft": "IA2+SFT",
+    "sft-soft": "soft SFT",
+    "ia2-solved": "IA2 solved",
+    "ia2-solved-ia2": "IA2 solved→IA2",
+    "ia2-solved-sft": "IA2 solved→SFT",
+}
+"""In the order in which reports have them."""
+
+
+def method_name(record: Record) -> str:
+    """The method as the paper writes it."""
+    name: str = record.method
+    return METHOD_NAMES.get(name, name)

@@ -1,0 +1,206 @@
+"""A table in the terminal, and all tables of a report as Markdown, LaTeX or CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Literal
+
+from rich import table as rich_table
+from rich.markup import escape
+
+from ia2.reports.table import Cell, Column, Number, Table
+
+Format = Literal["markdown", "latex", "csv"]
+CSV_COLUMNS = (
+    *("model", "adapter", "label_source", "n", "source", "eval", "ood", "method", "measure", "mean", "std", "sets"),
+    *("best", "lr", "beta", "paper", "difference", "records", "differing"),
+)
+STARTS: Mapping[Format, str] = {
+    "markdown": "<!-- ia2 report -->",
+    "latex": "% ia2 report",
+    "csv": ",".join(CSV_COLUMNS[:12]),
+}
+"""How what is written begins, by which it is known for a report."""
+
+
+def in_terminal(table: Table) -> rich_table.Table:
+    """A table for the terminal; its first column names the rows."""
+    shown = rich_table.Table(
+        title=escape(table.title), caption=escape(table.caption), title_justify="left", caption_justify="left"
+    )
+    for place, column in enumerate(table.columns):
+        shown.add_column(
+            escape(column.whole_heading),
+            style="bold" if place == 0 else None,
+            justify="right" if column.numeric else "left",
+            no_wrap=column.numeric,
+        )
+    for row in table.rows:
+        shown.add_row(*(_with_beside(cell, "[bold]{}[/]", escape, "\\[") for cell in row))
+    return shown
+
+
+def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[str]) -> str:
+    """All tables in one format.
+
+    Args:
+        title: the study's name.
+        tables: the tables.
+        kind: the format.
+        notes: how to read them, printed with them; CSV has no place for it.
+    """
+    if kind == "csv":
+        return _csv(tables)
+    if kind == "markdown":
+        head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
+    else:
+        said = (title, *notes, "Needs the packages booktabs, graphicx and longtable.")
+        head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in said)))
+    make = {"markdown": _markdown, "latex": _latex}[kind]
+    return "\n\n".join((head, *map(make, tables))) + "\n"
+
+
+def illustrated(text: str, kind: Format, figures: Sequence[tuple[str, str, str]]) -> str:
+    """A report in Markdown or LaTeX with figures at its end.
+
+    Args:
+        text: the report.
+        kind: its format.
+        figures: the heading, the caption and the file of each, a picture that stands beside the report.
+    """
+    parts = [text]
+    for heading, caption, file in figures:
+        if kind == "markdown":
+            parts.append(
+                f"## {_in_markdown(heading)}\n\n![{_in_markdown(heading)}]({file})\n\n{_in_markdown(caption)}\n"
+            )
+        else:
+            said = f"{heading}. {caption}".translate(LATEX)
+            picture = f"\\includegraphics[width=\\linewidth]{{{file}}}"
+            parts.append(f"\\begin{{figure}}\n\\centering\n{picture}\n\\caption{{{said}}}\n\\end{{figure}}\n")
+    return "\n".join(parts)
+
+
+def _with_beside(cell: Cell, bold: str, safe: Callable[[str], str], opening: str = "[") -> str:
+    """A cell's text, bold where it is the best of its row, and what stands beside it in brackets."""
+    text = bold.format(safe(cell.text)) if cell.best else safe(cell.text)
+    return f"{text} {opening}{safe(cell.beside)}]" if cell.beside else text
+
+
+def _in_markdown(text: str) -> str:
+    for mark in "\\*_|`<[":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _markdown(table: Table) -> str:
+    rows = [
+        [_in_markdown(heading) for heading in table.headings],
+        ["---:" if column.numeric else "---" for column in table.columns],
+    ]
+    for row in table.rows:
+        rows.append([_with_beside(cell, "**{}**", _in_markdown) for cell in row])
+    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n\n".join(filter(None, (f"## {_in_markdown(table.title)}", _in_markdown(table.caption), lines)))
+
+
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", "–": "--",
+    }
+)  # fmt: skip
+ARROWS = {"higher": " $\\uparrow$", "lower": " $\\downarrow$", None: ""}
+
+
+def _latex(table: Table) -> str:
+    """A table on one page where columns have a heading in common, and otherwise one that may be longer than a page."""
+    alignment = "".join("r" if column.numeric else "l" for column in table.columns)
+    caption = ". ".join(filter(None, (table.title, table.caption))).translate(LATEX)
+    headings = " & ".join(column.heading.translate(LATEX) + ARROWS[column.better] for column in table.columns)
+    rows = [
+        " & ".join(_with_beside(cell, "\\textbf{{{}}}", lambda text: text.translate(LATEX)) for cell in row) + " \\\\"
+        for row in table.rows
+    ]
+    if any(column.over for column in table.columns):
+        lines = [
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{caption}}}",
+            # made smaller where it is wider than the text
+            "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+            f"\\begin{{tabular}}{{{alignment}}}",
+            "\\toprule",
+            *_common_headings(table.columns),
+            f"{headings} \\\\",
+            "\\midrule",
+            *rows,
+            "\\bottomrule",
+            "\\end{tabular}}",
+            "\\end{table}",
+        ]
+    else:
+        lines = [
+            "{\\small",
+            f"\\begin{{longtable}}{{{alignment}}}",
+            f"\\caption{{{caption}}}\\\\",
+            "\\toprule",
+            f"{headings} \\\\",
+            "\\midrule",
+            "\\endhead",
+            *rows,
+            "\\bottomrule",
+            "\\end{longtable}",
+            "}",
+        ]
+    return "\n".join(lines)
+
+
+def _common_headings(columns: Sequence[Column]) -> list[str]:
+    """What stands above several headings, and a rule below each of it."""
+    names, rules, first = [], [], 1
+    for over, group in groupby(columns, key=lambda column: column.over):
+        count = len(list(group))
+        if over:
+            names.append(f" \\multicolumn{{{count}}}{{c}}{{{over.translate(LATEX)}}}")
+            rules.append(f"\\cmidrule(lr){{{first}-{first + count - 1}}}")
+        else:
+            names += [""] * count
+        first += count
+    return [" &".join(names) + " \\\\", " ".join(rules)]
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    """A line for each number, with a standard deviation where there are two sets; those of one setting together.
+
+    What its records were made with differently stands at its end, as notes have no place here.
+    Accuracy is in percent, ECE and asim in [-1, 1], steps are an optimiser's, seconds an adapter's share. A comparison
+    has a line for its difference, the ends of its interval, t and p each, with pairs for sets; where it is over several
+    models or tasks, these are joined by semicolons.
+    """
+    lines: dict[tuple[object, ...], list[list[object]]] = {}
+    for table in tables:
+        for row in table.rows:
+            for cell in row:
+                if cell.number is not None:
+                    lines.setdefault(cell.number.setting, []).append(_csv_line(cell, cell.number))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for alike in lines.values():
+        writer.writerows(alike)
+    return out.getvalue()
+
+
+def _csv_line(cell: Cell, number: Number) -> list[object]:
+    value = cell.value if not isinstance(cell.value, str) else None
+    measured = (_plain(value), _plain(number.spread), number.sets, "" if number.best is None else number.best)
+    told = map(_plain, (number.lr, number.beta, number.paper, number.difference))
+    files = " ".join(str(record.file) for record in number.records)
+    return [*number.setting, number.method, number.measure, *measured, *told, files, number.differing]
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

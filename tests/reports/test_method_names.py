@@ -1,0 +1,12 @@
+from study_records import record
+
+from ia2.reports.method_names import METHOD_NAMES, method_name
+
+
+def test_a_method_is_written_as_in_the_paper():
+    assert method_name(record("ia2-sft", 0.5)) == "IA2→SFT"
+    assert list(METHOD_NAMES)[:2] == ["zero-shot", "icl"]
+
+
+def test_a_method_the_paper_has_not_keeps_its_name():
+    assert method_name(record("adapter", 0.5)) == "adapter"
