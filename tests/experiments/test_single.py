@@ -47,6 +47,18 @@ def test_it_is_computed_once_and_its_records_come_in_the_order_of_its_methods(tm
     assert content(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("ending", [SystemExit(129), KeyboardInterrupt(), ValueError("no")])
+def test_what_is_stopped_when_its_plan_has_just_been_written_leaves_nothing(tmp_path, load, monkeypatch, ending):
+    def stopped(*_args, **_options):
+        assert (tmp_path / "out" / "plan.json").exists()
+        raise ending
+
+    monkeypatch.setattr("ia2.experiments.single.run", stopped)
+    with pytest.raises(type(ending)):
+        compute_single(single(methods=["zero-shot"]), tmp_path / "out", load=load)
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_one_is_refused_in_its_folder_before_a_model_is_loaded(tmp_path, load):
     compute_single(single(methods=["zero-shot"]), tmp_path / "out", load=load)
     for changes in ({"n": [8]}, {"label_scoring": "token"}, {"methods": ["icl"]}, {"first_seed": 3}):

@@ -75,7 +75,7 @@ def run(
     for number, unit in enumerate(ledger.missing, start=1):
         with ledger.claimed(unit) as mine:
             if mine and single:
-                ledger.take_or_abandon(unit, work)
+                ledger.take_or_raise(unit, work)
             elif mine:
                 progress.say(f"unit {number} of {len(ledger.missing)}: {unit.id}")
                 ledger.take(unit, work)
@@ -147,18 +147,14 @@ class Ledger:
         else:
             self._show(unit)
 
-    def take_or_abandon(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
-        """As `take`, but an error or a stop goes through, and the store is as if nothing had been begun.
+    def take_or_raise(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
+        """As `take`, but an error or a stop goes through.
 
         Raises:
             InputError: as `take`.
             BaseException: what ended the work.
         """
-        try:
-            self._keep(unit, work)
-        except BaseException:
-            self._store.abandon()
-            raise
+        self._keep(unit, work)
         self._show(unit)
 
     def _keep(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:

@@ -1,6 +1,7 @@
 """A study of one unit, as an adaptation or the demo is: computed at once, or found to be there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ia2.errors import InputError
@@ -54,16 +55,17 @@ def compute_single(
         rows = unit_rows(experiment, unit, model, data_dir=data_dir)
         for sentence in (*rows.notes, _described(rows.few_shot_set)):
             progress.say(sentence)
-        store.open(experiment, growing=False)
-        outcome = run(
-            experiment,
-            store,
-            data_dir=data_dir,
-            load=lambda _name: model,
-            progress=progress,
-            tracking=tracking,
-            single=True,
-        )
+        with _abandoned_when_stopped(store, unit):
+            store.open(experiment, growing=False)
+            outcome = run(
+                experiment,
+                store,
+                data_dir=data_dir,
+                load=lambda _name: model,
+                progress=progress,
+                tracking=tracking,
+                single=True,
+            )
         if outcome.elsewhere:
             raise InputError(
                 f"{folder}: another process is computing this. Wait for it, or name another folder with --out."
@@ -77,6 +79,18 @@ def ordered_records(experiment: Experiment, records: list[Record]) -> list[Recor
     order: list[tuple[str, str | None]] = [(name, None) for name in experiment.baselines]
     order += [(method.name, source) for source, method in experiment.fitted_methods]
     return sorted(records, key=lambda record: order.index((record.method, record.options.label_source)))
+
+
+@contextmanager
+def _abandoned_when_stopped(store: Store, unit: Unit) -> Iterator[None]:
+    """Take back what was begun, the plan included, where an error or a signal ends it before there is a record."""
+    try:
+        yield
+    except BaseException:
+        with store.claimed(unit) as mine:
+            if mine:  # else another process is computing it, and the folder is that one's
+                store.abandon()
+        raise
 
 
 def _loaded(experiment: Experiment, unit: Unit, progress: Progress) -> LanguageModel:
