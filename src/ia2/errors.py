@@ -4,7 +4,13 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """An input that can't be used: the input first, then what was found, then what to do (exit status 2)."""
+    """An input that can't be used: the input first, then what was found, then what to do (exit status 2).
+
+    Example:
+        >>> raise InputError("rows.csv: no such file. Name another one.")
+        Traceback (most recent call last):
+        ia2.errors.InputError: rows.csv: no such file. Name another one.
+    """
 
 
 class ChangedFieldsError(InputError):

@@ -34,7 +34,14 @@ OTHER_SHAPES = "the adapter doesn't fit this model: its matrices have other shap
 
 @dataclass(frozen=True)
 class Adapter:
-    """A trained adapter in memory."""
+    """A trained adapter in memory.
+
+    Example:
+        >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
+        >>> adapter.save("saved")
+        >>> Adapter.load("saved").weights.keys() == adapter.weights.keys()
+        True
+    """
 
     configuration: PeftConfig
     weights: Mapping[str, Tensor] = field(repr=False)
@@ -96,6 +103,11 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     Raises:
         InputError: the network has no such modules.
         ValueError: the configuration is of no kind that can be trained here.
+
+    Example:
+        >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
+        >>> sorted({tuple(tensor.shape) for tensor in adapter.weights.values()})
+        [(2, 32), (16, 2), (32, 2)]
     """
     effect = effect_of(configuration)
     if effect is None:
@@ -179,6 +191,12 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
 
     Raises:
         InputError: the adapters were made for another model.
+
+    Example:
+        >>> configuration = LoRA(rank=2).configuration(model.network)
+        >>> bank = bank_of(model.network, [fresh_adapter(model.network, configuration, seed) for seed in (0, 1)])
+        >>> len(bank)
+        2
     """
     effects = {effect_of(adapter.configuration) for adapter in adapters}
     effect = effects.pop() if len(effects) == 1 else None

@@ -22,7 +22,15 @@ from ia2.models.layout import Batch
 
 
 class Bank(Attachment):
-    """K adapters of one effect on the same modules; their values are one matrix with a row for each adapter."""
+    """K adapters of one effect on the same modules; their values are one matrix with a row for each adapter.
+
+    Example:
+        >>> configuration = LoRA(rank=2).configuration(model.network)
+        >>> bank = bank_of(model.network, [fresh_adapter(model.network, configuration, seed) for seed in (0, 1, 2)])
+        >>> bank.keep([0, 2])
+        >>> len(bank)
+        2
+    """
 
     def __init__(self, network: PreTrainedModel, adapters: Sequence[Mapping[str, Tensor]], effect: Effect) -> None:
         """Stack adapters.

@@ -44,6 +44,11 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, confidence: 
 
     Raises:
         ValueError: there are no pairs, they don't match, or a value isn't a finite number.
+
+    Example:
+        >>> test = paired_test([0.7, 0.8, 0.9], [0.6, 0.75, 0.7])
+        >>> round(test.difference, 3), test.p < 0.2
+        (0.117, True)
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} values make no pairs")

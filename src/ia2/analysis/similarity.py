@@ -65,6 +65,11 @@ def response_activations(
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
         site: what is read.
+
+    Example:
+        >>> first, *_ = response_activations(model, task.evaluation[:2], task)
+        >>> first.shape  # response tokens, layers, width
+        torch.Size([1, 3, 32])
     """
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
@@ -81,6 +86,12 @@ def asim(
     Args:
         ours: activations of each row, one way: (response tokens, layers, width).
         theirs: those of the same rows, the other way: usually the base model's with demonstrations in context.
+
+    Example:
+        >>> one_row = torch.tensor([[[1.0, 0.0], [3.0, 4.0]]])  # one response token, two layers, a width of 2
+        >>> other = torch.tensor([[[2.0, 0.0], [4.0, -3.0]]])
+        >>> asim([one_row], [other]).by_layer.tolist()
+        [1.0, 0.0]
     """
     # (layers, tokens)
     cosines = [cosine_similarity(first, second).T for first, second in zip(ours, theirs, strict=True)]

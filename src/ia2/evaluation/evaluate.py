@@ -73,7 +73,12 @@ Evaluation = LabelEvaluation | TextEvaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How rows are asked; answers depend on the first two fields alone."""
+    """How rows are asked; answers depend on the first two fields alone.
+
+    Example:
+        >>> evaluate(model, task.evaluation[:4], task, asking=Asking(label_scoring="whole")).metrics()["n"]
+        4
+    """
 
     label_scoring: LabelScoring = "token"
     """Whether the first token or the whole label decides; means nothing for free text."""
@@ -152,6 +157,11 @@ def evaluate_all(
 
     Raises:
         InputError: as `evaluate`.
+
+    Example:
+        >>> adapters = [fresh_adapter(model.network, LoRA().configuration(model.network), seed) for seed in (0, 1)]
+        >>> [len(one.predictions) for one in evaluate_all(model, task.evaluation[:4], task, adapters)]
+        [4, 4]
     """
     if bank_of(model.network, adapters) is None:
         return [evaluate(model, examples, task, adapter=adapter, asking=asking) for adapter in adapters]

@@ -105,6 +105,12 @@ def load_model(
 
     Raises:
         InputError: there is no such model, it can't be reached or read, or dtype or device don't exist here.
+
+    Example:
+        >>> model.network.save_pretrained("tiny")
+        >>> _ = model.tokenizer.save_pretrained("tiny")
+        >>> load_model("tiny", device="cpu").network.dtype
+        torch.float32
     """
     where, why = _device(device)
     number, reason = _dtype(dtype, where)

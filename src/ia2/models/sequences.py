@@ -11,7 +11,12 @@ Where = Literal["response", "prompt", "all"]
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """A prompt and the response that follows it, in tokens."""
+    """A prompt and the response that follows it, in tokens.
+
+    Example:
+        >>> TokenSequence((5, 6, 7), (8,)).response
+        (8,)
+    """
 
     prompt: tuple[int, ...]
     response: tuple[int, ...]

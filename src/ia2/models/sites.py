@@ -26,7 +26,12 @@ block's output; what each head gives before W_O, end to end; next-token logits."
 
 @dataclass(frozen=True)
 class Site:
-    """What is read of a network, at which positions of a sequence."""
+    """What is read of a network, at which positions of a sequence.
+
+    Example:
+        >>> print(Site("mlp-output"), Site("residual", "all"))
+        mlp-output residual at all
+    """
 
     name: SiteName
     positions: Where = "response"
@@ -102,6 +107,15 @@ def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[R
 
     Raises:
         InputError: a layer's module can't be found.
+
+    Example:
+        >>> from ia2.models.forward import response_logits
+        >>> from ia2.models.layout import lay_out
+        >>> batch = lay_out([TokenSequence((5, 6, 7), (8,))])
+        >>> with record(model.network, {ATTENTION_OUTPUT: batch.at()}) as recording, torch.no_grad():
+        ...     _ = response_logits(model.network, batch)
+        >>> recording.taken(layers=3)[ATTENTION_OUTPUT].shape  # response positions, layers, width
+        torch.Size([1, 3, 32])
     """
     recorded = Recording(at)
     with ExitStack() as hooks:

@@ -24,7 +24,13 @@ def checked_n(value: int) -> int:
 
 @dataclass(frozen=True)
 class FewShotSet:
-    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed)."""
+    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed).
+
+    Example:
+        >>> few = FewShotSet.draw(task, 4, seed=0)
+        >>> len(few.train), len(few.dev)
+        (4, 2)
+    """
 
     task: Task
     seed: int

@@ -35,6 +35,11 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
 
     Raises:
         InputError: there is no such task, its files can't be found or read or hold no row, or the hub can't be reached.
+
+    Example:
+        >>> task = load_task("reviews")
+        >>> task.labels
+        (' negative', ' positive')
     """
     if name == REVIEWS:
         return reviews()

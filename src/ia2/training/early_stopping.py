@@ -11,7 +11,12 @@ from ia2.randomness import generator
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a stage is trained; the defaults are PROTOCOL's."""
+    """How a stage is trained; the defaults are PROTOCOL's.
+
+    Example:
+        >>> Training(epochs=10).epochs
+        10
+    """
 
     batch_size: int = 4
     """Rows an optimiser step (all of them where there are fewer)."""

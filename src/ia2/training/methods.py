@@ -36,7 +36,12 @@ def checked_learning_rate(value: float) -> float:
 
 @dataclass(frozen=True)
 class Stage:
-    """One training run: from the adapter of the stage before, or from a fresh one."""
+    """One training run: from the adapter of the stage before, or from a fresh one.
+
+    Example:
+        >>> METHODS["sft"].stages[0].objective.name
+        'match-tokens'
+    """
 
     objective: Objective
     labels: LabelSource
@@ -69,7 +74,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to adapt (section 4)."""
+    """A way to adapt (section 4).
+
+    Example:
+        >>> [stage.objective.name for stage in METHODS["ia2-sft"].stages]
+        ['align', 'match-tokens']
+    """
 
     name: str
     description: str

@@ -127,7 +127,12 @@ class Align(Objective):
 
 @dataclass(frozen=True)
 class MatchTokens(Objective):
-    """L_SFT (equation 2): the mean cross-entropy over response tokens."""
+    """L_SFT (equation 2): the mean cross-entropy over response tokens.
+
+    Example:
+        >>> METHODS["sft"].stages[0].objective
+        MatchTokens()
+    """
 
     name: ClassVar[str] = "match-tokens"
 
@@ -144,7 +149,12 @@ class MatchTokens(Objective):
 
 @dataclass(frozen=True)
 class MatchDistribution(Objective):
-    """Soft labels: the divergence KL(teacher ‖ student) of next-token distributions, the mean over response tokens."""
+    """Soft labels: the divergence KL(teacher ‖ student) of next-token distributions, the mean over response tokens.
+
+    Example:
+        >>> MatchDistribution().name
+        'match-distribution'
+    """
 
     top: int | None = None
     """How many of the teacher's likeliest tokens keep their probability, the rest being spread evenly over all others;
@@ -197,7 +207,12 @@ def checked_beta(value: float) -> float:
 
 @dataclass(frozen=True)
 class AlignAndMatch(Objective):
-    """(1 − β) · L_IA2 + β · L_SFT in one stage (section 6, in the form of the published scripts; PROTOCOL, Student)."""
+    """(1 − β) · L_IA2 + β · L_SFT in one stage (section 6, in the form of the published scripts; PROTOCOL, Student).
+
+    Example:
+        >>> AlignAndMatch(beta=0.5).beta
+        0.5
+    """
 
     beta: float
     """How much the token loss counts, in [0, 1]."""

@@ -57,6 +57,12 @@ def collect_targets(
 
     Raises:
         InputError: a prompt is longer than the model's context, or labels are not single tokens.
+
+    Example:
+        >>> targets = collect_targets(model, FewShotSet.draw(task, 2))
+        >>> attention = targets.taught.activations(ATTENTION_OUTPUT, [0], torch.device("cpu"))
+        >>> attention.shape  # response tokens, layers, width
+        torch.Size([1, 3, 32])
     """
     ordered = tuple(sorted(sites, key=str))
     asked = _Asked.of(model, few_shot_set, ordered, label_scoring, teacher_stop)

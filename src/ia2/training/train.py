@@ -26,7 +26,14 @@ from ia2.training.targets import Targets
 
 @dataclass(frozen=True)
 class Trained:
-    """An adapter and how it came about."""
+    """An adapter and how it came about.
+
+    Example:
+        >>> few = FewShotSet.draw(task, 2)
+        >>> trained = train(model, few, METHODS["sft"], learning_rate=1e-3, training=Training(epochs=2))
+        >>> trained.stages[-1].steps
+        2
+    """
 
     adapter: Adapter
     learning_rate: float | None
@@ -54,7 +61,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class Plan:
-    """An adapter that is to be trained."""
+    """An adapter that is to be trained.
+
+    Example:
+        >>> few = FewShotSet.draw(task, 2)
+        >>> Plan(few, METHODS["ia2-sft"], 1e-3, collect_targets(model, few)).learning_rate
+        0.001
+    """
 
     few_shot_set: FewShotSet
     method: Method
@@ -96,6 +109,12 @@ def train(
 
     Raises:
         FloatingPointError: what a stage would keep has no finite dev loss: training diverged.
+
+    Example:
+        >>> few = FewShotSet.draw(task, 2)
+        >>> trained = train(model, few, METHODS["sft"], learning_rate=1e-3, training=Training(epochs=2))
+        >>> trained.diverged
+        False
     """
     plan = Plan(few_shot_set, method, learning_rate, targets)
     trained = train_all(model, [plan], adapter=adapter, training=training, done=done, progress=progress)[0]
@@ -131,6 +150,12 @@ def train_all(
 
     Returns:
         An adapter for each plan, in their order. One that diverged says so, and no later stage of it was trained.
+
+    Example:
+        >>> few = FewShotSet.draw(task, 2)
+        >>> plans = [Plan(few, METHODS["sft"], rate) for rate in (1e-3, 1e-4)]
+        >>> [trained.diverged for trained in train_all(model, plans, training=Training(epochs=2))]
+        [False, False]
     """
     trainer = _Trainer(model, adapter, training, {} if done is None else done, memory, progress)
     for level in stage_tree(plans, trainer.group):
