@@ -49,5 +49,7 @@ def test_the_examples_of_a_module_give_what_they_show(path, tiny_model, toy_task
 
 
 def test_public_names_have_an_example():
-    lacking = {name for name in ia2.__all__ if "Example:" not in (getattr(ia2, name).__doc__ or "")}
+    lacking = {
+        name for name in ia2.__all__ if ">>> " not in (getattr(ia2, name).__doc__ or "").partition("Example:")[2]
+    }
     assert lacking == WITHOUT_EXAMPLE
