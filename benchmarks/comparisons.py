@@ -25,10 +25,11 @@ from ia2.tasks.load import load_task
 from ia2.tasks.task import Example
 from ia2.training.early_stopping import Training
 from ia2.training.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, SFT, Method, Stage
+from ia2.training.plans import Plan
 from ia2.training.student import StageRows
 from ia2.training.targets import Targets
 from ia2.training.teacher import collect_targets
-from ia2.training.train import Plan, train_all
+from ia2.training.train import train_all
 
 STEPS = Training(epochs=3, patience=1000)
 """A fixed number of steps: three passes over the rows."""

@@ -25,8 +25,9 @@ from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.load import load_task
 from ia2.training.early_stopping import Training
 from ia2.training.methods import IA2, SFT, Method
+from ia2.training.plans import Plan, Trained
 from ia2.training.teacher import collect_targets
-from ia2.training.train import Plan, Trained, train_all
+from ia2.training.train import train_all
 
 OUT = Path(__file__).parent / "out" / "gpu.json"
 QWEN3_4B = Qwen3Config(

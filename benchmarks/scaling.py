@@ -24,7 +24,8 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.load import load_task
 from ia2.training.early_stopping import Training
 from ia2.training.methods import SFT
-from ia2.training.train import Plan, train_all
+from ia2.training.plans import Plan
+from ia2.training.train import train_all
 
 PLOT = Path(__file__).parents[1] / "docs" / "scaling.png"
 ADAPTERS, DEMONSTRATIONS, TOKENS = (1, 3, 6, 15, 30), (2, 4, 8, 16, 32, 64), (16, 32, 64, 128, 200)

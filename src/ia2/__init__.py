@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ia2.training.methods import METHODS, Method, Stage
     from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens
     from ia2.training.teacher import collect_targets
-    from ia2.training.train import Plan, Trained, train, train_all
+    from ia2.training.train import train, train_all
 
 __all__ = [
     "IA3",
@@ -89,7 +89,7 @@ _HOMES = {
     "MatchDistribution": "ia2.training.objectives",
     "MatchTokens": "ia2.training.objectives",
     "Method": "ia2.training.methods",
-    "Plan": "ia2.training.train",
+    "Plan": "ia2.training.plans",
     "PrefixTuning": "ia2.adapters.prefix",
     "PromptTuning": "ia2.adapters.prompt",
     "Reader": "ia2.models.reader",
@@ -97,7 +97,7 @@ _HOMES = {
     "Site": "ia2.models.sites",
     "Stage": "ia2.training.methods",
     "TokenSequence": "ia2.models.sequences",
-    "Trained": "ia2.training.train",
+    "Trained": "ia2.training.plans",
     "Training": "ia2.training.early_stopping",
     "VeRA": "ia2.adapters.vera",
     "asim": "ia2.analysis.similarity",

@@ -99,17 +99,26 @@ def _go(folder: Path, cache: Path) -> None:
     compute_single(single(), folder, load=lambda _name: tiny_language_model())
 
 
-def test_one_that_was_killed_goes_on_and_ends_the_same(tmp_path):
+@pytest.mark.parametrize(
+    ("reached", "ending"),
+    [
+        ("torn/unfinished/*/records/*/*.json", signal.SIGKILL),
+        ("cache-torn/stages/*/*.safetensors", signal.SIGKILL),
+        ("cache-torn/stages/*/*.safetensors", signal.SIGINT),
+    ],
+)
+def test_one_that_was_killed_or_stopped_goes_on_and_ends_the_same(tmp_path, reached, ending):
     start = multiprocessing.get_context("spawn")
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    for folder, most in ((torn, 1), (torn, None), (whole, None)):
+    for folder, ended in ((torn, True), (torn, False), (whole, False)):
         process = start.Process(target=_go, args=(folder, tmp_path / f"cache-{folder.name}"))
         process.start()
-        while most is not None and len(list(folder.glob("unfinished/*/records/*/*.json"))) < most:
+        while ended and not list(tmp_path.glob(reached)):
             assert process.is_alive()
             time.sleep(0.002)
-        if most is not None:
-            os.kill(process.pid, signal.SIGKILL)
+        if ended:
+            os.kill(process.pid, ending)
         process.join()
-        assert process.exitcode == (0 if most is None else -signal.SIGKILL)
+        assert process.exitcode == ((1 if ending is signal.SIGINT else -ending) if ended else 0)
     assert content(torn) == content(whole)
+    assert list(tmp_path.glob("cache-torn/stages/*/*")) == []

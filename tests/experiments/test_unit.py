@@ -126,6 +126,37 @@ def test_what_is_measured_alone_is_as_it_is_beside_others(tiny_model, tmp_path):
             assert (record.options.tried, record.options.selected_by) == ([], None)
 
 
+def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_model, tmp_path, monkeypatch):
+    calm, _ = computed(chosen(), tiny_model, tmp_path / "calm")
+    stages = tmp_path / "cache" / "stages"
+    assert list(stages.glob("*/*")) == []  # they go when the unit is done
+
+    def stopped(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("ia2.experiments.unit.evaluate_all", stopped)
+        computed(chosen(), tiny_model, tmp_path / "torn")
+    assert len(list(stages.glob("*/*.safetensors"))) == 2
+    trained, said, progress = [], [], Silent()
+    progress.say = said.append
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "train_stage", lambda *_arguments: trained.append(1))
+        again, _ = computed(chosen(), tiny_model, tmp_path / "torn", progress)
+    assert trained == []
+    assert [sentence for sentence in said if "checkpoint" in sentence] == [
+        "stage 1 of 4 adapters: trained by an earlier run that was stopped, and read from its checkpoint.",
+        "stage 2 of 2 adapters: trained by an earlier run that was stopped, and read from its checkpoint.",
+    ]
+    for name, record in calm.items():
+        assert (record.metrics, record.lr) == (again[name].metrics, again[name].lr)
+        # the seconds that it took are those of the run that trained it
+        assert [stage.model_dump(exclude={"seconds"}) for stage in record.stages] == [
+            stage.model_dump(exclude={"seconds"}) for stage in again[name].stages
+        ]
+    assert list(stages.glob("*/*")) == []
+
+
 def test_the_teacher_is_not_asked_where_no_method_needs_it(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr("ia2.experiments.unit.collect_targets", lambda *_a, **_k: pytest.fail("the teacher was asked"))
     computed(chosen(methods=["sft"]), tiny_model, tmp_path)

@@ -15,9 +15,10 @@ from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.closed_form import RIDGES, cut, ridge, solved
 from ia2.training.methods import ALIGN, FINE_TUNE, SOLVE, SOLVED, SOLVED_THEN_SFT
+from ia2.training.plans import Plan
 from ia2.training.student import StageRows
 from ia2.training.teacher import collect_targets
-from ia2.training.train import Plan, dev_loss, train, train_all
+from ia2.training.train import dev_loss, train, train_all
 
 
 @settings(deadline=None)

@@ -20,16 +20,19 @@ from ia2.experiments.schema_parts import best_of
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.experiments.unit_record import Candidate, Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
+from ia2.inference.label_scoring import LabelScoring, label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
 from ia2.tasks.task import Shown, Task
+from ia2.training.checkpoints import Checkpoints
 from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
+from ia2.training.plans import Plan
 from ia2.training.targets import Targets
 from ia2.training.teacher import collect_targets
-from ia2.training.train import Plan, comparable_loss, train_all
+from ia2.training.train import comparable_loss, train_all
 
 GIB = 2**30
 
@@ -54,7 +57,8 @@ def compute(
         folder: where records, predictions and adapters go.
         data_dir: a folder of benchmark files instead of the hub.
         limit: the most evaluation rows, where the study has no smaller number.
-        cache_dir: where the teacher's targets are kept; by default the project's cache folder.
+        cache_dir: where the teacher's targets are kept, and trained stages until the unit is done; by default the
+            project's cache folder.
         progress: told what is going on.
 
     Raises:
@@ -88,12 +92,20 @@ class _Computation:
         with _timed(seconds, "teacher"):
             targets = self.ask_teacher(adapters)
         teacher = seconds["teacher"] if targets is not None else None
+        checkpoints = self.checkpoints()
         for kind in dict.fromkeys(adapter.kind for adapter in adapters):
-            candidates = self.train(kind, [adapter for adapter in adapters if adapter.kind == kind], targets, teacher)
+            of_kind = [adapter for adapter in adapters if adapter.kind == kind]
+            candidates = self.train(kind, of_kind, targets, teacher, checkpoints)
             if self.experiment.measure == "chosen":
                 candidates = self.chosen(candidates)
             self.measure_adapters([one for one in candidates if not one.trained.diverged])
             self.note_diverged([one for one in candidates if one.trained.diverged])
+        checkpoints.clear()
+
+    def checkpoints(self) -> Checkpoints:
+        """Where stages are kept until the unit is done, the same for whoever computes this unit of this study."""
+        owner = {"experiment": self.experiment.model_dump(mode="json"), "unit": self.unit.as_record()}
+        return Checkpoints.of(owner, self.model.identity, self.cache_dir)
 
     def ask_teacher(self, adapters: Iterable[Planned]) -> Targets | None:
         """What the teacher does with the set; None where no method needs it."""
@@ -111,7 +123,12 @@ class _Computation:
         )
 
     def train(
-        self, kind: AdapterKind, adapters: Sequence[Planned], targets: Targets | None, teacher: float | None
+        self,
+        kind: AdapterKind,
+        adapters: Sequence[Planned],
+        targets: Targets | None,
+        teacher: float | None,
+        checkpoints: Checkpoints,
     ) -> list[Candidate]:
         """All adapters of a kind, trained together; `teacher` is the seconds that asking it took."""
         memory = self.experiment.memory
@@ -121,6 +138,7 @@ class _Computation:
             [Plan(few_shot_set, adapter.method, adapter.learning_rate, targets) for adapter in adapters],
             adapter=kind,
             training=self.experiment.training,
+            checkpoints=checkpoints,
             memory=memory * GIB if memory is not None else steady_bytes(self.model.network),
             progress=self.progress,
         )
@@ -178,6 +196,12 @@ class _Computation:
                     )
             self.write(Measurement(name, name, task, evaluation, similarity, seconds | spent, tuple(contexts)))
 
+    @property
+    def label_scoring(self) -> LabelScoring | None:
+        """How the set's labels compete; None where its responses are free text."""
+        task = self.rows.few_shot_set.task
+        return label_scoring_of(task, self.experiment.label_scoring) if task.labels else None
+
     def asking(self, phase: str) -> Asking:
         """How rows are asked, in a phase of this name."""
         return Asking(
@@ -211,7 +235,7 @@ class _Computation:
         for candidate in candidates:
             folder = self.folder / ADAPTERS / self.unit.id / candidate.planned.id
             candidate.trained.save(folder)
-            Provenance.by(self.rows.few_shot_set, self.model).save(folder)
+            Provenance.by(self.rows.few_shot_set, self.model, self.label_scoring).save(folder)
         for task in self.rows.measured:
             evaluations, seconds = self.evaluated([candidate.trained.adapter for candidate in candidates], task)
             for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):

@@ -9,11 +9,12 @@ from ia2.experiments.plan import Planned, Unit
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS
 from ia2.experiments.unit_rows import UnitRows
+from ia2.inference.label_scoring import label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, StageRecord, TaskRecord, without_nan
 from ia2.tasks.task import Example, Shown, Task
-from ia2.training.train import Trained
+from ia2.training.plans import Trained
 
 UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
 """The metrics of an adapter whose training diverged, and where no row is left to be measured."""
@@ -102,18 +103,18 @@ def unit_record(
         metrics=Metrics(**metrics),
         seconds={phase: round(value, 3) for phase, value in measurement.seconds.items()},
         stages=[StageRecord(**without_nan(asdict(stage))) for stage in (trained.stages if trained is not None else ())],
-        options=Options(**_study_options(experiment, unit, rows), **_method_options(experiment, measurement)),
+        options=Options(**_study_options(experiment, unit, rows, task), **_method_options(experiment, measurement)),
         notes=[*model.notes, *task.notes],
     )
 
 
-def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows) -> dict[str, Any]:
-    """What was chosen for all that is measured of a unit."""
+def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measured: Task) -> dict[str, Any]:
+    """What was chosen for what is measured of a unit on one task."""
     return {
         "experiment": experiment.name,
         "unit": unit.id,
         "set_n": unit.n,
-        "label_scoring": experiment.label_scoring,
+        "label_scoring": label_scoring_of(measured, experiment.label_scoring),
         "confidence": experiment.confidence,
         "teacher_stop": experiment.teacher_stop,
         "benchmark_options": {

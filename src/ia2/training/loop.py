@@ -19,6 +19,9 @@ from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
 from ia2.training.methods import Stage
 from ia2.training.student import Part, StageRows, bank_of, gradient_step, mean_losses, step_bytes
 
+Outcome = tuple[Adapter, StageHistory]
+"""The adapter that a stage ends with, and how the stage went."""
+
 
 @dataclass
 class Job:
@@ -79,7 +82,7 @@ def trained_reader(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect
 
 def train_stage(
     network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, training: Training, name: str, progress: Progress
-) -> list[tuple[Adapter, StageHistory]]:
+) -> list[Outcome]:
     """Train a stage of every job, each until its own early stopping; finished adapters are dropped from the bank.
 
     Args:
@@ -96,7 +99,7 @@ def train_stage(
     reader = trained_reader(network, jobs, effect)
     bank = bank_of(reader)
     optimiser = Adam(bank.values.detach(), [job.learning_rate for job in jobs])
-    outcomes: dict[int, tuple[Adapter, StageHistory]] = {}
+    outcomes: dict[int, Outcome] = {}
     active = dict(enumerate(jobs))
     with progress.phase(f"train {name}", sum(job.stopping.most_steps for job in jobs)) as advance:
         while active:
@@ -152,7 +155,7 @@ def _step(reader: Reader, jobs: Sequence[Job], optimiser: Adam, training: Traini
         job.stopping.note_step(loss)
 
 
-def _outcome(job: Job, bank: Bank) -> tuple[Adapter, StageHistory]:
+def _outcome(job: Job, bank: Bank) -> Outcome:
     history = job.stopping.history(job.rows.stage.objective.name)
     if job.stopping.kept_step is None or job.best_values is None:  # diverged
         return job.start, history

@@ -11,7 +11,7 @@ import torch
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.inference.decoding import checked_prompts, continued, end_tokens
-from ia2.inference.label_scoring import LabelScoring, LabelTokens, score_labels
+from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, score_labels
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
@@ -33,7 +33,7 @@ def collect_targets(
     few_shot_set: FewShotSet,
     *,
     sites: Iterable[Site] = (ATTENTION_OUTPUT,),
-    label_scoring: LabelScoring = "token",
+    label_scoring: LabelScoringChoice = "auto",
     teacher_stop: TeacherStop = "task",
     batch_size: int = 4,
     cache_dir: Path | None = None,
@@ -49,7 +49,7 @@ def collect_targets(
         model: the model, which is its own teacher.
         few_shot_set: the rows.
         sites: what is read of it; next-token logits take far more room than the rest.
-        label_scoring: with "whole" the response is the likeliest label, of any number of tokens.
+        label_scoring: where whole labels compete, the response is the likeliest one, of any number of tokens.
         teacher_stop: what ends a text of the teacher's, besides its end token and the most tokens.
         batch_size: prompts a forward pass.
         cache_dir: where targets are kept; by default the project's cache folder.
@@ -134,7 +134,7 @@ class _Asked:
         model: LanguageModel,
         few_shot_set: FewShotSet,
         sites: Sequence[Site],
-        label_scoring: LabelScoring,
+        label_scoring: LabelScoringChoice,
         teacher_stop: TeacherStop,
     ) -> "_Asked":
         """The prompts of a set, tokenised and checked."""
@@ -159,7 +159,7 @@ class _Asked:
                 tokenizer.sequence(row.query, task.labels[0], context).prompt
                 for row, context in zip(rows, contexts, strict=True)
             ]
-            key = {"labels": labels.tokens if label_scoring == "whole" else None}
+            key = {"labels": labels.tokens if labels.scoring == "whole" else None}
         shared: list[int | None] = [None] * len(rows)
         if any(site.positions != "response" for site in sites):
             shared = [

@@ -3,9 +3,8 @@
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 from ia2.adapters.adapter import Adapter, adapted, fresh_adapter
 from ia2.adapters.kind import AdapterKind, Effect
@@ -15,82 +14,15 @@ from ia2.models.load import LanguageModel
 from ia2.models.memory import free_bytes
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
+from ia2.training.checkpoints import Checkpoints
 from ia2.training.closed_form import solved
 from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
-from ia2.training.loop import Job, bank_size, train_stage
-from ia2.training.methods import FINE_TUNE, Method, Stage, checked_learning_rate
+from ia2.training.loop import Job, Outcome, bank_size, train_stage
+from ia2.training.methods import FINE_TUNE, Method, Stage
+from ia2.training.plans import Done, Plan, Trained
 from ia2.training.stage_tree import StageKey, StageNode, stage_key, stage_tree
 from ia2.training.student import Part, StageRows, StudentRows, mean_losses
 from ia2.training.targets import Targets
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An adapter and how it came about.
-
-    Example:
-        >>> few = FewShotSet.draw(task, 2)
-        >>> trained = train(model, few, METHODS["sft"], learning_rate=1e-3, training=Training(epochs=2))
-        >>> trained.stages[-1].steps
-        2
-    """
-
-    adapter: Adapter
-    learning_rate: float | None
-    """None where no stage was trained at the rate of the plan."""
-    stages: tuple[StageHistory, ...]
-
-    @property
-    def dev_loss(self) -> float:
-        """Its dev loss in the last stage, by which learning rates are compared; infinite where training diverged."""
-        return self.stages[-1].dev_loss
-
-    @property
-    def diverged(self) -> bool:
-        """Whether what a stage would keep has no finite dev loss; the adapter is as it was before that stage."""
-        return any(stage.stopped_by == "diverged" for stage in self.stages)
-
-    def then(self, adapter: Adapter, stage: StageHistory, learning_rate: float | None) -> "Trained":
-        """The outcome of one more stage."""
-        return Trained(adapter, learning_rate, (*self.stages, stage))
-
-    def save(self, folder: Path | str) -> None:
-        """Write the adapter in PEFT's format."""
-        self.adapter.save(folder)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """An adapter that is to be trained.
-
-    Example:
-        >>> few = FewShotSet.draw(task, 2)
-        >>> Plan(few, METHODS["ia2-sft"], 1e-3, collect_targets(model, few)).learning_rate
-        0.001
-    """
-
-    few_shot_set: FewShotSet
-    method: Method
-    learning_rate: float
-    """Learning rate of Adam in every stage that has none of its own."""
-    targets: Targets | None = None
-    """The teacher's for this set, where the method needs them."""
-
-    def __post_init__(self) -> None:
-        checked_learning_rate(self.learning_rate)
-        if self.method.needs_targets and self.targets is None:
-            raise ValueError(
-                f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"
-            )
-        if self.targets is not None and (missing := self.method.teacher_sites - self.targets.sites):
-            raise ValueError(
-                f"{self.method.name} reads {', '.join(sorted(map(str, missing)))} of the teacher: "
-                "pass collect_targets(..., sites=method.teacher_sites)"
-            )
-
-
-Done = dict[StageKey, Trained]
-"""What was trained before, by all that it depends on."""
 
 
 def train(
@@ -132,6 +64,7 @@ def train_all(
     adapter: AdapterKind = LoRA(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008 - a frozen value
     done: Done | None = None,
+    checkpoints: Checkpoints | None = None,
     memory: float | None = None,
     progress: Progress = SILENT,
 ) -> list[Trained]:
@@ -144,6 +77,7 @@ def train_all(
         training: how long and in which batches.
         done: what was trained before. A stage that is found here, trained alike, is not trained again, and what is
             trained is added.
+        checkpoints: where each bank is kept on disk once it is trained, and read if an earlier process trained it.
         memory: bytes that training may take beyond the model; by default what is free, less a tenth. Where all adapters
             together would take more, several banks are trained one after another, which is said.
         progress: told which steps are done.
@@ -157,7 +91,7 @@ def train_all(
         >>> [trained.diverged for trained in train_all(model, plans, training=Training(epochs=2))]
         [False, False]
     """
-    trainer = _Trainer(model, adapter, training, {} if done is None else done, memory, progress)
+    trainer = _Trainer(model, adapter, training, {} if done is None else done, checkpoints, memory, progress)
     for level in stage_tree(plans, trainer.group):
         trainer.descend(level)
     return [trainer.done[stage_key(plan, len(plan.method.stages), trainer.group)] for plan in plans]
@@ -172,11 +106,12 @@ class _Trainer:
         adapter: AdapterKind,
         training: Training,
         done: Done,
+        checkpoints: Checkpoints | None,
         memory: float | None,
         progress: Progress,
     ) -> None:
         self.model, self.adapter, self.training, self.done = model, adapter, training, done
-        self.memory, self.progress = memory, progress
+        self.checkpoints, self.memory, self.progress = checkpoints, memory, progress
         self.held = 0
         """Bytes of the teacher's targets that are in memory."""
         self.configuration = adapter.configuration(model.network)
@@ -232,21 +167,27 @@ class _Trainer:
         rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
         return Job(rows, start.adapter, stopping, rate, len(start.stages))
 
-    def trained(self, jobs: Sequence[Job]) -> list[tuple[Adapter, StageHistory]]:
+    def trained(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Train a level's jobs in banks that fit the memory there is."""
         if not jobs:
             return []
-        network, first = self.model.network, jobs[0]
-        count = f"at {first.learning_rate:g}" if len(jobs) == 1 else f"of {len(jobs)} adapters"
-        name = f"stage {first.stages_before + 1} {count}"
-        size = bank_size(network, jobs, self.effect, self.budget(), self.progress)
-        outcomes: list[tuple[Adapter, StageHistory]] = []
-        for start in range(0, len(jobs), size):
-            bank = jobs[start : start + size]
-            outcomes += train_stage(network, bank, self.effect, self.training, name, self.progress)
+        size = bank_size(self.model.network, jobs, self.effect, self.budget(), self.progress)
+        count = f"at {jobs[0].learning_rate:g}" if len(jobs) == 1 else f"of {len(jobs)} adapters"
+        name = f"stage {jobs[0].stages_before + 1} {count}"
+        banks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        return [outcome for bank in banks for outcome in self.trained_together(bank, name)]
+
+    def trained_together(self, bank: Sequence[Job], name: str) -> Sequence[Outcome]:
+        """Train one bank, or read what an earlier process left of it."""
+        if self.checkpoints is not None and (outcomes := self.checkpoints.load(bank)) is not None:
+            self.progress.say(f"{name}: trained by an earlier run that was stopped, and read from its checkpoint.")
+            return outcomes
+        outcomes = train_stage(self.model.network, bank, self.effect, self.training, name, self.progress)
+        if self.checkpoints is not None:
+            self.checkpoints.save(bank, outcomes)
         return outcomes
 
-    def solved(self, node: StageNode[Plan], start: Trained) -> tuple[Adapter, StageHistory]:
+    def solved(self, node: StageNode[Plan], start: Trained) -> Outcome:
         """A stage that takes no steps."""
         begun, rows = time.perf_counter(), self.rows_of(node)
         adapter = solved(self.model, rows, start.adapter)

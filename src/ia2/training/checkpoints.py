@@ -1,0 +1,124 @@
+"""Trained banks on disk until what they belong to is done: what was killed or stopped goes on behind them."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ia2.cache import cache_folder, written_whole
+from ia2.errors import InputError
+from ia2.models.load import ModelIdentity
+from ia2.records import versions
+from ia2.training.early_stopping import StageHistory
+from ia2.training.loop import Job, Outcome
+from ia2.training.targets import TargetRows
+
+HISTORIES = TypeAdapter(list[StageHistory])
+
+
+class Checkpoints:
+    """One file for each bank, named by the digest of all that its adapters depend on, their company included.
+
+    A bank is read only as a whole: what goes on gives the bytes that it would have given without a stop.
+
+    Example:
+        >>> checkpoints = Checkpoints(Path("stages"), model.identity)
+        >>> few = FewShotSet.draw(task, 2)
+        >>> plans, short = [Plan(few, METHODS["sft"], 1e-3)], Training(epochs=2)
+        >>> (trained,) = train_all(model, plans, training=short, checkpoints=checkpoints)
+        >>> (again,) = train_all(model, plans, training=short, checkpoints=checkpoints)
+        >>> again.stages == trained.stages, len(list(Path("stages").iterdir()))
+        (True, 1)
+    """
+
+    def __init__(self, folder: Path, identity: ModelIdentity) -> None:
+        """Keep banks of a model in a folder, which is made when there is something to keep."""
+        self.folder = folder
+        self._computed_by = {"model": identity.as_record(), "versions": versions()}
+
+    @classmethod
+    def of(cls, owner: Mapping[str, Any], identity: ModelIdentity, cache_dir: Path | None = None) -> "Checkpoints":
+        """Keep banks in the cache folder, apart from those of other owners.
+
+        Args:
+            owner: what the banks belong to, in plain values.
+            identity: the model's.
+            cache_dir: by default the project's cache folder.
+        """
+        name = hashlib.sha256(json.dumps(owner, sort_keys=True).encode()).hexdigest()
+        return cls((cache_dir or cache_folder()) / "stages" / name, identity)
+
+    def load(self, bank: Sequence[Job]) -> list[Outcome] | None:
+        """What became of a bank's adapters; None where it wasn't trained as a whole.
+
+        Raises:
+            InputError: its file is damaged.
+        """
+        file = self._file(bank)
+        if not file.exists():
+            return None
+        try:
+            with safe_open(file, framework="pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+                histories = HISTORIES.validate_python(json.loads(stored.metadata()["histories"]))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: this checkpoint can't be read ({error}). Delete it.") from error
+        outcomes = []
+        for number, (job, history) in enumerate(zip(bank, histories, strict=True)):
+            trained = {name: tensors.get(f"{number} {name}", start) for name, start in job.start.weights.items()}
+            outcomes.append((replace(job.start, weights=trained), history))
+        return outcomes
+
+    def save(self, bank: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+        """Write what training changed of a bank's adapters, whole or not at all."""
+        changed = {
+            f"{number} {name}": tensor.contiguous()
+            for number, (job, (adapter, _)) in enumerate(zip(bank, outcomes, strict=True))
+            for name, tensor in adapter.weights.items()
+            if tensor is not job.start.weights[name]
+        }
+        # not pydantic's JSON, which has null for the losses that are no numbers
+        histories = json.dumps([asdict(history) for _, history in outcomes])
+        with written_whole(self._file(bank)) as partial:
+            save_file(changed, partial, metadata={"histories": histories})
+
+    def clear(self) -> None:
+        """Delete them: what they belong to is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, bank: Sequence[Job]) -> Path:
+        content = hashlib.sha256(json.dumps(self._computed_by, sort_keys=True).encode())
+        for job in bank:
+            content.update(_digest(job))
+        return self.folder / f"{content.hexdigest()}.safetensors"
+
+
+def _digest(job: Job) -> bytes:
+    """Digest of all that a job's outcome depends on, beside the model and who is trained with it."""
+    configuration = json.dumps(job.start.configuration.to_dict(), default=_plain, sort_keys=True)
+    described = [job.rows.stage, job.stopping.training, job.stopping.seed, job.learning_rate, job.stages_before]
+    for rows in (job.rows.train, job.rows.dev):
+        described += [list(rows.sequences), _files(rows.targets)]
+    content = hashlib.sha256(f"{configuration} {described}".encode())
+    for name, tensor in job.start.weights.items():
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return content.digest()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for in PEFT's configurations: sets, whose order differs between processes, and others."""
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+def _files(targets: TargetRows | None) -> list[str]:
+    """Which files hold the teacher's targets; their folder is named by the digest of what it was asked."""
+    return [] if targets is None else [f"{file.parent.name}/{file.name}" for file in targets.files]

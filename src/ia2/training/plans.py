@@ -1,0 +1,80 @@
+"""What is to be trained, and what came of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ia2.adapters.adapter import Adapter
+from ia2.prompting.fewshot import FewShotSet
+from ia2.training.early_stopping import StageHistory
+from ia2.training.methods import Method, checked_learning_rate
+from ia2.training.stage_tree import StageKey
+from ia2.training.targets import Targets
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapter and how it came about.
+
+    Example:
+        >>> few = FewShotSet.draw(task, 2)
+        >>> trained = train(model, few, METHODS["sft"], learning_rate=1e-3, training=Training(epochs=2))
+        >>> trained.stages[-1].steps
+        2
+    """
+
+    adapter: Adapter
+    learning_rate: float | None
+    """None where no stage was trained at the rate of the plan."""
+    stages: tuple[StageHistory, ...]
+
+    @property
+    def dev_loss(self) -> float:
+        """Its dev loss in the last stage, by which learning rates are compared; infinite where training diverged."""
+        return self.stages[-1].dev_loss
+
+    @property
+    def diverged(self) -> bool:
+        """Whether what a stage would keep has no finite dev loss; the adapter is as it was before that stage."""
+        return any(stage.stopped_by == "diverged" for stage in self.stages)
+
+    def then(self, adapter: Adapter, stage: StageHistory, learning_rate: float | None) -> "Trained":
+        """The outcome of one more stage."""
+        return Trained(adapter, learning_rate, (*self.stages, stage))
+
+    def save(self, folder: Path | str) -> None:
+        """Write the adapter in PEFT's format."""
+        self.adapter.save(folder)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An adapter that is to be trained.
+
+    Example:
+        >>> few = FewShotSet.draw(task, 2)
+        >>> Plan(few, METHODS["ia2-sft"], 1e-3, collect_targets(model, few)).learning_rate
+        0.001
+    """
+
+    few_shot_set: FewShotSet
+    method: Method
+    learning_rate: float
+    """Learning rate of Adam in every stage that has none of its own."""
+    targets: Targets | None = None
+    """The teacher's for this set, where the method needs them."""
+
+    def __post_init__(self) -> None:
+        checked_learning_rate(self.learning_rate)
+        if self.method.needs_targets and self.targets is None:
+            raise ValueError(
+                f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"
+            )
+        if self.targets is not None and (missing := self.method.teacher_sites - self.targets.sites):
+            raise ValueError(
+                f"{self.method.name} reads {', '.join(sorted(map(str, missing)))} of the teacher: "
+                "pass collect_targets(..., sites=method.teacher_sites)"
+            )
+
+
+Done = dict[StageKey, Trained]
+"""What was trained before, by all that it depends on."""
