@@ -194,7 +194,7 @@ def test_another_token_that_reads_like_the_label_is_not_the_label(tiny_model, to
         return plain(self, [first if token == twin else token for token in tokens])
 
     monkeypatch.setattr(PromptTokenizer, "text", alike)
-    scores = LabelScores(torch.tensor([twin]), torch.tensor([0.9]), torch.tensor([0]), torch.ones(1))
+    scores = LabelScores(torch.tensor([twin]), torch.tensor([0.9]), torch.tensor([0]), torch.ones(1), torch.ones(1, 1))
     monkeypatch.setattr("ia2.evaluation.evaluate.score_labels", lambda *_arguments, **_keywords: [scores])
     (prediction,) = evaluate(tiny_model, [row], toy_task).predictions
     assert prediction.predicted == row.response

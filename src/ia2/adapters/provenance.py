@@ -1,10 +1,12 @@
 """Provenance of an adapter, kept beside it: it is measured on rows that it hasn't seen, in the form that it learned."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from ia2.errors import InputError
 from ia2.models.load import LanguageModel
@@ -13,6 +15,8 @@ from ia2.records import write_json
 from ia2.tasks.task import Example, Task
 
 FILE = "taught.json"
+FORM = ("template", "text_column", "max_new_tokens", "stop", "as_written")
+"""The fields of a task that say how its rows are asked, beside labels and chat."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,37 @@ class Provenance:
     """Digest of the base model's weights: the hub's commit, or the SHA-256 of the file or folder."""
     queries: frozenset[str]
     """SHA-256 of each query of the training and dev rows, and of each unlabelled one."""
+    model: str | None = None
+    """What the base model is loaded by; None for adapters of earlier versions and of models built in Python."""
+    label_scoring: Literal["token", "whole"] | None = None
+    """How its labels compete; None for adapters of earlier versions."""
+    template: str | None = None
+    """How a text becomes a query, with `{text}` where it stands; None where texts are whole queries."""
+    text_column: str | None = None
+    """The column that held the texts."""
+    max_new_tokens: int = 1
+    """How long a response of free text may get."""
+    stop: str | None = None
+    """The text that ends a response of free text."""
+    as_written: bool = False
+    """Whether the rows were a person's own, whose labels are taught to end."""
 
     @classmethod
-    def by(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Provenance":
-        """The provenance of adapters that are trained on a set."""
+    def by(
+        cls, few_shot_set: FewShotSet, model: LanguageModel, label_scoring: Literal["token", "whole"] | None = None
+    ) -> "Provenance":
+        """The provenance of adapters that are trained on a set, whose labels compete in this way."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
         task = few_shot_set.task
-        return cls(task.labels, task.chat, weights_id(model), frozenset(_digest(query) for query in seen))
+        return cls(
+            task.labels,
+            task.chat,
+            weights_id(model),
+            frozenset(_digest(query) for query in seen),
+            model.name,
+            label_scoring,
+            **{name: getattr(task, name) for name in FORM},
+        )
 
     def save(self, folder: Path) -> None:
         """Write it into an adapter's folder, where PEFT and servers pass it over."""
@@ -50,14 +78,18 @@ class Provenance:
         if not path.is_file():
             return None
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(stored["labels"]), bool(stored["chat"]), stored["weights"], frozenset(stored["queries"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
             raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.") from error
 
     def unseen(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """The rows that may measure it."""
         return tuple(row for row in examples if _digest(row.query) not in self.queries)
+
+    def task(self) -> Task:
+        """A task without rows, of which texts are asked as they were taught."""
+        form = {name: getattr(self, name) for name in FORM}
+        return Task(name="texts", description="", source="", labels=self.labels, chat=self.chat, **form)
 
     def check_turns(self, chat: bool) -> None:
         """Refuse to ask it in another way than it was taught.

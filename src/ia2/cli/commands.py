@@ -26,6 +26,7 @@ from ia2.experiments.store import FAILURES, Store
 from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
+from ia2.inference.label_scoring import LabelScoringChoice, label_scoring_of
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
@@ -93,7 +94,10 @@ def run_evaluate(options: Evaluate) -> None:
     if options.icl is not None:
         check_demonstrations(task, options.icl)
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
-    task = fitted(task, model, chat=options.chat, stop=options.stop, label_scoring=options.label_scoring, taught=taught)
+    scoring: LabelScoringChoice = options.label_scoring
+    if scoring == "auto" and taught is not None and taught.label_scoring is not None:
+        scoring = taught.label_scoring
+    task = fitted(task, model, chat=options.chat, stop=options.stop, label_scoring=scoring, taught=taught)
     notes = task.notes
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
@@ -117,7 +121,7 @@ def run_evaluate(options: Evaluate) -> None:
         task,
         demonstrations=demonstrations,
         adapter=adapter,
-        asking=Asking(label_scoring=options.label_scoring, progress=progress),
+        asking=Asking(label_scoring=scoring, progress=progress),
     )
     record = Record(
         method=method,
@@ -134,7 +138,7 @@ def run_evaluate(options: Evaluate) -> None:
             + PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples)),
         ),
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
-        options=Options.model_validate({"label_scoring": options.label_scoring}),
+        options=Options.model_validate({"label_scoring": label_scoring_of(task, scoring)}),
         notes=[*model.notes, *notes],
     )
     show([record])

@@ -17,11 +17,19 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.adapters.registry import all_sizes
-from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
+from ia2.cli.options import Adapt, Demo, Evaluate, Predict, Report, Rescore, Run
 from ia2.errors import ChangedFieldsError, FieldError, InputError
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
-COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
+COMMANDS = {
+    "demo": Demo,
+    "adapt": Adapt,
+    "predict": Predict,
+    "evaluate": Evaluate,
+    "rescore": Rescore,
+    "run": Run,
+    "report": Report,
+}
 LISTS = {
     "tasks": "List the built-in tasks.",
     "models": "List the built-in models.",
@@ -55,6 +63,9 @@ FLAGS = {
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
+    "predict": "Stopped. The same command goes on behind the rows that it has answered.",
+    "adapt": "Stopped; nothing was written. The same command goes on behind the stages that it had trained.",
+    "demo": "Stopped; nothing was written. The same command goes on behind the stages that it had trained.",
 }
 """What is said of a command that leaves something when it is stopped."""
 
@@ -141,7 +152,10 @@ def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _add_field(parser: ArgumentParser, option: Field[Any], kind: Any, help: str) -> None:
     flag = "--" + option.name.replace("_", "-")
-    if option.metadata.get("positional"):
+    if option.metadata.get("positional") and typing.get_origin(kind) is tuple:
+        (item, _) = typing.get_args(kind)
+        parser.add_argument(option.name, type=item, nargs="*", default=list(option.default), help=help)
+    elif option.metadata.get("positional"):
         parser.add_argument(option.name, type=kind, help=help)
     elif option.default is MISSING:
         parser.add_argument(flag, type=kind, required=True, help=help)
@@ -244,6 +258,11 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         from ia2.cli.commands import run_evaluate
 
         run_evaluate(evaluate)
+    elif name == "predict":
+        predict = Predict(**{**settings, "texts": tuple(settings["texts"])})
+        from ia2.cli.predict import run_predict
+
+        run_predict(predict)
     elif name == "rescore":
         rescore = Rescore(**settings)
         from ia2.cli.commands import run_rescore

@@ -53,8 +53,9 @@ class Source:
     """Ask through the model's chat template."""
     context: Path | None = None
     """A text file that stands before every query instead of demonstrations, such as a system prompt."""
-    label_scoring: Literal["token", "whole"] = "token"
-    """Whether a label's one token competes with the whole vocabulary, or whole labels with each other."""
+    label_scoring: Literal["auto", "token", "whole"] = "auto"
+    """Whether a label's one token competes with the whole vocabulary (token), or whole labels with each other (whole);
+    auto is whole for a file, and the paper's token for a built-in task."""
     ece: Literal["equal-width", "equal-mass"] = "equal-width"
     """How confidence is cut into 15 bins."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -145,6 +146,39 @@ class Evaluate(Source):
             )
         if self.icl is not None and self.icl < 2:
             raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Answer rows without labels with an adapter: the same rows, each with its prediction."""
+
+    texts: tuple[str, ...] = field(default=(), metadata={"positional": True})
+    """Texts to answer, or - for one on each line of the standard input."""
+    adapter: Path
+    """Folder of an adapter that ia2 has made; it knows its model, labels, template and scoring."""
+    data: Path | None = None
+    """A file of rows to answer instead of texts."""
+    text: str | None = None
+    """The file's column of texts (default: the one that the adapter was taught from)."""
+    out: Path | None = None
+    """File for the rows with their predictions, whose ending says the format: .csv, .tsv, .jsonl or .parquet. It must
+    not exist, or be what a killed run of the same command has begun. Without it they are printed."""
+    probabilities: bool = False
+    """A column for each label's probability as well."""
+    model: str | None = None
+    """Another model than the one that the adapter names."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Instead of what suits the device."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
+
+    def __post_init__(self) -> None:
+        if bool(self.texts) == (self.data is not None):
+            raise InputError("Say what to answer: texts, - for the standard input, or --data FILE, one of them.")
+        if self.data is None and self.text is not None:
+            raise FieldError("text", self.text, "this is a column of a file, which --data names.")
+        if self.data is None and self.out is not None:
+            raise FieldError("out", self.out, "this goes with --data; the answers to texts are printed.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,14 @@ from ia2.adapters.adapter import Adapter, adapted, bank_of
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.evaluation.texts import TextEvaluation, generate
 from ia2.inference.decoding import checked_prompts
-from ia2.inference.label_scoring import Confidence, LabelScores, LabelScoring, LabelTokens, score_labels
+from ia2.inference.label_scoring import (
+    Confidence,
+    LabelScores,
+    LabelScoring,
+    LabelScoringChoice,
+    LabelTokens,
+    score_labels,
+)
 from ia2.models.layout import Layout
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
@@ -80,8 +87,8 @@ class Asking:
         4
     """
 
-    label_scoring: LabelScoring = "token"
-    """Whether the first token or the whole label decides; means nothing for free text."""
+    label_scoring: LabelScoringChoice = "auto"
+    """How labels compete; means nothing for free text."""
     confidence: Confidence = "vocabulary"
     """What a first token's confidence is."""
     batch_size: int | None = None
@@ -205,7 +212,7 @@ def _asked(
             advance=lambda done: advance(done * count),
         )
     return [
-        LabelEvaluation(_predictions(examples, labels, adapter_scores, tokenizer), asking.label_scoring)
+        LabelEvaluation(_predictions(examples, labels, adapter_scores, tokenizer), labels.scoring)
         for adapter_scores in scores
     ]
 

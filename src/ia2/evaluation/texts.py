@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval
-from ia2.inference.decoding import continued
+from ia2.inference.decoding import generated
+from ia2.models.decoding import Ending
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
-from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
 from ia2.tasks.task import Example, Task
-
-Ending = Literal["end", "stop", "length"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,9 @@ def generate(
     Returns:
         The responses with each adapter, in their order; the network as it is counts as one.
     """
-    tokenizer, count = PromptTokenizer.of(model, task), len(reader.adapters)
+    count = len(reader.adapters)
     responses: dict[int, Response] = {}
-    for number, decoded in continued(
+    for number, text, ending in generated(
         reader,
         model,
         list(prompts) * count,
@@ -128,11 +126,8 @@ def generate(
         adapters=[adapter for adapter in range(count) for _ in prompts],
         batch_size=batch_size * count,
     ):
-        index = number % len(prompts)
-        row = examples[index]
-        text = tokenizer.continuation(prompts[index], decoded.tokens)
-        cut = text.partition(task.stop)[0] if task.stop else text
-        responses[number] = Response.judged(row.query, row.response, cut, decoded.ending, task.answer)
+        row = examples[number % len(prompts)]
+        responses[number] = Response.judged(row.query, row.response, text, ending, task.answer)
         advance(1)
     return [
         TextEvaluation(

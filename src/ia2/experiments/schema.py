@@ -28,7 +28,7 @@ from ia2.experiments.schema_parts import (
     best_of,
     method_described,
 )
-from ia2.inference.label_scoring import Confidence, LabelScoring
+from ia2.inference.label_scoring import Confidence, LabelScoringChoice
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.task import Task
@@ -96,7 +96,7 @@ class Experiment(Strict):
     device: str | None = None
     """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    label_scoring: LabelScoring = "token"
+    label_scoring: LabelScoringChoice = "auto"
     ece: Binning = "equal-width"
     confidence: Confidence = "vocabulary"
     demonstrations: Literal["shared", "resampled"] = "shared"
@@ -138,8 +138,11 @@ class Experiment(Strict):
         self._check_methods()
         self._check_adapters()
         self._check_context()
-        if self.confidence != "vocabulary" and self.label_scoring == "whole":
-            raise FieldError("confidence", None, "confidence top-10 is of single tokens, and label_scoring is whole.")
+        whole = self.label_scoring == "auto" and any(source.data is not None for source in self.tasks)
+        if self.confidence != "vocabulary" and (whole or self.label_scoring == "whole"):
+            raise FieldError(
+                "confidence", None, "top-10 is of single tokens, and whole labels are scored. Say label_scoring: token."
+            )
         if self.measure == "chosen" and self.select != "dev":
             raise FieldError(
                 "measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well."

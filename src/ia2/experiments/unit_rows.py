@@ -7,6 +7,7 @@ from pathlib import Path
 from ia2.experiments.plan import Unit, drawn
 from ia2.experiments.schema import Experiment
 from ia2.inference.decoding import checked_prompts
+from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
@@ -70,8 +71,16 @@ def unit_rows(
         few_shot_set.task.at_most(few_shot_set.evaluation, experiment.asim_rows),
     )
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
+    _check_labels(rows, model, experiment.label_scoring)
     _check_prompts(rows, model, virtual_tokens if experiment.trained_methods else 0)
     return rows
+
+
+def _check_labels(rows: UnitRows, model: LanguageModel, choice: LabelScoringChoice) -> None:
+    """Refuse labels that can't be scored before anything is computed. Raises InputError."""
+    for task in (rows.few_shot_set.task, *rows.measured):
+        if task.labels:
+            LabelTokens.of(task, PromptTokenizer.of(model, task), choice)
 
 
 def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int) -> None:

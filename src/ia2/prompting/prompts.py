@@ -56,11 +56,14 @@ class PromptTokenizer:
     def of(cls, model: LanguageModel, task: Task) -> "PromptTokenizer":
         """A model's tokenizer for a task.
 
-        Where responses are free text, each ends with the end token: in a conversation the one that ends its turn, if
-        the chat template has one.
+        Free text and a person's own labels end with the end token: in a conversation the one that ends its turn, if the
+        chat template has one.
+
+        Raises:
+            InputError: responses have an end, and the tokenizer has no such token.
         """
         end_token = None
-        if task.response_kind == "text":
+        if task.teaches_the_end:
             end_token = turn_end(model.tokenizer) if task.chat else None
             end_token = model.end_token if end_token is None else end_token
         return cls(model.tokenizer, model.context_length, end_token, task.chat)

@@ -61,6 +61,10 @@ class Task:
     """The text that ends a generated response, where it isn't a single token."""
     chat: bool = False
     """Queries and responses are turns of a conversation in the model's own template."""
+    template: str | None = None
+    """How a person's text becomes a query, with `{text}` where it stands; None where queries are made otherwise."""
+    text_column: str | None = None
+    """The column of a person's file that holds the texts."""
     as_written: bool = False
     """Rows stand in the order of a person's file, where the first ones may all be of one kind; else shuffled."""
     notes: tuple[str, ...] = ()
@@ -70,6 +74,18 @@ class Task:
     def response_kind(self) -> Literal["label", "text"]:
         """Whether a response is one of a few labels or a text of any length."""
         return "label" if self.labels else "text"
+
+    def query(self, text: str) -> str:
+        """A person's text as a query; where there is no template, it is one already."""
+        return text if self.template is None else self.template.replace("{text}", text)
+
+    @property
+    def teaches_the_end(self) -> bool:
+        """Whether fine-tuning teaches that a response ends: free text, and labels of a person's own.
+
+        So plain generation with an adapter stops behind the label. The paper's labels have no end.
+        """
+        return self.response_kind == "text" or self.as_written
 
     def __post_init__(self) -> None:
         queries = [example.query for example in self.evaluation]

@@ -14,6 +14,8 @@ from ia2.tasks.task import Example, Task, rows_digest, without_repeats
 
 ResponseKind = Literal["label", "text"]
 
+TEMPLATE = "Text:{text}\nLabel:"
+"""How a text becomes a query."""
 MANY_LABELS = 10
 """Above this number of distinct responses, they may be free text."""
 LONG_LABEL = 30
@@ -87,6 +89,8 @@ def load_file(
         evaluation=evaluation,
         max_new_tokens=1 if labels else MAX_NEW_TOKENS,
         stop=None if labels else "\n\n",
+        template=TEMPLATE,
+        text_column=columns.text,
         as_written=True,
         notes=tuple(notes),
     )
@@ -99,7 +103,7 @@ def query_of(text: str) -> str:
         >>> query_of("a fine film")
         'Text:a fine film\nLabel:'
     """
-    return f"Text:{text}\nLabel:"
+    return TEMPLATE.replace("{text}", text)
 
 
 def _evaluation_rows(path: Path, table: Table, columns: _Columns, notes: list[str]) -> tuple[Example, ...]:

@@ -1,0 +1,184 @@
+"""`ia2 predict`: rows or texts without labels, answered by an adapter that knows how it was taught."""
+
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ia2.adapters.adapter import WEIGHTS_FILE, Adapter
+from ia2.adapters.provenance import FILE, Provenance, weights_id
+from ia2.cache import check_writable
+from ia2.cli.console import ConsoleProgress, stdout
+from ia2.cli.options import Predict
+from ia2.errors import FieldError, InputError
+from ia2.experiments.rows import file_digests
+from ia2.inference.journal import Journal
+from ia2.inference.predict import Answer, predict
+from ia2.models.load import load_model
+from ia2.models.names import check_model_name
+from ia2.reports.renderings import in_terminal
+from ia2.reports.table import Column, Table
+from ia2.tasks.files.columns import find_column
+from ia2.tasks.files.registry import read_table
+from ia2.tasks.files.table import Table as Rows
+from ia2.tasks.files.table import cell_text
+from ia2.tasks.files.writing import TEXTS, as_text, check_ending, write_rows
+
+AT_ONCE = 32
+"""Texts that are answered together: each answer is printed or kept as soon as those of its company are there."""
+
+Ask = Callable[[Iterable[str]], Iterator[Answer]]
+
+
+def run_predict(options: Predict) -> None:
+    """Answer texts and print the answers, or rows of a file and write them."""
+    progress = ConsoleProgress()
+    taught, adapter = _taught(options.adapter), Adapter.load(options.adapter)
+    name = options.model or taught.model
+    if name is None:
+        raise FieldError("model", None, f"{options.adapter} doesn't say which model it was taught on. Name it.")
+    check_model_name(name)
+    rows = _FileRows(options, taught, progress) if options.data is not None else None
+    model = load_model(name, dtype=options.dtype, device=options.device, progress=progress)
+    if taught.weights != weights_id(model):
+        progress.say("The adapter was taught on other weights than this model's, so that it may answer anything.")
+    ask: Ask = partial(
+        predict,
+        model,
+        taught.task(),
+        adapter=adapter,
+        label_scoring=taught.label_scoring or "auto",
+        at_once=AT_ONCE,
+    )
+    if rows is None:
+        texts = _lines(sys.stdin) if options.texts == ("-",) else options.texts
+        _print_answers(ask, texts, probabilities=options.probabilities)
+    else:
+        rows.answer(ask, model.identity.as_record(), progress)
+
+
+def _taught(folder: Path) -> Provenance:
+    taught = Provenance.beside(folder)
+    if taught is None and (folder / WEIGHTS_FILE).is_file():
+        raise InputError(
+            f"{folder}: {FILE} is missing, which says how the adapter was taught. Name an adapter that ia2 adapt has "
+            "made; ia2 evaluate --adapter measures others."
+        )
+    if taught is None and (folder / "adapter" / WEIGHTS_FILE).is_file():
+        raise InputError(f"{folder}: no adapter here. Did you mean {folder / 'adapter'}?")
+    if taught is None:
+        raise InputError(f"{folder}: no adapter here. Name the folder that holds {WEIGHTS_FILE}.")
+    return taught
+
+
+def _lines(stream: Iterable[str]) -> Iterator[str]:
+    """The texts of a stream, one on each line that isn't blank."""
+    return (line.strip() for line in stream if line.strip())
+
+
+def _columns(answer: Answer, *, probabilities: bool) -> dict[str, Any]:
+    """What an answer adds to a row."""
+    columns: dict[str, Any] = {"prediction": answer.prediction}
+    if answer.confidence is not None:
+        columns["confidence"] = round(answer.confidence, 6)
+    if probabilities and answer.probabilities is not None:
+        columns |= {f"probability of {label}": round(share, 6) for label, share in answer.probabilities.items()}
+    return columns
+
+
+def _print_answers(ask: Ask, texts: Iterable[str], *, probabilities: bool) -> None:
+    """A table for a person, JSON lines for a program, the latter as they come."""
+    texts, asked = itertools.tee(texts)
+    rows = (
+        {"text": text, **_columns(answer, probabilities=probabilities)}
+        for text, answer in zip(texts, ask(asked), strict=True)
+    )
+    console = stdout()
+    if not console.is_terminal:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        return
+    shown = list(rows)
+    if not shown:
+        return
+    columns = [Column(name, None if isinstance(value, str) else ".3f") for name, value in shown[0].items()]
+    console.print(in_terminal(Table.of("", "", columns, [tuple(row.values()) for row in shown])))
+
+
+class _FileRows:
+    """The rows of a person's file, read and checked before the model is loaded."""
+
+    def __init__(self, options: Predict, taught: Provenance, progress: ConsoleProgress) -> None:
+        assert options.data is not None, "run_predict reads a file where one is given"
+        self.options, self.path, self.out = options, options.data, options.out
+        if self.out is not None:
+            if self.out.exists():
+                raise InputError(f"{self.out}: this exists, and nothing is overwritten. Name another with --out.")
+            check_ending(self.out)
+            check_writable(self.out)
+        table = read_table(self.path)
+        column = _text_column(table, options.text, taught, progress)
+        if taken := [name for name in ("prediction", "confidence") if name in table.columns]:
+            raise InputError(f"{self.path}: it has a column {taken[0]!r} already. Rename that one.")
+        self.table = table
+        self.texts = [cell_text(row.get(column), position, column) for position, row in table.rows]
+        """One a row; empty where a row has none."""
+        if blank := self.texts.count(""):
+            progress.say(f"{self.path.name}: {blank} rows have no text and get no prediction.")
+
+    def answer(self, ask: Ask, model: dict[str, Any], progress: ConsoleProgress) -> None:
+        """Answer all rows that have a text, and print or write them."""
+        asked = [text for text in self.texts if text]
+        journal = Journal(self.out, self._digest(model)) if self.out is not None else None
+        answers = list(journal.answers) if journal is not None else []
+        if answers:
+            progress.say(f"{len(answers)} of {len(asked)} rows were answered before this was stopped.")
+        with progress.phase("predict", len(asked)) as advance:
+            advance(len(answers))
+            remaining = ask(asked[len(answers) :])
+            while chunk := list(itertools.islice(remaining, AT_ONCE)):
+                if journal is not None:
+                    journal.add(chunk)
+                answers += chunk
+                advance(len(chunk))
+        columns, rows = self._answered(answers)
+        if self.out is None or journal is None:
+            ending = self.path.suffix.lower()
+            sys.stdout.write(as_text(ending if ending in TEXTS else ".jsonl", columns, rows))
+            return
+        write_rows(self.out, columns, rows)
+        journal.delete()
+        print(f"{self.out}: {len(rows)} rows with their predictions")
+
+    def _answered(self, answers: Sequence[Answer]) -> tuple[list[str], list[dict[str, Any]]]:
+        """The file's columns and rows with what the answers add."""
+        remaining = iter(answers)
+        added = [
+            _columns(next(remaining), probabilities=self.options.probabilities) if text else {} for text in self.texts
+        ]
+        names = dict.fromkeys(name for columns in added for name in columns)
+        rows = [
+            {**row, **dict.fromkeys(names), **columns} for (_, row), columns in zip(self.table.rows, added, strict=True)
+        ]
+        return [*self.table.columns, *names], rows
+
+    def _digest(self, model: dict[str, Any]) -> str:
+        """Of all that the answers depend on: the texts, the adapter and the model."""
+        files = file_digests([self.options.adapter / WEIGHTS_FILE, self.options.adapter / FILE])
+        content = json.dumps([self.texts, sorted(files.values()), model])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _text_column(table: Rows, named: str | None, taught: Provenance, progress: ConsoleProgress) -> str:
+    """The column of texts: named, the one that the adapter was taught from, the only one, or one that is guessed."""
+    known = taught.text_column if taught.text_column in table.columns else None
+    only = table.columns[0] if len(table.columns) == 1 else None
+    notes: list[str] = []
+    column = find_column(table, "text", named or known or only, notes)
+    for note in notes:
+        progress.say(note)
+    return column

@@ -1,0 +1,55 @@
+"""Answers kept on disk as they come, so that a run that was stopped goes on behind the last one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ia2.errors import InputError
+from ia2.inference.predict import Answer
+
+
+class Journal:
+    """A file beside the output that its answers will become: what they answer on the first line, then one a line."""
+
+    def __init__(self, out: Path, answers_what: str) -> None:
+        """Begin one, or go on with one that was begun for the same.
+
+        Args:
+            out: the output.
+            answers_what: a digest of the texts, the adapter and all else that the answers depend on.
+
+        Raises:
+            InputError: there is one of something else, or it is damaged.
+        """
+        self.path = out.with_name(f".{out.name}.answers.jsonl")
+        self.answers: list[Answer] = []
+        """Those that are there."""
+        self._head = json.dumps({"answers": answers_what}) + "\n"
+        if self.path.exists():
+            self._read(out)
+
+    def _read(self, out: Path) -> None:
+        # the last line may have been cut short when the process was killed
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        head, *lines = whole.split(b"\n") if whole else [b""]
+        if whole and head.decode(errors="replace") + "\n" != self._head:
+            raise InputError(
+                f"{self.path}: this holds answers that another run for {out} has begun. Repeat that one, or delete it."
+            )
+        try:
+            self.answers = [Answer(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.path}: this file is damaged. Delete it, and all is answered anew.") from error
+        self.path.write_bytes(whole + b"\n" if whole else b"")
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Write more answers behind those that are there."""
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self._head * new + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
+        self.answers += answers
+
+    def delete(self) -> None:
+        """Take it away, as its output is there."""
+        self.path.unlink(missing_ok=True)

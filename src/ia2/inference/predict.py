@@ -1,0 +1,118 @@
+"""Answers to texts whose labels nobody knows: the likeliest label with every label's probability, or a response."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ia2.adapters.adapter import Adapter, adapted
+from ia2.inference.decoding import checked_prompts, generated
+from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, score_labels
+from ia2.models.load import LanguageModel
+from ia2.models.reader import Reader
+from ia2.models.sequences import TokenSequence
+from ia2.prompting.prompts import PromptTokenizer
+from ia2.tasks.task import Example, Shown, Task
+
+AT_ONCE = 256
+"""Texts that are answered before the first of them is given: long ones and short ones share passes of like length."""
+TEXT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers to a text."""
+
+    prediction: str
+    """The likeliest label without the space before it, or the response that was generated."""
+    confidence: float | None = None
+    """The label's probability among the labels, in [0, 1]; None for a response of free text."""
+    probabilities: Mapping[str, float] | None = None
+    """The probability of each label among them, in the task's order; None for a response of free text."""
+
+
+def predict(
+    model: LanguageModel,
+    task: Task,
+    texts: Iterable[str],
+    *,
+    adapter: Adapter | None = None,
+    shown: Sequence[Shown] = (),
+    label_scoring: LabelScoringChoice = "auto",
+    at_once: int = AT_ONCE,
+) -> Iterator[Answer]:
+    """Answer texts in their order, as they come.
+
+    Args:
+        model: the model.
+        task: how texts are asked, and which labels compete or what ends a response; its rows aren't read.
+        texts: what is asked; a text becomes a query by the task's template.
+        adapter: runs on the model meanwhile.
+        shown: demonstrations or an instruction before every text.
+        label_scoring: how labels compete.
+        at_once: texts that are answered before the first answer is given.
+
+    Raises:
+        InputError: a text is longer than the model's context, the labels can't be scored, or the adapter was made for
+            another model.
+
+    Example:
+        >>> answers = predict(model, task, ["a fine film", "a long film"])
+        >>> [sorted(answer.probabilities) == sorted(label.strip() for label in task.labels) for answer in answers]
+        [True, True]
+    """
+    with adapted(model, [] if adapter is None else [adapter]) as reader:
+        tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
+        for chunk in _chunks(texts, at_once):
+            queries = [task.query(text) for text in chunk]
+            if task.labels:
+                yield from _labelled(reader, tokenizer, task, queries, shown, label_scoring)
+            else:
+                yield from _generated(reader, model, tokenizer, task, queries, shown)
+
+
+def _labelled(
+    reader: Reader,
+    tokenizer: PromptTokenizer,
+    task: Task,
+    queries: Sequence[str],
+    shown: Sequence[Shown],
+    label_scoring: LabelScoringChoice,
+) -> Iterator[Answer]:
+    labels = LabelTokens.of(task, tokenizer, label_scoring, query=queries[0])
+    longest = max(map(len, labels.tokens))
+    prompts = [tokenizer.asked(query, shown) for query in queries]
+    for query, prompt in zip(queries, prompts, strict=True):
+        tokenizer.check_length(len(prompt) + longest, query)
+    (scores,) = score_labels(_behind(reader, prompts), prompts, labels)
+    names = [text.strip() for text in labels.texts]
+    for index, probabilities in zip(scores.label.tolist(), scores.probabilities.tolist(), strict=True):
+        yield Answer(names[index], probabilities[index], dict(zip(names, probabilities, strict=True)))
+
+
+def _generated(
+    reader: Reader,
+    model: LanguageModel,
+    tokenizer: PromptTokenizer,
+    task: Task,
+    queries: Sequence[str],
+    shown: Sequence[Shown],
+) -> Iterator[Answer]:
+    rows = [Example(query, "") for query in queries]
+    prompts = checked_prompts(tokenizer, rows, [shown] * len(rows), task)
+    responses = {
+        number: response
+        for number, response, _ in generated(_behind(reader, prompts), model, prompts, task, batch_size=TEXT_BATCH)
+    }
+    return (Answer(responses[number]) for number in range(len(prompts)))
+
+
+def _behind(reader: Reader, prompts: Sequence[tuple[int, ...]]) -> Reader:
+    """A reader that has read what all prompts begin with."""
+    return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
+
+
+def _chunks(texts: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
+    """Runs of this many texts, the last one of what is left."""
+    remaining = iter(texts)
+    while chunk := tuple(itertools.islice(remaining, size)):
+        yield chunk
