@@ -82,11 +82,11 @@ class Provenance:
             InputError: they have other labels, or responses of another kind.
         """
         kinds = {"label": "labels", "text": "free text"}
-        mine = "label" if self.labels else "text"
-        if mine != task.response_kind:
+        taught_kind = "label" if self.labels else "text"
+        if taught_kind != task.response_kind:
             raise InputError(
                 f"{task.name}: responses are {kinds[task.response_kind]} here, and the adapter was taught "
-                f"{kinds[mine]}. Use rows like those, or say --response-kind {mine}."
+                f"{kinds[taught_kind]}. Use rows like those, or say --response-kind {taught_kind}."
             )
         if not self.labels:
             return task

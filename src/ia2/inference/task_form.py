@@ -48,11 +48,11 @@ def fitted(
             task = taught.in_form(task)
     if chat:
         PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
-        said = "Queries and labels are turns of the model's chat template."
+        note = "Queries and labels are turns of the model's chat template."
         if tells_the_day(model.tokenizer):
-            said += f" The day that it tells is always {TODAY:%d %B %Y}."
+            note += f" The day that it tells is always {TODAY:%d %B %Y}."
         # a blank line ends no turn of a conversation, but what the person named does
-        return replace(task.as_chat(), stop=stop, notes=(*task.notes, said))
+        return replace(task.as_chat(), stop=stop, notes=(*task.notes, note))
     if not of_a_file or task.response_kind == "text":
         return task
     task = replace(task, notes=(*task.notes, _labels_said(task)))
@@ -65,8 +65,8 @@ def fitted(
         and not LabelTokens.of(task, tokenizer, "whole").single
         and LabelTokens.of(spaceless, tokenizer, "whole").single
     ):
-        said = "Labels follow the colon without a space: only so is each a single token of this model."
-        return replace(spaceless, notes=(*task.notes, said))
+        note = "Labels follow the colon without a space: only so is each a single token of this model."
+        return replace(spaceless, notes=(*task.notes, note))
     return replace(task, notes=(*task.notes, "Labels follow the colon with one space."))
 
 

@@ -229,12 +229,12 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
     if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
     try:
-        network, told = AutoModelForCausalLM.from_pretrained(
+        network, loading_info = AutoModelForCausalLM.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights
         raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
-    if absent := sorted(told["missing_keys"]):
+    if absent := sorted(loading_info["missing_keys"]):
         # transformers would fill them with random numbers
         raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
     return network, _tokenizer(folder, name)

@@ -57,10 +57,10 @@ def turn_end(tokenizer: Any) -> int | None:
     Raises:
         InputError: the chat template refuses a question and its answer.
     """
-    said = "This is the answer."
-    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": said}]
-    _, found, behind = conversation(tokenizer, turns, asks=False).rpartition(said)
+    answer = "This is the answer."
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": answer}]
+    _, matched, behind = conversation(tokenizer, turns, asks=False).rpartition(answer)
     tokens = special_tokens(tokenizer).items()
     # where one special token begins another, the longer one is meant
     places = [(behind.index(text), -len(text), token) for text, token in tokens if text in behind]
-    return min(places)[2] if found and places else None
+    return min(places)[2] if matched and places else None

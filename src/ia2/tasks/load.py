@@ -81,8 +81,8 @@ def _examples(
     source: Path | str, rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: BenchmarkOptions
 ) -> list[Example]:
     examples = []
-    for place, row in rows:
-        example = _example(place, row, benchmark, options)
+    for position, row in rows:
+        example = _example(position, row, benchmark, options)
         if example is not None:
             examples.append(replace(example, response=benchmark.response(example.response, options)))
     if not examples:
@@ -90,22 +90,22 @@ def _examples(
     return examples
 
 
-def _example(place: str, row: Row, benchmark: Benchmark, options: BenchmarkOptions) -> Example | None:
+def _example(position: str, row: Row, benchmark: Benchmark, options: BenchmarkOptions) -> Example | None:
     """A row of the benchmark's columns, kinds and labels; refused by its place where it is none."""
     for column, kind in benchmark.columns.items():
         if column not in row:
             read = ", ".join(benchmark.columns)
-            raise InputError(f"{place}: the column {column} is missing; {benchmark.name} reads {read}.")
+            raise InputError(f"{position}: the column {column} is missing; {benchmark.name} reads {read}.")
         if type(row[column]) is not kind:  # exactly, as True would be a whole number too
-            found = reprlib.repr(row[column])
-            raise InputError(f"{place}: the column {column} holds {found}, which is {UNLIKE[kind]}.")
+            value = reprlib.repr(row[column])
+            raise InputError(f"{position}: the column {column} holds {value}, which is {UNLIKE[kind]}.")
     try:
         example = benchmark.example(row, options)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
+        raise InputError(f"{position}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
     if example is not None and benchmark.labels and example.response not in benchmark.labels:
         known = ", ".join(benchmark.labels)
-        raise InputError(f"{place}: the label {example.response!r} is none of {known}.")
+        raise InputError(f"{position}: the label {example.response!r} is none of {known}.")
     return example
 
 
