@@ -5,6 +5,7 @@ that the lists only get shorter.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,16 @@ TESTS_WITHOUT_A_MODULE = {
 }
 LONG_MODULES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
+MODULES_THAT_NAME_FLAGS = {
+    "experiments/cluster.py",
+    "experiments/single.py",
+    "experiments/store.py",
+    "experiments/trackers.py",
+    "models/packaged.py",  # pip's
+    "reports/report.py",
+    "training/method_files.py",
+}
+"""Below the command line an error names a field, which the command line shows as its flag."""
 VARIABLES_THAT_SAY_NOTHING = {
     "cli/main.py:found",
     "cli/main.py:given",
@@ -146,6 +157,31 @@ def test_names_are_collected_wherever_they_are_defined():
         "match t:\n    case [u, *v]: pass\n"
     )
     assert sorted(defined_names(tree)) == sorted(["A", *"bcdefghijklmnqsuv", "self"])
+
+
+def flags(tree):
+    """What looks like an option of a command line in a module's texts, those that document something left out."""
+    statements = (
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, Definition | ast.Module)
+        for statement in node.body
+        if isinstance(statement, ast.Expr)
+    )
+    documented = {id(statement.value) for statement in statements}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            yield from re.findall(r"(?<![\w-])--[a-z][\w-]*", node.value)
+
+
+def test_no_error_below_the_command_line_names_a_flag():
+    named = [str(path) for path, text in modules().items() if path.parts[0] != "cli" and any(flags(ast.parse(text)))]
+    check_list(named, MODULES_THAT_NAME_FLAGS, "modules that name flags")
+
+
+def test_flags_are_seen_in_texts_alone():
+    tree = ast.parse("""'as --lr'\na = f'use --n {b}'  # or --c\nraise Error('--no-d: e--f --- --', '--g')""")
+    assert sorted(flags(tree)) == ["--g", "--n", "--no-d"]
 
 
 def test_functions_are_counted_wherever_they_stand():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
 from ia2.prompting.chat_templates import conversation, special_tokens, turn_end
@@ -38,10 +38,10 @@ class PromptTokenizer:
             chat: render prompts through the tokenizer's chat template.
 
         Raises:
-            InputError: there is no chat template.
+            FieldError: there is no chat template.
         """
         if chat and not getattr(tokenizer, "chat_template", None):
-            raise InputError("--chat: this model has no chat template; leave --chat out, or use an instructed model.")
+            raise FieldError("chat", None, "this model has no chat template. Leave it out, or use an instructed model.")
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.end_token = end_token
@@ -146,7 +146,7 @@ class PromptTokenizer:
         if self.context_length is not None and length > self.context_length:
             raise InputError(
                 f"{_shortened(name)!r}: prompt and response are {length} tokens, and the model reads "
-                f"{self.context_length}. Shorten the text or use fewer demonstrations (--n)."
+                f"{self.context_length}. Shorten the text or use fewer demonstrations (a smaller n)."
             )
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
