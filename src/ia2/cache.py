@@ -15,8 +15,8 @@ def cache_folder() -> Path:
 
     The latter is `$XDG_CACHE_HOME/ia2`, or `~/.cache/ia2` where that isn't set. The folder may not exist yet.
     """
-    if own := os.environ.get("IA2_CACHE_DIR"):
-        return Path(own).expanduser().absolute()
+    if configured := os.environ.get("IA2_CACHE_DIR"):
+        return Path(configured).expanduser().absolute()
     shared = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG specification: a relative path is to be ignored
     return (Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache") / "ia2"

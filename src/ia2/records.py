@@ -185,8 +185,8 @@ class Record(BaseModel):
             record = cls.model_validate(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            wrong = f"{place} is missing" if first["type"] == "missing" else f"{place}: {first['msg']}"
+            field = ".".join(map(str, first["loc"]))
+            wrong = f"{field} is missing" if first["type"] == "missing" else f"{field}: {first['msg']}"
             raise InputError(f"{path}: this record can't be read ({wrong}).") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: this record can't be read ({error}).") from error
@@ -200,9 +200,9 @@ class Record(BaseModel):
         """
         whole = self.model_dump(by_alias=True)
         # of its parts only what was measured or chosen
-        said = self.model_dump(by_alias=True, exclude_unset=True)
+        set_fields = self.model_dump(by_alias=True, exclude_unset=True)
         # pydantic's own JSON has null for what is no finite number, which would go unnoticed
-        value: dict[str, Any] = json.loads(json.dumps(whole | said, allow_nan=False))
+        value: dict[str, Any] = json.loads(json.dumps(whole | set_fields, allow_nan=False))
         return value
 
     def write(self, path: Path, predictions: Path, rows: Iterable[Mapping[str, Any]]) -> "Record":

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ia2.adapters.provenance import FILE, Provenance
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.prompting.fewshot import FewShotSet
 
 
@@ -35,8 +35,12 @@ def test_an_adapter_of_others_has_none_and_a_damaged_one_is_refused(tmp_path):
 def test_an_adapter_is_asked_as_it_was_taught(tiny_model, few, toy_task, toy_texts):
     provenance = Provenance.by(few, tiny_model)
     provenance.check_turns(False)
-    with pytest.raises(InputError, match="taught without"):
+    with pytest.raises(FieldError, match="^chat: this adapter was taught without; leave it out"):
         provenance.check_turns(True)
+    with pytest.raises(FieldError, match="^chat: this adapter was taught with it, so it must be asked for here too"):
+        replace(provenance, chat=True).check_turns(False)
     assert provenance.in_form(toy_task).labels == few.task.labels
-    with pytest.raises(InputError, match="responses are free text here, and the adapter was taught labels"):
+    with pytest.raises(
+        InputError, match="responses are free text here, and the adapter was taught labels.*kind is label"
+    ):
         provenance.in_form(toy_texts)

@@ -240,7 +240,7 @@ def test_a_label_of_two_tokens_is_named_with_the_way_out(capsys, tmp_path, model
     file = write_csv(tmp_path / "words.csv", [(text, "gooood" if label == "1" else "baaad") for text, label in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file)
     assert status == 2
-    assert re.search(r"the label ' baaad' is \d tokens .*--label-scoring whole", err)
+    assert re.search(r"^--label-scoring token: .*the label ' baaad' is \d tokens .*Say whole", err, re.MULTILINE)
     more = ("--label-scoring", "whole", "--no-compare", "--lr", "1e-3", "--method", "ia2")
     status, _, err = adapt(capsys, tmp_path, model, file, *more)
     assert status == 0, err
@@ -305,7 +305,7 @@ def test_responses_of_free_text_end_where_a_person_says(capsys, tmp_path, model)
     more = ("--out", tmp_path / "never", "--method", "sft", "--stop", "e<|endoftext|>")
     status, _, err = adapt(capsys, tmp_path, model, file, *more)
     assert (status, (tmp_path / "never").exists()) == (2, False)
-    assert "--stop 'e<|endoftext|>': a text never holds" in err
+    assert "--stop: 'e<|endoftext|>' could never come, as a text never holds" in err
 
 
 def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(capsys, tmp_path, model):
@@ -331,7 +331,7 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
     assert out.count("0 of 5 rows are judged otherwise than before") == 4
     status, _, err = adapt(capsys, tmp_path / "labels", model, file, "--response-kind", "label", "--n", "2")
     assert status == 2
-    assert "--label-scoring whole" in err
+    assert "--label-scoring token: " in err
     status, _, err = run(capsys, "rescore", tmp_path)
     assert status == 2
     assert "no records here" in err

@@ -7,7 +7,7 @@ from pytest import approx
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.evaluation.evaluate import Asking, PerQuery, evaluate, evaluate_all
 from ia2.inference.label_scoring import LabelScores, LabelTokens
 from ia2.models.forward import response_logits
@@ -119,7 +119,7 @@ def test_whole_labels_are_answered_among_themselves(tiny_model, toy_task):
         pool=(),
         evaluation=tuple(Example(row.query, labels[int(row.response)]) for row in toy_task.evaluation),
     )
-    with pytest.raises(InputError, match="--label-scoring whole"):
+    with pytest.raises(FieldError, match="^label_scoring token: .* Say whole"):
         evaluate(tiny_model, task.evaluation, task)
     evaluation = evaluate(tiny_model, task.evaluation, task, asking=Asking(label_scoring="whole"))
     assert {row.predicted for row in evaluation.predictions} <= set(labels)

@@ -118,7 +118,7 @@ def test_the_estimate_says_how_it_counts(monkeypatch):
 def test_without_data_there_is_no_estimate_and_the_reason_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "tokenizer_at_hand", lambda name: None)
     said = described_tokens(study(), tmp_path)
-    assert said.startswith(f"No estimate of tokens: {tmp_path / 'sst2'}: no such folder")
+    assert said.startswith(f"No estimate of tokens: data_dir {tmp_path}: there is no folder {tmp_path / 'sst2'}")
 
 
 def test_a_damaged_tokenizer_is_named(monkeypatch):

@@ -7,7 +7,7 @@ from pytest import approx
 from tokenizers import normalizers
 from torch.testing import assert_close
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.inference.label_scoring import LabelTokens, score_labels
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
@@ -35,7 +35,9 @@ def test_labels_are_tokenised_behind_a_query(toy_task, tokens):
 
 
 def test_labels_of_many_tokens_are_refused_by_name_with_the_way_out(whole_task, tokens):
-    with pytest.raises(InputError, match=r"toy: the label ' warm and funny' is \d tokens .*--label-scoring whole"):
+    with pytest.raises(
+        FieldError, match=r"^label_scoring token: .* the label ' warm and funny' is \d tokens .*Say whole"
+    ):
         LabelTokens.of(whole_task, tokens)
     assert LabelTokens.of(whole_task, tokens, "whole").single is False
 

@@ -47,7 +47,7 @@ def test_what_looks_like_a_path_is_never_a_hub_id(name):
         ((), "config.json is missing"),
         (("config.json",), "no weights"),
         (("config.json", "model.safetensors.index.json"), "isn't JSON"),
-        (("adapter_config.json",), "--adapter"),
+        (("adapter_config.json",), "this folder as the adapter"),
         (("m.gguf",), "Name the GGUF file in it: .*m.gguf"),
         (("config.json", "pytorch_model.bin"), "pickled weights only"),
         (("config.json", "model.safetensors"), "no tokenizer"),

@@ -60,7 +60,7 @@ def test_demonstrations_are_all_training_rows_in_one_order(toy_task):
 def test_what_cannot_be_drawn_is_refused(toy_task):
     with pytest.raises(InputError, match="at least 2"):
         FewShotSet.draw(toy_task, 1)
-    with pytest.raises(InputError, match=r"30 training rows and 15 dev rows.*36.*--n 24"):
+    with pytest.raises(InputError, match=r"30 training rows and 15 dev rows.*36.*Use n = 24 or fewer"):
         FewShotSet.draw(toy_task, 30)
     FewShotSet.draw(toy_task, 24)
     with pytest.raises(InputError, match="only evaluates"):
@@ -73,7 +73,7 @@ def test_the_largest_set_that_a_refusal_names_can_be_drawn_and_no_larger_one(toy
     few = replace(toy_task, pool=toy_task.pool[:count])
     with pytest.raises(InputError) as refusal:
         FewShotSet.draw(few, 40)
-    named = int(re.search(r"Use --n (\d+) or fewer", str(refusal.value))[1])
+    named = int(re.search(r"Use n = (\d+) or fewer", str(refusal.value))[1])
     assert len(FewShotSet.draw(few, named).train) == named
     with pytest.raises(InputError):
         FewShotSet.draw(few, named + 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.task import Example, Instruction
 
@@ -160,10 +160,10 @@ def test_chat_prompts_are_the_templates_with_one_bos_and_exact_boundaries(chat_t
 
 
 def test_chat_needs_a_template_that_takes_the_turns(tokenizer, chat_tokenizer):
-    with pytest.raises(InputError, match="--chat: this model has no chat template"):
+    with pytest.raises(FieldError, match="^chat: this model has no chat template"):
         PromptTokenizer(tokenizer, chat=True)
     chat_tokenizer.chat_template = "{{ raise_exception('no system turns') }}"
-    with pytest.raises(InputError, match="refuses the prompt \\(no system turns\\)"):
+    with pytest.raises(FieldError, match="^chat: .* refuses the prompt \\(no system turns\\)"):
         PromptTokenizer(chat_tokenizer, chat=True).asked("a", (Instruction("b"),))
 
 

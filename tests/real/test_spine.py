@@ -110,7 +110,9 @@ def test_labels_of_more_than_one_token_are_refused_or_scored_whole(smollm2, data
     adapt = ("adapt", "--model", MODEL, "--task", "sciq_remap", "--data-dir", data_dir, "--n", "2", "--limit", "20")
     status, _, err = run(capsys, *adapt, "--out", tmp_path / "no")
     assert status == 2
-    assert re.search(r"^sciq_remap: the label 'banana' is 2 tokens .*--label-scoring whole", err, flags=re.MULTILINE)
+    assert re.search(
+        r"^--label-scoring token: .*sciq_remap.* the label 'banana' is 2 tokens .*Say whole", err, flags=re.MULTILINE
+    )
     whole = ("--label-scoring", "whole")
     status, _, err = run(capsys, *adapt, *whole, "--lr", "1e-3", "--out", tmp_path / "out")
     assert status == 0, err

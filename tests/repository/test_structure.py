@@ -5,6 +5,7 @@ that the lists only get shorter.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,26 @@ TESTS_WITHOUT_A_MODULE = {
 }
 LONG_MODULES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
+MODULES_THAT_NAME_FLAGS = {
+    "experiments/cluster.py",
+    "experiments/single.py",
+    "experiments/store.py",
+    "experiments/trackers.py",
+    "models/packaged.py",  # pip's
+    "reports/report.py",
+    "training/method_files.py",
+}
+"""Below the command line an error names a field, which the command line shows as its flag."""
+VARIABLES_THAT_SAY_NOTHING = {
+    "cli/main.py:found",
+    "cli/main.py:given",
+    "experiments/unit.py:one",
+}
 ROOMS_OF_THEIR_OWN = {"real", "repository"}
 """Folders of tests that mirror no room: whole flows on real data, and the repository itself."""
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common"}
+FORBIDDEN_VARIABLES = {"own", "found", "kept", "one", "place", "given"}
+"""Names of variables, parameters and functions that don't say what they hold."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -45,6 +63,17 @@ def functions(tree, prefix=""):
             yield from functions(node, f"{name}.")
         else:
             yield from functions(node, prefix)
+
+
+def defined_names(tree):
+    """The name of every variable, parameter and function that a module defines, in comprehensions and classes too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, Definition | ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            yield node.name
 
 
 def length(function):
@@ -109,6 +138,50 @@ def test_no_file_has_a_name_that_says_nothing():
     assert len(paths) > 100
     assert not [str(path) for path in paths if NAMES_THAT_SAY_NOTHING & set(path.stem.split("_"))]
     assert not [str(path) for path in paths if NAMES_THAT_SAY_NOTHING & set(path.relative_to(ROOT).parts)]
+
+
+def test_variables_parameters_and_functions_say_what_they_hold():
+    silent = [
+        f"{path}:{name}"
+        for path, text in modules().items()
+        for name in FORBIDDEN_VARIABLES.intersection(defined_names(ast.parse(text)))
+    ]
+    check_list(silent, VARIABLES_THAT_SAY_NOTHING, "names that don't say what they hold")
+
+
+def test_names_are_collected_wherever_they_are_defined():
+    tree = ast.parse(
+        "class A:\n    b: int = 1\n    def c(self, d, *e, f=0, **g): return [h for h in d if (i := read(h))]\n"
+        "j = lambda k: k\nfor l, (m, n) in o: pass\nwith p as q: pass\n"
+        "try: pass\nexcept r as s: pass\n"
+        "match t:\n    case [u, *v]: pass\n"
+    )
+    assert sorted(defined_names(tree)) == sorted(["A", *"bcdefghijklmnqsuv", "self"])
+
+
+def flags(tree):
+    """What looks like an option of a command line in a module's texts, those that document something left out."""
+    statements = (
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, Definition | ast.Module)
+        for statement in node.body
+        if isinstance(statement, ast.Expr)
+    )
+    documented = {id(statement.value) for statement in statements}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            yield from re.findall(r"(?<![\w-])--[a-z][\w-]*", node.value)
+
+
+def test_no_error_below_the_command_line_names_a_flag():
+    named = [str(path) for path, text in modules().items() if path.parts[0] != "cli" and any(flags(ast.parse(text)))]
+    check_list(named, MODULES_THAT_NAME_FLAGS, "modules that name flags")
+
+
+def test_flags_are_seen_in_texts_alone():
+    tree = ast.parse("""'as --lr'\na = f'use --n {b}'  # or --c\nraise Error('--no-d: e--f --- --', '--g')""")
+    assert sorted(flags(tree)) == ["--g", "--n", "--no-d"]
 
 
 def test_functions_are_counted_wherever_they_stand():

@@ -25,8 +25,8 @@ def test_options_that_were_changed_are_known_by_name():
 
 def test_only_options_that_mean_something_are_a_benchmarks_own():
     asked = BenchmarkOptions(text_limit=3, blank_lines="single")
-    assert TOY.own(asked) == BenchmarkOptions(text_limit=3)
-    TOY.check(TOY.own(asked))
+    assert TOY.relevant(asked) == BenchmarkOptions(text_limit=3)
+    TOY.check(TOY.relevant(asked))
     with pytest.raises(InputError, match="toy: the option blank_lines means nothing for this task"):
         TOY.check(asked)
 

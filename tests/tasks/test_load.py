@@ -1,4 +1,5 @@
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from huggingface_hub.utils import httpx
 from pyarrow import parquet
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks import load
 from ia2.tasks.benchmark import BenchmarkOptions
@@ -130,16 +131,20 @@ def test_a_file_is_refused_whose_rows_are_all_of_classes_that_the_paper_leaves_o
         load_task("finsen", data_dir=folder)
 
 
-def test_files_that_are_not_there_are_named(folder, tmp_path):
-    with pytest.raises(InputError, match="ag_news: no such folder"):
+def test_files_that_are_not_there_are_named(folder, monkeypatch):
+    missing = f"{folder}: there is no folder {folder / 'ag_news'}, where agnews is looked for. Name another folder"
+    with pytest.raises(FieldError, match=f"^data_dir {re.escape(missing)}"):
         load_task("agnews", data_dir=folder)
+    monkeypatch.setenv("IA2_DATA_DIR", str(folder))
+    with pytest.raises(InputError, match=f"^IA2_DATA_DIR {re.escape(missing)}"):
+        load_task("agnews")
     (folder / "sst2" / "test.jsonl").unlink()
     with pytest.raises(InputError, match=r"test.jsonl: no such file"):
         load_task("sst2", data_dir=folder)
 
 
 def test_unknown_tasks_are_refused_with_what_was_meant():
-    with pytest.raises(InputError, match="--task sst: no such task. Did you mean sst2?"):
+    with pytest.raises(FieldError, match="^task sst: no such task. Did you mean sst2?"):
         load_task("sst")
 
 
@@ -219,7 +224,9 @@ def hub_answers(monkeypatch, error):
 def test_a_hub_that_cannot_be_reached_is_one_quick_sentence(monkeypatch):
     hub_answers(monkeypatch, httpx.ConnectError("no route"))
     begun = time.perf_counter()
-    with pytest.raises(InputError, match=r"sst2: the data hub can't be reached \(ConnectError\).*--data-dir") as raised:
+    with pytest.raises(
+        InputError, match=r"sst2: the data hub can't be reached \(ConnectError\).* as data_dir or in \$IA2_DATA"
+    ) as raised:
         load_task("sst2")
     assert time.perf_counter() - begun < 5
     assert "\n" not in str(raised.value)
@@ -240,7 +247,7 @@ def test_what_the_hub_answers_is_said_and_the_connection_not_blamed(monkeypatch,
         load_task("finsen")
     assert str(raised.value).startswith(said)
     assert "connection" not in str(raised.value)
-    assert "--data-dir" in str(raised.value)
+    assert "test.jsonl as data_dir or in $IA2_DATA_DIR" in str(raised.value)
 
 
 def test_a_fault_of_ours_is_no_answer_of_the_hub(monkeypatch):

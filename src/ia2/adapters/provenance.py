@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
 from ia2.records import write_json
@@ -98,14 +98,11 @@ class Provenance:
             chat: whether queries are to be turns of the chat template.
 
         Raises:
-            InputError: it was taught otherwise.
+            FieldError: it was taught otherwise.
         """
         if chat != self.chat:
-            raise InputError(
-                "--chat: this adapter was taught without; leave it out."
-                if chat
-                else "--adapter: this adapter was taught with --chat; say --chat here too."
-            )
+            rule = "without; leave it out." if chat else "with it, so it must be asked for here too."
+            raise FieldError("chat", None, f"this adapter was taught {rule}")
 
     def in_form(self, task: Task) -> Task:
         """The rows of a person's file with the labels of the adapter.
@@ -114,11 +111,11 @@ class Provenance:
             InputError: they have other labels, or responses of another kind.
         """
         kinds = {"label": "labels", "text": "free text"}
-        mine = "label" if self.labels else "text"
-        if mine != task.response_kind:
+        taught_kind = "label" if self.labels else "text"
+        if taught_kind != task.response_kind:
             raise InputError(
                 f"{task.name}: responses are {kinds[task.response_kind]} here, and the adapter was taught "
-                f"{kinds[mine]}. Use rows like those, or say --response-kind {mine}."
+                f"{kinds[taught_kind]}. Use rows like those, or say that the response kind is {taught_kind}."
             )
         if not self.labels:
             return task

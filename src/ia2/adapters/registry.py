@@ -137,8 +137,10 @@ def all_sizes() -> list[Size]:
         for kind in kinds_with(size.name):
             (default,) = (kind_size.default for kind_size in sizes_of(kind) if kind_size.name == size.name)
             defaults.setdefault(_shown(default), []).append(kind)
-        told = "; ".join(f"{', '.join(kinds)}{f': {default}' * bool(default)}" for default, kinds in defaults.items())
-        shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({told})."))
+        default_texts = "; ".join(
+            f"{', '.join(kinds)}{f': {default}' * bool(default)}" for default, kinds in defaults.items()
+        )
+        shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({default_texts})."))
     return list(shown.values())
 
 

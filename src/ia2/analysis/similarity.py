@@ -37,14 +37,14 @@ class Similarity:
         so many.
         """
         rows = self.by_row.double().numpy()
-        found = {
+        values = {
             "asim": float(rows.mean()),
             "asim_interval": bootstrap_interval(lambda values: float(values.mean()), rows),
             "asim_by_layer": self.by_layer.tolist(),
         }
         if self.by_layer_and_token.shape[1] > 1:
-            found["asim_by_token"] = [round(value, 4) for value in self.by_layer_and_token.mean(0).tolist()]
-        return found
+            values["asim_by_token"] = [round(value, 4) for value in self.by_layer_and_token.mean(0).tolist()]
+        return values
 
 
 def response_activations(

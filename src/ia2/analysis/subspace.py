@@ -31,7 +31,7 @@ class Overlap:
         values: dict[int, list[float]] = defaultdict(list)
         for (layer, _), value in self.by_module.items():
             values[layer].append(value)
-        return {layer: sum(own) / len(own) for layer, own in sorted(values.items())}
+        return {layer: sum(layer_values) / len(layer_values) for layer, layer_values in sorted(values.items())}
 
     @property
     def mean(self) -> float:
@@ -61,7 +61,7 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
         raise InputError(
             f"subspace overlap: only one of the adapters has {path}. Compare adapters on the same modules."
         )
-    found = {}
+    overlaps = {}
     for path, (b, a) in ours.items():
         their_b, their_a = theirs[path]
         if (b.shape, a.shape) != (their_b.shape, their_a.shape):
@@ -69,8 +69,8 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
                 f"subspace overlap: at {path} the adapters' factors are {tuple(b.shape)}, {tuple(a.shape)} and "
                 f"{tuple(their_b.shape)}, {tuple(their_a.shape)}. Compare adapters of one rank for one model."
             )
-        found[_place(path)] = overlap_of(update_basis(b, a), update_basis(their_b, their_a), rank=b.shape[1])
-    return Overlap(dict(sorted(found.items())))
+        overlaps[_place(path)] = overlap_of(update_basis(b, a), update_basis(their_b, their_a), rank=b.shape[1])
+    return Overlap(dict(sorted(overlaps.items())))
 
 
 def update_basis(b: Float[Tensor, "out rank"], a: Float[Tensor, "rank in"]) -> Float[Tensor, "out kept"]:
@@ -88,8 +88,8 @@ def update_basis(b: Float[Tensor, "out rank"], a: Float[Tensor, "rank in"]) -> F
     small = r @ torch.linalg.qr(a.double().mT).R.mT
     vectors, values, _ = torch.linalg.svd(small)
     rounding = max(len(b), a.shape[1]) * torch.finfo(torch.float64).eps
-    kept = int((values > rounding * values[0]).sum())
-    basis: Tensor = q @ vectors[:, :kept]
+    numerical_rank = int((values > rounding * values[0]).sum())
+    basis: Tensor = q @ vectors[:, :numerical_rank]
     return basis
 
 
@@ -117,11 +117,11 @@ def _factors(adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
     for match, tensor in matches:
         assert match is not None  # refused above
         sides[match["path"]][match["side"]] = tensor
-    return {path: (own["B"], own["A"]) for path, own in sides.items()}
+    return {path: (factors["B"], factors["A"]) for path, factors in sides.items()}
 
 
 def _place(path: str) -> tuple[int, str]:
-    found = LAYER.search(path)
-    if found is None:
+    match = LAYER.search(path)
+    if match is None:
         raise InputError(f"subspace overlap: {path} lies in no numbered layer. Compare adapters on a model's layers.")
-    return int(found[1]), found[2]
+    return int(match[1]), match[2]

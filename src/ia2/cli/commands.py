@@ -102,8 +102,8 @@ def run_evaluate(options: Evaluate) -> None:
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
     if taught is not None:
-        examples, said = _unseen(taught, model, examples)
-        notes += said
+        examples, adapter_notes = _unseen(taught, model, examples)
+        notes += adapter_notes
     if options.icl is not None:
         few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
@@ -151,12 +151,12 @@ def _unseen(
     taught: Provenance, model: LanguageModel, examples: tuple[Example, ...]
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """The rows that may measure an adapter on this model, and what is to be said of both."""
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if taught.weights != weights_id(model):
-        said += ("The adapter was taught on other weights than this model's, so that it may do anything.",)
+        notes += ("The adapter was taught on other weights than this model's, so that it may do anything.",)
     if len(unseen := taught.unseen(examples)) < len(examples):
-        said += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
-    return unseen, said
+        notes += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
+    return unseen, notes
 
 
 def _free_predictions(out: Path | None) -> Path | None:
@@ -210,11 +210,11 @@ def run_study(options: Run) -> int:
         outcome = run(experiment, store, **settings)
     else:
         outcome = run_on_cluster(experiment, store, options.cluster, **settings)
-    said = [f"{outcome.done} units computed"]
-    said += [f"{outcome.before} were there already"] * bool(outcome.before)
-    said += [f"{outcome.elsewhere} are another process's"] * bool(outcome.elsewhere)
-    said += [f"{len(outcome.failed)} failed ({options.out / FAILURES}/ says why)"] * bool(outcome.failed)
-    print(f"{options.out}/: {', '.join(said)}.")
+    unit_counts = [f"{outcome.done} units computed"]
+    unit_counts += [f"{outcome.before} were there already"] * bool(outcome.before)
+    unit_counts += [f"{outcome.elsewhere} are another process's"] * bool(outcome.elsewhere)
+    unit_counts += [f"{len(outcome.failed)} failed ({options.out / FAILURES}/ says why)"] * bool(outcome.failed)
+    print(f"{options.out}/: {', '.join(unit_counts)}.")
     return 1 if outcome.failed else 0
 
 

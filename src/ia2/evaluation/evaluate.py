@@ -221,21 +221,21 @@ def _predictions(
     examples: Sequence[Example], labels: LabelTokens, scores: LabelScores, tokenizer: PromptTokenizer
 ) -> tuple[Prediction, ...]:
     answers = [labels.texts[index] for index in scores.label.tolist()]
-    said: Sequence[str | None] = answers
+    token_labels: Sequence[str | None] = answers
     predicted: Sequence[str] = answers
     if scores.token is not None:
         # another token may read like a label (Llama 2's, with and without the space that it stands for): it is none
         by_token = dict(zip((tokens[0] for tokens in labels.tokens), labels.texts, strict=True))
-        said = [by_token.get(token) for token in scores.token.tolist()]
+        token_labels = [by_token.get(token) for token in scores.token.tolist()]
         predicted = [
             label if label is not None else tokenizer.text([token])
-            for label, token in zip(said, scores.token.tolist(), strict=True)
+            for label, token in zip(token_labels, scores.token.tolist(), strict=True)
         ]
     confidence, among = scores.confidence.tolist(), scores.label_confidence.tolist()
     return tuple(
         Prediction(row.query, row.response, text, sure, first == row.response, label, share, label == row.response)
         for row, text, first, sure, label, share in zip(
-            examples, predicted, said, confidence, answers, among, strict=True
+            examples, predicted, token_labels, confidence, answers, among, strict=True
         )
     )
 

@@ -39,11 +39,11 @@ class Response:
     def judged(cls, query: str, response: str, generated: str, ending: Ending, kind: AnswerKind) -> "Response":
         """Find both answers and compare them."""
         answer, right = FINDERS[kind](generated), FINDERS[kind](response)
-        found = answer is not None and right is not None
-        same = found and answer == right
+        both_answered = answer is not None and right is not None
+        same = both_answered and answer == right
         means_the_same = None
         if kind in MATHEMATICAL:
-            means_the_same = same or (found and equivalent(str(answer), str(right)))
+            means_the_same = same or (both_answered and equivalent(str(answer), str(right)))
         return cls(query, response, generated, ending, answer, right, same, means_the_same)
 
 

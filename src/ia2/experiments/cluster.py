@@ -93,8 +93,8 @@ def _computed(
 
     An error is returned, not raised, so that it is the one that a run on one machine would write down.
     """
-    with TemporaryDirectory(prefix="ia2-") as place:
-        folder = Path(place)
+    with TemporaryDirectory(prefix="ia2-") as temporary_name:
+        folder = Path(temporary_name)
         try:
             load = load or partial(load_model, dtype=experiment.dtype, device=experiment.device)
             model = load(unit.model)

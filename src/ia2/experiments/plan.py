@@ -44,7 +44,7 @@ class Unit:
 
     def as_record(self) -> dict[str, Any]:
         """What is computed, as a study's folder says it; what makes no difference is put into one order."""
-        said = self.rows.model_dump(mode="json", exclude_defaults=True)
+        rows_record = self.rows.model_dump(mode="json", exclude_defaults=True)
         return {
             "model": self.model,
             "train": self.train,
@@ -52,7 +52,7 @@ class Unit:
             "n": self.n,
             "seed": self.seed,
             "adapters": sorted(map(_named, self.adapters)),
-        } | ({"rows": said} if said else {})
+        } | ({"rows": rows_record} if rows_record else {})
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def units(experiment: Experiment) -> list[Unit]:
         InputError: two models or tasks have names that make the same folder's.
     """
     sizes = sorted({n for source in experiment.tasks for n in experiment.n_of(source)})
-    found = [
+    planned_units = [
         Unit(
             model,
             source.train,
             source.measured,
             n,
             seed,
-            tuple(one.adapter for one in experiment.adapters_of(source)),
+            tuple(settings.adapter for settings in experiment.adapters_of(source)),
             source.rows,
         )
         for model in experiment.all_models
@@ -111,14 +111,14 @@ def units(experiment: Experiment) -> list[Unit]:
         for seed in range(experiment.first_seed, experiment.first_seed + experiment.sets)
     ]
     unit_of: dict[str, Unit] = {}
-    for unit in found:
+    for unit in planned_units:
         other = unit_of.setdefault(unit.id, unit)
-        for part, one, another in (("models", other.model, unit.model), ("tasks", other.train, unit.train)):
-            if one != another:
+        for part, first, second in (("models", other.model, unit.model), ("tasks", other.train, unit.train)):
+            if first != second:
                 raise InputError(
-                    f"{part}: {one} and {another} would share the folder {unit.id}. Put them into two studies."
+                    f"{part}: {first} and {second} would share the folder {unit.id}. Put them into two studies."
                 )
-    return found
+    return planned_units
 
 
 def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[str, ...]:
@@ -140,13 +140,13 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
         return experiment.task(name, data_dir)
 
     every = units(experiment)
-    said: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for unit in {(unit.train, unit.n, unit.seed): unit for unit in every}.values():
         task = task_of(unit.train)
-        said |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
+        notes |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
     for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
-        said |= dict.fromkeys(task_of(name).notes)
-    return tuple(said)
+        notes |= dict.fromkeys(task_of(name).notes)
+    return tuple(notes)
 
 
 def drawn(
@@ -194,7 +194,7 @@ def measured(experiment: Experiment, adapters: Iterable[Planned]) -> int:
     several = list(adapters)
     if experiment.measure == "all":
         return len(several)
-    return len({(one.kind, one.method.name, one.label_source) for one in several})
+    return len({(adapter.kind, adapter.method.name, adapter.label_source) for adapter in several})
 
 
 @dataclass(frozen=True)
@@ -229,16 +229,16 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
     adapters = stages = teacher_passes = evaluations = 0
     shared: dict[str, None] = {}
     for unit in units(experiment):
-        own = planned(experiment, unit, betas)
-        trained = unit_stages(own)
-        adapters += len(own)
+        unit_adapters = planned(experiment, unit, betas)
+        trained = unit_stages(unit_adapters)
+        adapters += len(unit_adapters)
         stages += len(trained)
-        evaluations += (measured(experiment, own) + len(experiment.baselines)) * len(unit.evaluate)
+        evaluations += (measured(experiment, unit_adapters) + len(experiment.baselines)) * len(unit.evaluate)
         if several := [node.plans for node in trained if len(node.plans) > 1]:
-            names = ", ".join(dict.fromkeys(one.method.name for served in several for one in served))
+            names = ", ".join(dict.fromkeys(plan.method.name for served in several for plan in served))
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
             shared[f"{those} more than one adapter: {names} begin alike."] = None
-        if any(one.method.needs_targets for one in own):
+        if any(adapter.method.needs_targets for adapter in unit_adapters):
             teacher_passes += unit.n + unit.n // 2
             shared["One teacher pass a unit serves all methods, learning rates and adapters."] = None
     return Counts(len(units(experiment)), adapters, stages, teacher_passes, evaluations, tuple(shared))
@@ -246,7 +246,7 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
 
 def described(experiment: Experiment) -> list[str]:
     """What a study computes, in sentences for people."""
-    found, every = counts(experiment), units(experiment)
+    totals, every = counts(experiment), units(experiment)
     methods = ", ".join((*experiment.baselines, *(method.name for method in experiment.trained_methods)))
     each = sorted({len(planned(experiment, unit, OTHER_BETAS)) for unit in every})
     models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
@@ -256,10 +256,10 @@ def described(experiment: Experiment) -> list[str]:
         product = f"{len(every) // experiment.sets} of a model, a task and an N"
     return [
         f"{experiment.name}: {experiment.description}".rstrip(": "),
-        f"{_several(found.units, 'unit')}: {product} x {_several(experiment.sets, 'set')}.",
-        f"{' or '.join(map(str, each))} adapters a unit by {methods}: {found.adapters} adapters, {found.stages} "
-        f"training runs, {found.teacher_passes} rows for the teacher, {found.evaluations} evaluations.",
-        *found.shared,
+        f"{_several(totals.units, 'unit')}: {product} x {_several(experiment.sets, 'set')}.",
+        f"{' or '.join(map(str, each))} adapters a unit by {methods}: {totals.adapters} adapters, {totals.stages} "
+        f"training runs, {totals.teacher_passes} rows for the teacher, {totals.evaluations} evaluations.",
+        *totals.shared,
     ]
 
 

@@ -73,10 +73,10 @@ def run(
         compute(experiment, unit, models[unit.model], folder, data_dir=data_dir, limit=limit, progress=progress)
 
     for number, unit in enumerate(ledger.missing, start=1):
-        with ledger.claimed(unit) as mine:
-            if mine and single:
+        with ledger.claimed(unit) as claimed:
+            if claimed and single:
                 ledger.take_or_raise(unit, work)
-            elif mine:
+            elif claimed:
                 progress.say(f"unit {number} of {len(ledger.missing)}: {unit.id}")
                 ledger.take(unit, work)
         if not single:
@@ -129,8 +129,8 @@ class Ledger:
     @contextmanager
     def claimed(self, unit: Unit) -> Iterator[bool]:
         """Keep a unit to oneself for a while; gives False, and counts it, where another process has it."""
-        with self._store.claimed(unit) as mine:
-            free = mine and not self._store.is_done(unit)
+        with self._store.claimed(unit) as claimed:
+            free = claimed and not self._store.is_done(unit)
             self._elsewhere += not free
             yield free
 
@@ -189,13 +189,13 @@ class Ledger:
         """
         done = sum(map(self._store.is_done, self.missing))
         left = len(self.missing) - done - len(self._failed)
-        said = [f"{done} of {len(self.missing)} units done"]
-        said += [f"{running} running"] * bool(running)
-        said += [f"{len(self._failed)} failed"] * bool(self._failed)
+        counts = [f"{done} of {len(self.missing)} units done"]
+        counts += [f"{running} running"] * bool(running)
+        counts += [f"{len(self._failed)} failed"] * bool(self._failed)
         if left and (ended := done + len(self._failed)):
             minutes = (time.monotonic() - self._begun) / ended * left / 60
-            said.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
-        self._progress.say(", ".join(said))
+            counts.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
+        self._progress.say(", ".join(counts))
 
     def outcome(self) -> Outcome:
         """How the run ended."""

@@ -115,7 +115,9 @@ class Experiment(Strict):
         """Methods with a label source of their own, apart from descriptions, whose key is `name`."""
         if not isinstance(value, list | tuple):
             return value
-        return [MethodSettings(**one) if isinstance(one, dict) and "method" in one else one for one in value]
+        return [
+            MethodSettings(**method) if isinstance(method, dict) and "method" in method else method for method in value
+        ]
 
     @field_validator("methods")
     @classmethod
@@ -169,8 +171,8 @@ class Experiment(Strict):
 
     def _check_adapters(self) -> None:
         solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
-        asked = [one for source in self.tasks for one in self.adapters_of(source)]
-        unfit = [one.kind for one in asked if one.kind != "lora"]
+        asked = [adapter for source in self.tasks for adapter in self.adapters_of(source)]
+        unfit = [adapter.kind for adapter in asked if adapter.kind != "lora"]
         if solving and unfit:
             raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
 
@@ -179,7 +181,7 @@ class Experiment(Strict):
             if "context" in self.baselines:
                 raise FieldError("methods", "context", "this study has no context; name its file with the key context.")
             return
-        if self.order != "random" or self.demonstrations != "shared" or any(one.orders > 1 for one in self.tasks):
+        if self.order != "random" or self.demonstrations != "shared" or any(source.orders > 1 for source in self.tasks):
             raise FieldError(
                 "context", self.context, "this stands instead of demonstrations, which then have no order."
             )
@@ -230,7 +232,7 @@ class Experiment(Strict):
         """
         rows = self.rows_of(name)
         benchmark = BENCHMARKS.get(name) if rows.data is None else None
-        options = benchmark.own(self.benchmark_options) if benchmark is not None else DEFAULTS
+        options = benchmark.relevant(self.benchmark_options) if benchmark is not None else DEFAULTS
         return load_rows(rows, name, data_dir, options)
 
     def rows_of(self, name: str) -> Rows:
@@ -250,7 +252,7 @@ class Experiment(Strict):
     @property
     def baselines(self) -> tuple[str, ...]:
         """The methods that train nothing."""
-        return tuple(one for one in self.methods if isinstance(one, str) and one in BASELINES)
+        return tuple(method for method in self.methods if isinstance(method, str) and method in BASELINES)
 
     @property
     def trained_methods(self) -> tuple[Method, ...]:

@@ -41,7 +41,9 @@ File = Annotated[Path, AfterValidator(_absolute)]
 
 def _settings(value: Any) -> Any:
     """Adapters that are only named, as settings."""
-    return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return [{"kind": adapter} if isinstance(adapter, str) else adapter for adapter in value]
 
 
 def _apart(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -76,8 +78,8 @@ class AdapterSettings(BaseModel):
 
 
 def _different(adapters: tuple[AdapterSettings, ...]) -> tuple[AdapterSettings, ...]:
-    kinds = [one.adapter for one in adapters]
-    if any(kind in kinds[:place] for place, kind in enumerate(kinds)):
+    kinds = [settings.adapter for settings in adapters]
+    if any(kind in kinds[:index] for index, kind in enumerate(kinds)):
         raise ValueError("an adapter is named twice")
     return adapters
 

@@ -87,8 +87,8 @@ def _abandoned_when_stopped(store: Store, unit: Unit) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with store.claimed(unit) as mine:
-            if mine:  # else another process is computing it, and the folder is that one's
+        with store.claimed(unit) as claimed:
+            if claimed:  # else another process is computing it, and the folder is that one's
                 store.abandon()
         raise
 

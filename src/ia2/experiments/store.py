@@ -75,8 +75,8 @@ class Store:
                         "another folder with --out."
                     )
             before, now = (
-                one.settings if growing else one.model_dump(mode="json", exclude={"name", "description"})
-                for one in (earlier, experiment)
+                study.settings if growing else study.model_dump(mode="json", exclude={"name", "description"})
+                for study in (earlier, experiment)
             )
             before, now = before | {"--limit": earlier_limit}, now | {"--limit": limit}
             if changed := _changed(before, now):
@@ -191,14 +191,14 @@ class Store:
 
     def failures(self) -> dict[str, str]:
         """The error of each unit that failed, by its id; of a file that is damaged, that it is."""
-        found = {}
+        errors = {}
         # one that is being written is hidden
         for file in sorted((self.folder / FAILURES).glob("[!.]*.json")):
             try:
-                found[file.stem] = str(json.loads(file.read_text(encoding="utf-8"))["error"])
+                errors[file.stem] = str(json.loads(file.read_text(encoding="utf-8"))["error"])
             except (OSError, ValueError, KeyError, TypeError) as error:
-                found[file.stem] = f"{file}: this can't be read ({error}), so why the unit failed isn't known."
-        return found
+                errors[file.stem] = f"{file}: this can't be read ({error}), so why the unit failed isn't known."
+        return errors
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -228,7 +228,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 def _listed(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {one}" for key, one in value.items())
+        return ", ".join(f"{key} {item}" for key, item in value.items())
     return ", ".join(value) if isinstance(value, list) else "none" if value is None else str(value)
 
 
@@ -254,8 +254,8 @@ def _load_plan(folder: Path) -> tuple[Experiment, int | None, dict[str, str]]:
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."
         ) from error
     except (OSError, ValueError, TypeError) as error:
-        found = map(problem, error.errors()) if isinstance(error, ValidationError) else [str(error)]
-        why = "; ".join(one.rstrip(".") for one in found)
+        problems = map(problem, error.errors()) if isinstance(error, ValidationError) else [str(error)]
+        why = "; ".join(text.rstrip(".") for text in problems)
         raise InputError(
             f"{plan}: this plan can't be read ({why}). Restore this file, or name another folder."
         ) from error

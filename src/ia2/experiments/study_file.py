@@ -36,31 +36,31 @@ def load_experiment(path: Path) -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        found = []
+        messages = []
         every = error.errors(include_url=False)
-        for one in every:
-            deeper = [other["loc"] for other in every if len(other["loc"]) > len(one["loc"])]
-            if any(place[: len(one["loc"])] == one["loc"] for place in deeper):
+        for issue in every:
+            deeper = [other["loc"] for other in every if len(other["loc"]) > len(issue["loc"])]
+            if any(location[: len(issue["loc"])] == issue["loc"] for location in deeper):
                 continue  # what is wrong with a part is told; pydantic counts a list without it as too short
-            said = _unknown(one) if one["type"] in UNKNOWN else problem(one)
-            found.append(f"{path}, line {_line(tree, broken_place(one))}: {said}")
-        raise InputError("\n".join(found)) from error
+            message = _unknown(issue) if issue["type"] in UNKNOWN else problem(issue)
+            messages.append(f"{path}, line {_line(tree, broken_place(issue))}: {message}")
+        raise InputError("\n".join(messages)) from error
 
 
-def _unknown(one: Mapping[str, Any]) -> str:
+def _unknown(issue: Mapping[str, Any]) -> str:
     """A key that isn't known, and the one that may be meant."""
-    place = ".".join(str(part) for part in one["loc"])
+    key = ".".join(str(part) for part in issue["loc"])
     known = {name: f"tasks.{name}" for name in Source.model_fields}
     known |= {field.name: f"training.{field.name}" for field in fields(Training)}
     known |= {name: name for name in Experiment.model_fields}
-    close = difflib.get_close_matches(str(one["loc"][-1]), known, n=1)
-    return f"{place}: there is no such key." + (f" Did you mean {known[close[0]]}?" if close else "")
+    close = difflib.get_close_matches(str(issue["loc"][-1]), known, n=1)
+    return f"{key}: there is no such key." + (f" Did you mean {known[close[0]]}?" if close else "")
 
 
-def _line(node: Any, place: tuple[str | int, ...]) -> int:
+def _line(node: Any, location: tuple[str | int, ...]) -> int:
     """The line on which the innermost part of a place stands that is in the file."""
     line = 1 if node is None else node.start_mark.line + 1
-    for part in place:
+    for part in location:
         if isinstance(node, yaml.MappingNode):
             pairs = [(key, value) for key, value in node.value if key.value == part]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

@@ -70,17 +70,17 @@ class _Unit:
         self.adapters = planned(experiment, unit, OTHER_BETAS)
 
     def tokens(self) -> Tokens:
-        asked = any(one.method.needs_targets for one in self.adapters)
+        asked = any(adapter.method.needs_targets for adapter in self.adapters)
         training = sum(self.stage(node.stage) for node in unit_stages(self.adapters))
         return Tokens(self.teacher() if asked else 0, training, self.evaluation())
 
     def shown(self, demonstrations: Iterable[Shown]) -> int:
         """Tokens of what stands before a query: demonstrations, or an instruction."""
         return sum(
-            self.length(one.query) + self.length(one.response) + self.length(SEPARATOR)
-            if isinstance(one, Example)
-            else self.length(one.text) + self.length(SEPARATOR)
-            for one in demonstrations
+            self.length(demonstration.query) + self.length(demonstration.response) + self.length(SEPARATOR)
+            if isinstance(demonstration, Example)
+            else self.length(demonstration.text) + self.length(SEPARATOR)
+            for demonstration in demonstrations
         )
 
     def read(self, row: Example, task: Task, most: int | None = None, *, endless: bool = False) -> int:
@@ -162,7 +162,7 @@ def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit
         return cache(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
     try:
-        found = estimated_tokens(experiment, task_of, length_of, limit)
+        estimate = estimated_tokens(experiment, task_of, length_of, limit)
     except InputError as error:
         return f"No estimate of tokens: {error}"
     exact = [model for model in experiment.all_models if tokenizer_of(model) is not None]
@@ -170,8 +170,8 @@ def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit
     ways = [f"counted by the tokenizer of {', '.join(exact)}"] * bool(exact)
     ways += [f"of {CHARACTERS} characters each where the tokenizer isn't at hand ({', '.join(others)})"] * bool(others)
     return (
-        f"About {_rounded(found.teacher)} tokens for the teacher, at most {_rounded(found.training)} in training and "
-        f"{_rounded(found.evaluation)} in evaluation: {'; '.join(ways)}."
+        f"About {_rounded(estimate.teacher)} tokens for the teacher, at most {_rounded(estimate.training)} in training "
+        f"and {_rounded(estimate.evaluation)} in evaluation: {'; '.join(ways)}."
     )
 
 

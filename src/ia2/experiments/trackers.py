@@ -59,7 +59,7 @@ class TrackedRun:
 
 
 def _by_step(stages: Sequence[StageRecord]) -> dict[int, dict[str, float]]:
-    found: dict[int, dict[str, float]] = {}
+    values: dict[int, dict[str, float]] = {}
     before = 0
     for number, stage in enumerate(stages, start=1):
         lines = {"train loss": enumerate(stage.train_losses), "dev loss": stage.dev_losses}
@@ -67,9 +67,9 @@ def _by_step(stages: Sequence[StageRecord]) -> dict[int, dict[str, float]]:
             for step, loss in points:
                 if loss is None:  # it was no finite number
                     continue
-                found.setdefault(before + step, {})[f"stage {number}/{line}"] = float(loss)
+                values.setdefault(before + step, {})[f"stage {number}/{line}"] = float(loss)
         before += stage.steps
-    return dict(sorted(found.items()))
+    return dict(sorted(values.items()))
 
 
 @runtime_checkable

@@ -96,7 +96,7 @@ def unit_record(
         method=measurement.method,
         model=ModelRecord(**model.identity.as_record()),
         task=TaskRecord(**task.as_record(trained_on=unit.train)),
-        n=unit.n if trained is not None else sum(isinstance(one, Example) for one in shown),
+        n=unit.n if trained is not None else sum(isinstance(part, Example) for part in shown),
         seed=unit.seed,
         lr=trained.learning_rate if trained is not None else None,
         adapter=AdapterRecord(**kind.as_record(path)) if kind is not None else None,
@@ -135,6 +135,6 @@ def _method_options(experiment: Experiment, measurement: Measurement) -> dict[st
         "beta": candidate.planned.method.beta if candidate is not None else None,
         "dev_loss": candidate.dev_loss if candidate is not None else None,
         "training": asdict(experiment.training) if candidate is not None else None,
-        "tried": [one.as_record() for one in tried],
+        "tried": [attempt.as_record() for attempt in tried],
         "selected_by": "dev" if tried else None,
     }

@@ -27,8 +27,8 @@ class UnitRows:
 
     def of(self, task: Task) -> tuple[Example, ...]:
         """What is measured of a task; a set may leave over what its own task has no other rows for."""
-        own = task.name == self.few_shot_set.task.name
-        return self.few_shot_set.evaluation if own else task.evaluation
+        is_trained_on = task.name == self.few_shot_set.task.name
+        return self.few_shot_set.evaluation if is_trained_on else task.evaluation
 
     @property
     def notes(self) -> tuple[str, ...]:

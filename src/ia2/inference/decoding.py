@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import FieldError
 from ia2.models.decoding import Decoded, Ending, Limits, decode
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
@@ -44,15 +44,18 @@ def stop_token(tokenizer: Any, stop: str | None) -> int | None:
         stop: the string, if there is one.
 
     Raises:
-        InputError: a special token is but a part of the string, which could never come.
+        FieldError: a special token is but a part of the string, which could never come.
     """
     marks = special_tokens(tokenizer)
     if stop in marks:
         return marks[stop]
     for mark in marks:
         if stop is not None and mark in stop:
-            raise InputError(
-                f"--stop {stop!r}: a text never holds {mark!r}, a special token of this model; name it alone."
+            raise FieldError(
+                "stop",
+                None,
+                f"{stop!r} could never come, as a text never holds {mark!r}, a special token of this model. "
+                "Name that alone.",
             )
     return None
 
@@ -61,7 +64,7 @@ def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer, stop: str | Non
     """All tokens that end a response: the model's own, the task's end token, and a stop that is a special token.
 
     Raises:
-        InputError: as `stop_token`.
+        FieldError: as `stop_token`.
     """
     named = stop_token(tokenizer.tokenizer, stop)
     return model.end_tokens.union(tokenizer.ending, () if named is None else (named,))

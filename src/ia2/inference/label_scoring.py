@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
@@ -56,7 +56,8 @@ class LabelTokens:
             query: the query; by default the task's first one.
 
         Raises:
-            InputError: labels are the same tokens, or the first token is to decide and they are not single tokens.
+            InputError: labels are the same tokens.
+            FieldError: the first token is to decide, and labels are not single tokens.
         """
         asked = tokenizer.rendered((task.evaluation or task.pool)[0].query if query is None else query)
         scoring = label_scoring_of(task, choice)
@@ -75,9 +76,10 @@ class LabelTokens:
                 for text, tokens in pairs
                 if len(tokens) > 1
             )
-            raise InputError(
-                f"{task.name}: {long} under this model's tokenizer, and a label must be one token "
-                "of its own. Score whole labels with --label-scoring whole."
+            raise FieldError(
+                "label_scoring",
+                scoring,
+                f"each label of {task.name} must then be one token of this model, and {long}. Say whole instead.",
             )
         return labels
 

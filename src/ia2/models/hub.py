@@ -73,8 +73,8 @@ def _fetched_before(name: str, reason: str) -> Snapshot:
             f"{name}: the model hub can't be reached ({reason}), and its local cache doesn't hold all of the model. "
             "Check the connection, name a folder or a GGUF file, or use a built-in model (`ia2 models`)."
         )
-    said = f"The model hub can't be reached ({reason}): {name} is used as it was fetched before, commit {folder.name}."
-    return Snapshot(folder, folder.name, (said,))
+    note = f"The model hub can't be reached ({reason}): {name} is used as it was fetched before, commit {folder.name}."
+    return Snapshot(folder, folder.name, (note,))
 
 
 def _refusal(name: str, error: HfHubHTTPError) -> InputError:

@@ -12,7 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.cache import cache_folder
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.gguf import dequantised, dequantised_folder, first_line, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
@@ -107,7 +107,8 @@ def load_model(
         progress: told what takes long, and what was chosen for the user.
 
     Raises:
-        InputError: there is no such model, it can't be reached or read, or dtype or device don't exist here.
+        InputError: there is no such model, or it can't be reached or read.
+        FieldError: dtype or device don't exist here.
 
     Example:
         >>> model.network.save_pretrained("tiny")
@@ -206,12 +207,12 @@ def _device(asked: str | None) -> tuple[str, str]:
     if asked is None:
         return ("cuda", "a GPU was found") if torch.cuda.is_available() else ("cpu", "no GPU was found")
     if asked.partition(":")[0] not in DEVICES:
-        raise InputError(f"--device {asked}: use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, or leave it out.")
+        raise FieldError("device", asked, f"use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, or leave it out.")
     try:
         device = torch.device(asked)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"--device {asked}: this machine has no such device; leave it out, or use cpu.") from error
+        raise FieldError("device", asked, "this machine has no such device; leave it out, or use cpu.") from error
     # a CPU is one, by whatever number
     return "cpu" if device.type == "cpu" else str(device), "as asked"
 
@@ -222,7 +223,7 @@ def _dtype(asked: str | None, device: str) -> tuple[str, str]:
     if asked in (None, usual):
         return usual, reason
     if asked not in DTYPES:
-        raise InputError(f"--dtype {asked}: use one of {', '.join(DTYPES)}.")
+        raise FieldError("dtype", asked, f"use one of {', '.join(DTYPES)}.")
     slow = device == "cpu" and not has_fast_bfloat16()
     return asked, "as asked, though this CPU emulates it, many times slower" if slow else "as asked"
 
@@ -235,12 +236,12 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
     if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
     try:
-        network, told = AutoModelForCausalLM.from_pretrained(
+        network, loading_info = AutoModelForCausalLM.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights
         raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
-    if absent := sorted(told["missing_keys"]):
+    if absent := sorted(loading_info["missing_keys"]):
         # transformers would fill them with random numbers
         raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
     return network, _tokenizer(folder, name)

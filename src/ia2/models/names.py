@@ -90,7 +90,7 @@ def check_folder(folder: Path, name: str) -> None:
     if not (folder / CONFIGURATION).is_file():
         hint = "Name a folder in the hub's layout, a GGUF file, or a hub id."
         if (folder / "adapter_config.json").is_file():
-            hint = "It holds an adapter; name the model it was trained on, and the adapter with --adapter."
+            hint = "It holds an adapter; name the model it was trained on, and this folder as the adapter."
         elif files := sorted(folder.glob("*.gguf")):
             hint = f"Name the GGUF file in it: {files[0]}."
         raise InputError(f"{name}: this folder holds no model: {CONFIGURATION} is missing. {hint}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from ia2.errors import InputError
+from ia2.errors import FieldError
 
 TODAY = date(2024, 7, 26)
 """The day it is to every template, so that prompts are the same tomorrow: Llama 3's own where there is no clock."""
@@ -32,7 +32,7 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
         asks: whether the text goes on to where the assistant's next turn begins.
 
     Raises:
-        InputError: the chat template refuses these turns, such as a system message.
+        FieldError: the chat template refuses these turns, such as a system message.
     """
     template = _CLOCK + tokenizer.get_chat_template()
     try:
@@ -40,7 +40,7 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
             list(turns), chat_template=template, tokenize=False, add_generation_prompt=asks
         )
     except TemplateError as error:
-        raise InputError(f"--chat: this model's chat template refuses the prompt ({error}).") from error
+        raise FieldError("chat", None, f"this model's chat template refuses the prompt ({error}).") from error
     return text
 
 
@@ -55,12 +55,12 @@ def turn_end(tokenizer: Any) -> int | None:
     It is the first one behind what the assistant said: others may follow, as Phi-3's template ends the whole text too.
 
     Raises:
-        InputError: the chat template refuses a question and its answer.
+        FieldError: the chat template refuses a question and its answer.
     """
-    said = "This is the answer."
-    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": said}]
-    _, found, behind = conversation(tokenizer, turns, asks=False).rpartition(said)
+    answer = "This is the answer."
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": answer}]
+    _, matched, behind = conversation(tokenizer, turns, asks=False).rpartition(answer)
     tokens = special_tokens(tokenizer).items()
     # where one special token begins another, the longer one is meant
     places = [(behind.index(text), -len(text), token) for text, token in tokens if text in behind]
-    return min(places)[2] if found and places else None
+    return min(places)[2] if matched and places else None

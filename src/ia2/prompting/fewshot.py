@@ -72,7 +72,7 @@ class FewShotSet:
             raise InputError(
                 f"{task.name}: {n} training rows and {n // 2} dev rows were asked for, and there are {len(task.pool)} "
                 "different rows to draw from. "
-                + (f"Use --n {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
+                + (f"Use n = {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
             )
         chosen = generator(seed, f"set of {n} from {task.name}").sample(range(len(task.pool)), needed)
         train = tuple(task.pool[index] for index in chosen[:n])

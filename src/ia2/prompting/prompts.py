@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
 from ia2.prompting.chat_templates import conversation, special_tokens, turn_end
@@ -15,7 +15,7 @@ SEPARATOR = "\n\n"
 
 def prompt_text(query: str, shown: Sequence[Shown] = ()) -> str:
     """Demonstrations joined by blank lines, ending with one before the query; the query alone where there are none."""
-    texts = [one.text if isinstance(one, Instruction) else one.query + one.response for one in shown]
+    texts = [part.text if isinstance(part, Instruction) else part.query + part.response for part in shown]
     return "".join(text + SEPARATOR for text in texts) + query
 
 
@@ -38,10 +38,10 @@ class PromptTokenizer:
             chat: render prompts through the tokenizer's chat template.
 
         Raises:
-            InputError: there is no chat template.
+            FieldError: there is no chat template.
         """
         if chat and not getattr(tokenizer, "chat_template", None):
-            raise InputError("--chat: this model has no chat template; leave --chat out, or use an instructed model.")
+            raise FieldError("chat", None, "this model has no chat template. Leave it out, or use an instructed model.")
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.end_token = end_token
@@ -96,18 +96,18 @@ class PromptTokenizer:
         if not self.chat:
             return prompt_text(query, shown)
         turns: list[dict[str, str]] = []
-        for one in shown:
-            if isinstance(one, Instruction):
-                turns.append({"role": "system", "content": one.text})
+        for part in shown:
+            if isinstance(part, Instruction):
+                turns.append({"role": "system", "content": part.text})
             else:
-                turns.append({"role": "user", "content": one.query})
-                turns.append({"role": "assistant", "content": one.response})
+                turns.append({"role": "user", "content": part.query})
+                turns.append({"role": "assistant", "content": part.response})
         turns.append({"role": "user", "content": query})
         return conversation(self.tokenizer, turns)
 
     def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
         """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
-        return sum(len(self.asked(row.query, own)) for row, own in zip(rows, contexts, strict=True)) / len(rows)
+        return sum(len(self.asked(row.query, context)) for row, context in zip(rows, contexts, strict=True)) / len(rows)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The tokens of a prompt, what the tokenizer puts before a text included once."""
@@ -149,7 +149,7 @@ class PromptTokenizer:
         if self.context_length is not None and length > self.context_length:
             raise InputError(
                 f"{_shortened(name)!r}: prompt and response are {length} tokens, and the model reads "
-                f"{self.context_length}. Shorten the text or use fewer demonstrations (--n)."
+                f"{self.context_length}. Shorten the text or use fewer demonstrations (a smaller n)."
             )
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
@@ -178,9 +178,9 @@ class PromptTokenizer:
             if mark in text:
                 return f"this model's special token {mark!r} can't be part of a response. Take it out of the text."
         right, wrong = self._normalized(text), self._normalized(self.continuation(head, tail))
-        alike = (one == other for one, other in zip(right, wrong, strict=False))
-        place = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
-        near = slice(max(0, place - 10), place + 10)
+        alike = (expected == actual for expected, actual in zip(right, wrong, strict=False))
+        position = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
+        near = slice(max(0, position - 10), position + 10)
         return f"this tokenizer makes {wrong[near]!r} of {right[near]!r}. Change the text, or use another model."
 
 

@@ -75,9 +75,9 @@ def deviation(values: Sequence[float]) -> float:
 def differing(cell: Cell) -> dict[str, list[str]]:
     """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
     libraries = sorted({name for record in cell.records for name in record.versions})
-    values = {name: {str(one.model.get(name))[:HASH] for one in cell.records} for name in MADE_WITH}
-    values |= {name: {str(one.versions.get(name)) for one in cell.records} for name in libraries}
-    return {name: sorted(own) for name, own in values.items() if len(own) > 1}
+    values = {name: {str(record.model.get(name))[:HASH] for record in cell.records} for name in MADE_WITH}
+    values |= {name: {str(record.versions.get(name)) for record in cell.records} for name in libraries}
+    return {name: sorted(distinct) for name, distinct in values.items() if len(distinct) > 1}
 
 
 def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
@@ -112,53 +112,56 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
             record.method,
         )
         groups[key][record.lr, options.beta].append(record)
-    found: list[Cell] = []
+    measured: list[Cell] = []
     for (model, adapter, labels, n, source, method), tried in groups.items():
         lr, beta = _best(tried, source, select)
         chosen = tried[lr, beta]
         beside = [labels] if labels is not None else _label_sources(groups, model, adapter)
         for task in dict.fromkeys(record.task.eval for record in chosen):
-            own = [record for record in chosen if record.task.eval == task]
-            found += [_cell(Setting(model, adapter, one, n, source, task), method, own, lr, beta) for one in beside]
-    compared = dict.fromkeys(cell.setting for cell in found)
+            task_records = [record for record in chosen if record.task.eval == task]
+            measured += [
+                _cell(Setting(model, adapter, label_source, n, source, task), method, task_records, lr, beta)
+                for label_source in beside
+            ]
+    compared = dict.fromkeys(cell.setting for cell in measured)
     for setting in compared or _settings_of(baselines):
         alike = defaultdict(list)
         for record in baselines:
             same = (record.model.id, record.options.set_n, record.task.train, record.task.eval)
             if same == (setting.model, setting.n, setting.source, setting.eval):
                 alike[record.method].append(record)
-        found += [_cell(setting, method, own, None, None) for method, own in alike.items()]
-    return found
+        measured += [_cell(setting, method, method_records, None, None) for method, method_records in alike.items()]
+    return measured
 
 
 def _label_sources(groups: Iterable[tuple[Any, ...]], model: str, adapter: str) -> list[str]:
     """What other methods with the same adapter fit; a dash where there are none."""
-    found = dict.fromkeys(group[2] for group in groups if group[:2] == (model, adapter) and group[2] is not None)
-    return list(found) or ["–"]
+    sources = dict.fromkeys(group[2] for group in groups if group[:2] == (model, adapter) and group[2] is not None)
+    return list(sources) or ["–"]
 
 
 def _best(
     tried: Mapping[tuple[float | None, float | None], Sequence[Record]], source: str, select: Select
 ) -> tuple[float | None, float | None]:
-    def score(own: Sequence[Record]) -> float:
+    def score(records: Sequence[Record]) -> float:
         if select == "dev":
-            return statistics.fmean(record.options.dev_loss or 0.0 for record in own)
-        at_home = [record for record in own if record.task.eval == source] or own
+            return statistics.fmean(record.options.dev_loss or 0.0 for record in records)
+        at_home = [record for record in records if record.task.eval == source] or records
         # sums in another order may differ in the last digits, which is a tie
         return -round(statistics.fmean(record.metrics.accuracy or 0.0 for record in at_home), 12)
 
-    sets = {key: len({record.seed for record in own}) for key, own in tried.items()}
+    sets = {key: len({record.seed for record in records}) for key, records in tried.items()}
     widest = [key for key in tried if sets[key] == max(sets.values())]
     return min(widest, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
 
 
-def _cell(setting: Setting, method: str, own: Sequence[Record], lr: float | None, beta: float | None) -> Cell:
-    own = sorted(own, key=lambda record: record.seed or 0)
+def _cell(setting: Setting, method: str, records: Sequence[Record], lr: float | None, beta: float | None) -> Cell:
+    records = sorted(records, key=lambda record: record.seed or 0)
 
     def values(name: str) -> tuple[float, ...]:
-        return tuple(record.metrics.get(name) for record in own if record.metrics.get(name) is not None)
+        return tuple(record.metrics.get(name) for record in records if record.metrics.get(name) is not None)
 
-    return Cell(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(own))
+    return Cell(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(records))
 
 
 def _settings_of(baselines: Sequence[Record]) -> list[Setting]:

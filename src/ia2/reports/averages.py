@@ -21,24 +21,24 @@ def pooled(cells: Sequence[Cell]) -> list[Cell]:
         return []
     models = {cell.setting.model for cell in cells}
     model = ALL_MODELS if len(models) > 1 else next(iter(models))
-    found = []
+    averages = []
     for n in sorted({cell.setting.n for cell in cells}):
         of_method: dict[str, dict[tuple[str, str, str], Cell]] = {}
         for cell in cells:
             if cell.setting.n == n:
                 of_method.setdefault(cell.method, {})[_place(cell)] = cell
         # a method's mean over other tasks couldn't be compared
-        shared = set.intersection(*(set(own) for own in of_method.values()))
-        for method, own in of_method.items():
-            kept = [own[place] for place in sorted(shared)]
+        shared = set.intersection(*(set(by_place) for by_place in of_method.values()))
+        for method, method_cells in of_method.items():
+            shared_cells = [method_cells[key] for key in sorted(shared)]
             accuracy, ece, asim = (
-                tuple(value for cell in kept if (value := mean(getattr(cell, measure))) is not None)
+                tuple(value for cell in shared_cells if (value := mean(getattr(cell, measure))) is not None)
                 for measure in ("accuracy", "ece", "asim")
             )
             first = cells[0].setting
             setting = Setting(model, first.adapter, first.label_source, n, ALL_TASKS, ALL_TASKS)
-            found += [Cell(setting, method, accuracy, ece, asim, None, None, ())] * bool(kept)
-    return found
+            averages += [Cell(setting, method, accuracy, ece, asim, None, None, ())] * bool(shared_cells)
+    return averages
 
 
 def _place(cell: Cell) -> tuple[str, str, str]:

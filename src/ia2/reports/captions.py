@@ -39,34 +39,34 @@ def explained(
         "accuracy": "the highest mean accuracy on the source task's evaluation set",
         "dev": "the lowest mean dev loss, without a look at the evaluation set",
     }[select]
-    said = [
+    sentences = [
         f"{measured}; accuracy in percent.",
         f"Learning rate and β of each method are those with {chosen}.",
         "Bold is the best of a row as printed, all of them where several are equal.",
     ]
     if planned is not None and counts[0] < planned:
-        said.append(
+        sentences.append(
             f"Numbers with {counts[0]}/{planned} in their brackets are over {counts[0]} of the study's {planned} sets, "
             "and so on; bold is the best of those over the most sets of a row."
         )
     if any(cell.setting.out_of_distribution for cell in cells):
-        said.append("* marks a task that was not trained on.")
+        sentences.append("* marks a task that was not trained on.")
     metrics = [record.metrics for cell in cells for record in cell.records]
-    binnings = sorted({one.ece_binning for one in metrics if one.ece_binning})
+    binnings = sorted({values.ece_binning for values in metrics if values.ece_binning})
     if binnings:
-        said.append(f"ECE: 15 {' or '.join(binnings)} bins.")
-    said += [*_rows(cells), *_differing(cells), *_as_the_scripts(cells)]
+        sentences.append(f"ECE: 15 {' or '.join(binnings)} bins.")
+    sentences += [*_rows(cells), *_differing(cells), *_as_the_scripts(cells)]
     if paper is not None:
         entries = [entry for table in tables for line in table.lines for entry in line.entries]
-        found = sum(entry.paper is not None for entry in entries)
-        if not found:
-            said.append("The paper printed none of these settings, so there is nothing of it to show.")
+        in_paper = sum(entry.paper is not None for entry in entries)
+        if not in_paper:
+            sentences.append("The paper printed none of these settings, so there is nothing of it to show.")
         else:
-            said.append(
-                f"{found} of {len(entries)} numbers have the paper's beside them, with ours less the paper's; its ECE "
-                "is of equal-mass bins."
+            sentences.append(
+                f"{in_paper} of {len(entries)} numbers have the paper's beside them, with ours less the paper's; its "
+                "ECE is of equal-mass bins."
             )
-    return said
+    return sentences
 
 
 def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
@@ -77,30 +77,40 @@ def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
         ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
         ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
     }
-    said = [sentence for (name, way), sentence in ways.items() if any(one.get(name) == way for one in options)]
-    changed = {f"{name}: {value}" for one in options for name, value in (one.get("benchmark_options") or {}).items()}
-    return said + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
+    sentences = [
+        sentence
+        for (name, way), sentence in ways.items()
+        if any(record_options.get(name) == way for record_options in options)
+    ]
+    changed = {
+        f"{name}: {value}"
+        for record_options in options
+        for name, value in (record_options.get("benchmark_options") or {}).items()
+    }
+    return sentences + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
 
 
 def _rows(cells: Iterable[Cell]) -> list[str]:
     """How many rows of each task were evaluated."""
-    found: dict[str, set[int]] = defaultdict(set)
+    rows_of: dict[str, set[int]] = defaultdict(set)
     for cell in cells:
-        found[cell.setting.eval] |= {one.metrics.n for one in cell.records if one.metrics.n is not None}
-    counts = {task: " to ".join(map(str, sorted({min(own), max(own)}))) for task, own in sorted(found.items()) if own}
+        rows_of[cell.setting.eval] |= {record.metrics.n for record in cell.records if record.metrics.n is not None}
+    counts = {
+        task: " to ".join(map(str, sorted({min(rows), max(rows)}))) for task, rows in sorted(rows_of.items()) if rows
+    }
     return [f"Rows evaluated: {', '.join(f'{task} {count}' for task, count in counts.items())}."] * bool(counts)
 
 
 def _differing(cells: Iterable[Cell]) -> list[str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
-        own = cell.setting
-        where = f"{METHOD_NAMES.get(cell.method, cell.method)} of {own.model}, {own.adapter}, N = {own.n}"
+        setting = cell.setting
+        where = f"{METHOD_NAMES.get(cell.method, cell.method)} of {setting.model}, {setting.adapter}, N = {setting.n}"
         if parts := differing(cell):
-            said = " and ".join(f"{name} ({', '.join(values)})" for name, values in parts.items())
-            alike[said].append(f"{where}, on {eval_name(own)}")
+            difference = " and ".join(f"{name} ({', '.join(values)})" for name, values in parts.items())
+            alike[difference].append(f"{where}, on {eval_name(setting)}")
     return [
-        f"The records of {len(places)} of the tables' cells differ in {said}: {'; '.join(places[:NAMED])}"
+        f"The records of {len(places)} of the tables' cells differ in {difference}: {'; '.join(places[:NAMED])}"
         + (f"; and {len(places) - NAMED} more." if len(places) > NAMED else ".")
-        for said, places in alike.items()
+        for difference, places in alike.items()
     ]

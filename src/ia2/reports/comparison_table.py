@@ -67,5 +67,5 @@ def _with_interval(metrics: Metrics, name: str, scale: float, printed: str) -> C
     value = metrics.get(name)
     if value is None:
         return Cell(NOTHING, None)
-    shown, low, high = (format(scale * one, printed) for one in (value, *metrics.get(f"{name}_interval")))
+    shown, low, high = (format(scale * number, printed) for number in (value, *metrics.get(f"{name}_interval")))
     return Cell(f"{shown} [{low}, {high}]", scale * value)

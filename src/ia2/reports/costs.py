@@ -28,20 +28,22 @@ def costs(cells: Sequence[Cell]) -> list[Table]:
         cells: what was measured.
     """
     order = list(METHOD_NAMES)
-    found = []
+    tables = []
     for model in dict.fromkeys(cell.setting.model for cell in cells):
-        own = [cell for cell in cells if cell.setting.model == model]
-        own.sort(key=lambda c: (c.setting, order.index(c.method) if c.method in order else len(order), c.method))
+        model_cells = [cell for cell in cells if cell.setting.model == model]
+        model_cells.sort(
+            key=lambda c: (c.setting, order.index(c.method) if c.method in order else len(order), c.method)
+        )
         table = Table(
             f"{model}: likeness and cost",
             "Means over sets. asim is the similarity to in-context learning on the source task; steps are an adapter's "
             "optimiser steps in all its stages; seconds are its share of the time that those trained or measured "
             "together took, the teacher's pass not counted.",
             (*NAMED, *SPENT.values(), *CHOSEN),
-            tuple(map(_row, own)),
+            tuple(map(_row, model_cells)),
         )
-        found.append(table.without_empty_columns(("labels", "ECE", "asim", "β", "eval", "source")))
-    return found
+        tables.append(table.without_empty_columns(("labels", "ECE", "asim", "β", "eval", "source")))
+    return tables
 
 
 def _row(cell: Cell) -> tuple[TableCell, ...]:
@@ -81,11 +83,11 @@ def cost(cell: Cell) -> Mapping[str, Sequence[float]]:
     Args:
         cell: what was measured.
     """
-    found: dict[str, list[float]] = {"steps": [], "train_seconds": [], "evaluate_seconds": []}
+    spent: dict[str, list[float]] = {"steps": [], "train_seconds": [], "evaluate_seconds": []}
     for record in cell.records:
         if record.stages:
-            found["steps"].append(float(sum(stage.steps for stage in record.stages)))
+            spent["steps"].append(float(sum(stage.steps for stage in record.stages)))
         for phase, seconds in record.seconds.items():
-            if (name := f"{phase}_seconds") in found:
-                found[name].append(float(seconds))
-    return {"asim": cell.asim, **found}
+            if (name := f"{phase}_seconds") in spent:
+                spent[name].append(float(seconds))
+    return {"asim": cell.asim, **spent}

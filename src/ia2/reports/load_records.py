@@ -38,8 +38,8 @@ def sound(
             unplanned += 1
     if not planned_records:
         raise InputError(f"{folder}: no records of what its study plans. Run the study, or name another folder.")
-    said = [f"The records of units that the study no longer plans are left out, {unplanned} in all."] * bool(unplanned)
-    return [record for record in planned_records if not record.diverged], said + _told(planned_records)
+    notes = [f"The records of units that the study no longer plans are left out, {unplanned} in all."] * bool(unplanned)
+    return [record for record in planned_records if not record.diverged], notes + _told(planned_records)
 
 
 def _check(record: Record, folder: Path, select: Select) -> None:
@@ -68,9 +68,9 @@ def _told(records: Sequence[Record]) -> list[str]:
             where += [f"{options.label_source} labels"] * (options.label_source is not None)
             where += [f"{name} {value:g}" for name, value in (("lr", record.lr), ("β", options.beta)) if value]
             lost[f"{method_name(record)} ({', '.join(where)})"][str(options.unit)] = record.diverged
-    said = [
-        f"{name} diverged on {sum(own.values())} of {len(own)} sets of all N, which count nowhere."
-        for name, own in lost.items()
-        if any(own.values())
+    notes = [
+        f"{name} diverged on {sum(diverged.values())} of {len(diverged)} sets of all N, which count nowhere."
+        for name, diverged in lost.items()
+        if any(diverged.values())
     ]
-    return said + ["Chosen is among the learning rates and β that diverged on the fewest sets."] * bool(said)
+    return notes + ["Chosen is among the learning rates and β that diverged on the fewest sets."] * bool(notes)

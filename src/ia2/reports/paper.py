@@ -80,9 +80,9 @@ class Paper:
 
     def tests_of(self, setting: Setting) -> bool:
         """Whether its tests are of what a setting is: LoRA and ground truth, on a model and tasks of the paper's."""
-        own = Key.of(setting, "sft")
-        return (own.adapter, own.label_source) == ("lora", "ground-truth") and any(
-            own._replace(n=key.n) == key for key in self.means
+        setting_key = Key.of(setting, "sft")
+        return (setting_key.adapter, setting_key.label_source) == ("lora", "ground-truth") and any(
+            setting_key._replace(n=key.n) == key for key in self.means
         )
 
     def test(self, responses: str, n: int, measure: str) -> PairedTTest:

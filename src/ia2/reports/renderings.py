@@ -29,10 +29,10 @@ def in_terminal(table: Table) -> rich_table.Table:
     shown = rich_table.Table(
         title=escape(table.title), caption=escape(table.caption), title_justify="left", caption_justify="left"
     )
-    for place, column in enumerate(table.columns):
+    for index, column in enumerate(table.columns):
         shown.add_column(
             escape(column.whole_heading),
-            style="bold" if place == 0 else None,
+            style="bold" if index == 0 else None,
             justify="right" if column.numeric else "left",
             no_wrap=column.numeric,
         )
@@ -55,8 +55,8 @@ def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[
     if kind == "markdown":
         head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
     else:
-        said = (title, *notes, "Needs the packages booktabs, graphicx and longtable.")
-        head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in said)))
+        preamble = (title, *notes, "Needs the packages booktabs, graphicx and longtable.")
+        head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in preamble)))
     make = {"markdown": _markdown, "latex": _latex}[kind]
     return "\n\n".join((head, *map(make, tables))) + "\n"
 
@@ -76,9 +76,9 @@ def illustrated(text: str, kind: Format, figures: Sequence[tuple[str, str, str]]
                 f"## {_in_markdown(heading)}\n\n![{_in_markdown(heading)}]({file})\n\n{_in_markdown(caption)}\n"
             )
         else:
-            said = f"{heading}. {caption}".translate(LATEX)
+            figure_caption = f"{heading}. {caption}".translate(LATEX)
             picture = f"\\includegraphics[width=\\linewidth]{{{file}}}"
-            parts.append(f"\\begin{{figure}}\n\\centering\n{picture}\n\\caption{{{said}}}\n\\end{{figure}}\n")
+            parts.append(f"\\begin{{figure}}\n\\centering\n{picture}\n\\caption{{{figure_caption}}}\n\\end{{figure}}\n")
     return "\n".join(parts)
 
 
@@ -197,9 +197,9 @@ def _csv(tables: Sequence[Table]) -> str:
 def _csv_line(cell: Cell, number: Number) -> list[object]:
     value = cell.value if not isinstance(cell.value, str) else None
     measured = (_plain(value), _plain(number.spread), number.sets, "" if number.best is None else number.best)
-    told = map(_plain, (number.lr, number.beta, number.paper, number.difference))
+    chosen_and_paper = map(_plain, (number.lr, number.beta, number.paper, number.difference))
     files = " ".join(str(record.file) for record in number.records)
-    return [*number.setting, number.method, number.measure, *measured, *told, files, number.differing]
+    return [*number.setting, number.method, number.measure, *measured, *chosen_and_paper, files, number.differing]
 
 
 def _plain(value: float | None) -> str:

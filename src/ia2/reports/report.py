@@ -68,24 +68,24 @@ class StudyReport:
         if experiment.measure == "chosen" and experiment.sets > 1:
             records = [_of_any_rate(record) for record in records]
             left_out.append("Each set has its own learning rate and β, those with its lowest dev loss.")
-        found = cells(records, experiment.select)
+        averages = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
-        tables = study_tables(found, paper, experiment.sets)
+        tables = study_tables(averages, paper, experiment.sets)
         done = sum(map(store.is_done, every))
         failures = {unit: error for unit, error in store.failures().items() if unit in planned}
         notes = [experiment.description] if experiment.description else []
         if done < len(every):
             notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
         notes += left_out
-        notes += explained(found, experiment.select, tables, paper, experiment.sets)
-        notes += absent_files(found, folder)
-        below = (*comparison(compared(found, paper), experiment.select), *costs(found))
-        return cls(folder, experiment, tuple(found), tuple(tables), below, tuple(notes), failures)
+        notes += explained(averages, experiment.select, tables, paper, experiment.sets)
+        notes += absent_files(averages, folder)
+        below = (*comparison(compared(averages, paper), experiment.select), *costs(averages))
+        return cls(folder, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are shown."""
-        return (*(own.table for own in self.tables), *self.below)
+        return (*(table.table for table in self.tables), *self.below)
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
@@ -132,11 +132,11 @@ class StudyReport:
         drawn: list[Path] = []
         if kind == "markdown" or kind == "latex":
             out.mkdir(parents=True, exist_ok=True)
-            told = []
-            for number, (heading, one) in enumerate(self.figures.items(), start=1):
-                drawn += save_figure(one.figure, out / f"figure{number}")
-                told.append((heading, one.caption, f"figure{number}.png"))
-            text = illustrated(text, kind, told)
+            captioned = []
+            for number, (heading, figure) in enumerate(self.figures.items(), start=1):
+                drawn += save_figure(figure.figure, out / f"figure{number}")
+                captioned.append((heading, figure.caption, f"figure{number}.png"))
+            text = illustrated(text, kind, captioned)
         with written_whole(path) as partial:
             partial.write_text(text, encoding="utf-8")
         return [path, *drawn]
@@ -148,11 +148,11 @@ def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], li
     Raises:
         InputError: there are no others.
     """
-    kept = [record for record in records if not _without_rows(record)]
-    if not kept:
+    measured = [record for record in records if not _without_rows(record)]
+    if not measured:
         raise InputError(f"{folder}: nothing was measured here, since no row was left to evaluate.")
-    unmeasured = len(records) - len(kept)
-    return kept, [f"For {unmeasured} records no row was left to evaluate."] * bool(unmeasured)
+    unmeasured = len(records) - len(measured)
+    return measured, [f"For {unmeasured} records no row was left to evaluate."] * bool(unmeasured)
 
 
 def _without_rows(record: Record) -> bool:

@@ -70,11 +70,11 @@ def compared(cells: Iterable[Cell], paper: Paper | None = None) -> list[Comparis
         cells: what was measured, at the best learning rate of each method.
         paper: the paper's tests, to stand beside ours of LoRA and ground truth on its models and tasks.
     """
-    found: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in COMPARED}
+    records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in COMPARED}
     for cell in cells:
         for record in cell.records if cell.method in COMPARED else ():
-            found[cell.method][cell.setting, record.seed] = record
-    first, second = (found[method] for method in COMPARED)
+            records_of[cell.method][cell.setting, record.seed] = record
+    first, second = (records_of[method] for method in COMPARED)
     groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
     for setting, seed in sorted(first.keys() & second.keys()):
         pair = first[setting, seed], second[setting, seed]
@@ -83,7 +83,7 @@ def compared(cells: Iterable[Cell], paper: Paper | None = None) -> list[Comparis
         for measure in ("accuracy", "ece") if labelled else ("accuracy",):
             groups[setting.adapter, setting.label_source, kind, setting.n, measure].append((setting, *pair))
     rows = [_compared(*group, pairs, paper) for group, pairs in groups.items()]
-    return sorted(rows, key=lambda one: (one.adapter, one.label_source, one.responses[0] == "m", one.n, one.measure))
+    return sorted(rows, key=lambda row: (row.adapter, row.label_source, row.responses[0] == "m", row.n, row.measure))
 
 
 def _compared(
@@ -97,67 +97,70 @@ def _compared(
     return Comparison(adapter, labels, responses, n, measure, paired_test(ours, others), settings, records, theirs)
 
 
-def comparison(found: Sequence[Comparison], select: Select) -> list[Table]:
+def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]:
     """A table of all comparisons; none where there are none.
 
     Args:
-        found: the comparisons.
+        comparisons: the comparisons.
         select: how the learning rates and β were chosen.
     """
-    if not found:
+    if not comparisons:
         return []
     names = [METHOD_NAMES[method] for method in COMPARED]
-    said = [
+    sentences = [
         f"Paired t-tests as in the paper's Table 8: t is positive where {names[0]} is better, p two-sided, the "
         "interval Student's.",
-        f"A row's pairs are of all {_pooled(found)} that there are at its N, taken as independent: those of one set on "
-        "several tasks share an adapter, so that p is too low where they go together.",
-        *[f"p isn't corrected for there being {len(found)} tests."] * (len(found) > 1),
+        f"A row's pairs are of all {_pooled(comparisons)} that there are at its N, taken as independent: those of one "
+        "set on several tasks share an adapter, so that p is too low where they go together.",
+        *[f"p isn't corrected for there being {len(comparisons)} tests."] * (len(comparisons) > 1),
         *["Learning rates and β were picked by accuracy on the same rows."] * (select == "accuracy"),
         "Without a t there was one pair, or all differ alike.",
-        *["The paper's t and p span all of its models and tasks."] * any(one.paper.t is not None for one in found),
+        *["The paper's t and p span all of its models and tasks."]
+        * any(row.paper.t is not None for row in comparisons),
     ]
     columns = (*COMPARISON, *TESTED.values(), *PAPERS)
-    table = Table(f"{names[0]} less {names[1]}", " ".join(said), columns, tuple(map(_row, found)))
+    table = Table(f"{names[0]} less {names[1]}", " ".join(sentences), columns, tuple(map(_row, comparisons)))
     return [table.without_empty_columns(("adapter", "labels", "responses", "paper's t", "paper's p"))]
 
 
-def _row(one: Comparison) -> tuple[TableCell, ...]:
+def _row(row: Comparison) -> tuple[TableCell, ...]:
     named: tuple[Value, ...] = (
-        one.adapter,
-        one.label_source,
-        one.responses,
-        one.n,
-        one.test.pairs,
-        SCALES[one.measure][0],
+        row.adapter,
+        row.label_source,
+        row.responses,
+        row.n,
+        row.test.pairs,
+        SCALES[row.measure][0],
     )
-    tested = (one.test.difference, *(one.test.interval or (None, None)), one.t, one.test.p)
+    tested = (row.test.difference, *(row.test.interval or (None, None)), row.t, row.test.p)
     return (
         *(column.cell(value) for column, value in zip(COMPARISON, named, strict=True)),
-        *(column.cell(value, _number(one, name)) for (name, column), value in zip(TESTED.items(), tested, strict=True)),
-        *(column.cell(value) for column, value in zip(PAPERS, one.paper, strict=True)),
+        *(column.cell(value, _number(row, name)) for (name, column), value in zip(TESTED.items(), tested, strict=True)),
+        *(column.cell(value) for column, value in zip(PAPERS, row.paper, strict=True)),
     )
 
 
-def _number(one: Comparison, name: str) -> Number:
+def _number(row: Comparison, name: str) -> Number:
     """The line in CSV of one number of a test, with the paper's own t and p."""
-    models, sources, tasks = ("; ".join(one.pooled(part)) for part in ("model", "source", "eval"))
+    models, sources, tasks = ("; ".join(row.pooled(part)) for part in ("model", "source", "eval"))
     return Number(
         # whether the tasks differ is of each pair, not of all
-        (models, one.adapter, one.label_source, one.n, sources, tasks, ""),
+        (models, row.adapter, row.label_source, row.n, sources, tasks, ""),
         " less ".join(COMPARED),
-        f"{one.measure}_{name}",
-        sets=one.test.pairs,
-        records=one.records,
-        paper={"t": one.paper.t, "p": one.paper.p}.get(name),
+        f"{row.measure}_{name}",
+        sets=row.test.pairs,
+        records=row.records,
+        paper={"t": row.paper.t, "p": row.paper.p}.get(name),
     )
 
 
-def _pooled(found: Sequence[Comparison]) -> str:
+def _pooled(comparisons: Sequence[Comparison]) -> str:
     """Over what comparisons are: sets, and models and tasks where there are several."""
-    settings = dict.fromkeys(setting for one in found for setting in one.settings)
-    tasks = (f"{own.source} → {own.eval}" if own.out_of_distribution else own.eval for own in settings)
-    over = {"models": dict.fromkeys(own.model for own in settings), "tasks": dict.fromkeys(tasks)}
+    settings = dict.fromkeys(setting for row in comparisons for setting in row.settings)
+    tasks = (
+        f"{setting.source} → {setting.eval}" if setting.out_of_distribution else setting.eval for setting in settings
+    )
+    over = {"models": dict.fromkeys(setting.model for setting in settings), "tasks": dict.fromkeys(tasks)}
     return " and ".join(
-        ["sets", *(f"{len(those)} {what} ({', '.join(those)})" for what, those in over.items() if len(those) > 1)]
+        ["sets", *(f"{len(those)} {noun} ({', '.join(those)})" for noun, those in over.items() if len(those) > 1)]
     )

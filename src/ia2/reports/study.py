@@ -52,8 +52,8 @@ class Entry:
         if self.paper is None:
             return ""
         digits = SCALES[self.measure][1]
-        said = f"paper {self.paper:.{digits}f}"
-        return said if self.difference is None else f"{said}, {self.difference:+.{digits}f}"
+        shown = f"paper {self.paper:.{digits}f}"
+        return shown if self.difference is None else f"{shown}, {self.difference:+.{digits}f}"
 
     def table_cell(self, setting: Setting, method: str) -> TableCell:
         """How it stands in a table, in the row of this setting and the column of this method."""
@@ -133,20 +133,22 @@ def study_tables(cells: Sequence[Cell], paper: Paper | None = None, sets: int | 
         paper: the paper's numbers, to stand beside ours.
         sets: how many sets the study has. Numbers of fewer say so; by default none does.
     """
-    found = []
+    tables = []
     order = list(METHOD_NAMES)
     for key in dict.fromkeys((c.setting.model, c.setting.adapter, c.setting.label_source) for c in cells):
-        own = [c for c in cells if (c.setting.model, c.setting.adapter, c.setting.label_source) == key]
-        methods = sorted({c.method for c in own}, key=lambda m: (order.index(m) if m in order else len(order), m))
-        calibrated = any(cell.ece for cell in own)
+        group_cells = [c for c in cells if (c.setting.model, c.setting.adapter, c.setting.label_source) == key]
+        methods = sorted(
+            {c.method for c in group_cells}, key=lambda m: (order.index(m) if m in order else len(order), m)
+        )
+        calibrated = any(cell.ece for cell in group_cells)
         lines = []
-        for setting in sorted({cell.setting for cell in own}):
-            of_method = {cell.method: cell for cell in own if cell.setting == setting}
+        for setting in sorted({cell.setting for cell in group_cells}):
+            of_method = {cell.method: cell for cell in group_cells if cell.setting == setting}
             lines.append(Line(setting, tuple(_entries(setting, of_method, methods, calibrated, paper, sets))))
         model, adapter, labels = key
         title = f"{model}, {adapter}" + (f", fine-tuned on {labels} labels" if labels != "–" else "")
-        found.append(StudyTable(title, tuple(methods), tuple(lines), calibrated))
-    return found
+        tables.append(StudyTable(title, tuple(methods), tuple(lines), calibrated))
+    return tables
 
 
 def _entries(

@@ -132,11 +132,11 @@ class Table:
         Args:
             optional: headings of columns that may go.
         """
-        kept = []
-        for place, column in enumerate(self.columns):
-            values = {row[place].value for row in self.rows}
+        shown = []
+        for index, column in enumerate(self.columns):
+            values = {row[index].value for row in self.rows}
             alike = values <= {None} or (len(values) == 1 and not column.numeric)
             if column.heading not in optional or not alike:
-                kept.append(place)
-        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
-        return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
+                shown.append(index)
+        rows = tuple(tuple(row[index] for index in shown) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[index] for index in shown), rows=rows)

@@ -49,15 +49,15 @@ def find_number(response: str) -> str | None:
     A number is read whole or not at all: `1,2345` and `3,5` are none. A space between digits parts two numbers, but
     for `3 1/2`, which is `7/2`.
     """
-    own = own_part(response)
+    last_part = own_part(response)
     # a formula has no spaces to tell a list by
-    boxed = _formula(re.sub(r",(?!\d|\}|\\!)", ";", _boxed(own) or ""))
-    candidates = [own.partition(MARK)[2].strip().partition("\n")[0], boxed]
-    candidates += [own[phrase.end() :].partition("\n")[0] for phrase in list(PHRASES.finditer(own))[-1:]]
+    boxed = _formula(re.sub(r",(?!\d|\}|\\!)", ";", _boxed(last_part) or ""))
+    candidates = [last_part.partition(MARK)[2].strip().partition("\n")[0], boxed]
+    candidates += [last_part[phrase.end() :].partition("\n")[0] for phrase in list(PHRASES.finditer(last_part))[-1:]]
     for candidate in candidates:
-        if found := NUMBER.search(_plain(candidate)):
-            return _spelt(found)
-    every = list(NUMBER.finditer(_plain(own)))
+        if match := NUMBER.search(_plain(candidate)):
+            return _spelt(match)
+    every = list(NUMBER.finditer(_plain(last_part)))
     return _spelt(every[-1]) if every else None
 
 
@@ -69,8 +69,8 @@ def find_boxed(response: str) -> str | None:
 
 def find_marked(response: str) -> str | None:
     """The rest of the line behind the first `####`, or the next one that isn't empty. In one Unicode form."""
-    found = own_part(response).partition(MARK)[2].strip().partition("\n")[0].strip()
-    return unicodedata.normalize("NFC", found) or None
+    rest = own_part(response).partition(MARK)[2].strip().partition("\n")[0].strip()
+    return unicodedata.normalize("NFC", rest) or None
 
 
 def find_text(response: str) -> str | None:
@@ -92,14 +92,14 @@ def own_part(response: str) -> str:
     return response[: recited.start()] if recited else response
 
 
-def equivalent(found: str, right: str) -> bool:
+def equivalent(candidate: str, right: str) -> bool:
     """Whether two mathematical answers mean the same: `1/2` and `0.5`, `x+1` and `1+x` (math-verify)."""
     # an import that takes a second, for those who need it
     from math_verify import parse, verify
 
     # a formula such as 9^{9^{9^9}} would be computed for ever; the alarm that stops it can be set in a main thread only
     limit = SECONDS if threading.current_thread() is threading.main_thread() else None
-    gold, answer = (parse(f"${value}$", parsing_timeout=limit) for value in (right, found))
+    gold, answer = (parse(f"${value}$", parsing_timeout=limit) for value in (right, candidate))
     return bool(gold and answer and verify(gold, answer, timeout_seconds=limit))
 
 
@@ -117,27 +117,27 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<=\d)[^\S\n]*([-−+])", r" \1 ", text)
 
 
-def _improper(found: re.Match[str]) -> str:
+def _improper(match: re.Match[str]) -> str:
     """3 1/2 as 7/2; two numbers such as 24 6/3 as they are."""
-    whole, above, below = (int(part.replace(",", "")) for part in found.groups())
-    return f"{whole * below + above}/{below}" if above < below else found[0]
+    whole, above, below = (int(part.replace(",", "")) for part in match.groups())
+    return f"{whole * below + above}/{below}" if above < below else match[0]
 
 
-def _spelt(found: re.Match[str]) -> str:
-    minus = "-" if (found["sign"] in ("-", "−")) != (found["inner"] in ("-", "−")) else ""
-    digits = found["digits"].replace(",", "")
-    if found["below"]:
-        ratio = Fraction(digits) / Fraction(found["below"].replace(",", ""))
+def _spelt(match: re.Match[str]) -> str:
+    minus = "-" if (match["sign"] in ("-", "−")) != (match["inner"] in ("-", "−")) else ""
+    digits = match["digits"].replace(",", "")
+    if match["below"]:
+        ratio = Fraction(digits) / Fraction(match["below"].replace(",", ""))
         return f"{minus}{ratio.numerator}/{ratio.denominator}" if ratio.denominator > 1 else f"{minus}{ratio.numerator}"
     value = Decimal(digits)
     whole = value == value.to_integral_value()
     return (minus if value else "") + (str(int(value)) if whole else f"{value.normalize():f}")
 
 
-def _boxed(own: str) -> str | None:
+def _boxed(text: str) -> str | None:
     """What stands in the last box that is closed and holds something, as it is written."""
-    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", own)]):
-        inside = _balanced(own, start) if own[start : start + 1] == "{" else re.split(r"[\s$]", own[start:])[0]
+    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", text)]):
+        inside = _balanced(text, start) if text[start : start + 1] == "{" else re.split(r"[\s$]", text[start:])[0]
         if inside is not None and inside.strip():
             return inside
     return None
@@ -146,11 +146,11 @@ def _boxed(own: str) -> str | None:
 def _balanced(text: str, start: int) -> str | None:
     """What stands between the brace at `start` and the one that closes it; None where none does."""
     depth = 0
-    for place in range(start, len(text)):
-        escaped = text[place - 1 : place] == "\\"
-        depth += {"{": 1, "}": -1}.get(text[place], 0) * (not escaped)
+    for position in range(start, len(text)):
+        escaped = text[position - 1 : position] == "\\"
+        depth += {"{": 1, "}": -1}.get(text[position], 0) * (not escaped)
         if depth == 0:
-            return text[start + 1 : place]
+            return text[start + 1 : position]
     return None
 
 
@@ -158,14 +158,14 @@ def _formula(text: str) -> str:
     """A formula without what changes its look alone: spaces, sizes of brackets and fractions, a full stop."""
     text = text.replace("{,}", ",").replace(r"\!", "")
     # before the spaces that tell a list
-    text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda found: found[0].replace(",", ""), text)
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda match: match[0].replace(",", ""), text)
     text = re.sub(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ]|\\?\$", "", text)
     text = _braced_fractions(MIXED.sub(r"\1\\frac{\2}{\3}", text))
     # from the last, which may stand in the one before
-    for found in reversed(list(re.finditer(r"\\(?:text|mathrm|textbf|mbox)(?=\{)", text))):
-        inside = _balanced(text, found.end())
+    for match in reversed(list(re.finditer(r"\\(?:text|mathrm|textbf|mbox)(?=\{)", text))):
+        inside = _balanced(text, match.end())
         if inside is not None:
-            text = text[: found.start()] + inside + text[found.end() + len(inside) + 2 :]
+            text = text[: match.start()] + inside + text[match.end() + len(inside) + 2 :]
     return re.sub(r"\s+", "", text).rstrip(".")
 
 
@@ -173,12 +173,12 @@ def _braced_fractions(text: str) -> str:
     r"""Fractions of any size as `\frac{…}{…}`, as TeX reads `\dfrac12` and `\frac{1}2`."""
     text = re.sub(r"\\[cdt]?frac\s*", r"\\frac", text)
     # from the last, which may stand in the one before
-    for found in reversed(list(re.finditer(r"\\frac", text))):
-        place = found.end()
+    for match in reversed(list(re.finditer(r"\\frac", text))):
+        position = match.end()
         for _ in ("above", "below"):
-            text = text[:place] + re.sub(r"^\w", r"{\g<0>}", text[place:].lstrip())
-            inside = _balanced(text, place) if text.startswith("{", place) else None
+            text = text[:position] + re.sub(r"^\w", r"{\g<0>}", text[position:].lstrip())
+            inside = _balanced(text, position) if text.startswith("{", position) else None
             if inside is None:
                 break
-            place += len(inside) + 2
+            position += len(inside) + 2
     return text

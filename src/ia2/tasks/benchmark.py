@@ -29,7 +29,7 @@ class BenchmarkOptions:
     @property
     def changed(self) -> frozenset[str]:
         """The names of those that aren't as PROTOCOL has them."""
-        return frozenset(one.name for one in fields(self) if getattr(self, one.name) != one.default)
+        return frozenset(option.name for option in fields(self) if getattr(self, option.name) != option.default)
 
 
 DEFAULTS = BenchmarkOptions()
@@ -86,7 +86,7 @@ class Benchmark:
         """A label as it stands in a response."""
         return self.words.get(label, label) if options.label_words == "natural" else label
 
-    def own(self, options: BenchmarkOptions) -> BenchmarkOptions:
+    def relevant(self, options: BenchmarkOptions) -> BenchmarkOptions:
         """The same options without those that mean nothing here."""
         return replace(DEFAULTS, **{name: getattr(options, name) for name in self.options})
 

@@ -61,7 +61,7 @@ def _multiple_choice(question: str, choices: Sequence[str], right: int, options:
     order = list(range(len(choices)))
     generator(0, f"choices of {question}").shuffle(order)
     # added up, as an f-string would make a text of anything
-    listed = "\n".join("[" + REMAPPED[place] + "]" + choices[index] for place, index in enumerate(order))
+    listed = "\n".join("[" + REMAPPED[position] + "]" + choices[index] for position, index in enumerate(order))
     gap = "\n\n" if options.blank_line_before_answer else "\n"
     return Example(f"Question:{question}\nChoices:\n{listed}{gap}Answer:", REMAPPED[order.index(right)])
 

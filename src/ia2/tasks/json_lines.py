@@ -19,16 +19,18 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     # as bytes, of which only \n ends a line: JSON may hold other line separators as they are
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            place = f"{path}, line {number}"
+            position = f"{path}, line {number}"
             try:
                 text = line.decode("utf-8-sig").strip()
                 if not text:
                     continue
                 row = json.loads(text)
             except UnicodeDecodeError as error:
-                raise InputError(f"{place}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+                raise InputError(
+                    f"{position}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+                ) from error
             except json.JSONDecodeError as error:
-                raise InputError(f"{place}: this is no JSON object ({error.msg}); is the file cut short?") from error
+                raise InputError(f"{position}: this is no JSON object ({error.msg}); is the file cut short?") from error
             if not isinstance(row, dict):
-                raise InputError(f"{place}: this is no JSON object.")
-            yield place, row
+                raise InputError(f"{position}: this is no JSON object.")
+            yield position, row

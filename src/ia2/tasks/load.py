@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.randomness import generator
 from ia2.tasks.benchmark import DEFAULTS, Benchmark, BenchmarkOptions, Row
 from ia2.tasks.benchmarks import BENCHMARKS, STOP
@@ -34,7 +34,8 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         options: where the published scripts' way is wanted instead of PROTOCOL's default.
 
     Raises:
-        InputError: there is no such task, its files can't be found or read or hold no row, or the hub can't be reached.
+        FieldError: there is no such task, or `data_dir` has no folder for it.
+        InputError: its files can't be found or read or hold no row, or the hub can't be reached.
 
     Example:
         >>> task = load_task("reviews")
@@ -47,12 +48,15 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         names = (REVIEWS, *BENCHMARKS)
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise InputError(f"--task {name}: no such task.{hint} There are {', '.join(names)}.")
+        raise FieldError("task", name, f"no such task.{hint} There are {', '.join(names)}.")
     benchmark = BENCHMARKS[name]
     benchmark.check(options)
-    local = data_dir or os.environ.get(DATA_DIR)
-    if local:
-        train, evaluation, source = _from_folder(benchmark, Path(local), options)
+    if local := data_dir or os.environ.get(DATA_DIR):
+        folder = Path(local) / benchmark.folder
+        if not folder.is_dir():
+            rule = f"there is no folder {folder}, where {name} is looked for. Name another folder, or leave it out."
+            raise FieldError("data_dir", data_dir, rule) if data_dir else InputError(f"{DATA_DIR} {local}: {rule}")
+        train, evaluation, source = _from_folder(benchmark, folder, options)
     else:
         train, evaluation, source = _from_hub(benchmark, options)
     pool, measured = shuffled_pools(() if benchmark.evaluation_only else train, evaluation, benchmark.name)
@@ -81,8 +85,8 @@ def _examples(
     source: Path | str, rows: Iterator[tuple[str, Row]], benchmark: Benchmark, options: BenchmarkOptions
 ) -> list[Example]:
     examples = []
-    for place, row in rows:
-        example = _example(place, row, benchmark, options)
+    for position, row in rows:
+        example = _example(position, row, benchmark, options)
         if example is not None:
             examples.append(replace(example, response=benchmark.response(example.response, options)))
     if not examples:
@@ -90,33 +94,28 @@ def _examples(
     return examples
 
 
-def _example(place: str, row: Row, benchmark: Benchmark, options: BenchmarkOptions) -> Example | None:
+def _example(position: str, row: Row, benchmark: Benchmark, options: BenchmarkOptions) -> Example | None:
     """A row of the benchmark's columns, kinds and labels; refused by its place where it is none."""
     for column, kind in benchmark.columns.items():
         if column not in row:
             read = ", ".join(benchmark.columns)
-            raise InputError(f"{place}: the column {column} is missing; {benchmark.name} reads {read}.")
+            raise InputError(f"{position}: the column {column} is missing; {benchmark.name} reads {read}.")
         if type(row[column]) is not kind:  # exactly, as True would be a whole number too
-            found = reprlib.repr(row[column])
-            raise InputError(f"{place}: the column {column} holds {found}, which is {UNLIKE[kind]}.")
+            value = reprlib.repr(row[column])
+            raise InputError(f"{position}: the column {column} holds {value}, which is {UNLIKE[kind]}.")
     try:
         example = benchmark.example(row, options)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{place}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
+        raise InputError(f"{position}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
     if example is not None and benchmark.labels and example.response not in benchmark.labels:
         known = ", ".join(benchmark.labels)
-        raise InputError(f"{place}: the label {example.response!r} is none of {known}.")
+        raise InputError(f"{position}: the label {example.response!r} is none of {known}.")
     return example
 
 
 def _from_folder(
-    benchmark: Benchmark, data_dir: Path, options: BenchmarkOptions
+    benchmark: Benchmark, folder: Path, options: BenchmarkOptions
 ) -> tuple[list[Example], list[Example], str]:
-    folder = data_dir / benchmark.folder
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder, where {benchmark.name} was looked for (--data-dir or ${DATA_DIR})."
-        )
     train, test = folder / "train.jsonl", folder / "test.jsonl"
     measured = [train, test] if benchmark.all_local_files else [test]
     evaluation = [example for file in measured for example in _examples(file, json_lines(file), benchmark, options)]
@@ -139,7 +138,7 @@ def _commit(benchmark: Benchmark) -> str:
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-    instead = f"a folder that holds {benchmark.folder}/train.jsonl and test.jsonl with --data-dir or ${DATA_DIR}"
+    instead = f"a folder that holds {benchmark.folder}/train.jsonl and test.jsonl as data_dir or in ${DATA_DIR}"
     try:
         return str(dataset_info(benchmark.hub, revision=benchmark.revision).sha)
     except RepositoryNotFoundError as error:  # one that is gated is of this kind too

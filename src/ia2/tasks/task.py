@@ -180,10 +180,10 @@ def shuffled_pools(
         evaluation: rows that may be measured.
         name: the task's name, which seeds the shuffle.
     """
-    kept = list(without_repeats(evaluation))
-    generator(0, f"evaluation rows of {name}").shuffle(kept)
-    kept = kept[:EVALUATION_ROWS]
-    evaluated = {example.query for example in kept}
+    evaluation_rows = list(without_repeats(evaluation))
+    generator(0, f"evaluation rows of {name}").shuffle(evaluation_rows)
+    evaluation_rows = evaluation_rows[:EVALUATION_ROWS]
+    evaluated = {example.query for example in evaluation_rows}
     pool = [example for example in without_repeats(train) if example.query not in evaluated]
     generator(0, f"training pool of {name}").shuffle(pool)
-    return tuple(pool[:POOL_ROWS]), tuple(kept)
+    return tuple(pool[:POOL_ROWS]), tuple(evaluation_rows)

@@ -45,21 +45,21 @@ Curve = Mapping[int, float]
 """The overlap at each layer."""
 
 
-def folder_figures(found: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
+def folder_figures(cells: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
     """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
 
     Adapters that aren't plain LoRA have no place in the first: no factors give their updates.
 
     Args:
-        found: what was measured, at the best learning rate of each method.
+        cells: what was measured, at the best learning rate of each method.
         folder: the study's.
 
     Raises:
         InputError: an adapter or a file of predictions is there and can't be read.
     """
     figures = {}
-    overlaps = _overlaps(found, folder)
-    predictions = [(cell, rows) for cell in found if (rows := _predictions(cell, folder))]
+    overlaps = _overlaps(cells, folder)
+    predictions = [(cell, rows) for cell in cells if (rows := _predictions(cell, folder))]
     with matplotlib.rc_context(STYLE):
         if overlaps:
             figures[OVERLAP] = Drawn(_overlap_figure(overlaps), CAPTIONS[OVERLAP])
@@ -68,40 +68,41 @@ def folder_figures(found: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
     return figures
 
 
-def absent_files(found: Iterable[Cell], folder: Path) -> list[str]:
+def absent_files(cells: Sequence[Cell], folder: Path) -> list[str]:
     """Sentences on what records name, isn't in the folder, and is left out of figures for that reason."""
-    cells = list(found)
     adapters = {folder / path for paths in _adapters(cells).values() for path in paths.values()}
     predictions = {file for cell in cells for file in _files(cell, folder)}
-    said = []
+    sentences = []
     for name, paths, figure in (("adapters", adapters, OVERLAP), ("files of predictions", predictions, RELIABILITY)):
         if absent := sum(not path.exists() for path in paths):
-            said.append(f"{absent} of {len(paths)} {name} aren't in the folder; the figure {figure} leaves them out.")
-    return said
+            sentences.append(
+                f"{absent} of {len(paths)} {name} aren't in the folder; the figure {figure} leaves them out."
+            )
+    return sentences
 
 
-def _overlaps(found: Iterable[Cell], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
+def _overlaps(cells: Iterable[Cell], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
     """A curve for each set and pair of methods that were trained on it."""
     overlaps: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
-    for (*group, _n, _source, _seed), paths in _adapters(found).items():
+    for (*group, _n, _source, _seed), paths in _adapters(cells).items():
         model, adapter, labels = group
         saved = {method: Adapter.load(folder / path) for method, path in paths.items() if (folder / path).is_dir()}
         for first, second in combinations(sorted(saved, key=_rank), 2):
             curve = subspace_overlap(saved[first], saved[second]).by_layer
             overlaps[model, adapter, labels][first, second].append(curve)
-    return {group: dict(own) for group, own in overlaps.items()}
+    return {group: dict(curves) for group, curves in overlaps.items()}
 
 
-def _adapters(found: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
+def _adapters(cells: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
     """Where each method's adapter of a set lies; one that is measured on several tasks is one adapter."""
     paths: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
-    for cell in found:
+    for cell in cells:
         for record in cell.records:
             adapter = record.adapter
             # one without a path was never saved
             if adapter and adapter.kind == "lora" and not adapter.get("dora") and adapter.path:
-                own = cell.setting
-                key = (own.model, own.adapter, own.label_source, own.n, own.source, record.seed)
+                setting = cell.setting
+                key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seed)
                 paths[key][cell.method] = adapter.path
     return paths
 
@@ -138,11 +139,11 @@ def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) ->
     grid = list(table.flat)
     for axes in grid[len(overlaps) :]:
         axes.set_axis_off()
-    pairs = sorted({pair for own in overlaps.values() for pair in own}, key=lambda pair: (*map(_rank, pair),))
-    for axes, (group, own) in zip(grid, overlaps.items(), strict=False):
-        for place, pair in enumerate(pairs):
-            if pair in own:
-                _draw_curves(axes, pair, own[pair], place)
+    pairs = sorted({pair for curves in overlaps.values() for pair in curves}, key=lambda pair: (*map(_rank, pair),))
+    for axes, (group, curves) in zip(grid, overlaps.items(), strict=False):
+        for index, pair in enumerate(pairs):
+            if pair in curves:
+                _draw_curves(axes, pair, curves[pair], index)
         axes.set(xlabel="layer", ylim=(0, 1))
         axes.set_title(_named(group), loc="left")
         axes.margins(x=0.02)
@@ -152,11 +153,11 @@ def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) ->
     return figure
 
 
-def _draw_curves(axes: Axes, pair: Pair, curves: Sequence[Curve], place: int) -> None:
+def _draw_curves(axes: Axes, pair: Pair, curves: Sequence[Curve], index: int) -> None:
     layers = np.array(sorted(curves[0])) + 1
     values = np.array([[curve[layer - 1] for layer in layers] for curve in curves])
-    colour = PAIR_COLOURS[place % len(PAIR_COLOURS)]
-    line = LINES[place // len(PAIR_COLOURS) % len(LINES)]
+    colour = PAIR_COLOURS[index % len(PAIR_COLOURS)]
+    line = LINES[index // len(PAIR_COLOURS) % len(LINES)]
     label = f"{' and '.join(METHOD_NAMES.get(method, method) for method in pair)} ({len(curves)})"
     center = values.mean(0)
     axes.plot(layers, center, line, color=colour, linewidth=1.6, label=label)
@@ -188,8 +189,8 @@ def _row_titles(settings: Sequence[Setting]) -> Iterator[str]:
     parts = ("model", "adapter", "label_source")
     differing = [part for part in parts if len({getattr(setting, part) for setting in settings}) > 1]
     for setting in settings:
-        said = [str(getattr(setting, part)) for part in differing] + [f"{setting.source}, N = {setting.n}"]
-        yield "\n".join(line for text in said for line in textwrap.wrap(text, ROW_TITLE))
+        texts = [str(getattr(setting, part)) for part in differing] + [f"{setting.source}, N = {setting.n}"]
+        yield "\n".join(line for text in texts for line in textwrap.wrap(text, ROW_TITLE))
 
 
 def _named(group: Group) -> str:

@@ -25,7 +25,6 @@ WIDEST = 4
 """Panels that stand abreast."""
 SHOWN = {"accuracy": "accuracy %", "ece": "ECE", "asim": "cosine similarity"}
 """What each measure is called on an axis."""
-
 POOLED = (
     f"{ALL_TASKS}: mean and standard deviation over tasks and models, each by its mean over sets, of those that all "
     "methods have at an N."
@@ -46,21 +45,21 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
     Args:
         cells: what was measured, at the best learning rate of each method.
     """
-    found: dict[str, Drawn] = {}
+    figures: dict[str, Drawn] = {}
     methods = [name for name in METHOD_NAMES if any(cell.method == name for cell in cells)]
     methods += sorted({cell.method for cell in cells} - set(methods))
     colours = _colours(methods)
     with matplotlib.rc_context(STYLE):
         for model, adapter, labels in dict.fromkeys(_group(cell) for cell in cells):
-            own = [cell for cell in cells if _group(cell) == (model, adapter, labels)]
+            group_cells = [cell for cell in cells if _group(cell) == (model, adapter, labels)]
             named = f"{model}, {_fitted(adapter, labels)}"
-            found |= _by_n([*pooled(own), *own], methods, colours, named)
-            found |= _similarity(own, methods, colours, named)
+            figures |= _by_n([*pooled(group_cells), *group_cells], methods, colours, named)
+            figures |= _similarity(group_cells, methods, colours, named)
         for adapter, labels in dict.fromkeys(_group(cell)[1:] for cell in cells):
-            own = [cell for cell in cells if _group(cell)[1:] == (adapter, labels)]
-            if len({cell.setting.model for cell in own}) > 1 and (over := pooled(own)):
-                found |= _by_n(over, methods, colours, f"{ALL_MODELS}, {_fitted(adapter, labels)}")
-    return found
+            group_cells = [cell for cell in cells if _group(cell)[1:] == (adapter, labels)]
+            if len({cell.setting.model for cell in group_cells}) > 1 and (over := pooled(group_cells)):
+                figures |= _by_n(over, methods, colours, f"{ALL_MODELS}, {_fitted(adapter, labels)}")
+    return figures
 
 
 def _group(cell: Cell) -> tuple[str, str, str]:
@@ -73,42 +72,42 @@ def _fitted(adapter: str, labels: str) -> str:
 
 def _by_n(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
     over = any(cell.setting.eval == ALL_TASKS for cell in cells)
-    said = f" {POOLED}" if over else ""
-    found = {
+    pooled_note = f" {POOLED}" if over else ""
+    figures = {
         f"Accuracy and ECE by N: {named}": Drawn(
             _bars(cells, methods, colours),
-            f"Mean over sets, and their standard deviation. * marks tasks that were not trained on.{said}",
+            f"Mean over sets, and their standard deviation. * marks tasks that were not trained on.{pooled_note}",
         )
     }
     if len({cell.setting.n for cell in cells}) > 2:
-        found[f"Accuracy and ECE as N grows: {named}"] = Drawn(
+        figures[f"Accuracy and ECE as N grows: {named}"] = Drawn(
             _trend(cells, methods, colours),
-            f"Mean over sets; the band is a standard deviation to each side.{said}",
+            f"Mean over sets; the band is a standard deviation to each side.{pooled_note}",
         )
-    return found
+    return figures
 
 
 def _similarity(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
-    found: dict[str, Drawn] = {}
+    figures: dict[str, Drawn] = {}
     at_home = [cell for cell in cells if not cell.setting.out_of_distribution]
     compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
     if compared:
         several = len({(cell.setting.source, cell.setting.n) for cell in compared}) > 1
-        found[f"Similarity to ICL by layer: {named}"] = Drawn(
+        figures[f"Similarity to ICL by layer: {named}"] = Drawn(
             _curves(compared, methods, colours, "layer"),
             "Cosine similarity of attention outputs to those in context, mean over sets."
             + " all tasks and N: mean over those that all methods have." * several,
         )
-        if texts := [c for c in compared if all(one.metrics.asim_by_token for one in c.records)]:
-            found[f"Similarity to ICL by response token: {named}"] = Drawn(
+        if texts := [c for c in compared if all(record.metrics.asim_by_token for record in c.records)]:
+            figures[f"Similarity to ICL by response token: {named}"] = Drawn(
                 _curves(texts, methods, colours, "token"),
                 "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
                 "response is so long, and sets.",
             )
-        found[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
+        figures[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
             _against(compared, methods, colours), "A point for each set."
         )
-    return found
+    return figures
 
 
 def _colours(methods: Sequence[str]) -> dict[str, str]:
@@ -144,23 +143,23 @@ def _grid(
     grid = figure.subplots(blocks * len(measures), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    found: list[dict[str, Axes]] = []
-    for place, name in enumerate(panels):
-        block, column = divmod(place, columns)
-        found.append({measure: grid[block * len(measures) + line, column] for line, measure in enumerate(measures)})
-        for measure, axes in found[-1].items():
+    by_panel: list[dict[str, Axes]] = []
+    for index, name in enumerate(panels):
+        block, column = divmod(index, columns)
+        by_panel.append({measure: grid[block * len(measures) + line, column] for line, measure in enumerate(measures)})
+        for measure, axes in by_panel[-1].items():
             axes.set_axis_on()
-            if place:
-                axes.sharey(found[0][measure])
+            if index:
+                axes.sharey(by_panel[0][measure])
             if column == 0:
                 axes.set_ylabel(SHOWN[measure])
-        found[-1][measures[0]].set_title(name, loc="left")
-    return figure, found
+        by_panel[-1][measures[0]].set_title(name, loc="left")
+    return figure, by_panel
 
 
 def _explain(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all axes, on the right."""
-    shown = {name: handle for one in axes for handle, name in zip(*one.get_legend_handles_labels(), strict=True)}
+    shown = {name: handle for panel in axes for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False)
 
 
@@ -170,11 +169,11 @@ def _measures(cells: Sequence[Cell]) -> list[str]:
 
 def _measured(axes: Mapping[str, Axes], cells: Sequence[Cell]) -> Iterator[tuple[str, Axes]]:
     """The axes of measures that the cells have; the others, of ECE where responses are texts, are taken away."""
-    for measure, one in axes.items():
+    for measure, panel in axes.items():
         if any(getattr(cell, measure) for cell in cells):
-            yield measure, one
+            yield measure, panel
         else:
-            one.set_axis_off()
+            panel.set_axis_off()
 
 
 def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
@@ -187,10 +186,10 @@ def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
 def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     panels = dict(_panels(cells))
     figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
-    for (_, own), of_measure in zip(panels.items(), grid, strict=True):
-        sizes = sorted({cell.setting.n for cell in own})
-        for measure, axes in _measured(of_measure, own):
-            _grouped_bars(axes, own, measure, methods, sizes, colours)
+    for (_, panel_cells), of_measure in zip(panels.items(), grid, strict=True):
+        sizes = sorted({cell.setting.n for cell in panel_cells})
+        for measure, axes in _measured(of_measure, panel_cells):
+            _grouped_bars(axes, panel_cells, measure, methods, sizes, colours)
             axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
             axes.set_xlabel("N")
     _limit(grid)
@@ -201,12 +200,13 @@ def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]
 def _trend(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     panels = dict(_panels(cells))
     figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
-    for (_, own), of_measure in zip(panels.items(), grid, strict=True):
-        sizes = sorted({cell.setting.n for cell in own})
-        for measure, axes in _measured(of_measure, own):
+    for (_, panel_cells), of_measure in zip(panels.items(), grid, strict=True):
+        sizes = sorted({cell.setting.n for cell in panel_cells})
+        for measure, axes in _measured(of_measure, panel_cells):
             scale = 100 if measure == "accuracy" else 1
             for method in methods:
-                values = {c.setting.n: getattr(c, measure) for c in own if c.method == method and getattr(c, measure)}
+                of_method = [cell for cell in panel_cells if cell.method == method]
+                values = {cell.setting.n: getattr(cell, measure) for cell in of_method if getattr(cell, measure)}
                 at = sorted(values)
                 center = scale * np.array([mean(values[n]) for n in at], dtype=float)
                 spread = scale * np.array([deviation(values[n]) for n in at], dtype=float)
@@ -230,13 +230,13 @@ def _grouped_bars(
     colours: dict[str, str],
 ) -> None:
     scale, width = (100 if measure == "accuracy" else 1), 0.8 / len(methods)
-    for place, method in enumerate(methods):
+    for index, method in enumerate(methods):
         values = {cell.setting.n: getattr(cell, measure) for cell in cells if cell.method == method}
         centers = [mean(values.get(n, ())) for n in sizes]
         # no bar where nothing was measured, which is not 0
         heights = [scale * center if center is not None else math.nan for center in centers]
         errors = [scale * deviation(values.get(n, ())) for n in sizes]
-        at = np.arange(len(sizes)) - 0.4 + width * (place + 0.5)
+        at = np.arange(len(sizes)) - 0.4 + width * (index + 0.5)
         name = METHOD_NAMES.get(method, method)
         axes.bar(at, heights, width, yerr=errors, color=colours[method], label=name, error_kw={"linewidth": 0.8})
 
@@ -247,12 +247,12 @@ def _curves(
     """Similarity along layers or along response tokens, in a panel for each task and N; along layers one for all."""
     panels = {
         f"{name}, N = {n}": {
-            cell.method: _mean_curve([one.metrics.get(f"asim_by_{along}") or () for one in cell.records])
-            for cell in sorted(own, key=lambda cell: methods.index(cell.method))
+            cell.method: _mean_curve([record.metrics.get(f"asim_by_{along}") or () for record in cell.records])
+            for cell in sorted(panel_cells, key=lambda cell: methods.index(cell.method))
             if cell.setting.n == n
         }
-        for name, own in _panels(cells)
-        for n in sorted({cell.setting.n for cell in own})
+        for name, panel_cells in _panels(cells)
+        for n in sorted({cell.setting.n for cell in panel_cells})
     }
     drawn = {cell.method for cell in cells}
     whole = [curves for curves in panels.values() if curves.keys() == drawn]
@@ -274,7 +274,7 @@ def _curves(
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
     """The mean at each place of the curves that reach it: responses of one set may be longer than those of another."""
-    return [statistics.fmean(value for value in own if value is not None) for own in zip_longest(*curves)]
+    return [statistics.fmean(value for value in values if value is not None) for values in zip_longest(*curves)]
 
 
 def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
@@ -284,10 +284,10 @@ def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, s
     for axes, measure in zip(grid, measures, strict=True):
         scale = 100 if measure == "accuracy" else 1
         for method in methods:
-            metrics = [one.metrics for cell in cells if cell.method == method for one in cell.records]
+            metrics = [record.metrics for cell in cells if cell.method == method for record in cell.records]
             # responses that are texts have no ECE
             pairs = [
-                (one.asim, scale * one.get(measure)) for one in metrics if None not in map(one.get, ("asim", measure))
+                (row.asim, scale * row.get(measure)) for row in metrics if None not in map(row.get, ("asim", measure))
             ]
             if pairs:
                 label = METHOD_NAMES.get(method, method)

@@ -127,12 +127,12 @@ def _setting(value: Any) -> str:
 def _origins(tables: Sequence[Table]) -> list[str]:
     """Which weights and which libraries made the numbers, and what was said while they did."""
     records = [origin.record for table in tables for row in table.rows for cell in row for origin in cell.origins]
-    said: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for part in ("model", "versions"):
         for record in records:
             values = record.model.model_dump() if part == "model" else record.versions
             pairs = (f"{name} {value}" for name, value in values.items() if value is not None)
-            said[", ".join(pairs)] = None
+            sentences[", ".join(pairs)] = None
     for record in records:
-        said.update(dict.fromkeys(record.notes))
-    return [sentence for sentence in said if sentence]
+        sentences.update(dict.fromkeys(record.notes))
+    return [sentence for sentence in sentences if sentence]
