@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ia2.analysis.significance import paired_test
     from ia2.analysis.similarity import asim, response_activations
     from ia2.analysis.subspace import subspace_overlap
+    from ia2.classifier import Classifier
     from ia2.errors import InputError
     from ia2.evaluation.evaluate import Asking, evaluate, evaluate_all
     from ia2.models.load import load_model
@@ -39,6 +40,7 @@ __all__ = [
     "AlignAndMatch",
     "Asking",
     "Bank",
+    "Classifier",
     "FewShotSet",
     "FullFineTuning",
     "InputError",
@@ -80,6 +82,7 @@ _HOMES = {
     "AlignAndMatch": "ia2.training.objectives",
     "Asking": "ia2.evaluation.evaluate",
     "Bank": "ia2.adapters.bank",
+    "Classifier": "ia2.classifier",
     "FewShotSet": "ia2.prompting.fewshot",
     "FullFineTuning": "ia2.adapters.full",
     "IA3": "ia2.adapters.ia3",

@@ -154,7 +154,7 @@ def _add_field(parser: ArgumentParser, option: Field[Any], kind: Any, help: str)
     flag = "--" + option.name.replace("_", "-")
     if option.metadata.get("positional") and typing.get_origin(kind) is tuple:
         (item, _) = typing.get_args(kind)
-        parser.add_argument(option.name, type=item, nargs="*", default=list(option.default), help=help)
+        parser.add_argument(option.name, type=item, nargs="*", default=[], help=help)
     elif option.metadata.get("positional"):
         parser.add_argument(option.name, type=kind, help=help)
     elif option.default is MISSING:

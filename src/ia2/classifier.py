@@ -1,0 +1,238 @@
+"""A scikit-learn classifier of texts: fit it on a few labelled ones, in any way that the project has."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.kind import AdapterKind
+from ia2.adapters.provenance import Provenance
+from ia2.adapters.registry import adapter_of
+from ia2.cache import check_absent_or_empty
+from ia2.errors import FieldError, InputError
+from ia2.inference.label_scoring import LabelTokens
+from ia2.inference.predict import Answer, predict
+from ia2.inference.task_form import fitted
+from ia2.models.load import LanguageModel, load_model
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.prompts import PromptTokenizer
+from ia2.tasks.files.labelled import TEMPLATE
+from ia2.tasks.task import Example, Task, rows_digest, without_repeats
+from ia2.training.early_stopping import Training
+from ia2.training.methods import Method, method_named
+from ia2.training.plans import Plan
+from ia2.training.teacher import collect_targets
+from ia2.training.train import comparable_loss, train_all
+
+WITHOUT_TRAINING = ("zero-shot", "icl")
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, dtype: str | None, device: str | None) -> LanguageModel:
+    """A model that stays loaded: the folds of a cross-validation share it."""
+    return load_model(name, dtype=dtype, device=device)
+
+
+class Classifier(ClassifierMixin, BaseEstimator):
+    """Texts to labels, by a language model and a few labelled rows.
+
+    Two thirds of the rows teach, the others choose when training stops and which learning rate is kept, as with
+    `ia2 adapt`.
+
+    Args:
+        model: a built-in model's name, a hub id, a folder or a GGUF file. The one that was used last stays loaded.
+        method: how it learns: a method that trains an adapter (`ia2.METHODS`), `icl` to show the training rows before
+            every text, or `zero-shot` to show nothing.
+        adapter: the kind of adapter.
+        learning_rates: the best by dev loss is kept; by default those that suit the adapter.
+        epochs: the most passes over the training rows.
+        seed: which rows teach, and in which order.
+        chat: whether texts are asked through the model's chat template.
+        dtype: float32, bfloat16 or float16; by default what suits the device.
+        device: cpu, cuda or mps; by default a GPU where there is one.
+
+    Attributes:
+        classes_: the labels, sorted; `predict_proba` has a column for each.
+
+    Example:
+        >>> model.network.save_pretrained("tiny")
+        >>> _ = model.tokenizer.save_pretrained("tiny")
+        >>> texts = ["a fine film", "a dull film", "warm and fine", "cold and dull", "fine", "dull"]
+        >>> classifier = Classifier("tiny", method="sft", learning_rates=[1e-2], epochs=2, device="cpu")
+        >>> _ = classifier.fit(texts, ["good", "bad"] * 3)
+        >>> classifier.classes_.tolist(), classifier.predict_proba(["a fine day"]).shape
+        (['bad', 'good'], (1, 2))
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "smollm2-135m",
+        method: str = "ia2-sft",
+        *,
+        adapter: str = "lora",
+        learning_rates: Sequence[float] | None = None,
+        epochs: int = 50,
+        seed: int = 0,
+        chat: bool = False,
+        dtype: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.adapter = adapter
+        self.learning_rates = learning_rates
+        self.epochs = epochs
+        self.seed = seed
+        self.chat = chat
+        self.dtype = dtype
+        self.device = device
+
+    def fit(self, X: Iterable[str], y: Iterable[Any]) -> "Classifier":  # noqa: N803 - scikit-learn's name
+        """Learn from labelled texts.
+
+        Args:
+            X: the texts.
+            y: a label for each: texts, numbers or booleans.
+
+        Raises:
+            InputError: a text is empty, there are too few rows or labels, or something that was asked for can't be.
+        """
+        method = None if self.method in WITHOUT_TRAINING else method_named(self.method)
+        kind = adapter_of(self.adapter, {})
+        texts, labels = _checked_texts(X), np.asarray(list(y))
+        if len(texts) != len(labels):
+            raise InputError(f"There are {len(texts)} texts and {len(labels)} labels. Give each text a label.")
+        self.classes_: NDArray[Any] = np.unique(labels)
+        task = _task(texts, labels, self.classes_)
+        model = self._model()
+        task = fitted(task, model, chat=self.chat)
+        LabelTokens.of(task, PromptTokenizer.of(model, task))  # refuses labels that can't be scored
+        # the most rows that leave half as many for the dev set
+        self.few_shot_set_ = FewShotSet.draw(task, (2 * len(task.pool) + 1) // 3, self.seed)
+        self.adapter_ = None if method is None else self._trained(model, method, kind)
+        return self
+
+    def _model(self) -> LanguageModel:
+        return _loaded(str(self.model), self.dtype, self.device)
+
+    def _trained(self, model: LanguageModel, method: Method, kind: AdapterKind) -> Adapter:
+        """The adapter with the lowest dev loss."""
+        few_shot_set = self.few_shot_set_
+        sites = method.teacher_sites
+        targets = None
+        if method.needs_targets:
+            targets = collect_targets(model, few_shot_set, **({"sites": sites} if sites else {}))
+        rates = self.learning_rates or kind.learning_rates
+        plans = [Plan(few_shot_set, method, rate, targets) for rate in rates]
+        trained = train_all(model, plans, adapter=kind, training=Training(epochs=self.epochs))
+        sound = [outcome for outcome in trained if not outcome.diverged]
+        if not sound:
+            raise FieldError("learning_rates", list(rates), "training diverged at each of them. Name smaller ones.")
+        return min(sound, key=lambda outcome: comparable_loss(model, few_shot_set, method, outcome)).adapter
+
+    def _answers(self, texts: Iterable[str]) -> list[Answer]:
+        check_is_fitted(self, "classes_")
+        few_shot_set: FewShotSet | None = getattr(self, "few_shot_set_", None)
+        task = self.taught_.task() if few_shot_set is None else few_shot_set.task
+        shown = few_shot_set.demonstrations() if few_shot_set is not None and self.method == "icl" else ()
+        return list(predict(self._model(), task, _checked_texts(texts), adapter=self.adapter_, shown=shown))
+
+    def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
+        """The likeliest label of each text, as it was given to `fit`."""
+        probabilities = self.predict_proba(X)
+        labels: NDArray[Any] = self.classes_[probabilities.argmax(-1)]
+        return labels
+
+    def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
+        """The probability of each label among the labels, a row a text and a column a label of `classes_`."""
+        answers = self._answers(X)
+        names = [str(label) for label in self.classes_]
+        rows = [[(answer.probabilities or {})[name] for name in names] for answer in answers]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the adapter as `ia2 adapt` does: `load`, `ia2 predict` and PEFT read it.
+
+        Raises:
+            InputError: nothing was trained, or the folder holds something.
+        """
+        check_is_fitted(self, "classes_")
+        if self.adapter_ is None:
+            raise InputError(f"{self.method} trains nothing, so that there is no adapter to save.")
+        check_absent_or_empty(Path(folder))
+        self.adapter_.save(folder)
+        taught = getattr(self, "taught_", None) or Provenance.by(self.few_shot_set_, self._model(), "whole")
+        taught.save(Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, model: str | Path | None = None, dtype: str | None = None, device: str | None = None
+    ) -> "Classifier":
+        """A fitted classifier from an adapter's folder, of `save` or of `ia2 adapt`; its labels are texts.
+
+        Args:
+            folder: the adapter's.
+            model: another model than the one that the adapter names.
+            dtype: as in the constructor.
+            device: as in the constructor.
+
+        Raises:
+            InputError: there is no adapter, or it doesn't say how it was taught, or it was taught free text.
+        """
+        taught, adapter = Provenance.beside(Path(folder)), Adapter.load(folder)
+        name = model or (taught.model if taught is not None else None)
+        if taught is None or name is None:
+            raise InputError(f"{folder}: this adapter doesn't say how or on which model it was taught. Adapt again.")
+        if not taught.labels:
+            raise InputError(f"{folder}: this adapter was taught free text, and a classifier has labels. Use predict.")
+        made = cls(name, chat=taught.chat, dtype=dtype, device=device)
+        made.classes_ = np.array([label.strip() for label in taught.labels])
+        made.adapter_, made.taught_ = adapter, taught
+        return made
+
+    def __sklearn_tags__(self) -> Any:
+        """It takes texts, not a matrix of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array = True, False
+        return tags
+
+
+def _checked_texts(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise InputError(f"{texts!r}: this is one text; give a list of texts.")
+    checked = list(texts)
+    for number, text in enumerate(checked):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"Text {number} is {text!r}; every row needs a text.")
+    return checked
+
+
+def _task(texts: Sequence[str], labels: NDArray[Any], classes: NDArray[Any]) -> Task:
+    """Labelled texts as a task of a person's own rows.
+
+    Raises:
+        InputError: there is one label, one is empty, or two are the same as text.
+    """
+    names = [str(label) for label in classes]
+    if len(names) < 2:
+        raise InputError(f"Every row has the label {names[0]!r}; at least two are needed." if names else "No rows.")
+    if len(set(names)) < len(names) or any(name != name.strip() or not name for name in names):
+        raise InputError(f"Labels {names}: each must be another text, not empty and without spaces around it.")
+    pool = without_repeats(
+        Example(TEMPLATE.replace("{text}", text), f" {label}") for text, label in zip(texts, labels, strict=True)
+    )
+    return Task(
+        name="texts",
+        description="labels of texts",
+        source=f"rows, sha256:{rows_digest(pool)}",
+        labels=tuple(f" {name}" for name in names),
+        pool=pool,
+        template=TEMPLATE,
+        as_written=True,
+    )

@@ -1,0 +1,43 @@
+import json
+
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ia2.errors import InputError
+from ia2.tasks.files.registry import read_table
+from ia2.tasks.files.writing import as_text, check_ending, write_rows
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"])
+@settings(deadline=None)  # pyarrow is imported when it is first used
+@given(texts=st.lists(TEXT, min_size=1))
+def test_what_is_written_is_read_again(tmp_path_factory, ending, texts):
+    path = tmp_path_factory.mktemp("written") / f"rows{ending}"
+    rows = [{"text": text, "prediction": f"label, {number}"} for number, text in enumerate(texts)]
+    write_rows(path, ["text", "prediction"], rows)
+    table = read_table(path)
+    assert table.columns == ("text", "prediction")
+    assert [dict(row) for _, row in table.rows] == rows
+
+
+def test_numbers_and_nothing_keep_their_types_where_the_format_has_types(tmp_path):
+    rows = [{"text": "a", "confidence": 0.5}, {"text": "", "confidence": None}]
+    write_rows(tmp_path / "rows.parquet", ["text", "confidence"], rows)
+    assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist() == rows
+    write_rows(tmp_path / "rows.jsonl", ["text", "confidence"], rows)
+    assert [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == rows
+    assert as_text(".tsv", ["text", "confidence"], rows) == "text\tconfidence\na\t0.5\n\t\n"
+
+
+def test_what_can_not_be_written_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match=r"rows\.txt: the ending '\.txt' can't be written\. Use one of \.csv"):
+        check_ending(tmp_path / "rows.txt")
+    with pytest.raises(InputError, match="different types .*Write .jsonl instead"):
+        write_rows(tmp_path / "rows.parquet", ["x"], [{"x": "a"}, {"x": {"b": 1}}])
+    with pytest.raises(InputError, match="is no text that can be printed"):
+        as_text(".parquet", ["x"], [])
+    assert list(tmp_path.iterdir()) == []
