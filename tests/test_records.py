@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from study_records import changed
@@ -66,6 +67,13 @@ def test_what_is_read_is_what_was_written_and_unknown_keys_are_kept(record, tmp_
     assert read.file == "records/unit/icl.json"
 
 
+def test_every_record_of_the_published_results_is_read():
+    files = sorted((Path(__file__).parents[1] / "docs" / "results").glob("*/records/*/*.json"))
+    assert len(files) == 80
+    for file in files:
+        assert Record.read(file).as_json() == json.loads(file.read_text())
+
+
 def test_what_says_no_versions_is_not_given_todays(record, tmp_path):
     value = record.as_json()
     del value["versions"]
@@ -77,6 +85,14 @@ def test_what_says_no_versions_is_not_given_todays(record, tmp_path):
     ("changes", "told"),
     [
         ({"n": None}, "n: "),
+        ({"n": -1}, "n: "),
+        ({"seed": -1}, "seed: "),
+        ({"metrics": {"n": -1}}, "metrics.n: "),
+        ({"metrics": {"label_accuracy": 1.5}}, "metrics.label_accuracy: "),
+        ({"metrics": {"label_ece": -0.5}}, "metrics.label_ece: "),
+        ({"metrics": {"accuracy_interval": [0.5]}}, "metrics.accuracy_interval.1 is missing"),
+        ({"metrics": {"label_ece_interval": [0.1, "x"]}}, "metrics.label_ece_interval.1: "),
+        ({"metrics": {"asim_interval": [0.1, 0.2, 0.3]}}, "metrics.asim_interval: "),
         ({"metrics": {"accuracy": float("nan")}}, "metrics.accuracy: "),
         ({"metrics": {"accuracy": 1.5}}, "metrics.accuracy: "),
         ({"lr": "0.1"}, "lr: "),

@@ -20,6 +20,9 @@ FOLDER = "records"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Interval = Annotated[tuple[Finite, Finite], Field(strict=False)]
+"""The lower and the upper bound, which JSON has as a list."""
+Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -77,15 +80,23 @@ class AdapterRecord(_Part):
 
 
 class Metrics(_Part):
-    """What was measured; intervals and further measures stand beside these."""
+    """What was measured; further measures stand beside these."""
 
-    n: int | None = None
+    n: Count | None = None
     """Rows that were measured; 0 where none was left."""
     accuracy: Share | None = None
+    accuracy_interval: Interval | None = None
     ece: Share | None = None
+    ece_interval: Interval | None = None
     ece_binning: str | None = None
+    label_accuracy: Share | None = None
+    """Of the likeliest label, where another token may be likelier."""
+    label_accuracy_interval: Interval | None = None
+    label_ece: Share | None = None
+    label_ece_interval: Interval | None = None
     asim: Finite | None = None
     """Similarity to in-context learning, in [-1, 1]."""
+    asim_interval: Interval | None = None
     asim_by_layer: list[Finite] | None = None
     asim_by_token: list[Finite] | None = None
     prompt_tokens: Finite | None = None
@@ -135,9 +146,9 @@ class Record(BaseModel):
     """`zero-shot`, `icl`, `context`, `adapter`, or the method that trained the adapter."""
     model: ModelRecord
     task: TaskRecord
-    n: int
+    n: Count
     """Training rows or demonstrations; 0 where there were none."""
-    seed: int | None
+    seed: Count | None
     """Which set of that size."""
     lr: Finite | None
     """The learning rate; null where nothing was trained."""

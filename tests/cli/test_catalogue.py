@@ -17,7 +17,7 @@ def test_what_is_built_in_is_listed_without_torch(command):
 def test_methods_are_listed(capsys):
     status, out, _ = run(capsys, "methods")
     assert status == 0
-    assert all(name in out for name in METHODS)
+    assert [line.split()[0] for line in out.splitlines()[1 : len(METHODS) + 1]] == list(METHODS)
 
 
 def test_what_is_built_in_is_listed(capsys):

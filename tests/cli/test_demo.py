@@ -26,7 +26,7 @@ def test_the_demo_writes_what_it_promises_and_shows_it_again(model, tmp_path):
         f"lora_{method}_lr0.001" for method in ("sft", "ia2", "ia2-sft")
     }
     assert {path.suffix for path in result.figures} == {".png", ".svg"}
-    assert all(path.parent == folder / "figures" for path in result.figures)
+    assert {path.parent for path in result.figures} == {folder / "figures"}
     records = records_of(folder)
     for record in result.records:
         assert records[record.method]["method"] == record.method

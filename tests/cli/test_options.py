@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ia2.cli.options import Adapt, Evaluate, Run
+from ia2.cli.options import Adapt, Demo, Evaluate, Run
 from ia2.errors import InputError
 
 FILE = {"model": "m", "data": Path("rows.csv")}
@@ -25,6 +25,8 @@ def test_defaults_are_the_protocols():
         (Adapt, FILE | TASK | OUT, "--data FILE or --task NAME"),
         (Adapt, FILE | OUT | {"data_dir": Path("d")}, "--data-dir d"),
         (Adapt, FILE | OUT | {"limit": 0}, "limit 0: this must be 1 or more"),
+        (Adapt, FILE | OUT | {"seed": -1}, "seed -1: this must be 0 or more"),
+        (Demo, {"seed": -1}, "seed -1: this must be 0 or more"),
         (Run, {"experiment": Path("a.yaml")}, "--out: this must be given"),
         (Run, {"experiment": Path("a.yaml"), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
         (Evaluate, TASK | {"icl": 4, "adapter": Path("a")}, "--icl 4"),

@@ -39,8 +39,9 @@ def test_a_study_is_computed_once_and_its_records_say_everything(tmp_path, load)
         assert record.metrics.n == 6
         assert record.metrics.asim is not None
         assert (tmp_path / "out" / "records" / record.options.unit / record.predictions).resolve().is_file()
-        if record.adapter is not None:
-            assert (tmp_path / "out" / record.adapter.path / "adapter_config.json").is_file()
+    adapters = [record.adapter for record in records if record.adapter is not None]
+    assert len(adapters) == 2 * 6
+    assert all((tmp_path / "out" / adapter.path / "adapter_config.json").is_file() for adapter in adapters)
     assert {record.seed for record in records} == {0, 1}
     assert load_experiment_of(tmp_path / "out") == experiment
     before = content(tmp_path / "out")

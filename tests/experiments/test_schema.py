@@ -1,7 +1,9 @@
+import pytest
 import yaml
 from conftest import real_data
 
 from ia2.adapters.lora import LoRA
+from ia2.errors import InputError
 from ia2.experiments.plan import units
 from ia2.experiments.schema import Experiment
 from ia2.experiments.study_file import load_experiment
@@ -112,3 +114,8 @@ def test_a_method_may_fit_other_responses_than_the_rest(tmp_path):
 def test_seeds_count_from_the_first_one(tmp_path):
     study = load_experiment(write(tmp_path / "a.yaml", sets=2, first_seed=7))
     assert [unit.seed for unit in units(study)] == [7, 8]
+
+
+def test_sets_are_counted_from_zero_on(tmp_path):
+    with pytest.raises(InputError, match=r"first_seed: this must be 0 or more \(given: -1\)"):
+        load_experiment(write(tmp_path / "a.yaml", first_seed=-1))

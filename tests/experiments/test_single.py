@@ -68,6 +68,8 @@ def test_another_one_is_refused_in_its_folder_before_a_model_is_loaded(tmp_path,
                 tmp_path / "out",
                 load=lambda _name: pytest.fail("a model was loaded"),
             )
+    with pytest.raises(pytest.fail.Exception, match="a model was loaded"):
+        compute_single(single(methods=["icl"]), tmp_path / "new", load=lambda _name: pytest.fail("a model was loaded"))
 
 
 @pytest.mark.parametrize("error", [InputError("this can't be"), KeyboardInterrupt()])

@@ -17,6 +17,7 @@ from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
 from ia2.records import Metrics, load_records
 from ia2.training import train as training
+from ia2.training.methods import METHODS
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +161,8 @@ def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_m
 def test_the_teacher_is_not_asked_where_no_method_needs_it(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr("ia2.experiments.unit.collect_targets", lambda *_a, **_k: pytest.fail("the teacher was asked"))
     computed(chosen(methods=["sft"]), tiny_model, tmp_path)
+    with pytest.raises(pytest.fail.Exception, match="the teacher was asked"):
+        computed(chosen(methods=["ia2"]), tiny_model, tmp_path / "ia2")
 
 
 def test_without_evaluation_rows_the_adapter_is_kept_and_nothing_is_measured(tiny_model, tmp_path):
@@ -229,3 +232,6 @@ def test_what_is_free_at_the_moment_decides_nothing(tmp_path, load, monkeypatch)
     monkeypatch.setattr(training, "free_bytes", lambda _device: pytest.fail("a study asked what is free"))
     experiment = study(sets=1)
     assert run(experiment, opened(tmp_path / "out", experiment), load=load).failed == ()
+    rows = unit_rows(experiment, units(experiment)[0], load("tiny"))
+    with pytest.raises(pytest.fail.Exception, match="a study asked"):  # as training does where no memory is named
+        training.train(load("tiny"), rows.few_shot_set, METHODS["sft"], learning_rate=1e-3)

@@ -80,6 +80,8 @@ def test_no_head_is_run_where_nobody_asks_for_logits(tiny_llama, monkeypatch):
     monkeypatch.setattr(tiny_llama.lm_head, "forward", lambda *_: pytest.fail("the head was run"))
     for site in (ATTENTION_OUTPUT, Site("residual", "all"), Site("heads")):
         Reader(tiny_llama).activations(SEQUENCES, [site])
+    with pytest.raises(pytest.fail.Exception, match="the head was run"):
+        Reader(tiny_llama).logits(SEQUENCES)
 
 
 def test_a_bank_reads_whole_prompts(tiny_llama):

@@ -100,6 +100,8 @@ def test_no_head_is_run_for_attention_and_nothing_is_recorded_for_logits(tiny_mo
     assert heads == [3]
     monkeypatch.setattr("ia2.models.sites.Recording.keep", lambda *_a: pytest.fail("attention was recorded"))
     losses(reader, both[1:])
+    with pytest.raises(pytest.fail.Exception, match="attention was recorded"):
+        losses(reader, both[:1])
 
 
 def test_dev_losses_of_many_are_those_of_each(tiny_model, few, targets):

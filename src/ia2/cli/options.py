@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ia2.adapters.registry import KINDS, kinds_with
 from ia2.errors import FieldError, InputError
 from ia2.experiments.trackers import TrackerName
+from ia2.prompting.fewshot import checked_seed
 from ia2.training.early_stopping import checked_count
 
 
@@ -21,6 +22,9 @@ class Demo:
     """Which eight reviews."""
     quick: bool = False
     """Evaluate few rows and train few steps: a check that everything works, not a result."""
+
+    def __post_init__(self) -> None:
+        checked_seed("seed", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class Source:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
         if self.limit is not None:
             checked_count("limit", self.limit)
+        checked_seed("seed", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

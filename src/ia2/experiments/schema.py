@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,7 @@ from ia2.experiments.schema_parts import (
     method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoringChoice
+from ia2.prompting.fewshot import checked_seed
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.task import Task
@@ -68,7 +70,7 @@ class Experiment(Strict):
     """Training rows."""
     sets: Count = 5
     """How many sets of each N; their seeds count from the first one's."""
-    first_seed: int = 0
+    first_seed: Annotated[int, AfterValidator(partial(checked_seed, "first_seed"))] = 0
     """The seed of the first set."""
     methods: Annotated[tuple[str | MethodSettings | dict[str, Any], ...], Field(min_length=1)]
     """Names, `zero-shot` and `icl` among them, descriptions as in a method's own file, or either with a label source

@@ -9,6 +9,17 @@ from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
 
 
+def checked_seed(field: str, value: int) -> int:
+    """The number of a set, counted from 0.
+
+    Raises:
+        FieldError: it is negative.
+    """
+    if value < 0:
+        raise FieldError(field, value, "this must be 0 or more.")
+    return value
+
+
 def checked_n(value: int) -> int:
     """The number of training rows, if a set of that size can be drawn.
 
@@ -62,9 +73,10 @@ class FewShotSet:
             seed: which of the sets of this size; the paper uses 0 to 4.
 
         Raises:
-            InputError: the task only evaluates, n is under 2, or the pool has too few rows.
+            InputError: the task only evaluates, n is under 2, seed is negative, or the pool has too few rows.
         """
         task.trainable()
+        checked_seed("seed", seed)
         needed = checked_n(n) + n // 2
         if needed > len(task.pool):
             # the most for which n + ⌊n/2⌋ rows are there

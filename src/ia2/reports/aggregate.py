@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Result:
     """A method in one setting, over the sets."""
 
     setting: Setting
@@ -72,7 +72,7 @@ def deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def differing(cell: Cell) -> dict[str, list[str]]:
+def differing(cell: Result) -> dict[str, list[str]]:
     """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
     libraries = sorted({name for record in cell.records for name in record.versions})
     values = {name: {str(record.model.get(name))[:HASH] for record in cell.records} for name in MADE_WITH}
@@ -80,7 +80,7 @@ def differing(cell: Cell) -> dict[str, list[str]]:
     return {name: sorted(distinct) for name, distinct in values.items() if len(distinct) > 1}
 
 
-def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
+def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result]:
     """Every cell that records have, the best learning rate and β of each chosen on the source task.
 
     A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with,
@@ -112,7 +112,7 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Cell]:
             record.method,
         )
         groups[key][record.lr, options.beta].append(record)
-    measured: list[Cell] = []
+    measured: list[Result] = []
     for (model, adapter, labels, n, source, method), tried in groups.items():
         lr, beta = _best(tried, source, select)
         chosen = tried[lr, beta]
@@ -155,13 +155,13 @@ def _best(
     return min(widest, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
 
 
-def _cell(setting: Setting, method: str, records: Sequence[Record], lr: float | None, beta: float | None) -> Cell:
+def _cell(setting: Setting, method: str, records: Sequence[Record], lr: float | None, beta: float | None) -> Result:
     records = sorted(records, key=lambda record: record.seed or 0)
 
     def values(name: str) -> tuple[float, ...]:
         return tuple(record.metrics.get(name) for record in records if record.metrics.get(name) is not None)
 
-    return Cell(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(records))
+    return Result(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(records))
 
 
 def _settings_of(baselines: Sequence[Record]) -> list[Setting]:

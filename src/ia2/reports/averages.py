@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from ia2.reports.aggregate import Cell, Setting, mean
+from ia2.reports.aggregate import Result, Setting, mean
 
 ALL_TASKS, ALL_MODELS = "all tasks", "all models"
 
 
-def pooled(cells: Sequence[Cell]) -> list[Cell]:
+def pooled(cells: Sequence[Result]) -> list[Result]:
     """A cell for each method and N, whose values are the means of the tasks and models that all methods have there.
 
     Args:
@@ -23,7 +23,7 @@ def pooled(cells: Sequence[Cell]) -> list[Cell]:
     model = ALL_MODELS if len(models) > 1 else next(iter(models))
     averages = []
     for n in sorted({cell.setting.n for cell in cells}):
-        of_method: dict[str, dict[tuple[str, str, str], Cell]] = {}
+        of_method: dict[str, dict[tuple[str, str, str], Result]] = {}
         for cell in cells:
             if cell.setting.n == n:
                 of_method.setdefault(cell.method, {})[_place(cell)] = cell
@@ -37,9 +37,9 @@ def pooled(cells: Sequence[Cell]) -> list[Cell]:
             )
             first = cells[0].setting
             setting = Setting(model, first.adapter, first.label_source, n, ALL_TASKS, ALL_TASKS)
-            averages += [Cell(setting, method, accuracy, ece, asim, None, None, ())] * bool(shared_cells)
+            averages += [Result(setting, method, accuracy, ece, asim, None, None, ())] * bool(shared_cells)
     return averages
 
 
-def _place(cell: Cell) -> tuple[str, str, str]:
+def _place(cell: Result) -> tuple[str, str, str]:
     return cell.setting.model, cell.setting.source, cell.setting.eval

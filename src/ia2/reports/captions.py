@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from ia2.reports.aggregate import Cell, Select, differing
+from ia2.reports.aggregate import Result, Select, differing
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import Paper
 from ia2.reports.study import StudyTable, eval_name
@@ -13,7 +13,7 @@ NAMED = 3
 
 
 def explained(
-    cells: Sequence[Cell],
+    cells: Sequence[Result],
     select: Select,
     tables: Sequence[StudyTable],
     paper: Paper | None,
@@ -69,7 +69,7 @@ def explained(
     return sentences
 
 
-def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
+def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
     """What a study asked for in the published scripts' way instead of PROTOCOL's."""
     options = [record.options for cell in cells for record in cell.records]
     ways = {
@@ -90,7 +90,7 @@ def _as_the_scripts(cells: Sequence[Cell]) -> list[str]:
     return sentences + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
 
 
-def _rows(cells: Iterable[Cell]) -> list[str]:
+def _rows(cells: Iterable[Result]) -> list[str]:
     """How many rows of each task were evaluated."""
     rows_of: dict[str, set[int]] = defaultdict(set)
     for cell in cells:
@@ -101,7 +101,7 @@ def _rows(cells: Iterable[Cell]) -> list[str]:
     return [f"Rows evaluated: {', '.join(f'{task} {count}' for task, count in counts.items())}."] * bool(counts)
 
 
-def _differing(cells: Iterable[Cell]) -> list[str]:
+def _differing(cells: Iterable[Result]) -> list[str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
         setting = cell.setting

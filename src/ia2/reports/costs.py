@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Cell, deviation, mean
+from ia2.reports.aggregate import Result, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.table import Cell as TableCell
-from ia2.reports.table import Column, Number, Table
+from ia2.reports.table import Cell, Column, Number, Table
 
 NAMED = (
     *(Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method")),
@@ -21,7 +20,7 @@ SPENT: Mapping[str, Column] = {
 CHOSEN = (Column("lr", "g"), Column("β", "g"))
 
 
-def costs(cells: Sequence[Cell]) -> list[Table]:
+def costs(cells: Sequence[Result]) -> list[Table]:
     """A table for each model, of every method in every setting, at its best learning rate and β.
 
     Args:
@@ -46,7 +45,7 @@ def costs(cells: Sequence[Cell]) -> list[Table]:
     return tables
 
 
-def _row(cell: Cell) -> tuple[TableCell, ...]:
+def _row(cell: Result) -> tuple[Cell, ...]:
     setting = cell.setting
     named = (
         *(setting.adapter, setting.label_source, setting.n, setting.source, setting.eval),
@@ -60,7 +59,7 @@ def _row(cell: Cell) -> tuple[TableCell, ...]:
     )
 
 
-def _number(cell: Cell, measure: str, values: Sequence[float]) -> Number | None:
+def _number(cell: Result, measure: str, values: Sequence[float]) -> Number | None:
     """The line in CSV of what a method took; None where that isn't known."""
     if not values:
         return None
@@ -77,7 +76,7 @@ def _number(cell: Cell, measure: str, values: Sequence[float]) -> Number | None:
     )
 
 
-def cost(cell: Cell) -> Mapping[str, Sequence[float]]:
+def cost(cell: Result) -> Mapping[str, Sequence[float]]:
     """asim, optimiser steps in all stages, and seconds of training and evaluation: a value for each set that has one.
 
     Args:

@@ -13,7 +13,7 @@ from ia2.experiments.plan import units
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store, load_experiment_of
 from ia2.records import Record, load_records
-from ia2.reports.aggregate import Cell, cells
+from ia2.reports.aggregate import Result, cells
 from ia2.reports.captions import explained
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
@@ -37,7 +37,7 @@ class StudyReport:
     folder: Path
     """The study's."""
     experiment: Experiment
-    cells: tuple[Cell, ...]
+    cells: tuple[Result, ...]
     tables: tuple[StudyTable, ...]
     """What was measured, in the paper's shape."""
     below: tuple[Table, ...]

@@ -7,11 +7,10 @@ from typing import Any
 
 from ia2.analysis.significance import PairedTest, paired_test
 from ia2.records import Record
-from ia2.reports.aggregate import Cell, Select, Setting
+from ia2.reports.aggregate import Result, Select, Setting
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import PairedTTest, Paper
-from ia2.reports.table import Cell as TableCell
-from ia2.reports.table import Column, Number, Table, Value
+from ia2.reports.table import Cell, Column, Number, Table, Value
 
 COMPARED = ("ia2-sft", "sft")
 """Less the second; both must have been trained on the same set and measured on the same task."""
@@ -63,7 +62,7 @@ class Comparison:
         return list(dict.fromkeys(getattr(setting, part) for setting in self.settings))
 
 
-def compared(cells: Iterable[Cell], paper: Paper | None = None) -> list[Comparison]:
+def compared(cells: Iterable[Result], paper: Paper | None = None) -> list[Comparison]:
     """How far the two methods are apart, adapters, label sources, N, labels and texts apart; none where one is lacking.
 
     Args:
@@ -123,7 +122,7 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
     return [table.without_empty_columns(("adapter", "labels", "responses", "paper's t", "paper's p"))]
 
 
-def _row(row: Comparison) -> tuple[TableCell, ...]:
+def _row(row: Comparison) -> tuple[Cell, ...]:
     named: tuple[Value, ...] = (
         row.adapter,
         row.label_source,

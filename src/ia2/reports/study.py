@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ia2.records import Record
-from ia2.reports.aggregate import Cell, Setting, deviation, mean
+from ia2.reports.aggregate import Result, Setting, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import Paper
-from ia2.reports.table import Cell as TableCell
-from ia2.reports.table import Column, Number, Origin, Table, Value
+from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
 
 Measure = Literal["accuracy", "ece"]
 SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
@@ -29,7 +28,7 @@ class Entry:
     text: str
     """Mean and standard deviation."""
     measure: Measure
-    cell: Cell | None = None
+    cell: Result | None = None
     """What it was computed from."""
     center: float | None = None
     """The mean: accuracy in percent, ECE in [0, 1]."""
@@ -55,7 +54,7 @@ class Entry:
         shown = f"paper {self.paper:.{digits}f}"
         return shown if self.difference is None else f"{shown}, {self.difference:+.{digits}f}"
 
-    def table_cell(self, setting: Setting, method: str) -> TableCell:
+    def table_cell(self, setting: Setting, method: str) -> Cell:
         """How it stands in a table, in the row of this setting and the column of this method."""
         lr, beta = (self.cell.lr, self.cell.beta) if self.cell is not None else (None, None)
         chosen = [f"{name} {value:g}" for name, value in (("lr", lr), ("β", beta)) if value is not None]
@@ -74,7 +73,7 @@ class Entry:
             differing=self.cell.differing_in_words if self.cell is not None else "",
         )
         origins = tuple(map(self._origin, self.records))
-        return TableCell(self.text, self.center, self.best, self.beside, ", ".join(chosen), origins, number)
+        return Cell(self.text, self.center, self.best, self.beside, ", ".join(chosen), origins, number)
 
     def _origin(self, record: Record) -> Origin:
         scale, digits = SCALES[self.measure]
@@ -125,7 +124,7 @@ class StudyTable:
         return [(method, measure) for method in self.methods for measure in measures]
 
 
-def study_tables(cells: Sequence[Cell], paper: Paper | None = None, sets: int | None = None) -> list[StudyTable]:
+def study_tables(cells: Sequence[Result], paper: Paper | None = None, sets: int | None = None) -> list[StudyTable]:
     """The tables of a study, one for each model, adapter and label source.
 
     Args:
@@ -153,7 +152,7 @@ def study_tables(cells: Sequence[Cell], paper: Paper | None = None, sets: int | 
 
 def _entries(
     setting: Setting,
-    of_method: Mapping[str, Cell],
+    of_method: Mapping[str, Result],
     methods: Sequence[str],
     calibrated: bool,
     paper: Paper | None,
@@ -176,7 +175,7 @@ def _entries(
     return entries
 
 
-def _entry(cell: Cell | None, measure: Measure, best: float | None, theirs: float | None, sets: int | None) -> Entry:
+def _entry(cell: Result | None, measure: Measure, best: float | None, theirs: float | None, sets: int | None) -> Entry:
     values = () if cell is None else cell.accuracy if measure == "accuracy" else cell.ece
     average = mean(values)
     if cell is None or average is None:

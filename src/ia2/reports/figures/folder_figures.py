@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from ia2.adapters.adapter import Adapter
 from ia2.analysis.subspace import subspace_overlap
 from ia2.errors import InputError
-from ia2.reports.aggregate import Cell, Setting, mean
+from ia2.reports.aggregate import Result, Setting, mean
 from ia2.reports.figures.reliability import STYLE, draw_reliability
 from ia2.reports.figures.study_figures import OTHER_COLOURS, Drawn
 from ia2.reports.method_names import METHOD_NAMES
@@ -45,7 +45,7 @@ Curve = Mapping[int, float]
 """The overlap at each layer."""
 
 
-def folder_figures(cells: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
+def folder_figures(cells: Sequence[Result], folder: Path) -> dict[str, Drawn]:
     """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
 
     Adapters that aren't plain LoRA have no place in the first: no factors give their updates.
@@ -68,7 +68,7 @@ def folder_figures(cells: Sequence[Cell], folder: Path) -> dict[str, Drawn]:
     return figures
 
 
-def absent_files(cells: Sequence[Cell], folder: Path) -> list[str]:
+def absent_files(cells: Sequence[Result], folder: Path) -> list[str]:
     """Sentences on what records name, isn't in the folder, and is left out of figures for that reason."""
     adapters = {folder / path for paths in _adapters(cells).values() for path in paths.values()}
     predictions = {file for cell in cells for file in _files(cell, folder)}
@@ -81,7 +81,7 @@ def absent_files(cells: Sequence[Cell], folder: Path) -> list[str]:
     return sentences
 
 
-def _overlaps(cells: Iterable[Cell], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
+def _overlaps(cells: Iterable[Result], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
     """A curve for each set and pair of methods that were trained on it."""
     overlaps: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
     for (*group, _n, _source, _seed), paths in _adapters(cells).items():
@@ -93,7 +93,7 @@ def _overlaps(cells: Iterable[Cell], folder: Path) -> dict[Group, dict[Pair, lis
     return {group: dict(curves) for group, curves in overlaps.items()}
 
 
-def _adapters(cells: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
+def _adapters(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, str]]:
     """Where each method's adapter of a set lies; one that is measured on several tasks is one adapter."""
     paths: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
     for cell in cells:
@@ -107,7 +107,7 @@ def _adapters(cells: Iterable[Cell]) -> dict[tuple[Any, ...], dict[str, str]]:
     return paths
 
 
-def _predictions(cell: Cell, folder: Path) -> list[dict[str, Any]]:
+def _predictions(cell: Result, folder: Path) -> list[dict[str, Any]]:
     """The rows of all sets; none of another task, of free text, or where a set's are missing."""
     files = _files(cell, folder)
     if not all(file.is_file() for file in files):
@@ -124,7 +124,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         raise InputError(f"{file}: these predictions can't be read ({type(error).__name__}: {error}).") from error
 
 
-def _files(cell: Cell, folder: Path) -> list[Path]:
+def _files(cell: Result, folder: Path) -> list[Path]:
     """The predictions that a diagram of a cell is drawn from; none of another task or of free text."""
     if cell.setting.out_of_distribution or not cell.ece:
         return []
@@ -166,7 +166,7 @@ def _draw_curves(axes: Axes, pair: Pair, curves: Sequence[Curve], index: int) ->
         axes.fill_between(layers, center - spread, center + spread, color=colour, alpha=0.2, linewidth=0)
 
 
-def _reliability_figure(predictions: Sequence[tuple[Cell, Sequence[Mapping[str, Any]]]]) -> Figure:
+def _reliability_figure(predictions: Sequence[tuple[Result, Sequence[Mapping[str, Any]]]]) -> Figure:
     settings = sorted({cell.setting for cell, _ in predictions})
     methods = sorted({cell.method for cell, _ in predictions}, key=_rank)
     figure = _figure(1.9 * len(methods) + 0.8, 2.7 * len(settings) + 0.2)

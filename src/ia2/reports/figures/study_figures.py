@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ia2.reports.aggregate import Cell, deviation, mean
+from ia2.reports.aggregate import Result, deviation, mean
 from ia2.reports.averages import ALL_MODELS, ALL_TASKS, pooled
 from ia2.reports.figures.reliability import COLOURS, STYLE
 from ia2.reports.method_names import METHOD_NAMES
@@ -39,7 +39,7 @@ class Drawn:
     caption: str
 
 
-def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
+def study_figures(cells: Sequence[Result]) -> dict[str, Drawn]:
     """Every figure that a study has numbers for, by its heading.
 
     Args:
@@ -54,7 +54,7 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
             group_cells = [cell for cell in cells if _group(cell) == (model, adapter, labels)]
             named = f"{model}, {_fitted(adapter, labels)}"
             figures |= _by_n([*pooled(group_cells), *group_cells], methods, colours, named)
-            figures |= _similarity(group_cells, methods, colours, named)
+            figures |= _likeness(group_cells, methods, colours, named)
         for adapter, labels in dict.fromkeys(_group(cell)[1:] for cell in cells):
             group_cells = [cell for cell in cells if _group(cell)[1:] == (adapter, labels)]
             if len({cell.setting.model for cell in group_cells}) > 1 and (over := pooled(group_cells)):
@@ -62,7 +62,7 @@ def study_figures(cells: Sequence[Cell]) -> dict[str, Drawn]:
     return figures
 
 
-def _group(cell: Cell) -> tuple[str, str, str]:
+def _group(cell: Result) -> tuple[str, str, str]:
     return cell.setting.model, cell.setting.adapter, cell.setting.label_source
 
 
@@ -70,7 +70,7 @@ def _fitted(adapter: str, labels: str) -> str:
     return adapter + (f", {labels} labels" if labels != "–" else "")
 
 
-def _by_n(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
+def _by_n(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
     over = any(cell.setting.eval == ALL_TASKS for cell in cells)
     pooled_note = f" {POOLED}" if over else ""
     figures = {
@@ -87,7 +87,7 @@ def _by_n(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]
     return figures
 
 
-def _similarity(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
+def _likeness(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
     figures: dict[str, Drawn] = {}
     at_home = [cell for cell in cells if not cell.setting.out_of_distribution]
     compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
@@ -117,7 +117,7 @@ def _colours(methods: Sequence[str]) -> dict[str, str]:
     return {method: COLOURS.get(method) or next(others) for method in methods}
 
 
-def _panels(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+def _panels(cells: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
     """The cells of each task that was measured, with its name."""
     for source, task in dict.fromkeys((cell.setting.source, cell.setting.eval) for cell in cells):
         name = source if source == task else f"{source} → {task}*"
@@ -163,11 +163,11 @@ def _explain(figure: Figure, axes: Sequence[Axes]) -> None:
     figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False)
 
 
-def _measures(cells: Sequence[Cell]) -> list[str]:
+def _measures(cells: Sequence[Result]) -> list[str]:
     return ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
 
 
-def _measured(axes: Mapping[str, Axes], cells: Sequence[Cell]) -> Iterator[tuple[str, Axes]]:
+def _measured(axes: Mapping[str, Axes], cells: Sequence[Result]) -> Iterator[tuple[str, Axes]]:
     """The axes of measures that the cells have; the others, of ECE where responses are texts, are taken away."""
     for measure, panel in axes.items():
         if any(getattr(cell, measure) for cell in cells):
@@ -183,7 +183,7 @@ def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
         first["ece"].set_ylim(bottom=0)
 
 
-def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+def _bars(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     panels = dict(_panels(cells))
     figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
     for (_, panel_cells), of_measure in zip(panels.items(), grid, strict=True):
@@ -197,7 +197,7 @@ def _bars(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]
     return figure
 
 
-def _trend(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+def _trend(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     panels = dict(_panels(cells))
     figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
     for (_, panel_cells), of_measure in zip(panels.items(), grid, strict=True):
@@ -223,7 +223,7 @@ def _trend(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str
 
 def _grouped_bars(
     axes: Axes,
-    cells: Sequence[Cell],
+    cells: Sequence[Result],
     measure: str,
     methods: Sequence[str],
     sizes: Sequence[int],
@@ -242,7 +242,7 @@ def _grouped_bars(
 
 
 def _curves(
-    cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str], along: Literal["layer", "token"]
+    cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str], along: Literal["layer", "token"]
 ) -> Figure:
     """Similarity along layers or along response tokens, in a panel for each task and N; along layers one for all."""
     panels = {
@@ -277,7 +277,7 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
     return [statistics.fmean(value for value in values if value is not None) for values in zip_longest(*curves)]
 
 
-def _against(cells: Sequence[Cell], methods: Sequence[str], colours: dict[str, str]) -> Figure:
+def _against(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     measures = _measures(cells)
     figure = _figure(3.2 * len(measures) + 1.4, 2.8)
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
