@@ -20,6 +20,7 @@ from ia2.inference.label_scoring import LabelTokens
 from ia2.inference.predict import Answer, predict
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel, load_model
+from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.files.labelled import TEMPLATE
@@ -124,10 +125,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def _trained(self, model: LanguageModel, method: Method, kind: AdapterKind) -> Adapter:
         """The adapter with the lowest dev loss."""
         few_shot_set = self.few_shot_set_
-        sites = method.teacher_sites
         targets = None
         if method.needs_targets:
-            targets = collect_targets(model, few_shot_set, **({"sites": sites} if sites else {}))
+            targets = collect_targets(model, few_shot_set, sites=method.teacher_sites or (ATTENTION_OUTPUT,))
         rates = self.learning_rates or kind.learning_rates
         plans = [Plan(few_shot_set, method, rate, targets) for rate in rates]
         trained = train_all(model, plans, adapter=kind, training=Training(epochs=self.epochs))

@@ -37,7 +37,6 @@ MODULES_THAT_NAME_FLAGS = {
 VARIABLES_THAT_SAY_NOTHING = {
     "cli/main.py:found",
     "cli/main.py:given",
-    "experiments/unit.py:one",
 }
 ROOMS_OF_THEIR_OWN = {"real", "repository"}
 """Folders of tests that mirror no room: whole flows on real data, and the repository itself."""

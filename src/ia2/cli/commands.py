@@ -22,7 +22,7 @@ from ia2.experiments.plan import check_sets, described
 from ia2.experiments.rows import read_context
 from ia2.experiments.run import run
 from ia2.experiments.single import compute_single
-from ia2.experiments.store import FAILURES, Store
+from ia2.experiments.store import ADAPTERS, FAILURES, Store
 from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
@@ -34,6 +34,8 @@ from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, TaskRecord
 from ia2.reports.comparison_table import comparison_table
+from ia2.reports.conclusion import conclusion
+from ia2.reports.method_names import method_name
 from ia2.reports.renderings import in_terminal
 from ia2.reports.report import StudyReport
 from ia2.tasks.task import Example, Shown
@@ -60,26 +62,42 @@ def run_adapt(options: Adapt) -> None:
         progress=progress,
         tracking=Tracking.of(options.track, experiment.name, options.out),
     )
-    adapter = copy_adapter(records[-1], options.out)
+    named = [_told_apart(record, records) for record in records]
+    copies = copy_adapters(named, options.out)
     if records[-1].metrics.n:
         show(records)
+        print(conclusion(named, options.out))
     else:
         print(
             "Nothing was measured: no row is left to evaluate. Use a smaller --n, or name more rows with --eval-data."
         )
-    print(f"{adapter}/: the adapter, in PEFT's format")
-    print(f"{options.out}/: records, predictions, and each method's adapter; ia2 report {options.out} reads them")
+    for record, path in copies:
+        print(f"{path}/: the adapter of {method_name(record)}")
+    print(f"{options.out}/: records and predictions; ia2 report {options.out} reads them")
 
 
-def copy_adapter(record: Record, folder: Path) -> Path:
-    """The adapter of a record where a person looks for it, in `adapter/`; one that is there is left as it is."""
-    path = folder / "adapter"
-    if not path.exists():
-        assert record.adapter is not None, "the method has trained one"
-        assert record.adapter.path is not None, "and it was saved"
-        with folder_written_whole(path) as partial:
-            shutil.copytree(folder / record.adapter.path, partial, dirs_exist_ok=True)
-    return path
+def copy_adapters(records: Sequence[Record], folder: Path) -> list[tuple[Record, Path]]:
+    """Adapters where a person looks for them: the last record's in `adapter/`, others' in `adapters/METHOD/`.
+
+    What is there already is left as it is.
+
+    Args:
+        records: a unit's, in order, each by another method.
+        folder: where the unit's study lies.
+
+    Returns:
+        Each record that has an adapter with the folder of its copy, the last record's first.
+    """
+    copies = []
+    for record in reversed(records):
+        if record.adapter is None or record.adapter.path is None:
+            continue
+        path = folder / "adapter" if record is records[-1] else folder / ADAPTERS / record.method
+        if not path.exists():
+            with folder_written_whole(path) as partial:
+                shutil.copytree(folder / record.adapter.path, partial, dirs_exist_ok=True)
+        copies.append((record, path))
+    return copies
 
 
 def run_evaluate(options: Evaluate) -> None:

@@ -98,8 +98,8 @@ class _Computation:
             candidates = self.train(kind, of_kind, targets, teacher, checkpoints)
             if self.experiment.measure == "chosen":
                 candidates = self.chosen(candidates)
-            self.measure_adapters([one for one in candidates if not one.trained.diverged])
-            self.note_diverged([one for one in candidates if one.trained.diverged])
+            self.measure_adapters([candidate for candidate in candidates if not candidate.trained.diverged])
+            self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
         checkpoints.clear()
 
     def checkpoints(self) -> Checkpoints:
@@ -163,7 +163,7 @@ class _Computation:
         best = []
         for (name, _), tried in groups.items():
             sound = [candidate for candidate in tried if candidate.dev_loss is not None]
-            lost = sorted({one.planned.learning_rate for one in tried if one.dev_loss is None})
+            lost = sorted({candidate.planned.learning_rate for candidate in tried if candidate.dev_loss is None})
             rates = ", ".join(f"{rate:g}" for rate in lost)
             if not sound:
                 raise FieldError(

@@ -1,0 +1,58 @@
+"""What an adaptation came to, in a sentence: whether the method is better than what it was compared with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ia2.evaluation.metrics import accuracy, bootstrap_interval
+from ia2.records import Record
+from ia2.reports.method_names import method_name
+from ia2.tasks.json_lines import json_lines
+
+
+def conclusion(records: Sequence[Record], folder: Path) -> str:
+    """Compare the last record's method with the most accurate of the others, on the same rows.
+
+    The interval is of the mean difference over rows, each method's answer to a row taken with the other's (a paired
+    percentile bootstrap). Of the training rows it says nothing: others may give another result.
+
+    Args:
+        records: of one unit, each measured on the same rows.
+        folder: where they lie.
+
+    Raises:
+        ValueError: nothing was measured, or the records are of different rows.
+    """
+    *others, chosen = records
+    name, share = method_name(chosen), _percent(chosen)
+    if not others:
+        low, high = (100 * end for end in chosen.metrics.accuracy_interval or (0.0, 0.0))
+        return f"{name} is right on {share} of {chosen.metrics.n} rows (95 % from {low:.1f} to {high:.1f})."
+    rival = max(others, key=lambda record: record.metrics.accuracy or 0.0)
+    ours, theirs = _correct(chosen, folder), _correct(rival, folder)
+    if len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} and {len(theirs)} rows can't be compared one by one")
+    difference = 100 * (accuracy(ours) - accuracy(theirs))
+    low, high = (100 * end for end in bootstrap_interval(lambda a, b: accuracy(a) - accuracy(b), ours, theirs))
+    measured = f"difference {difference:+.1f}, 95 % from {low:+.1f} to {high:+.1f} over {len(ours)} rows"
+    if low > 0:
+        verdict = f"is better than {method_name(rival)}"
+    elif high < 0:
+        verdict = f"is worse than {method_name(rival)}"
+    elif difference > 0:
+        verdict = f"may be no better than {method_name(rival)}"
+    else:
+        verdict = f"is not better than {method_name(rival)}"
+    return f"{name} ({share}) {verdict} ({_percent(rival)}; {measured})."
+
+
+def _percent(record: Record) -> str:
+    if record.metrics.accuracy is None:
+        raise ValueError("a conclusion over no rows is not defined")
+    return f"{100 * record.metrics.accuracy:.1f} %"
+
+
+def _correct(record: Record, folder: Path) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Whether each row was answered rightly."""
+    return np.array([bool(row["correct"]) for _, row in json_lines(record.rows(folder))])
