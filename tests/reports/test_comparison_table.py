@@ -1,4 +1,10 @@
 import io
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -14,7 +20,7 @@ MEASURED = {
 
 def shown(records):
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(in_terminal(comparison_table(records)))
+    console.print(in_terminal(comparison_table(records), console.width))
     return console.export_text()
 
 
@@ -60,3 +66,50 @@ def test_texts_have_no_ece_and_mathematics_a_second_accuracy():
     line = next(line for line in text.splitlines() if "SFT" in line)
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells[1:4] == ["25.0 [10.0, 50.0]", "50.0 [30.0, 70.0]", "0.500"]
+
+
+IN_A_TERMINAL = """
+import fcntl, struct, sys, termios
+from ia2.cli.commands import show
+from ia2.records import load_records
+from pathlib import Path
+records = load_records(Path(sys.argv[1]))
+for width in (60, 80, 100):
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    print(f"@{width}", flush=True)
+    show(records)
+"""
+
+
+def test_in_a_narrow_terminal_the_least_important_columns_go_and_nothing_is_cut(tmp_path):
+    for method in ("zero-shot", "icl", "sft", "ia2", "ia2-sft"):
+        record = row(method, metrics=MEASURED | {"prompt_tokens": 41.6})
+        (tmp_path / "records").mkdir(exist_ok=True)
+        record.write(tmp_path / "records" / f"{method}.json", tmp_path / "predictions" / f"{method}.jsonl", [])
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", IN_A_TERMINAL, str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment | {"TERM": "xterm"})
+    os.close(theirs)
+    told = b""
+    with suppress(OSError):  # which is how Linux says that the other end is closed
+        while part := os.read(ours, 65536):
+            told += part
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", told.decode()).replace("\r", "")
+    shown_at = {int(part.split("\n", 1)[0]): part.split("\n", 1)[1] for part in text.split("@")[1:]}
+    assert list(shown_at) == [60, 80, 100]
+    for width, table in shown_at.items():
+        lines = table.splitlines()
+        assert max(map(len, lines)) <= width
+        assert "…" not in table
+        names = [line.strip("│").split("│")[0].strip() for line in lines if line.startswith("│")]
+        assert names == ["ICL", "IA2", "IA2→SFT", "SFT", "zero-shot"]
+    headings = {width: re.findall(r"accuracy %|ECE|asim|tokens|lr|train s|evaluate s", table.splitlines()[2])
+                for width, table in shown_at.items()}  # fmt: skip
+    assert headings == {
+        60: ["accuracy %", "ECE"],
+        80: ["accuracy %", "ECE", "asim", "tokens"],
+        100: ["accuracy %", "ECE", "asim", "tokens", "lr", "train s"],
+    }
+    assert "left out, as the terminal is narrow: evaluate s, train s, lr" in " ".join(shown_at[80].split())

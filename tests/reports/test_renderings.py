@@ -51,7 +51,7 @@ SHOWN = Table(
 
 def test_a_table_in_the_terminal_is_aligned_and_its_marks_are_text():
     console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, color_system="standard")
-    console.print(in_terminal(SHOWN))
+    console.print(in_terminal(SHOWN, console.width))
     styled = console.export_text(clear=False, styles=True)
     lines = console.export_text().splitlines()
     assert lines[0].strip() == "[b]title[/b]"

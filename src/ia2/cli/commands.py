@@ -252,7 +252,8 @@ def _counted(rows: Sequence[Any], noun: str) -> str:
 
 def show(records: Sequence[Record]) -> None:
     """Print the table that a command ends with."""
-    stdout().print(in_terminal(comparison_table([_told_apart(record, records) for record in records])))
+    console = stdout()
+    console.print(in_terminal(comparison_table([_told_apart(record, records) for record in records]), console.width))
 
 
 def _told_apart(record: Record, records: Sequence[Record]) -> Record:

@@ -105,8 +105,11 @@ def _print_answers(ask: Ask, texts: Iterable[str], *, probabilities: bool) -> No
     shown = list(rows)
     if not shown:
         return
-    columns = [Column(name, None if isinstance(value, str) else ".3f") for name, value in shown[0].items()]
-    console.print(in_terminal(Table.of("", "", columns, [tuple(row.values()) for row in shown])))
+    # the text last, which is of any length
+    names = [*(name for name in shown[0] if name != "text"), "text"]
+    columns = [Column(name, None if name in ("text", "prediction") else ".3f") for name in names]
+    table = Table.of("", "", columns, [[row[name] for name in names] for row in shown])
+    console.print(in_terminal(table, console.width))
 
 
 class _FileRows:

@@ -12,8 +12,8 @@ MEASURES = {
     "ECE": ("ece", 1.0, ".3f"),
 }
 """What a column shows: the metric, how many times as large, and how it is printed."""
-TRAINED = (Column("asim", ".3f"), Column("tokens", ".0f"), Column("lr", "g"))
-SPENT = (Column("train s", ".1f"), Column("evaluate s", ".1f"))
+TRAINED = (Column("asim", ".3f", dropped=2), Column("tokens", ".0f", dropped=3), Column("lr", "g", dropped=4))
+SPENT = (Column("train s", ".1f", dropped=5), Column("evaluate s", ".1f", dropped=6))
 
 
 def comparison_table(records: Sequence[Record]) -> Table:
@@ -34,7 +34,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
         headings.append("ECE")
         explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
     explained.append("tokens: of a query's prompt")
-    columns = (Column("method"), *(Column(heading, MEASURES[heading][2]) for heading in headings), *TRAINED, *SPENT)
+    columns = (Column("method"), *(_measured(heading) for heading in headings), *TRAINED, *SPENT)
     rows = []
     for record in records:
         values = (
@@ -56,6 +56,11 @@ def comparison_table(records: Sequence[Record]) -> Table:
     title = f"{records[0].task.eval}, {first.n} rows"
     table = Table(f"{title}, N = {most}" if most else title, "; ".join(explained), columns, tuple(rows))
     return table.without_empty_columns(optional)
+
+
+def _measured(heading: str) -> Column:
+    """The column of a measure; accuracy stands in the narrowest terminal."""
+    return Column(heading, MEASURES[heading][2], dropped=int(heading != "accuracy %"))
 
 
 def _training_seconds(seconds: Mapping[str, float]) -> float | None:

@@ -3,11 +3,14 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Literal
 
 from rich import table as rich_table
+from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 
 from ia2.reports.table import Cell, Column, Number, Table
 
@@ -24,8 +27,29 @@ STARTS: Mapping[Format, str] = {
 """How what is written begins, by which it is known for a report."""
 
 
-def in_terminal(table: Table) -> rich_table.Table:
-    """A table for the terminal; its first column names the rows."""
+def in_terminal(table: Table, width: int) -> rich_table.Table:
+    """A table for a terminal of a width in characters; its first column names the rows and is never cut.
+
+    Where it is too wide, columns are left out, the least important first, and the caption names them.
+    """
+    left_out: list[str] = []
+    shown = _in_terminal(table)
+    while _width(shown) > width and any(column.dropped for column in table.columns):
+        position = max(range(len(table.columns)), key=lambda index: table.columns[index].dropped)
+        left_out.append(table.columns[position].whole_heading)
+        table = table.without_column(position)
+        note = f"left out, as the terminal is narrow: {', '.join(left_out)}"
+        shown = _in_terminal(replace(table, caption=f"{table.caption}; {note}" if table.caption else note))
+    return shown
+
+
+def _width(shown: rich_table.Table) -> int:
+    """How many characters a table takes where nothing limits it."""
+    console = Console(width=10_000)
+    return Measurement.get(console, console.options, shown).maximum
+
+
+def _in_terminal(table: Table) -> rich_table.Table:
     shown = rich_table.Table(
         title=escape(table.title), caption=escape(table.caption), title_justify="left", caption_justify="left"
     )
@@ -34,7 +58,7 @@ def in_terminal(table: Table) -> rich_table.Table:
             escape(column.whole_heading),
             style="bold" if index == 0 else None,
             justify="right" if column.numeric else "left",
-            no_wrap=column.numeric,
+            no_wrap=column.numeric or index == 0,
         )
     for row in table.rows:
         shown.add_row(*(_with_beside(cell, "[bold]{}[/]", escape, "\\[") for cell in row))

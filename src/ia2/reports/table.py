@@ -77,6 +77,8 @@ class Column:
     """What its heading shares with those beside it: the method whose measures they are."""
     better: Literal["higher", "lower"] | None = None
     """Which of its numbers are the better ones, where that is to be shown."""
+    dropped: int = 0
+    """How early it is left out of a terminal that is too narrow: the largest number first, 0 never."""
 
     @property
     def whole_heading(self) -> str:
@@ -125,6 +127,12 @@ class Table:
     def texts(self) -> list[list[str]]:
         """Every row as it is printed."""
         return [[cell.text for cell in row] for row in self.rows]
+
+    def without_column(self, position: int) -> "Table":
+        """The same without one column."""
+        columns = self.columns[:position] + self.columns[position + 1 :]
+        rows = tuple(row[:position] + row[position + 1 :] for row in self.rows)
+        return replace(self, columns=columns, rows=rows)
 
     def without_empty_columns(self, optional: Sequence[str]) -> "Table":
         """The same without those of the named columns that hold nothing, or the same text in every row.
