@@ -54,7 +54,7 @@ def test_a_workbook_cut_short_and_one_without_rows_are_refused(tmp_path):
     path = write(tmp_path / "whole.xlsx", [("a", "x")])
     check_refusal(tmp_path, "rows.xlsx", path.read_bytes()[:-100], "no Excel workbook that can be read")
     openpyxl.Workbook().save(tmp_path / "empty.xlsx")
-    with pytest.raises(InputError, match="empty.xlsx: this has no rows"):
+    with pytest.raises(InputError, match="empty.xlsx: this file has no rows"):
         load_file(tmp_path / "empty.xlsx")
     workbook = openpyxl.Workbook()
     workbook.create_chartsheet("Chart").add_chart(openpyxl.chart.BarChart())

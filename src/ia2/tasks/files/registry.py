@@ -94,7 +94,7 @@ def read_source(path: Path, encoding: str | None = None) -> RowSource:
     if encoding is not None and not _is_text(path):
         raise FieldError("encoding", encoding, f"this is for text files, and {path} is none. Leave it out.")
     if not source.table.rows:
-        raise InputError(f"{source.table.path}: this has no rows.")
+        raise InputError(f"{source.table.path}: this {'file' if path.is_file() else 'dataset'} has no rows.")
     return source
 
 
