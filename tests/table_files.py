@@ -3,6 +3,8 @@
 import csv
 import json
 
+import datasets
+import openpyxl
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -20,6 +22,15 @@ def write(path, rows, columns=("text", "label")):
             writer.writerows([columns, *rows])
     elif path.suffix == ".parquet":
         parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    elif path.suffix == ".xlsx":
+        workbook = openpyxl.Workbook()
+        for row in (columns, *rows):
+            workbook.active.append(list(row))
+        workbook.save(path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
+    elif not path.suffix:
+        datasets.Dataset.from_list(records).save_to_disk(path)
     else:
         path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
     return path

@@ -23,7 +23,7 @@ from ia2.models.load import LanguageModel, load_model
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.files.labelled import TEMPLATE
+from ia2.tasks.files.forms import query_of_text
 from ia2.tasks.task import Example, Task, rows_digest, without_repeats
 from ia2.training.early_stopping import Training
 from ia2.training.methods import Method, method_named
@@ -141,7 +141,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         few_shot_set: FewShotSet | None = getattr(self, "few_shot_set_", None)
         task = self.taught_.task() if few_shot_set is None else few_shot_set.task
         shown = few_shot_set.demonstrations() if few_shot_set is not None and self.method == "icl" else ()
-        return list(predict(self._model(), task, _checked_texts(texts), adapter=self.adapter_, shown=shown))
+        queries = [query_of_text(task.form, text) for text in _checked_texts(texts)]
+        return list(predict(self._model(), task, queries, adapter=self.adapter_, shown=shown))
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
         """The likeliest label of each text, as it was given to `fit`."""
@@ -225,7 +226,7 @@ def _task(texts: Sequence[str], labels: NDArray[Any], classes: NDArray[Any]) -> 
     if len(set(names)) < len(names) or any(name != name.strip() or not name for name in names):
         raise InputError(f"Labels {names}: each must be another text, not empty and without spaces around it.")
     pool = without_repeats(
-        Example(TEMPLATE.replace("{text}", text), f" {label}") for text, label in zip(texts, labels, strict=True)
+        Example(query_of_text("labelled", text), f" {label}") for text, label in zip(texts, labels, strict=True)
     )
     return Task(
         name="texts",
@@ -233,6 +234,5 @@ def _task(texts: Sequence[str], labels: NDArray[Any], classes: NDArray[Any]) -> 
         source=f"rows, sha256:{rows_digest(pool)}",
         labels=tuple(f" {name}" for name in names),
         pool=pool,
-        template=TEMPLATE,
         as_written=True,
     )

@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,28 @@ def test_digests_are_of_what_files_hold(tmp_path):
     assert file_digests([tmp_path / "a"]) == {str(tmp_path / "a"): hashlib.sha256(b"abc").hexdigest()}
     with pytest.raises(InputError, match="none: this file can't be read"):
         file_digests([tmp_path / "none"])
+
+
+def test_a_folders_digest_is_of_its_files_and_their_names_and_datasets_of_the_hub_have_none(tmp_path):
+    folder = tmp_path / "rows"
+    (folder / "train").mkdir(parents=True)
+    (folder / "state.json").write_bytes(b"abc")
+    (folder / "train" / "data.arrow").write_bytes(b"abc")
+
+    def digest():
+        (value,) = file_digests([folder, Path("hf:owner/name")]).values()
+        return value
+
+    same = hashlib.sha256(b"abc").hexdigest()
+    before = digest()
+    assert before == hashlib.sha256(f"{same} state.json\n{same} train/data.arrow\n".encode()).hexdigest()
+    (folder / "train" / "data.arrow").rename(folder / "data.arrow")
+    renamed = digest()
+    (folder / "data.arrow").write_bytes(b"abd")
+    assert len({before, renamed, digest()}) == 3
+
+
+def test_an_encoding_reaches_the_file(tmp_path):
+    (tmp_path / "rows.csv").write_bytes("text,label\né,x\nb,y\n".encode("cp850"))
+    rows = Rows(data=tmp_path / "rows.csv", encoding="cp850")
+    assert load_rows(rows, None).pool[0].query == "Text:é\nLabel:"

@@ -1,7 +1,9 @@
+import copy
 from dataclasses import replace
 
 import pytest
 
+from ia2.adapters.provenance import Provenance
 from ia2.errors import InputError
 from ia2.inference.task_form import fitted
 from ia2.tasks.files import load_file
@@ -36,3 +38,27 @@ def test_a_stop_that_could_never_come_and_a_template_that_is_not_there_are_refus
         fitted(replace(task, labels=()), tiny_model, stop="e<|endoftext|>")
     with pytest.raises(InputError, match="no chat template"):
         fitted(task, tiny_model, chat=True)
+
+
+def test_conversations_are_asked_through_the_template_without_being_told_to(tiny_model, tmp_path):
+    rows = [
+        f'{{"messages": [{{"role": "user", "content": "{name}"}}, {{"role": "assistant", "content": "b"}}]}}\n'
+        for name in "ab"
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(rows))
+    task = load_file(tmp_path / "rows.jsonl")
+    with pytest.raises(
+        InputError, match="these rows are conversations, and this model has no chat template. Use an ins"
+    ):
+        fitted(task, tiny_model)
+    chatty = copy.deepcopy(tiny_model.tokenizer)
+    chatty.chat_template = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}assistant: "
+    model = replace(tiny_model, tokenizer=chatty)
+    assert fitted(task, model).chat
+    assert fitted(task, model).pool == fitted(task, model, chat=True).pool == task.pool
+    taught = Provenance((), chat=False, weights=None, queries=frozenset())
+    with pytest.raises(
+        InputError, match="the adapter was taught without a chat template. Use rows like those that tau"
+    ):
+        fitted(task, model, taught=taught)
+    assert fitted(task, model, taught=replace(taught, chat=True)).chat

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ia2.errors import FieldError, InputError
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
-from ia2.tasks.task import Example, Instruction
+from ia2.tasks.task import Dialogue, Example, Instruction, Turn
 
 RESPONSES = ["0", "1", " positive", " negative", "positive", "There are 42.\n#### 42", " été", "-3"]
 
@@ -157,6 +157,28 @@ def test_chat_prompts_are_the_templates_with_one_bos_and_exact_boundaries(chat_t
     # the whole conversation, tokenised at once, begins with prompt and response
     whole = chat_tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": "1"}])["input_ids"]
     assert whole[: len(expected) + len(sequence.response)] == [*sequence.prompt, *sequence.response]
+
+
+def test_a_dialogue_is_rendered_as_its_turns_and_a_system_turn_that_all_have_once(chat_tokenizer):
+    system, other = Turn("system", "Count."), Turn("system", "Spell.")
+    shown = Example(Dialogue((system, Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?"))), "2.")
+    before = [
+        {"role": "system", "content": "Count."},
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "1."},
+        {"role": "user", "content": "Two?"},
+        {"role": "assistant", "content": "2."},
+    ]
+    asked = {"role": "user", "content": "Three?"}
+    again = [{"role": "system", "content": "Spell."}]
+    tokens = PromptTokenizer(chat_tokenizer, chat=True)
+    for query, turns in {
+        Dialogue((system, Turn("user", "Three?"))): [*before, asked],
+        Dialogue((other, Turn("user", "Three?"))): [*before, *again, asked],
+        "Three?": [*before, asked],
+    }.items():
+        expected = chat_tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+        assert list(tokens.asked(query, (shown,))) == expected
 
 
 def test_chat_needs_a_template_that_takes_the_turns(tokenizer, chat_tokenizer):

@@ -104,7 +104,7 @@ def test_in_a_narrow_terminal_the_least_important_columns_go_and_nothing_is_cut(
         assert max(map(len, lines)) <= width
         assert "…" not in table
         names = [line.strip("│").split("│")[0].strip() for line in lines if line.startswith("│")]
-        assert names == ["ICL", "IA2", "IA2→SFT", "SFT", "zero-shot"]
+        assert names == ["IA2→SFT", "IA2", "ICL", "SFT", "zero-shot"]
     headings = {width: re.findall(r"accuracy %|ECE|asim|tokens|lr|train s|evaluate s", table.splitlines()[2])
                 for width, table in shown_at.items()}  # fmt: skip
     assert headings == {

@@ -1,3 +1,5 @@
+import copy
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -5,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia2.errors import InputError
-from ia2.tasks.task import EVALUATION_ROWS, POOL_ROWS, Example, shuffled_pools, without_repeats
+from ia2.tasks.task import (
+    EVALUATION_ROWS,
+    POOL_ROWS,
+    Dialogue,
+    Example,
+    Turn,
+    shuffled_pools,
+    turns_of,
+    without_repeats,
+)
 
 
 def rows(names):
@@ -59,3 +70,17 @@ def test_pools_are_shuffled_and_no_larger_than_the_papers():
     assert (len(pool), len(measured)) == (POOL_ROWS, EVALUATION_ROWS) == (2000, 500)
     assert list(pool) != sorted(pool, key=lambda row: row.query)
     assert shuffled_pools(rows(range(3000)), rows(range(3000, 4000)), "x") == (pool, measured)
+
+
+def test_a_dialogue_is_told_apart_by_its_text_and_keeps_its_turns_wherever_it_goes():
+    turns = (Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?"))
+    query = Dialogue(turns)
+    assert query == "user: One?\n\nassistant: 1.\n\nuser: Two?"
+    assert query != Dialogue((Turn("system", "Count."), *turns))
+    for twin in (
+        copy.deepcopy(query),
+        pickle.loads(pickle.dumps(query)),
+        replace(Example(query, "2"), response="3").query,
+    ):
+        assert (twin, turns_of(twin)) == (query, turns)
+    assert turns_of("Two?") == (Turn("user", "Two?"),)

@@ -12,10 +12,10 @@ from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
 from ia2.records import write_json
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Example, RowForm, Task
 
 FILE = "taught.json"
-FORM = ("template", "text_column", "max_new_tokens", "stop", "as_written")
+FORM = ("form", "text_column", "max_new_tokens", "stop", "as_written")
 """The fields of a task that say how its rows are asked, beside labels and chat."""
 
 
@@ -35,8 +35,8 @@ class Provenance:
     """What the base model is loaded by; None for adapters of earlier versions and of models built in Python."""
     label_scoring: Literal["token", "whole"] | None = None
     """How its labels compete; None for adapters of earlier versions."""
-    template: str | None = None
-    """How a text becomes a query, with `{text}` where it stands; None where texts are whole queries."""
+    form: RowForm = "labelled"
+    """How a row became a query."""
     text_column: str | None = None
     """The column that held the texts."""
     max_new_tokens: int = 1

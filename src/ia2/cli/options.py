@@ -34,13 +34,15 @@ class Source:
     model: str
     """A built-in model (`ia2 models` lists them), a Hugging Face id, a folder, or a GGUF file."""
     data: Path | None = None
-    """A CSV, TSV, JSONL or Parquet file of labelled rows."""
+    """Labelled rows: a CSV, TSV, JSON, JSONL, Parquet or Excel file, a folder of save_to_disk, or hf:owner/name."""
     task: str | None = None
     """A built-in task instead of a file (`ia2 tasks` lists them)."""
     text: str | None = None
-    """The file's column of texts, where it can't be guessed."""
+    """The file's column of texts, where it can't be guessed; a nested one as data.body."""
     label: str | None = None
     """The file's column of labels, where it can't be guessed."""
+    encoding: str | None = None
+    """The encoding of text files, such as utf-16 or cp1252 (default: detected)."""
     data_dir: Path | None = None
     """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
     seed: int = 0
@@ -165,6 +167,8 @@ class Predict:
     """A file of rows to answer instead of texts."""
     text: str | None = None
     """The file's column of texts (default: the one that the adapter was taught from)."""
+    encoding: str | None = None
+    """The file's encoding, where it can't be told from its bytes."""
     out: Path | None = None
     """File for the rows with their predictions, whose ending says the format: .csv, .tsv, .jsonl or .parquet. It must
     not exist, or be what a killed run of the same command has begun. Without it they are printed."""

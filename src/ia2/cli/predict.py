@@ -22,10 +22,9 @@ from ia2.models.load import load_model
 from ia2.models.names import check_model_name
 from ia2.reports.renderings import in_terminal
 from ia2.reports.table import Column, Table
-from ia2.tasks.files.columns import find_column
+from ia2.tasks.files.forms import query_of_text
+from ia2.tasks.files.queries import queries_of_rows
 from ia2.tasks.files.registry import read_table
-from ia2.tasks.files.table import Table as Rows
-from ia2.tasks.files.table import cell_text
 from ia2.tasks.files.writing import TEXTS, as_text, check_ending, write_rows
 
 AT_ONCE = 32
@@ -56,7 +55,7 @@ def run_predict(options: Predict) -> None:
     )
     if rows is None:
         texts = _lines(sys.stdin) if options.texts == ("-",) else options.texts
-        _print_answers(ask, texts, probabilities=options.probabilities)
+        _print_answers(ask, texts, taught, probabilities=options.probabilities)
     else:
         rows.answer(ask, model.identity.as_record(), progress)
 
@@ -80,6 +79,11 @@ def _lines(stream: Iterable[str]) -> Iterator[str]:
     return (line.strip() for line in stream if line.strip())
 
 
+def _query(text: str, taught: Provenance) -> str:
+    """A text as the adapter was taught to be asked; of a benchmark's rows a text is a whole query."""
+    return query_of_text(taught.form, text) if taught.as_written else text
+
+
 def _columns(answer: Answer, *, probabilities: bool) -> dict[str, Any]:
     """What an answer adds to a row."""
     columns: dict[str, Any] = {"prediction": answer.prediction}
@@ -90,12 +94,13 @@ def _columns(answer: Answer, *, probabilities: bool) -> dict[str, Any]:
     return columns
 
 
-def _print_answers(ask: Ask, texts: Iterable[str], *, probabilities: bool) -> None:
+def _print_answers(ask: Ask, texts: Iterable[str], taught: Provenance, *, probabilities: bool) -> None:
     """A table for a person, JSON lines for a program, the latter as they come."""
     texts, asked = itertools.tee(texts)
+    answers = ask(_query(text, taught) for text in asked)
     rows = (
         {"text": text, **_columns(answer, probabilities=probabilities)}
-        for text, answer in zip(texts, ask(asked), strict=True)
+        for text, answer in zip(texts, answers, strict=True)
     )
     console = stdout()
     if not console.is_terminal:
@@ -123,19 +128,22 @@ class _FileRows:
                 raise InputError(f"{self.out}: this exists, and nothing is overwritten. Name another with --out.")
             check_ending(self.out)
             check_writable(self.out)
-        table = read_table(self.path)
-        column = _text_column(table, options.text, taught, progress)
+        table = read_table(self.path, options.encoding)
+        notes = list(table.notes)
+        known = taught.text_column if taught.text_column in table.columns else None
+        self.queries = queries_of_rows(table, taught.form, options.text or known, notes)
+        """One a row; empty where a row has none."""
+        for note in notes:
+            progress.say(note)
         if taken := [name for name in ("prediction", "confidence") if name in table.columns]:
             raise InputError(f"{self.path}: it has a column {taken[0]!r} already. Rename that one.")
         self.table = table
-        self.texts = [cell_text(row.get(column), position, column) for position, row in table.rows]
-        """One a row; empty where a row has none."""
-        if blank := self.texts.count(""):
+        if blank := self.queries.count(""):
             progress.say(f"{self.path.name}: {blank} rows have no text and get no prediction.")
 
     def answer(self, ask: Ask, model: dict[str, Any], progress: ConsoleProgress) -> None:
         """Answer all rows that have a text, and print or write them."""
-        asked = [text for text in self.texts if text]
+        asked = [query for query in self.queries if query]
         journal = Journal(self.out, self._digest(model)) if self.out is not None else None
         answers = list(journal.answers) if journal is not None else []
         if answers:
@@ -161,7 +169,8 @@ class _FileRows:
         """The file's columns and rows with what the answers add."""
         remaining = iter(answers)
         added = [
-            _columns(next(remaining), probabilities=self.options.probabilities) if text else {} for text in self.texts
+            _columns(next(remaining), probabilities=self.options.probabilities) if query else {}
+            for query in self.queries
         ]
         names = dict.fromkeys(name for columns in added for name in columns)
         rows = [
@@ -172,16 +181,5 @@ class _FileRows:
     def _digest(self, model: dict[str, Any]) -> str:
         """Of all that the answers depend on: the texts, the adapter and the model."""
         files = file_digests([self.options.adapter / WEIGHTS_FILE, self.options.adapter / FILE])
-        content = json.dumps([self.texts, sorted(files.values()), model])
+        content = json.dumps([self.queries, sorted(files.values()), model])
         return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _text_column(table: Rows, named: str | None, taught: Provenance, progress: ConsoleProgress) -> str:
-    """The column of texts: named, the one that the adapter was taught from, the only one, or one that is guessed."""
-    known = taught.text_column if taught.text_column in table.columns else None
-    only = table.columns[0] if len(table.columns) == 1 else None
-    notes: list[str] = []
-    column = find_column(table, "text", named or known or only, notes)
-    for note in notes:
-        progress.say(note)
-    return column

@@ -167,7 +167,7 @@ def drawn(
     unlabelled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     if unit.rows.unlabelled is not None:
-        unlabelled, notes = load_queries(unit.rows.unlabelled, task, unit.rows.text)
+        unlabelled, notes = load_queries(unit.rows.unlabelled, task, unit.rows.text, unit.rows.encoding)
     context = read_context(experiment.context)
     return replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders), notes
 

@@ -9,6 +9,7 @@ from ia2.errors import FieldError, InputError
 from ia2.experiments.schema_parts import Rows
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.files import load_file
+from ia2.tasks.files.hub import is_hub_name
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Instruction, Task
 
@@ -32,6 +33,7 @@ def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, option
             label=rows.label,
             evaluation_path=rows.eval_data,
             response_kind=rows.response_kind,
+            encoding=rows.encoding,
         )
         task = replace(task, name=name or task.name)
     else:
@@ -64,16 +66,30 @@ def read_context(path: Path | None) -> Instruction | None:
 
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file, in hexadecimal, by its path.
+    """The SHA-256 of each file or folder, in hexadecimal, by its path.
+
+    A folder's is of its files with their paths in it. Datasets of the hub are left out: their records say the commit.
 
     Raises:
         InputError: one can't be read.
     """
     digests = {}
     for path in paths:
+        if is_hub_name(path):
+            continue
         try:
-            with path.open("rb") as file:
-                digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[str(path)] = _folder_digest(path) if path.is_dir() else _file_digest(path)
         except OSError as error:
             raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
     return digests
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{_file_digest(path)} {path.relative_to(folder).as_posix()}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -13,6 +13,9 @@ from ia2.models.names import path_of
 from ia2.prompting.fewshot import checked_n
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import ResponseKind
+from ia2.tasks.files.encodings import checked_encoding
+from ia2.tasks.files.hub import is_hub_name
+from ia2.tasks.files.registry import source_name
 from ia2.training.early_stopping import checked_count
 from ia2.training.method_files import Beta, Rate, method_of
 from ia2.training.methods import METHODS, LabelSource, Method
@@ -32,11 +35,11 @@ class Strict(BaseModel):
 
 
 def _absolute(path: Path) -> Path:
-    return path_of(path).absolute()
+    return path if is_hub_name(path) else path_of(path).absolute()
 
 
 File = Annotated[Path, AfterValidator(_absolute)]
-"""A person's file, by a path that means the same wherever a command runs."""
+"""A person's file by a path that means the same wherever a command runs, or a dataset of the hub by its name."""
 
 
 def _settings(value: Any) -> Any:
@@ -124,15 +127,18 @@ class Rows(Strict):
     """What is said of a task's rows: the file they come from, and how texts are asked for and end."""
 
     data: File | None = None
-    """A CSV, TSV, JSONL or Parquet file of labelled rows, instead of a built-in task."""
+    """Labelled rows instead of a built-in task: a CSV, TSV, JSON, JSONL, Parquet or Excel file, a folder of
+    save_to_disk, or hf:owner/name of the hub."""
     text: str | None = None
-    """The file's column of texts, where it can't be guessed."""
+    """The file's column of texts, where it can't be guessed; a nested one as `data.body`."""
     label: str | None = None
     """The file's column of labels, where it can't be guessed."""
     eval_data: File | None = None
     """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
     response_kind: ResponseKind | None = None
     """Whether the file's responses are labels or free text."""
+    encoding: Annotated[str, AfterValidator(checked_encoding)] | None = None
+    """The encoding of text files, where it can't be detected."""
     unlabelled: File | None = None
     """A file of more texts for the teacher to answer, without labels."""
     orders: Annotated[int, AfterValidator(partial(checked_count, "orders"))] = 1
@@ -145,7 +151,7 @@ class Rows(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Rows":
         if self.data is None:
-            for name in ("text", "label", "response_kind"):
+            for name in ("text", "label", "response_kind", "encoding"):
                 if (value := getattr(self, name)) is not None:
                     raise FieldError(name, value, "a built-in task has its own columns and responses.")
             if self.eval_data is not None:
@@ -189,7 +195,7 @@ class Source(Rows):
         if isinstance(value, str):
             return {"train": value}
         if isinstance(value, dict) and isinstance(value.get("data"), str | Path) and "train" not in value:
-            return {**value, "train": Path(value["data"]).stem}
+            return {**value, "train": source_name(value["data"])}
         return value
 
     @field_validator("train", "evaluate")

@@ -14,13 +14,13 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 AT_ONCE = 256
-"""Texts that are answered before the first of them is given: long ones and short ones share passes of like length."""
+"""Queries that are answered before the first of them is given: long ones and short ones share passes of like length."""
 TEXT_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answers to a text."""
+    """What a model answers to a query."""
 
     prediction: str
     """The likeliest label without the space before it, or the response that was generated."""
@@ -33,41 +33,40 @@ class Answer:
 def predict(
     model: LanguageModel,
     task: Task,
-    texts: Iterable[str],
+    queries: Iterable[str],
     *,
     adapter: Adapter | None = None,
     shown: Sequence[Shown] = (),
     label_scoring: LabelScoringChoice = "auto",
     at_once: int = AT_ONCE,
 ) -> Iterator[Answer]:
-    """Answer texts in their order, as they come.
+    r"""Answer queries in their order, as they come.
 
     Args:
         model: the model.
-        task: how texts are asked, and which labels compete or what ends a response; its rows aren't read.
-        texts: what is asked; a text becomes a query by the task's template.
+        task: whether a chat template asks, and which labels compete or what ends a response; its rows aren't read.
+        queries: what is asked; `ia2.tasks.files.forms.query_of_text` makes one of a text.
         adapter: runs on the model meanwhile.
-        shown: demonstrations or an instruction before every text.
+        shown: demonstrations or an instruction before every query.
         label_scoring: how labels compete.
-        at_once: texts that are answered before the first answer is given.
+        at_once: queries that are answered before the first answer is given.
 
     Raises:
-        InputError: a text is longer than the model's context, the labels can't be scored, or the adapter was made for
+        InputError: a query is longer than the model's context, the labels can't be scored, or the adapter was made for
             another model.
 
     Example:
-        >>> answers = predict(model, task, ["a fine film", "a long film"])
+        >>> answers = predict(model, task, ["Text:a fine film\nLabel:", "Text:a long film\nLabel:"])
         >>> [sorted(answer.probabilities) == sorted(label.strip() for label in task.labels) for answer in answers]
         [True, True]
     """
     with adapted(model, [] if adapter is None else [adapter]) as reader:
         tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
-        for chunk in _chunks(texts, at_once):
-            queries = [task.query(text) for text in chunk]
+        for chunk in _chunks(queries, at_once):
             if task.labels:
-                yield from _labelled(reader, tokenizer, task, queries, shown, label_scoring)
+                yield from _labelled(reader, tokenizer, task, chunk, shown, label_scoring)
             else:
-                yield from _generated(reader, model, tokenizer, task, queries, shown)
+                yield from _generated(reader, model, tokenizer, task, chunk, shown)
 
 
 def _labelled(
@@ -111,8 +110,8 @@ def _behind(reader: Reader, prompts: Sequence[tuple[int, ...]]) -> Reader:
     return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
 
 
-def _chunks(texts: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Runs of this many texts, the last one of what is left."""
-    remaining = iter(texts)
+def _chunks(queries: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
+    """Runs of this many queries, the last one of what is left."""
+    remaining = iter(queries)
     while chunk := tuple(itertools.islice(remaining, size)):
         yield chunk

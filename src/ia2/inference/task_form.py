@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from ia2.adapters.provenance import Provenance
+from ia2.errors import InputError
 from ia2.inference.decoding import stop_token
 from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, label_scoring_of
 from ia2.models.load import LanguageModel
@@ -42,6 +43,9 @@ def fitted(
     """
     stop_token(model.tokenizer, stop)  # refuses one that could never come
     of_a_file = task.as_written
+    if task.chat:
+        _check_conversations(task, model, taught)
+    chat = chat or task.chat
     if taught is not None:
         taught.check_turns(chat)
         if of_a_file:
@@ -75,6 +79,19 @@ def _scoring_said(task: Task, choice: LabelScoringChoice) -> tuple[str, ...]:
     if choice != "auto" or not task.labels or label_scoring_of(task, choice) == "token":
         return ()
     return ("Whole labels compete with each other; accuracy and calibration are over the labels.",)
+
+
+def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | None) -> None:
+    """Refuse what can't be asked conversations, which have no other form. Raises InputError."""
+    if not getattr(model.tokenizer, "chat_template", None):
+        raise InputError(
+            f"{task.name}: these rows are conversations, and this model has no chat template. Use an instructed model."
+        )
+    if taught is not None and not taught.chat:
+        raise InputError(
+            f"{task.name}: these rows are conversations, and the adapter was taught without a chat template. Use rows "
+            "like those that taught it."
+        )
 
 
 def _labels_said(task: Task) -> str:

@@ -1,13 +1,14 @@
 """Prompts: the text of demonstrations and a query, and its tokens, with an exact boundary before the response."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
 from ia2.prompting.chat_templates import conversation, special_tokens, turn_end
-from ia2.tasks.task import Example, Instruction, Shown, Task
+from ia2.tasks.task import Example, Instruction, Shown, Task, Turn, turns_of
 
 SEPARATOR = "\n\n"
 """Stands between demonstrations, and between the last one and the query (PROTOCOL, Data)."""
@@ -95,15 +96,14 @@ class PromptTokenizer:
         """
         if not self.chat:
             return prompt_text(query, shown)
-        turns: list[dict[str, str]] = []
+        turns: list[Turn] = []
         for part in shown:
             if isinstance(part, Instruction):
-                turns.append({"role": "system", "content": part.text})
+                turns.append(Turn("system", part.text))
             else:
-                turns.append({"role": "user", "content": part.query})
-                turns.append({"role": "assistant", "content": part.response})
-        turns.append({"role": "user", "content": query})
-        return conversation(self.tokenizer, turns)
+                turns += [*turns_of(part.query), Turn("assistant", part.response)]
+        turns += turns_of(query)
+        return conversation(self.tokenizer, [asdict(turn) for turn in _said_once(turns)])
 
     def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
         """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
@@ -182,6 +182,17 @@ class PromptTokenizer:
         position = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
         near = slice(max(0, position - 10), position + 10)
         return f"this tokenizer makes {wrong[near]!r} of {right[near]!r}. Change the text, or use another model."
+
+
+def _said_once(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """The turns without a system turn that says again what the last one said, as those of many rows do."""
+    system = None
+    for turn in turns:
+        if turn.role == "system":
+            if turn == system:
+                continue
+            system = turn
+        yield turn
 
 
 def _shortened(text: str) -> str:

@@ -14,12 +14,59 @@ POOL_ROWS = 2000
 EVALUATION_ROWS = 500
 
 
+RowForm = Literal["labelled", "prompt", "instruction", "conversation"]
+"""How a row of a person's file becomes a query and a response (`ia2.tasks.files.forms`)."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says in a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Dialogue(str):
+    r"""A query that is more of a conversation than one user turn; a chat template renders its turns.
+
+    As a text, by which queries are told apart and shown, it is its turns joined by blank lines, each behind its role.
+
+    Example:
+        >>> Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?")))
+        'system: Be brief.\n\nuser: Who are you?'
+    """
+
+    turns: tuple[Turn, ...]
+    """All of them, the last by the user."""
+
+    def __new__(cls, turns: Iterable[Turn]) -> "Dialogue":
+        """The query of these turns."""
+        parts = tuple(turns)
+        query = super().__new__(cls, "\n\n".join(f"{turn.role}: {turn.content}" for turn in parts))
+        query.turns = parts
+        return query
+
+    def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]
+        """As its turns, so that copies and other processes have them."""
+        return (self.turns,)
+
+
+def turns_of(query: str) -> tuple[Turn, ...]:
+    """The turns of a query: those of a dialogue, or what the user asks.
+
+    Example:
+        >>> turns_of("Who are you?")
+        (Turn(role='user', content='Who are you?'),)
+    """
+    return query.turns if isinstance(query, Dialogue) else (Turn("user", query),)
+
+
 @dataclass(frozen=True)
 class Example:
     """One row as the model meets it: `query + response` is a demonstration, `query` alone asks for a response."""
 
     query: str
-    """Ends where the response begins, with no space: `Text:a fine film\\nLabel:`."""
+    """Ends where the response begins, with no space: `Text:a fine film\\nLabel:`. A `Dialogue` holds earlier turns."""
     response: str
     """Follows the query directly: `1`, or ` positive` with the space that belongs to it."""
 
@@ -61,12 +108,12 @@ class Task:
     """The text that ends a generated response, where it isn't a single token."""
     chat: bool = False
     """Queries and responses are turns of a conversation in the model's own template."""
-    template: str | None = None
-    """How a person's text becomes a query, with `{text}` where it stands; None where queries are made otherwise."""
     text_column: str | None = None
     """The column of a person's file that holds the texts."""
     as_written: bool = False
     """Rows stand in the order of a person's file, where the first ones may all be of one kind; else shuffled."""
+    form: RowForm = "labelled"
+    """How the rows of a person's file became queries, so that more texts become queries like them."""
     notes: tuple[str, ...] = ()
     """Choices made for the user while the rows were read, one sentence each, to be said once and recorded."""
 
@@ -74,10 +121,6 @@ class Task:
     def response_kind(self) -> Literal["label", "text"]:
         """Whether a response is one of a few labels or a text of any length."""
         return "label" if self.labels else "text"
-
-    def query(self, text: str) -> str:
-        """A person's text as a query; where there is no template, it is one already."""
-        return text if self.template is None else self.template.replace("{text}", text)
 
     @property
     def teaches_the_end(self) -> bool:

@@ -53,3 +53,39 @@ def test_named_columns_are_taken_and_must_be_there(tmp_path):
         load_file(path, label="grade")
     with pytest.raises(InputError, match="can't be both"):
         load_file(path, text="mark", label="mark")
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        (("Ticket ID", "Ticket text", "Category"), ("Ticket text", "Category")),
+        (("ticketText", "TOPIC_NAME", "created"), ("ticketText", "TOPIC_NAME")),
+        (("id", "Customer Comments", "label text"), ("Customer Comments", None)),
+        (("text", "label", "label_text"), ("text", "label")),
+        (("text category", "body of it"), ("body of it", "text category")),
+        (("review", "Review text", "class"), ("review", "class")),
+    ],
+)
+def test_a_name_that_contains_a_usual_word_counts_where_it_is_the_only_one(tmp_path, columns, chosen):
+    path = write(tmp_path / "rows.csv", [tuple(f"{column}{row}" for column in columns) for row in range(4)], columns)
+    if None in chosen:
+        with pytest.raises(InputError, match="more than one column looks"):
+            load_file(path)
+    else:
+        assert load_file(path).pool[0] == Example(f"Text:{chosen[0]}0\nLabel:", f" {chosen[1]}0")
+
+
+@pytest.mark.parametrize("role", ["text", "label"])
+@pytest.mark.parametrize("columns", [("id", "stars", "note"), ("text", "review", "label", "category", "topic")])
+def test_a_column_that_is_asked_for_is_taken_when_it_is_named(tmp_path, role, columns):
+    path = write(tmp_path / "rows.csv", [tuple(f"{at}{column}" for column in columns) for at in "ab"], columns)
+    other = {"text": "label", "label": "text"}[role]
+    with pytest.raises(InputError, match=f"Name it with --{role} COLUMN"):
+        load_file(path, **{other: columns[-1]})
+    assert len(load_file(path, **{other: columns[-1], role: columns[0]}).pool) == 2
+
+
+def test_a_usual_word_in_a_sentence_says_nothing(tmp_path):
+    path = write(tmp_path / "rows.csv", [("fine", "a", "b")], ("the content of this was good", "more", "most"))
+    with pytest.raises(InputError, match="no column looks like the text"):
+        load_file(path)

@@ -1,5 +1,6 @@
 from datetime import datetime
 
+import datasets
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -7,7 +8,7 @@ from table_files import check_refusal
 
 from ia2.errors import InputError
 from ia2.tasks.files import load_file
-from ia2.tasks.files.parquet import read_parquet
+from ia2.tasks.files.parquet import named_rows, read_parquet
 
 
 def test_what_is_no_parquet_file_is_refused(tmp_path):
@@ -46,3 +47,25 @@ def test_a_column_name_that_comes_twice_is_refused(tmp_path):
     parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, names=["text", "text"]), path)
     with pytest.raises(InputError, match="two columns are called 'text'. Give each a name of its own"):
         load_file(path)
+
+
+def test_ids_of_a_class_label_become_its_names(tmp_path):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    rows = {"text": ["a", "b", "c", "d"], "label": [1, 0, -1, None]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "rows.parquet")
+    assert [row["label"] for _, row in read_parquet(tmp_path / "rows.parquet").rows] == ["good", "bad", None, None]
+    assert load_file(tmp_path / "rows.parquet").labels == (" bad", " good")
+
+
+def test_an_id_without_a_name_is_refused_by_its_row(tmp_path):
+    with pytest.raises(InputError, match="rows.parquet, row 2: 'label' holds the id 2, and the file names 2 from 0 on"):
+        named_rows(tmp_path / "rows.parquet", [{"label": 1}, {"label": 2}], {"label": ["bad", "good"]})
+
+
+@pytest.mark.parametrize("metadata", [b"no JSON", b"[]", b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}'])
+def test_what_else_stands_where_names_may_stand_is_passed_over(tmp_path, metadata):
+    table = pyarrow.table({"text": ["a"], "label": [1]}).replace_schema_metadata({b"huggingface": metadata})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    assert read_parquet(tmp_path / "rows.parquet").rows[0][1] == {"text": "a", "label": 1}

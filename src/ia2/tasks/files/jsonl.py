@@ -1,24 +1,34 @@
 """JSON lines: an object on each line, whose keys are the columns."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from ia2.tasks.files.table import Table
-from ia2.tasks.json_lines import json_lines
+from ia2.tasks.files.table import Row, Table
+from ia2.tasks.json_lines import json_objects
 
 
-def read_json_lines(path: Path) -> Table:
-    r"""Read a file of JSON lines. A key that only some rows have is a column as well.
+def read_json_lines(path: Path, text: str) -> Table:
+    r"""Read JSON lines. A key that only some rows have is a column as well.
+
+    Args:
+        path: the file.
+        text: what it holds.
 
     Raises:
-        InputError: a line is not UTF-8 text or not a JSON object.
+        InputError: a line is not a JSON object.
 
     Example:
-        >>> from pathlib import Path
-        >>> _ = Path("rows.jsonl").write_text('{"text": "a"}\n{"text": "b", "label": 1}\n')
-        >>> table = read_json_lines(Path("rows.jsonl"))
+        >>> table = read_json_lines(Path("rows.jsonl"), '{"text": "a"}\n{"text": "b", "label": 1}\n')
         >>> table.columns, table.rows[1]
         (('text', 'label'), ('rows.jsonl, line 2', {'text': 'b', 'label': 1}))
     """
-    rows = tuple(json_lines(path))
-    columns = dict.fromkeys(column for _, row in rows for column in row)
-    return Table(path, tuple(columns), rows)
+    # only \n ends a line: JSON may hold other line separators as they are
+    return table_of_objects(path, json_objects(path, text.split("\n")))
+
+
+def table_of_objects(path: Path, rows: Iterable[tuple[str, dict[str, Any]]], notes: tuple[str, ...] = ()) -> Table:
+    """The table of objects whose keys are the columns, in the order in which they first come."""
+    objects: tuple[tuple[str, Row], ...] = tuple(rows)
+    columns = dict.fromkeys(column for _, row in objects for column in row)
+    return Table(path, tuple(columns), objects, notes)

@@ -1,35 +1,25 @@
-"""Labelled rows of a file as a task: its columns, its labels, and notes on what was guessed and left out."""
+"""Rows with responses as a task: their form, their labels, and notes on what was guessed and left out."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ia2.errors import InputError
 from ia2.tasks.files.columns import find_column
-from ia2.tasks.files.registry import read_table
-from ia2.tasks.files.table import Table, cell_text
+from ia2.tasks.files.forms import FORMS, SAID, Form, labelled
+from ia2.tasks.files.labels import labels_of, without_missing_codes
+from ia2.tasks.files.registry import read_source, read_table, source_name, split_name
+from ia2.tasks.files.saved import RowSource
+from ia2.tasks.files.table import Table
 from ia2.tasks.task import Example, Task, rows_digest, without_repeats
 
 ResponseKind = Literal["label", "text"]
 
-TEMPLATE = "Text:{text}\nLabel:"
-"""How a text becomes a query."""
-MANY_LABELS = 10
-"""Above this number of distinct responses, they may be free text."""
-LONG_LABEL = 30
-"""Above this mean length in characters, many distinct responses are taken for free text."""
 MAX_NEW_TOKENS = 200
 """Length limit of a free-text response in tokens."""
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns that hold the texts and the labels."""
-
-    text: str
-    label: str
+BLANK_LINE = "\n\n"
 
 
 def load_file(
@@ -39,19 +29,22 @@ def load_file(
     label: str | None = None,
     evaluation_path: Path | str | None = None,
     response_kind: ResponseKind | None = None,
+    encoding: str | None = None,
 ) -> Task:
-    r"""Load labelled rows from a file as a task.
+    r"""Load labelled rows as a task: from a file, a folder of `save_to_disk`, or a dataset of the hub.
 
-    Columns that aren't named are guessed (`find_column`). Responses are taken for free text where there are more than
-    ten different ones, more than half as many as rows, of over 30 characters on average; else they are labels. The
-    task's notes say what was guessed and how many rows were left out.
+    Columns that aren't named are guessed (`find_column`), but for rows of `messages`, of `prompt` and `completion`, and
+    of `instruction`, `input` and `output`, which are taken as they are. Whether responses are labels or free text is
+    told by their number and length (`labels_of`). The task's notes say what was guessed and left out.
 
     Args:
-        path: the file; its ending says which format it has.
-        text: the column of texts.
+        path: the file, whose ending says its format; the folder; `hf:owner/name`, or `hf:owner/name:config:split`.
+        text: the column of texts; of a nested one a path such as `data.body`.
         label: the column of labels, or of responses.
-        evaluation_path: a second file with the same columns to evaluate on; its texts are left out of the first.
+        evaluation_path: a second file with the same columns to evaluate on; its texts are left out of the first. By
+            default a dataset's test or validation split.
         response_kind: whether responses are labels or free text.
+        encoding: the encoding of text files, by Python's name; by default it is detected.
 
     Raises:
         InputError: a file isn't there or can't be read, columns can't be found, no row is left, or there is one label.
@@ -64,62 +57,109 @@ def load_file(
         >>> task.notes
         ("reviews.csv: 'review' is taken for the text.", "reviews.csv: 'stars' is taken for the label.")
     """
-    table = read_table(Path(path))
-    notes: list[str] = []
-    columns = _Columns(
-        find_column(table, "text", text, notes, other=label), find_column(table, "label", label, notes, other=text)
-    )
-    if columns.text == columns.label:
-        raise InputError(f"{table.path}: {columns.text!r} can't be both the text and the label. Name another column.")
-    pool = _examples(table, columns, notes)
-    labels = _labels(table, pool, response_kind, notes)
-    evaluation: tuple[Example, ...] = ()
-    if evaluation_path is not None:
-        evaluation = _evaluation_rows(Path(evaluation_path), table, columns, notes)
-        pool = _not_evaluated(pool, evaluation, table, evaluation_path, notes)
-        if labels and (unknown := sorted({example.response for example in evaluation}.difference(labels))):
-            unknown_label = unknown[0].strip()
-            raise InputError(f"{evaluation_path}: the label {unknown_label!r} is not among those of {table.path.name}.")
-    return Task(
-        name=table.path.stem,
-        description=f"{columns.label} of {columns.text}",
-        source=f"file {table.path.name}, sha256:{rows_digest(pool, evaluation)}",
+    source = read_source(Path(path), encoding)
+    table, notes = source.table, list(source.table.notes)
+    form = _form(table, text, label, notes)
+    pool = _examples(table, form, notes)
+    labels = labels_of(table.path, pool, form.name, response_kind, notes)
+    evaluated = _evaluation_table(source, form, evaluation_path, encoding, notes)
+    evaluation = _examples(evaluated, form, notes) if evaluated is not None else ()
+    if evaluated is not None:
+        _check_labels(evaluated.path, evaluation, labels, table)
+        pool = _not_evaluated(pool, evaluation, table, evaluated.path, notes)
+    task = Task(
+        name=source_name(path),
+        description=form.description,
+        source=f"{source.origin}, sha256:{rows_digest(pool, evaluation)}",
         labels=labels,
         pool=pool,
         evaluation=evaluation,
         max_new_tokens=1 if labels else MAX_NEW_TOKENS,
-        stop=None if labels else "\n\n",
-        template=TEMPLATE,
-        text_column=columns.text,
+        stop=None if labels else _stop(table, pool, form, notes),
+        text_column=form.columns[0],
         as_written=True,
-        notes=tuple(notes),
+        form=form.name,
     )
+    return replace(task.as_chat() if form.name == "conversation" else task, notes=tuple(notes))
 
 
-def query_of(text: str) -> str:
-    r"""The query of a text in a user's file.
+def _form(table: Table, text: str | None, label: str | None, notes: list[str]) -> Form:
+    """The form of a table's rows: one that its columns show, unless a column is named; else a text and a label."""
+    if text is None and label is None and (form := next((form for form in FORMS.values() if form.fits(table)), None)):
+        notes.append(f"{table.path.name}: {SAID[form.name]}")
+        return form
+    text, label = (
+        find_column(table, "text", text, notes, other=label),
+        find_column(table, "label", label, notes, other=text),
+    )
+    if text == label:
+        raise InputError(f"{table.path}: {text!r} can't be both the text and the label. Name another column.")
+    return labelled(text, label)
 
-    Example:
-        >>> query_of("a fine film")
-        'Text:a fine film\nLabel:'
-    """
-    return TEMPLATE.replace("{text}", text)
+
+def _stop(table: Table, pool: Sequence[Example], form: Form, notes: list[str]) -> str | None:
+    """What ends a response of free text: a blank line, unless responses hold some."""
+    if form.name == "conversation":
+        return None
+    if any(BLANK_LINE in example.response.strip() for example in pool):
+        notes.append(f"{table.path.name}: responses hold blank lines, so that only the model's own end ends one.")
+        return None
+    return BLANK_LINE
 
 
-def _evaluation_rows(path: Path, table: Table, columns: _Columns, notes: list[str]) -> tuple[Example, ...]:
-    """The rows of the second file, whose columns must be those of the first."""
-    evaluation_table = read_table(path)
-    for option, column in (("text", columns.text), ("label", columns.label)):
-        if column not in evaluation_table.columns:
-            raise InputError(f"{path}: no column {column!r}, which {table.path.name} has as its {option}.")
-    return _examples(evaluation_table, columns, notes)
+def _evaluation_table(
+    source: RowSource, form: Form, path: Path | str | None, encoding: str | None, notes: list[str]
+) -> Table | None:
+    """The rows to evaluate: those of the second file, or of a split of the first; None where there are none."""
+    if path is not None:
+        table = read_table(Path(path), encoding, evaluated=True)
+        notes += table.notes
+        _check_columns(table, form, source.table)
+        return table
+    split = _labelled_split(source, form)
+    if split is not None:
+        notes.append(f"{source.table.path.name}: {split_name(split)} is evaluated; --eval-data names other rows.")
+    return split
+
+
+def _labelled_split(source: RowSource, form: Form) -> Table | None:
+    """The first split for evaluation that has labels: those of public test sets are often kept back."""
+    for table in source.evaluation:
+        if _has_columns(table, form) and any(form.response(row, position) for position, row in table.rows):
+            return table
+    return None
+
+
+def _has_columns(table: Table, form: Form) -> bool:
+    return not _missing_columns(table, form)
+
+
+def _missing_columns(table: Table, form: Form) -> list[int]:
+    """Which of a form's columns a table lacks."""
+    return [at for at, column in enumerate(form.columns) if column not in (*table.columns, *table.leaves)]
+
+
+def _check_columns(table: Table, form: Form, first: Table) -> None:
+    """Refuse a second file without the columns of the first. Raises InputError."""
+    for at in _missing_columns(table, form):
+        role = f" as its {('text', 'label')[at]}" if form.name == "labelled" else ""
+        raise InputError(
+            f"{table.path}: no column {form.columns[at]!r}, which {first.path.name} has{role}. Call its column that."
+        )
+
+
+def _check_labels(path: Path, evaluation: Sequence[Example], labels: tuple[str, ...], first: Table) -> None:
+    """Refuse evaluation rows with labels that the first file lacks. Raises InputError."""
+    unknown = sorted({example.response for example in evaluation}.difference(labels))
+    if labels and unknown:
+        raise InputError(f"{path}: the label {unknown[0].strip()!r} is not among those of {first.path.name}.")
 
 
 def _not_evaluated(
     pool: tuple[Example, ...],
     evaluation: tuple[Example, ...],
     table: Table,
-    evaluation_path: Path | str,
+    evaluation_path: Path,
     notes: list[str],
 ) -> tuple[Example, ...]:
     """The pool without the texts that are evaluated."""
@@ -132,33 +172,23 @@ def _not_evaluated(
     return remaining
 
 
-def _labels(table: Table, examples: Sequence[Example], kind: ResponseKind | None, notes: list[str]) -> tuple[str, ...]:
-    """The labels, sorted; none where responses are free text."""
-    responses = [example.response for example in examples]
-    distinct = sorted(set(responses))
-    if kind is None:
-        many = len(distinct) > MANY_LABELS and 2 * len(distinct) > len(responses)
-        kind = "text" if many and sum(map(len, responses)) > LONG_LABEL * len(responses) else "label"
-        if kind == "text":
-            notes.append(f"{table.path.name}: {len(distinct)} different, long labels are taken for free text.")
-    if kind == "text":
-        return ()
-    if len(distinct) == 1:
-        raise InputError(f"{table.path}: every row has the label {distinct[0].strip()!r}; at least two are needed.")
-    return tuple(distinct)
-
-
-def _examples(table: Table, columns: _Columns, notes: list[str]) -> tuple[Example, ...]:
-    """The rows that have both a text and a label, each text once."""
+def _examples(table: Table, form: Form, notes: list[str]) -> tuple[Example, ...]:
+    """The rows that have both a query and a response, each query once."""
+    if form.name == "labelled":
+        table = without_missing_codes(table, form.columns[1], notes)
     examples = []
     for position, row in table.rows:
-        text, label = (cell_text(row.get(column), position, column) for column in (columns.text, columns.label))
-        if text and label:
-            examples.append(Example(query_of(text), f" {label}"))
+        query, response = form.query(row, position), form.response(row, position)
+        if query and response:
+            examples.append(Example(query, response))
+    query_name, response_name = ("text", "label") if form.name == "labelled" else ("query", "response")
     if incomplete := len(table.rows) - len(examples):
-        notes.append(f"{table.path.name}: {incomplete} rows without a text or a label were left out.")
+        notes.append(f"{table.path.name}: {incomplete} rows without a {query_name} or a {response_name} were left out.")
     if not examples:
-        raise InputError(f"{table.path}: no row has both a {columns.text!r} and a {columns.label!r}.")
+        both = (
+            " and a ".join(map(repr, form.columns)) if len(form.columns) > 1 else f"{query_name} and a {response_name}"
+        )
+        raise InputError(f"{table.path}: no row has both a {both}.")
     distinct = without_repeats(examples)
     if repeats := len(examples) - len(distinct):
         labels_of_query = Counter(query for query, _ in {(example.query, example.response) for example in examples})

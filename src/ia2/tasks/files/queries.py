@@ -4,19 +4,26 @@ from pathlib import Path
 
 from ia2.errors import InputError
 from ia2.tasks.files.columns import find_column
-from ia2.tasks.files.labelled import query_of
+from ia2.tasks.files.encodings import read_text
+from ia2.tasks.files.forms import FORMS, query_of_text
 from ia2.tasks.files.registry import read_table
-from ia2.tasks.files.table import cell_text
-from ia2.tasks.task import Task
+from ia2.tasks.files.table import Table, cell_of, cell_text
+from ia2.tasks.task import RowForm, Task
+
+ADVICE = "Leave only the column of texts in it"
 
 
-def load_queries(path: Path, known: Task, text: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def load_queries(
+    path: Path, known: Task, text: str | None = None, encoding: str | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     r"""Load unlabelled texts as queries.
 
     Args:
-        path: a text file with a text on each line, or a table as in `load_file`, whose labels, if any, are not read.
+        path: a text file with a text on each line, or data as in `load_file`, whose labels or responses, if any, are
+            not read.
         known: the task; texts among its labelled rows, in the pool or the evaluation set, are left out.
-        text: the column of texts.
+        text: the column of texts, where there are several.
+        encoding: the encoding of a text file; by default it is detected.
 
     Returns:
         The distinct queries in the file's order, and notes on what was guessed and left out.
@@ -30,8 +37,9 @@ def load_queries(path: Path, known: Task, text: str | None = None) -> tuple[tupl
         (('Text:a fine film\nLabel:', 'Text:a long film\nLabel:'), ())
     """
     notes: list[str] = []
-    texts = _lines(path) if path.suffix.lower() == ".txt" else _column_texts(path, text, notes)
-    queries = dict.fromkeys(query_of(text) for text in texts if text)
+    is_text = path.suffix.lower() == ".txt"
+    read = _lines(path, known.form, encoding, notes) if is_text else _rows(path, known.form, text, encoding, notes)
+    queries = dict.fromkeys(query for query in read if query)
     labelled = {example.query for example in known.pool + known.evaluation}
     unlabelled = tuple(query for query in queries if query not in labelled)
     if len(unlabelled) < len(queries):
@@ -41,19 +49,42 @@ def load_queries(path: Path, known: Task, text: str | None = None) -> tuple[tupl
     return unlabelled, tuple(notes)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, form: RowForm, encoding: str | None, notes: list[str]) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
-    try:
-        # only \n ends a line, with or without \r: a text may hold other line separators
-        with path.open(encoding="utf-8-sig", newline="\n") as lines:
-            return [line.strip() for line in lines]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+    content, said = read_text(path, encoding)
+    notes += said
+    # only \n ends a line, with or without \r: a text may hold other line separators
+    texts = [line.strip() for line in content.split("\n")]
+    return [query_of_text(form, text) for text in texts if text]
 
 
-def _column_texts(path: Path, text: str | None, notes: list[str]) -> list[str]:
-    table = read_table(path)
-    only_column = table.columns[0] if len(table.columns) == 1 else None
-    column = find_column(table, "text", text or only_column, notes)
-    return [cell_text(row.get(column), position, column) for position, row in table.rows]
+def _rows(path: Path, form: RowForm, text: str | None, encoding: str | None, notes: list[str]) -> list[str]:
+    table = read_table(path, encoding)
+    notes += table.notes
+    return queries_of_rows(table, form, text, notes)
+
+
+def queries_of_rows(table: Table, form: RowForm, text: str | None, notes: list[str]) -> list[str]:
+    r"""The query of each row of a table without labels; empty where a row has none.
+
+    Args:
+        table: the rows.
+        form: how a row becomes a query.
+        text: the column of texts; by default the form's own, the only one, or one that is guessed.
+        notes: a guess is added here as a sentence.
+
+    Raises:
+        InputError: the column isn't there, or can't be guessed.
+
+    Example:
+        >>> rows = (("rows.csv, line 2", {"review": "a fine film"}),)
+        >>> queries_of_rows(Table(Path("rows.csv"), ("review",), rows), "labelled", None, [])
+        ['Text:a fine film\nLabel:']
+    """
+    if form != "labelled" and text is None and FORMS[form].columns[0] in table.columns:
+        return [FORMS[form].query(row, position) for position, row in table.rows]
+    only_column = table.leaves[0] if len(table.leaves) == 1 else None
+    column = find_column(table, "text", only_column or text, notes, advice=ADVICE)
+    texts = [cell_text(cell_of(row, column), position, column) for position, row in table.rows]
+    return [text and query_of_text(form, text) for text in texts]

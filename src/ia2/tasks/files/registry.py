@@ -1,52 +1,154 @@
 """The data formats that can be read. A new one is a module with a reader, and a line here."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.tasks.files.delimited import read_delimited
+from ia2.tasks.files.encodings import read_text
+from ia2.tasks.files.excel import read_excel
+from ia2.tasks.files.hub import is_hub_name, read_hub
+from ia2.tasks.files.json_array import read_json
 from ia2.tasks.files.jsonl import read_json_lines
 from ia2.tasks.files.parquet import read_parquet
+from ia2.tasks.files.saved import RowSource, read_saved
 from ia2.tasks.files.table import Table
 
-READERS: Mapping[str, Callable[[Path], Table]] = MappingProxyType(
+TextReader = Callable[[Path, str], Table]
+BinaryReader = Callable[[Path], Table]
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How files of an ending are read."""
+
+    read: Callable[[Path, str | None], Table]
+    """Reads a file, its text in an encoding if one is named."""
+    is_text: bool
+    """Whether it is text, which may be in any encoding."""
+
+
+def of_text(reader: TextReader) -> FileFormat:
+    """The format of files whose text, in any encoding, a reader understands."""
+
+    def read(path: Path, encoding: str | None) -> Table:
+        text, notes = read_text(path, encoding)
+        table = reader(path, text)
+        return replace(table, notes=(*notes, *table.notes))
+
+    return FileFormat(read, is_text=True)
+
+
+def of_bytes(reader: BinaryReader) -> FileFormat:
+    """The format of files that say themselves how their texts are encoded."""
+
+    def read(path: Path, encoding: str | None) -> Table:
+        try:
+            return reader(path)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: a text in it is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+
+    return FileFormat(read, is_text=False)
+
+
+READERS: Mapping[str, FileFormat] = MappingProxyType(
     {
-        ".csv": read_delimited,
-        ".tsv": read_delimited,
-        ".jsonl": read_json_lines,
-        ".ndjson": read_json_lines,
-        ".parquet": read_parquet,
+        ".csv": of_text(read_delimited),
+        ".tsv": of_text(read_delimited),
+        ".json": of_text(read_json),
+        ".jsonl": of_text(read_json_lines),
+        ".ndjson": of_text(read_json_lines),
+        ".parquet": of_bytes(read_parquet),
+        ".xlsx": of_bytes(read_excel),
     }
 )
-"""The reader of each file ending."""
+"""The format of each file ending."""
+
+SOURCES: tuple[tuple[Callable[[Path], bool], Callable[[Path], RowSource]], ...] = (
+    (is_hub_name, read_hub),
+    (Path.is_dir, read_saved),
+)
+"""What isn't a file: how its name is told, and its reader."""
 
 
-def read_table(path: Path) -> Table:
-    r"""Read a file with the reader that its ending names.
+def read_source(path: Path, encoding: str | None = None) -> RowSource:
+    r"""Read what a name of data stands for: a file by its ending, a folder of a dataset, or a dataset of the hub.
+
+    Args:
+        path: the name.
+        encoding: the encoding of a text file; by default it is detected.
 
     Raises:
         InputError: there is no such file, its ending is not known, it has no rows, or its reader can't read it.
+        FieldError: there is no such encoding, or this is no text file.
 
     Example:
-        >>> from pathlib import Path
         >>> _ = Path("rows.tsv").write_text("text\tlabel\na fine film\t1\n")
-        >>> read_table(Path("rows.tsv")).rows
+        >>> read_source(Path("rows.tsv")).table.rows
         (('rows.tsv, line 2', {'text': 'a fine film', 'label': '1'}),)
     """
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder. Name a file.")
+    read = next((read for belongs, read in SOURCES if belongs(path)), None)
+    source = read(path) if read is not None else RowSource(_read_file(path, encoding), f"file {path.name}")
+    if encoding is not None and not _is_text(path):
+        raise FieldError("encoding", encoding, f"this is for text files, and {path} is none. Leave it out.")
+    if not source.table.rows:
+        raise InputError(f"{source.table.path}: this {'file' if path.is_file() else 'dataset'} has no rows.")
+    return source
+
+
+def read_table(path: Path, encoding: str | None = None, *, evaluated: bool = False) -> Table:
+    """One table of a name of data that goes with another: its rows, or the train split's.
+
+    Args:
+        path: the name.
+        encoding: of both, if they are text files.
+        evaluated: take the split that is for evaluation, where there is one.
+
+    Raises:
+        InputError: as `read_source`.
+    """
+    source = read_source(path, encoding if _is_text(path) else None)
+    if evaluated and (tables := [table for table in source.evaluation if table.rows]):
+        return replace(tables[0], notes=(f"{path.name}: its split {split_name(tables[0])} is evaluated.",))
+    return source.table
+
+
+def split_name(table: Table) -> str:
+    """The name of the split that a table holds."""
+    return table.path.name.rpartition(":")[2]
+
+
+def source_name(path: Path | str) -> str:
+    """What a task is called by the name of its data: a file's without the ending, a folder's, or a dataset's.
+
+    Example:
+        >>> [source_name(path) for path in ("data/rows.csv", "hf:owner/name", "hf:owner/name:config:test")]
+        ['rows', 'name', 'name-config-test']
+    """
+    path = Path(path)
+    if is_hub_name(path):
+        return "-".join(part for part in path.name.removeprefix("hf:").split(":") if part)
+    return path.name if path.is_dir() else path.stem
+
+
+def _read_file(path: Path, encoding: str | None) -> Table:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: the ending {path.suffix!r} is not known. Use one of {', '.join(READERS)}.")
+        hint = (
+            "Save it as .xlsx."
+            if path.suffix.lower() in (".xls", ".ods", ".xlsb")
+            else f"Use one of {', '.join(READERS)}."
+        )
+        raise InputError(f"{path}: the ending {path.suffix!r} is not known. {hint}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: this file is empty.")
-    try:
-        table = reader(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    if not table.rows:
-        raise InputError(f"{path}: this file has no rows.")
-    return table
+    return reader.read(path, encoding)
+
+
+def _is_text(path: Path) -> bool:
+    file_format = READERS.get(path.suffix.lower())
+    return not any(belongs(path) for belongs, _ in SOURCES) and file_format is not None and file_format.is_text

@@ -1,12 +1,13 @@
 """A file's rows as every data format gives them, and a cell of theirs as text."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ia2.errors import InputError
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -15,24 +16,51 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, Mapping[str, Any]], ...]
+    rows: tuple[tuple[str, Row], ...]
     """Each row's position for an error message, such as `rows.csv, line 3`, and its values by column."""
+    notes: tuple[str, ...] = ()
+    """Choices made for the user while the file was read, one sentence each."""
+    first_line: str | None = None
+    """The position of the line that names the columns, for formats in which it could be a row by mistake."""
+    category_codes: frozenset[str] = frozenset()
+    """Columns of pandas' category codes, among which -1 stands for a missing value."""
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Every column that can be named, those inside of others by paths such as `data.body`."""
+        return tuple(dict.fromkeys(leaf for _, row in self.rows for leaf in leaf_columns(row))) or self.columns
 
 
-def distinct_columns(path: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """The names of a file's columns, if each is used once.
-
-    Raises:
-        InputError: two columns have the same name.
+def leaf_columns(values: Row, prefix: str = "") -> Iterator[str]:
+    """The columns of a row, of nested objects the paths of what they hold.
 
     Example:
-        >>> distinct_columns(Path("rows.csv"), ["text", "label"])
-        ('text', 'label')
+        >>> list(leaf_columns({"id": 1, "data": {"body": "a", "by": {"name": "b"}}}))
+        ['id', 'data.body', 'data.by.name']
     """
-    columns = tuple(names)
-    if repeated := [column for column, count in Counter(columns).items() if count > 1]:
-        raise InputError(f"{path}: two columns are called {repeated[0]!r}. Give each a name of its own.")
-    return columns
+    for column, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaf_columns(value, f"{prefix}{column}.")
+        else:
+            yield f"{prefix}{column}"
+
+
+def cell_of(row: Row, column: str) -> Any:
+    """What a row holds in a column, or at a path such as `data.body`; None where it has none.
+
+    Example:
+        >>> row = {"data": {"body": "a"}, "data.id": 3}
+        >>> cell_of(row, "data.body"), cell_of(row, "data.id"), cell_of(row, "data.title")
+        ('a', 3, None)
+    """
+    if column in row:
+        return row[column]
+    parts = column.split(".")
+    for count in range(1, len(parts)):
+        inner = row.get(".".join(parts[:count]))
+        if isinstance(inner, Mapping) and (value := cell_of(inner, ".".join(parts[count:]))) is not None:
+            return value
+    return None
 
 
 def cell_text(value: Any, position: str, column: str) -> str:
@@ -58,4 +86,10 @@ def cell_text(value: Any, position: str, column: str) -> str:
         return str(int(value))
     if isinstance(value, (str, int, float)):
         return str(value).strip()
-    raise InputError(f"{position}: {column!r} holds a {type(value).__name__}; texts and labels must be plain values.")
+    hint = ""
+    if isinstance(value, Mapping):
+        plain = [leaf for leaf in leaf_columns(value) if isinstance(cell_of(value, leaf), (str, int, float))]
+        hint = f" Name what is in it, such as {column}.{plain[0]}." if plain else ""
+    raise InputError(
+        f"{position}: {column!r} holds a {type(value).__name__}; texts and labels must be plain values.{hint}"
+    )

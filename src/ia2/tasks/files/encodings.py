@@ -1,0 +1,106 @@
+"""The text of a file in whatever encoding people's programs have saved it."""
+
+from pathlib import Path
+
+from ia2.errors import FieldError, InputError
+
+BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    # before UTF-16's, with which it begins
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+MOSTLY = 0.8
+"""Share of zeros among every other byte from which on text is taken for UTF-16: Western letters leave one each."""
+
+
+def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
+    r"""The text of a file, and a note where it is not UTF-8.
+
+    Args:
+        path: the file.
+        encoding: its encoding by Python's name; by default UTF-8, else UTF-16, else Windows-1252, whichever fits.
+
+    Returns:
+        The text without a byte order mark, its line ends as they are, and the note, if any.
+
+    Raises:
+        FieldError: there is no encoding of that name.
+        InputError: the file is not text in this encoding, or in none of the three.
+
+    Example:
+        >>> _ = Path("rows.csv").write_bytes("text,label\ncafé,1\n".encode("cp1252"))
+        >>> read_text(Path("rows.csv"))[0]
+        'text,label\ncafé,1\n'
+    """
+    content = path.read_bytes()
+    if encoding is not None:
+        return _as_named(path, content, encoding), ()
+    detected = detect_encoding(content)
+    if detected is None:
+        raise InputError(
+            f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding with --encoding, such "
+            "as latin-1, which reads any bytes."
+        )
+    notes: tuple[str, ...] = ()
+    if not detected.startswith("utf-8"):
+        notes = (f"{path.name}: this is not UTF-8 text and is read as {detected}; --encoding names another.",)
+    return content.decode(detected).removeprefix("\ufeff"), notes
+
+
+def detect_encoding(content: bytes) -> str | None:
+    """The encoding of a text: by its byte order mark, as UTF-8, UTF-16 or Windows-1252; None where none of them fits.
+
+    Example:
+        >>> [detect_encoding("café".encode(name)) for name in ("utf-8", "utf-16", "utf-16-le", "cp1252")]
+        ['utf-8', 'utf-16', 'utf-16-le', 'cp1252']
+    """
+    marked = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    if marked is not None:
+        return marked if _decodes(content, marked) else None
+    for name, zeros, letters in (
+        ("utf-16-le", content[1::2], content[::2]),
+        ("utf-16-be", content[::2], content[1::2]),
+    ):
+        if zeros.count(0) > MOSTLY * len(zeros) and 0 not in letters and _decodes(content, name):
+            return name
+    if _decodes(content, "utf-8"):
+        return "utf-8"
+    return "cp1252" if 0 not in content and _decodes(content, "cp1252") else None
+
+
+def checked_encoding(encoding: str) -> str:
+    """The name of an encoding, if Python knows it as one of texts.
+
+    Raises:
+        FieldError: it doesn't.
+    """
+    try:
+        # two bytes, since an empty text would not be looked at
+        b"aa".decode(encoding)
+    except UnicodeError:
+        return encoding
+    except (LookupError, ValueError) as error:
+        raise FieldError(
+            "encoding", encoding, "there is no such encoding of texts. Name one such as utf-8, utf-16 or cp1252."
+        ) from error
+    return encoding
+
+
+def _as_named(path: Path, content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(checked_encoding(encoding)).removeprefix("\ufeff")
+    except UnicodeError as error:
+        detected = detect_encoding(content)
+        hint = f"It looks like {detected}: leave --encoding out" if detected else "Name another one, such as latin-1"
+        position = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+        raise InputError(f"{path}: this is not {encoding} text{position}. {hint}.") from error
+
+
+def _decodes(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True

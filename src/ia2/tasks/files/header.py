@@ -1,0 +1,95 @@
+"""Tables whose first line names the columns, and files in which that line is a row already."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ia2.errors import InputError
+from ia2.tasks.files.table import Table
+
+USUAL_HEADER = "text,label"
+
+
+def table_under(
+    path: Path,
+    header: tuple[str, Sequence[Any]],
+    rows: Iterable[tuple[str, Sequence[Any]]],
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """The table of a first line and the lines below it.
+
+    Args:
+        path: the file.
+        header: the first line's position and its cells; an empty one is called by its number, such as `column 3`.
+        rows: position and cells of each other line, as many as the header has.
+        notes: what was chosen while the file was read.
+
+    Raises:
+        InputError: two columns share a name, or a row has too many or too few cells.
+
+    Example:
+        >>> table = table_under(Path("rows.csv"), ("line 1", ["text", ""]), [("line 2", ["a", "x"])])
+        >>> table.columns, table.rows
+        (('text', 'column 2'), (('line 2', {'text': 'a', 'column 2': 'x'}),))
+    """
+    names = ["" if cell is None else str(cell).strip() for cell in header[1]]
+    columns = tuple(name or f"column {number}" for number, name in enumerate(names, start=1))
+    below = tuple(rows)
+    if len(set(columns)) < len(columns) and looks_like_a_row(columns, [cells for _, cells in below]):
+        raise missing_header(path, header[0], columns)
+    distinct_columns(path, columns)
+    for position, cells in below:
+        if len(cells) != len(columns):
+            raise InputError(f"{position}: {len(cells)} values where the header has {len(columns)} columns.")
+    named = tuple((position, dict(zip(columns, cells, strict=True))) for position, cells in below)
+    return Table(path, columns, named, notes, first_line=header[0])
+
+
+def distinct_columns(path: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """The names of a file's columns, if each is used once.
+
+    Raises:
+        InputError: two columns have the same name.
+
+    Example:
+        >>> distinct_columns(Path("rows.parquet"), ["text", "label"])
+        ('text', 'label')
+    """
+    columns = tuple(names)
+    if repeated := [column for column, count in Counter(columns).items() if count > 1]:
+        raise InputError(f"{path}: two columns are called {repeated[0]!r}. Give each a name of its own.")
+    return columns
+
+
+def looks_like_a_row(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether what should name the columns is a row: one of its cells is a number, or stands below itself again.
+
+    Example:
+        >>> looks_like_a_row(["a fine film", "positive"], [["a dull one", "negative"], ["a great one", "positive"]])
+        True
+        >>> looks_like_a_row(["review", "stars"], [["a fine film", "5"]])
+        False
+    """
+    return any(
+        _is_number(column) or any(str(cells[at]).strip() == column for cells in rows if at < len(cells))
+        for at, column in enumerate(columns)
+    )
+
+
+def missing_header(path: Path, position: str, columns: Sequence[str]) -> InputError:
+    """What is said of a file without a line that names its columns."""
+    shown = ", ".join(columns)
+    shown = shown if len(shown) <= 60 else shown[:60] + "…"
+    return InputError(
+        f"{path}: no header was found: the first line looks like a row ({shown}). Put a line with the columns' names, "
+        f"such as {USUAL_HEADER}, above {position.removeprefix(f'{path}, ')}."
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

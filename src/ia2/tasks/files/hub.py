@@ -1,0 +1,88 @@
+"""Datasets of the hub, by names such as `hf:owner/name` or `hf:owner/name:config:split`."""
+
+import re
+from pathlib import Path
+
+from ia2.errors import InputError
+from ia2.tasks.files.saved import RowSource, source_of_splits, table_of_dataset
+
+PREFIX = "hf:"
+NAME = re.compile(r"hf:((?:[\w.-]+/)?[\w.-]+)(?::([^:/]*))?(?::([^:/]+))?", re.ASCII)
+INSTEAD = "name a file or a folder of save_to_disk"
+
+
+def is_hub_name(path: Path) -> bool:
+    """Whether a name of data is one of the hub's.
+
+    Example:
+        >>> is_hub_name(Path("hf:owner/name")), is_hub_name(Path("rows.csv"))
+        (True, False)
+    """
+    return str(path).startswith(PREFIX)
+
+
+def read_hub(path: Path) -> RowSource:
+    """Load a dataset of the hub, at the commit that it has now.
+
+    Args:
+        path: its name, `hf:owner/name`, with a configuration (which may be empty) and a split where they are needed.
+
+    Raises:
+        InputError: this is no such name, the hub can't be reached or doesn't give the dataset out, or a configuration
+            or a split is to be named.
+    """
+    parsed = NAME.fullmatch(path.as_posix())
+    if parsed is None:
+        raise InputError(
+            f"{path}: this is no name of a hub dataset. Write hf:owner/name or hf:owner/name:config:split."
+        )
+    name, config, split = parsed[1], parsed[2] or None, parsed[3]
+    commit = _commit(path, name)
+    import datasets
+
+    try:
+        if config is None:
+            config = datasets.get_dataset_default_config_name(name, revision=commit)
+        configs = [] if config is not None else datasets.get_dataset_config_names(name, revision=commit)
+        if not configs:
+            dataset = datasets.load_dataset(name, config, split=split, revision=commit)
+    except Exception as error:  # datasets, its readers and every transport have errors of their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"{path}: this dataset can't be loaded ({reason}). Check its name, or {INSTEAD}.") from error
+    if configs:
+        raise InputError(
+            f"{path}: this dataset has several configurations: {', '.join(configs)}. Name one, such as "
+            f"hf:{name}:{configs[0]}."
+        )
+    origin = f"hub {name}@{commit}"
+    configured = f"hf:{name}:{config or ''}"
+    if split is not None:
+        return RowSource(table_of_dataset(path, dataset), f"{origin}, {configured.removeprefix(PREFIX)}:{split}")
+    splits = {key: (Path(f"{configured}:{key}"), rows) for key, rows in dataset.items()}
+    return source_of_splits(splits, str(path), origin if config is None else f"{origin}, configuration {config}")
+
+
+def _commit(path: Path, name: str) -> str:
+    # asked first, since it answers at once where the hub can't be reached; loading would try for half a minute
+    from huggingface_hub import dataset_info
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    try:
+        return str(dataset_info(name).sha)
+    except HFValidationError as error:
+        raise InputError(f"{path}: this can't be a name on the hub. Write hf:owner/name.") from error
+    except RepositoryNotFoundError as error:  # one that is gated is of this kind too
+        raise InputError(
+            f"{path}: the hub doesn't give out a dataset of this name ({type(error).__name__}). Check it, log in, or "
+            f"{INSTEAD}."
+        ) from error
+    except HfHubHTTPError as error:
+        answer = f"{error.response.status_code} {error.response.reason_phrase}"
+        raise InputError(
+            f"{path}: the data hub answered with an error ({answer}). Try again later, or {INSTEAD}."
+        ) from error
+    except (httpx.HTTPError, ConnectionError) as error:
+        raise InputError(
+            f"{path}: the data hub can't be reached ({type(error).__name__}). Check the connection, or {INSTEAD}."
+        ) from error
