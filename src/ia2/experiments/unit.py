@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.adapter import Adapter
+from ia2.adapters.card import write_card
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.analysis.similarity import asim, response_activations
@@ -18,12 +19,14 @@ from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
+from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Candidate, Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
+from ia2.records import Record
 from ia2.tasks.task import Shown, Task
 from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
@@ -204,18 +207,30 @@ class _Computation:
                 self.write(Measurement.of(candidate, task, None, {}, {}))
 
     def measure_adapters(self, candidates: Sequence[Candidate]) -> None:
-        """Every adapter of a kind: saved, measured on every task, and compared with in-context learning."""
+        """Every adapter of a kind: saved, measured on every task, compared with in-context learning, and described."""
         if not candidates:
             return
         similarities = [self.similarity(candidate.trained.adapter) for candidate in candidates]
         for candidate in candidates:
-            folder = self.folder / ADAPTERS / self.unit.id / candidate.planned.id
+            folder = self.adapter_folder(candidate)
             candidate.trained.save(folder)
             Provenance.by(self.rows.few_shot_set, self.model).save(folder)
+            if self.experiment.measure == "chosen":
+                # of thousands of adapters that are tried the tokenizers would fill the disk
+                self.model.tokenizer.save_pretrained(folder)
+        records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
             evaluations, seconds = self.evaluated([candidate.trained.adapter for candidate in candidates], task)
             for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):
-                self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
+                record = self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
+                records[candidate.planned.id].append(record)
+        for candidate in candidates:
+            form = asked_of(self.rows.few_shot_set, self.model)
+            write_card(self.adapter_folder(candidate), records[candidate.planned.id], form)
+
+    def adapter_folder(self, candidate: Candidate) -> Path:
+        """Where an adapter is kept."""
+        return self.folder / ADAPTERS / self.unit.id / candidate.planned.id
 
     def evaluated(
         self, adapters: Sequence[Adapter], task: Task
@@ -255,13 +270,13 @@ class _Computation:
             self.model, self.rows.compared, task, demonstrations=demonstrations, adapter=adapter
         )
 
-    def write(self, measurement: Measurement) -> None:
-        """A record and its predictions; those of an adapter whose training diverged are empty."""
+    def write(self, measurement: Measurement) -> Record:
+        """Write a record, which is returned, and its predictions; those of an adapter that diverged are empty."""
         record = unit_record(self.experiment, self.unit, self.model, self.rows, measurement)
         stem = f"{measurement.file}_on_{measurement.task.name}"
         predictions = self.folder / PREDICTIONS / self.unit.id / f"{stem}.jsonl"
         answered = measurement.evaluation.rows() if measurement.evaluation is not None else []
-        record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
+        return record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
 
 
 @contextmanager
