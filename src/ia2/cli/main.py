@@ -17,11 +17,19 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.adapters.registry import all_sizes
-from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
+from ia2.cli.options import Adapt, Demo, Evaluate, Export, Report, Rescore, Run
 from ia2.errors import ChangedFieldsError, FieldError, InputError
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
-COMMANDS = {"demo": Demo, "adapt": Adapt, "evaluate": Evaluate, "rescore": Rescore, "run": Run, "report": Report}
+COMMANDS = {
+    "demo": Demo,
+    "adapt": Adapt,
+    "evaluate": Evaluate,
+    "export": Export,
+    "rescore": Rescore,
+    "run": Run,
+    "report": Report,
+}
 LISTS = {
     "tasks": "List the built-in tasks.",
     "models": "List the built-in models.",
@@ -244,6 +252,11 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         from ia2.cli.commands import run_evaluate
 
         run_evaluate(evaluate)
+    elif name == "export":
+        export = Export(**settings)
+        from ia2.cli.export import run_export
+
+        run_export(export)
     elif name == "rescore":
         rescore = Rescore(**settings)
         from ia2.cli.commands import run_rescore
