@@ -7,7 +7,7 @@ import study_records
 import torch
 from command_line import ROWS, THINGS, adapt, predictions_of, records_of, run, write_csv
 from conftest import byte_level_tokenizer, tiny_network
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 
 from ia2.experiments import run as run_module
 from ia2.training.methods import METHODS
@@ -42,6 +42,25 @@ def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads
     assert (tmp_path / "out" / records["sft"]["adapter"]["path"] / "adapter_config.json").is_file()
     assert PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / "out" / "adapter"))
     assert "\x1b" not in out + err  # piped: plain text
+
+
+def test_the_folder_of_an_adapter_stands_alone(capsys, tmp_path, model, file):
+    status, _, err = adapt(capsys, tmp_path, model, file, "--lr", "1e-2", "--method", "sft", "--no-compare")
+    assert status == 0, err
+    folder = tmp_path / "out" / "adapter"
+    (trained,) = (tmp_path / "out" / "adapters").glob("*/*")
+    assert (folder / "README.md").read_bytes() == (trained / "README.md").read_bytes()
+    loaded = AutoPeftModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[5, 6, 7]])
+    expected = PeftModel.from_pretrained(tiny_network("llama"), str(folder))(ids).logits
+    assert torch.allclose(loaded(ids).logits, expected, atol=1e-5)
+    assert not torch.allclose(expected, tiny_network("llama")(ids).logits, atol=1e-2)
+    # the example of the card, as a person would run it
+    (example,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(example.replace('"path/to/this/folder"', repr(str(folder))), {})
+    prompt = torch.tensor([byte_level_tokenizer()("Text:a text of yours\nLabel:")["input_ids"]])
+    answer = int(loaded(prompt).logits[0, -1].argmax())
+    assert capsys.readouterr().out == byte_level_tokenizer().decode([answer]) + "\n"
 
 
 def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, file):

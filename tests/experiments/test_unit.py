@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import tiny_network
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from small_study import opened, study
+from transformers import AutoTokenizer
 
 from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
@@ -156,6 +158,24 @@ def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_m
             stage.model_dump(exclude={"seconds"}) for stage in again[name].stages
         ]
     assert list(stages.glob("*/*")) == []
+
+
+def test_adapters_that_were_chosen_have_a_card_and_the_tokenizer(tiny_model, tmp_path):
+    records, rows = computed(chosen(methods=["sft", "ia2"]), tiny_model, tmp_path / "one")
+    computed(chosen(methods=["sft", "ia2"]), tiny_model, tmp_path / "two")
+    for method in ("sft", "ia2"):
+        folder = tmp_path / "one" / records[method].adapter.path
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        assert ModelCard(text).data.eval_results[0].metric_value == records[method].metrics.accuracy
+        assert not [row.query for row in rows.few_shot_set.train if row.query in text]
+        assert AutoTokenizer.from_pretrained(folder)("Label:") == tiny_model.tokenizer("Label:")
+        # computed again, every file is the same
+        for path in folder.iterdir():
+            assert path.read_bytes() == (tmp_path / "two" / records[method].adapter.path / path.name).read_bytes()
+    computed(chosen(methods=["sft"], measure="all"), tiny_model, tmp_path / "all")
+    for folder in (tmp_path / "all").glob("adapters/*/*"):
+        assert (folder / "README.md").is_file()
+        assert not (folder / "tokenizer.json").exists()
 
 
 def test_the_teacher_is_not_asked_where_no_method_needs_it(tiny_model, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from ia2.errors import FieldError, InputError
 from ia2.models import load
 from ia2.models.gqa_attention import NAME
 from ia2.models.hub import Snapshot
-from ia2.models.load import load_model, tokenizer_at_hand
+from ia2.models.load import load_configuration, load_model, tokenizer_at_hand
 from ia2.models.packaged import PACKAGED
 from ia2.progress import Silent
 
@@ -129,6 +129,32 @@ def test_a_hub_model_has_its_commit_in_its_identity(folder, monkeypatch):
     monkeypatch.setattr(load, "fetch_snapshot", lambda _name: Snapshot(folder, "c0ffee"))
     model = load_model("org/model")
     assert (model.identity.id, model.identity.revision, model.identity.sha256) == ("org/model", "c0ffee", None)
+
+
+def test_a_network_is_named_so_that_other_programs_find_it_wherever_they_run(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_model("./tiny").network.name_or_path == str(folder)
+    monkeypatch.setattr(load, "fetch_snapshot", lambda _name: Snapshot(folder, "c0ffee"))
+    assert load_model("org/model").network.name_or_path == "org/model"
+    monkeypatch.setattr(load, "fetch", lambda *_a: tmp_path / "model.gguf")
+    monkeypatch.setattr(load, "dequantised", lambda *_a: folder)
+    assert load_model("smollm2-135m").network.name_or_path == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    # transformers can't load a GGUF file by its name alone, but what was made of it
+    assert load_model("model.gguf").network.name_or_path == str(folder)
+
+
+def test_a_configuration_is_loaded_without_weights(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "fetch", lambda *_a: tmp_path / "model.gguf")
+    monkeypatch.setattr(load, "dequantised", lambda *_a: folder)
+    monkeypatch.setattr(
+        load.AutoModelForCausalLM, "from_pretrained", lambda *_a, **_k: pytest.fail("weights were read")
+    )
+    for name in (str(folder), "smollm2-135m"):
+        assert load_configuration(name).num_attention_heads == 4
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="config.json can't be read"):
+        load_configuration(str(folder))
 
 
 def test_what_was_chosen_in_place_of_the_hub_is_said_and_noted(folder, monkeypatch):

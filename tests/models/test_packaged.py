@@ -10,6 +10,7 @@ CONTENT = b"GGUF and so on" * 1000
 MODEL = PackagedModel(
     name="toy",
     description="",
+    hub_id="org/toy",
     licence="",
     wheel="ia2-toy-model==1.0",
     member="ia2_toy_model/toy.gguf",

@@ -17,7 +17,7 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ia2.adapters.registry import all_sizes
-from ia2.cli.options import Adapt, Demo, Evaluate, Predict, Report, Rescore, Run
+from ia2.cli.options import Adapt, Demo, Evaluate, Export, Predict, Report, Rescore, Run
 from ia2.errors import ChangedFieldsError, FieldError, InputError
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
@@ -26,6 +26,7 @@ COMMANDS = {
     "adapt": Adapt,
     "predict": Predict,
     "evaluate": Evaluate,
+    "export": Export,
     "rescore": Rescore,
     "run": Run,
     "report": Report,
@@ -263,6 +264,11 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         from ia2.cli.predict import run_predict
 
         run_predict(predict)
+    elif name == "export":
+        export = Export(**settings)
+        from ia2.cli.export import run_export
+
+        run_export(export)
     elif name == "rescore":
         rescore = Rescore(**settings)
         from ia2.cli.commands import run_rescore

@@ -191,6 +191,36 @@ class Predict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Turn an adapter into what others serve: merged weights, a GGUF file, or a repository of the hub."""
+
+    adapter: Path = field(metadata={"positional": True})
+    """Folder of an adapter in PEFT's format."""
+    merged: Path | None = None
+    """Folder for the base model with the adapter merged into its weights: absent or empty."""
+    gguf: Path | None = None
+    """File for a LoRA as llama.cpp and Ollama read it, which must not exist."""
+    push: str | None = None
+    """A new repository of the hub, OWNER/NAME, to upload the folder to; the token is read from HF_TOKEN."""
+    public: bool = False
+    """Let everyone see that repository; else it is private."""
+    model: str | None = None
+    """The base model, where it isn't the one that the adapter's folder names."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Of merged weights, instead of float32."""
+
+    def __post_init__(self) -> None:
+        if sum(target is not None for target in (self.merged, self.gguf, self.push)) != 1:
+            raise InputError("Say what to export to: --merged DIR, --gguf FILE or --push OWNER/NAME, one of them.")
+        if self.public and self.push is None:
+            raise InputError("--public: this is for --push.")
+        if self.model is not None and self.push is not None:
+            raise InputError(f"--model {self.model}: this is for --merged and --gguf; --push uploads what is there.")
+        if self.dtype is not None and self.merged is None:
+            raise InputError(f"--dtype {self.dtype}: this is for --merged.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """Compute a study that a YAML file describes; run it again to go on where it was stopped."""
 

@@ -9,22 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.adapter import Adapter
+from ia2.adapters.card import write_card
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.analysis.similarity import asim, response_activations
-from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
+from ia2.experiments.candidates import Candidate, chosen
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
-from ia2.experiments.unit_record import Candidate, Measurement, unit_record
+from ia2.experiments.unit_card import asked_of
+from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
 from ia2.inference.label_scoring import LabelScoring, label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
+from ia2.records import Record
 from ia2.tasks.task import Shown, Task
 from ia2.training.checkpoints import Checkpoints
 from ia2.training.demonstration_order import best_ordered
@@ -97,7 +100,7 @@ class _Computation:
             of_kind = [adapter for adapter in adapters if adapter.kind == kind]
             candidates = self.train(kind, of_kind, targets, teacher, checkpoints)
             if self.experiment.measure == "chosen":
-                candidates = self.chosen(candidates)
+                candidates = chosen(candidates, self.progress)
             self.measure_adapters([candidate for candidate in candidates if not candidate.trained.diverged])
             self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
         checkpoints.clear()
@@ -151,31 +154,6 @@ class _Computation:
             candidates.append(Candidate(adapter, made, loss, spent))
         return candidates
 
-    def chosen(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Of each method the one with the lowest dev loss, which knows the others and has their seconds too.
-
-        Raises:
-            FieldError: a method diverged at every learning rate.
-        """
-        groups: dict[tuple[str, str | None], list[Candidate]] = defaultdict(list)
-        for candidate in candidates:
-            groups[candidate.planned.method.name, candidate.planned.label_source].append(candidate)
-        best = []
-        for (name, _), tried in groups.items():
-            sound = [candidate for candidate in tried if candidate.dev_loss is not None]
-            lost = sorted({candidate.planned.learning_rate for candidate in tried if candidate.dev_loss is None})
-            rates = ", ".join(f"{rate:g}" for rate in lost)
-            if not sound:
-                raise FieldError(
-                    "learning_rate", rates, f"{name} diverged, and there is no other rate. Name a smaller one."
-                )
-            if lost:
-                self.progress.say(f"{name} diverged at the learning rate {rates}, which is left out.")
-            winner = min(sound, key=lambda candidate: candidate.dev_loss or 0.0)
-            training = sum(candidate.seconds["train"] for candidate in tried)
-            best.append(replace(winner, seconds={**winner.seconds, "train": training}, tried=tuple(tried)))
-        return best
-
     def measure_baseline(self, name: str) -> None:
         """The model as it is, without demonstrations or with what the set shows."""
         shown = () if name == "zero-shot" else self.rows.few_shot_set.demonstrations()
@@ -228,18 +206,30 @@ class _Computation:
                 self.write(Measurement.of(candidate, task, None, {}, {}))
 
     def measure_adapters(self, candidates: Sequence[Candidate]) -> None:
-        """Every adapter of a kind: saved, measured on every task, and compared with in-context learning."""
+        """Every adapter of a kind: saved, measured on every task, compared with in-context learning, and described."""
         if not candidates:
             return
         similarities = [self.similarity(candidate.trained.adapter) for candidate in candidates]
         for candidate in candidates:
-            folder = self.folder / ADAPTERS / self.unit.id / candidate.planned.id
+            folder = self.adapter_folder(candidate)
             candidate.trained.save(folder)
             Provenance.by(self.rows.few_shot_set, self.model, self.label_scoring).save(folder)
+            if self.experiment.measure == "chosen":
+                # of thousands of adapters that are tried the tokenizers would fill the disk
+                self.model.tokenizer.save_pretrained(folder)
+        records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
             evaluations, seconds = self.evaluated([candidate.trained.adapter for candidate in candidates], task)
             for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):
-                self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
+                record = self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
+                records[candidate.planned.id].append(record)
+        for candidate in candidates:
+            form = asked_of(self.rows.few_shot_set, self.model)
+            write_card(self.adapter_folder(candidate), records[candidate.planned.id], form)
+
+    def adapter_folder(self, candidate: Candidate) -> Path:
+        """Where an adapter is kept."""
+        return self.folder / ADAPTERS / self.unit.id / candidate.planned.id
 
     def evaluated(
         self, adapters: Sequence[Adapter], task: Task
@@ -279,13 +269,13 @@ class _Computation:
             self.model, self.rows.compared, task, demonstrations=demonstrations, adapter=adapter
         )
 
-    def write(self, measurement: Measurement) -> None:
-        """A record and its predictions; those of an adapter whose training diverged are empty."""
+    def write(self, measurement: Measurement) -> Record:
+        """Write a record, which is returned, and its predictions; those of an adapter that diverged are empty."""
         record = unit_record(self.experiment, self.unit, self.model, self.rows, measurement)
         stem = f"{measurement.file}_on_{measurement.task.name}"
         predictions = self.folder / PREDICTIONS / self.unit.id / f"{stem}.jsonl"
         answered = measurement.evaluation.rows() if measurement.evaluation is not None else []
-        record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
+        return record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ia2.evaluation.evaluate import Evaluation
-from ia2.experiments.plan import Planned, Unit
+from ia2.experiments.candidates import Candidate
+from ia2.experiments.plan import Unit
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS
 from ia2.experiments.unit_rows import UnitRows
@@ -14,28 +15,9 @@ from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, StageRecord, TaskRecord, without_nan
 from ia2.tasks.task import Example, Shown, Task
-from ia2.training.plans import Trained
 
 UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
 """The metrics of an adapter whose training diverged, and where no row is left to be measured."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An adapter as it was planned and as it came out."""
-
-    planned: Planned
-    trained: Trained
-    dev_loss: float | None
-    """What it is compared by; None where training diverged."""
-    seconds: Mapping[str, float]
-    """What training took, and the teacher where it was asked."""
-    tried: tuple["Candidate", ...] = ()
-    """All those of its method that it was chosen from, itself among them; none where nothing was chosen."""
-
-    def as_record(self) -> dict[str, Any]:
-        """What a record says of one that was tried."""
-        return {"lr": self.trained.learning_rate, "beta": self.planned.method.beta, "dev_loss": self.dev_loss}
 
 
 @dataclass(frozen=True)

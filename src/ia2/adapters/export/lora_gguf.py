@@ -1,0 +1,141 @@
+"""A LoRA as a GGUF file, which llama.cpp and Ollama apply to a GGUF of its base model.
+
+Names and keys are those of llama.cpp's `convert_lora_to_gguf.py`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from ia2.adapters.adapter import OTHER_MODULES, OTHER_SHAPES, Adapter
+from ia2.adapters.kind import PREFIX
+from ia2.adapters.lora import A, B, LowRank
+from ia2.adapters.registry import effect_of
+from ia2.cache import check_writable, written_whole
+from ia2.errors import InputError
+
+
+@dataclass(frozen=True)
+class GGUFFamily:
+    """How llama.cpp has a family of models."""
+
+    architecture: str
+    """Its name there."""
+    permuted: bool = False
+    """Whether the rows of W_Q and W_K stand in another order there: rotary embeddings turn neighbours, not halves."""
+
+
+FAMILIES = {
+    "llama": GGUFFamily("llama", permuted=True),
+    "mistral": GGUFFamily("llama", permuted=True),
+    "qwen2": GGUFFamily("qwen2"),
+    "qwen3": GGUFFamily("qwen3"),
+    "gemma2": GGUFFamily("gemma2"),
+    "gemma3_text": GGUFFamily("gemma3"),
+    "olmo2": GGUFFamily("olmo2"),
+    "phi3": GGUFFamily("phi3"),
+}
+"""By transformers' names: those whose projections llama.cpp has as they are, or permuted."""
+
+
+def check_gguf(adapter: Adapter, path: Path) -> LowRank:
+    """What the adapter does, if a GGUF file can hold it and may be written to `path`.
+
+    Raises:
+        InputError: it can't, or there is something at `path`.
+    """
+    if path.exists():
+        raise InputError(f"--gguf {path}: this exists, and nothing is overwritten. Name another file.")
+    check_writable(path)
+    effect = effect_of(adapter.configuration)
+    if not isinstance(effect, LowRank):
+        kind = adapter.as_record(None)["kind"]
+        named = "DoRA" if getattr(adapter.configuration, "use_dora", False) else f"PEFT's kind {kind}"
+        full = " of whole modules" if getattr(adapter.configuration, "modules_to_save", None) else ""
+        raise InputError(
+            f"--gguf: llama.cpp reads adapters of plain LoRA alone, and this one is {named}{full}. Export it with "
+            "--merged, where its kind can be merged."
+        )
+    return effect
+
+
+def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, name: str) -> None:
+    """Write a LoRA as llama.cpp reads it, in float32.
+
+    Args:
+        adapter: a plain LoRA.
+        config: the base model's configuration; weights aren't needed.
+        path: the file, which must not exist; it appears whole or not at all.
+        name: what the file calls the adapter.
+
+    Raises:
+        InputError: the adapter is no plain LoRA, was made for another model, the file exists, or llama.cpp has the base
+            model's family otherwise.
+    """
+    effect = check_gguf(adapter, path)
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise InputError(
+            f"--gguf: of base models of the kind {config.model_type} it isn't known here how llama.cpp has them; known "
+            f"are {', '.join(FAMILIES)}. Export with --merged, and convert that with llama.cpp's own program."
+        )
+    _check_fits(adapter, effect, config)
+    rank = adapter.configuration.r
+    with written_whole(path) as partial:
+        writer = gguf.GGUFWriter(partial, family.architecture)
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_name(name)
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        # llama.cpp scales by alpha / rank, whatever PEFT did
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, effect.scaling * rank)
+        for tensor_name, tensor in _tensors(adapter, config, family):
+            writer.add_tensor(tensor_name, tensor.to(torch.float32).contiguous().numpy())
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
+def _check_fits(adapter: Adapter, effect: LowRank, config: PretrainedConfig) -> None:
+    """Compare with a network of the base model's shapes that has no weights."""
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config)
+    expected = effect.shapes(network, adapter.configuration) or {}
+    shapes = {name: tensor.shape for name, tensor in adapter.weights.items()}
+    if expected.keys() != shapes.keys():
+        raise InputError(OTHER_MODULES)
+    if dict(expected) != shapes:
+        raise InputError(OTHER_SHAPES)
+
+
+def _tensors(adapter: Adapter, config: PretrainedConfig, family: GGUFFamily) -> Iterator[tuple[str, Tensor]]:
+    """llama.cpp's name and the values of each factor."""
+    architecture = next(arch for arch, known in gguf.MODEL_ARCH_NAMES.items() if known == family.architecture)
+    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
+    for key, tensor in adapter.weights.items():
+        factor = A if key.endswith(A) else B
+        module = key.removeprefix(PREFIX).removesuffix(f".{factor}")
+        module_name = names.get_name(module)
+        if module_name is None:
+            raise InputError(f"--gguf: llama.cpp's {family.architecture} has no module like {module}.")
+        if factor == B and family.permuted and module.endswith(("q_proj", "k_proj")):
+            query = module.endswith("q_proj")
+            tensor = permuted(tensor, config.num_attention_heads if query else config.num_key_value_heads)
+        yield f"{module_name}.weight.lora_{'a' if factor == A else 'b'}", tensor
+
+
+def permuted(rows: Float[Tensor, "outputs rank"], heads: int) -> Float[Tensor, "outputs rank"]:
+    """The rows of each head in llama.cpp's order: the first of either half, then the second of either, and so on.
+
+    Example:
+        >>> permuted(torch.arange(8).float()[:, None], heads=2).flatten().tolist()
+        [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
+    """
+    return rows.reshape(heads, 2, -1, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)

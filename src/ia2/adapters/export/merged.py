@@ -1,0 +1,64 @@
+"""Merged weights: the base model with an adapter's updates in its own matrices, which loads without PEFT."""
+
+from pathlib import Path
+
+from peft import set_peft_model_state_dict
+
+from ia2.adapters.adapter import NOT_RUN, OTHER_MODULES, OTHER_SHAPES, Adapter
+from ia2.adapters.injection import peft_model
+from ia2.adapters.registry import effect_of
+from ia2.cache import check_absent_or_empty, folder_written_whole
+from ia2.errors import InputError
+from ia2.models.gguf import quiet
+from ia2.models.load import LanguageModel
+
+MERGED = ("lora", "ia3", "vera")
+"""PEFT's kinds that change matrices alone; full fine-tuning is a `lora` there, of modules that are saved whole."""
+
+
+def check_mergeable(adapter: Adapter, folder: Path) -> None:
+    """Refuse an adapter that a model's own matrices can't hold, and a folder that holds something.
+
+    Raises:
+        InputError: it is of such a kind, or the folder isn't absent or empty.
+    """
+    check_absent_or_empty(folder)
+    kind = adapter.as_record(None)["kind"]
+    if adapter.configuration.is_prompt_learning:
+        raise InputError(
+            f"--merged: adapters of PEFT's kind {kind} put virtual tokens before a text, which weights can't hold. "
+            "Serve the adapter with PEFT."
+        )
+    unusual = [setting for setting in NOT_RUN if getattr(adapter.configuration, setting, None) is not None]
+    if kind not in MERGED or unusual or effect_of(adapter.configuration) is None:
+        raise InputError(
+            f"--merged: adapters of PEFT's kind {kind} with these settings can't be merged here. Merge the adapter "
+            "with PEFT, by merge_and_unload."
+        )
+
+
+def export_merged(adapter: Adapter, model: LanguageModel, folder: Path) -> None:
+    """Merge an adapter and write the model in the hub's layout: safetensors, configuration and tokenizer.
+
+    Args:
+        adapter: of a kind that changes matrices.
+        model: the base model; its network is changed, and isn't to be used afterwards.
+        folder: absent or empty; it appears whole or not at all.
+
+    Raises:
+        InputError: the adapter can't be merged, was made for another model, or the folder holds something.
+    """
+    check_mergeable(adapter, folder)
+    effect = effect_of(adapter.configuration)
+    assert effect is not None, "it was checked"
+    expected = effect.shapes(model.network, adapter.configuration) or {}
+    shapes = {name: tensor.shape for name, tensor in adapter.weights.items() if name not in effect.shared}
+    if expected.keys() != shapes.keys():
+        raise InputError(OTHER_MODULES)
+    if dict(expected) != shapes:
+        raise InputError(OTHER_SHAPES)
+    with folder_written_whole(folder) as partial, quiet():
+        merging = peft_model(model.network, adapter.configuration)
+        set_peft_model_state_dict(merging, dict(adapter.weights))
+        merging.merge_and_unload().save_pretrained(partial)
+        model.tokenizer.save_pretrained(partial)
