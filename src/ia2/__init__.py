@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ia2.training.early_stopping import Training
     from ia2.training.methods import METHODS, Method, Stage
     from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens
+    from ia2.training.plans import Plan, Trained
     from ia2.training.teacher import collect_targets
     from ia2.training.train import train, train_all
 

@@ -40,7 +40,7 @@ def _loaded(name: str, dtype: str | None, device: str | None) -> LanguageModel:
     return load_model(name, dtype=dtype, device=device)
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Texts to labels, by a language model and a few labelled rows.
 
     Two thirds of the rows teach, the others choose when training stops and which learning rate is kept, as with

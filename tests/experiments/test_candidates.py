@@ -1,7 +1,7 @@
-from dataclasses import replace
-
 import pytest
+from peft import LoraConfig
 
+from ia2.adapters.adapter import Adapter
 from ia2.adapters.lora import LoRA
 from ia2.errors import FieldError
 from ia2.experiments.candidates import Candidate, chosen
@@ -12,8 +12,8 @@ from ia2.training.plans import Trained
 
 
 def candidate(method, rate, loss, seconds=1.0):
-    planned = Planned(LoRA(), method, rate, None)
-    return Candidate(planned, Trained("adapter", rate, ()), loss, {"train": seconds, "teacher": 0.5})
+    planned = Planned(LoRA(), method, None, rate)
+    return Candidate(planned, Trained(Adapter(LoraConfig(), {}), rate, ()), loss, {"train": seconds, "teacher": 0.5})
 
 
 def test_of_each_method_the_lowest_dev_loss_is_chosen_and_knows_all_that_was_tried():
@@ -38,5 +38,5 @@ def test_one_that_diverged_is_left_out_and_said():
 
 def test_a_method_that_diverged_at_every_rate_is_refused():
     with pytest.raises(FieldError, match="sft diverged, and there is no other rate") as raised:
-        chosen([candidate(SFT, 1.0, None), replace(candidate(SFT, 0.5, None))], Silent())
+        chosen([candidate(SFT, 1.0, None), candidate(SFT, 0.5, None)], Silent())
     assert (raised.value.field, raised.value.value) == ("learning_rate", "0.5, 1")

@@ -1,7 +1,9 @@
 import math
 
 import pytest
+from peft import LoraConfig
 
+from ia2.adapters.adapter import Adapter
 from ia2.errors import InputError
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
 from ia2.prompting.fewshot import FewShotSet
@@ -39,10 +41,12 @@ def history(stopped_by, loss):
 
 
 def test_an_outcome_has_the_dev_loss_of_its_last_stage_and_diverged_if_any_stage_did():
-    first = Trained("fresh", None, ()).then("aligned", history("patience", 0.5), 1e-3)
-    second = first.then("tuned", history("epochs", 0.25), 1e-2)
+    fresh, aligned, tuned = (Adapter(LoraConfig(), {}) for _ in range(3))
+    first = Trained(fresh, None, ()).then(aligned, history("patience", 0.5), 1e-3)
+    second = first.then(tuned, history("epochs", 0.25), 1e-2)
     assert (first.dev_loss, second.dev_loss) == (0.5, 0.25)
-    assert (second.adapter, second.learning_rate, len(second.stages)) == ("tuned", 1e-2, 2)
+    assert second.adapter is tuned
+    assert (second.learning_rate, len(second.stages)) == (1e-2, 2)
     assert not second.diverged
-    lost = first.then("aligned", history("diverged", math.nan), 1e-2)
+    lost = first.then(aligned, history("diverged", math.nan), 1e-2)
     assert (lost.diverged, lost.dev_loss) == (True, math.inf)

@@ -77,7 +77,7 @@ def model_card(records: Sequence[Record], asked: Asked, base_model: str | None, 
         base=base,
         base_text=json.dumps(base),
         method=record.method,
-        measured=[_result(one) for one in records if one.metrics.n],
+        measured=[_result(record) for record in records if record.metrics.n],
         binning=record.metrics.ece_binning or "equal-width",
         training=_training(record),
         asking=_asking(record, asked),
@@ -97,12 +97,12 @@ def _metadata(records: Sequence[Record], base: str, name: str) -> dict[str, Any]
     assert record.adapter is not None, "records of adapters"
     results = [
         {
-            "task": {"type": "text-classification" if one.task.labels else "text-generation"},
-            "dataset": {"name": one.task.eval, "type": one.task.eval},
+            "task": {"type": "text-classification" if measured.task.labels else "text-generation"},
+            "dataset": {"name": measured.task.eval, "type": measured.task.eval},
             "metrics": metrics,
         }
-        for one in records
-        if (metrics := [*_measures(one)])
+        for measured in records
+        if (metrics := [*_measures(measured)])
     ]
     metadata: dict[str, Any] = {
         "base_model": base,
@@ -157,7 +157,7 @@ def _training(record: Record) -> list[tuple[str, str]]:
         f"{stage.objective} on {source} labels, {stage.steps} steps (ended by {stage.stopped_by})"
         for stage, source in zip(record.stages, labels, strict=False)
     ]
-    tried = [f"{one['lr']:g}" for one in options.get("tried") or [] if one["lr"] is not None]
+    tried = [f"{candidate['lr']:g}" for candidate in options.get("tried") or [] if candidate["lr"] is not None]
     shown: dict[str, Any] = {
         "base model": ", ".join([record.model.id, *weights, record.model.dtype or ""]).removesuffix(", "),
         "method": record.method,
@@ -206,7 +206,7 @@ def _flags(record: Record, asked: Asked) -> str:
 def _limits(records: Sequence[Record], base: str) -> list[str]:
     """What the adapter doesn't know, in sentences."""
     record = records[0]
-    counts: Mapping[str, int] = {one.task.eval: one.metrics.n for one in records if one.metrics.n}
+    counts: Mapping[str, int] = {record.task.eval: record.metrics.n for record in records if record.metrics.n}
     tasks = ", ".join(counts) or "nothing"
     limits = [
         f"It has learned from {record.n} rows of {record.task.train} and was measured on {tasks}: what it does with "

@@ -112,9 +112,7 @@ def run_evaluate(options: Evaluate) -> None:
     if options.icl is not None:
         check_demonstrations(task, options.icl)
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
-    scoring: LabelScoringChoice = options.label_scoring
-    if scoring == "auto" and taught is not None and taught.label_scoring is not None:
-        scoring = taught.label_scoring
+    scoring = _label_scoring(options, taught)
     task = fitted(task, model, chat=options.chat, stop=options.stop, label_scoring=scoring, taught=taught)
     notes = task.notes
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
@@ -163,6 +161,13 @@ def run_evaluate(options: Evaluate) -> None:
     if options.out is not None and predictions is not None:
         record.write(options.out, predictions, evaluation.rows())
         print(f"{options.out}: the record, and {predictions.name} beside it")
+
+
+def _label_scoring(options: Evaluate, taught: Provenance | None) -> LabelScoringChoice:
+    """How labels compete: as was asked for, or as an adapter was taught."""
+    if options.label_scoring == "auto" and taught is not None and taught.label_scoring is not None:
+        return taught.label_scoring
+    return options.label_scoring
 
 
 def _unseen(

@@ -19,13 +19,13 @@ def test_a_file_is_read_in_the_encoding_it_has_and_others_than_utf8_are_said(tmp
     task = load_file(path, encoding=encoding if named else None)
     assert [example.query for example in task.pool] == QUERIES
     said = [note for note in task.notes if "is not UTF-8" in note]
-    expected = f"rows.csv: this is not UTF-8 text and is read as {encoding}; --encoding names another."
+    expected = f"rows.csv: this is not UTF-8 text and is read as {encoding}; name its encoding where that is wrong."
     assert said == ([] if named or encoding.startswith("utf-8") else [expected])
 
 
 def test_bytes_that_are_no_text_are_refused_and_the_advice_works(tmp_path):
     content = b"text,label\n\x81,x\nb,y\n"
-    check_refusal(tmp_path, "rows.csv", content, "Name its encoding with --encoding, such as latin-1")
+    check_refusal(tmp_path, "rows.csv", content, "Name its encoding, such as latin-1")
     assert len(load_file(tmp_path / "rows.csv", encoding="latin-1").pool) == 2
     assert detect_encoding(bytes(range(256))) is None
 
@@ -33,7 +33,9 @@ def test_bytes_that_are_no_text_are_refused_and_the_advice_works(tmp_path):
 def test_a_wrong_encoding_is_refused_with_one_that_works(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes(CONTENT.encode("cp1252"))
-    with pytest.raises(InputError, match=r"this is not utf-8 text \(byte 17\). It looks like cp1252: leave --encoding"):
+    with pytest.raises(
+        InputError, match=r"this is not utf-8 text \(byte 17\). It looks like cp1252: leave the encoding"
+    ):
         load_file(path, encoding="utf-8")
     assert len(load_file(path).pool) == 2
     path.write_bytes(b"text,label\n\x81,x\nb,y\n")

@@ -33,7 +33,7 @@ def test_labels_that_differ_otherwise_are_not_named(labels):
 def test_one_label_is_refused_and_the_advice_works(tmp_path):
     path = write(tmp_path / "rows.csv", [("a", "x"), ("b", "x")])
     with pytest.raises(
-        InputError, match="every row has the label 'x'; at least two are needed, or say --response-kind"
+        InputError, match="every row has the label 'x'; at least two are needed, or the response kind text"
     ):
         load_file(path)
     assert load_file(path, response_kind="text").response_kind == "text"

@@ -34,7 +34,7 @@ def test_of_several_splits_train_teaches_and_the_first_with_labels_is_evaluated(
     assert [row.query for row in task.pool] == ["Text:a\nLabel:"]
     assert [row.query for row in task.evaluation] == ["Text:c\nLabel:", "Text:b\nLabel:"]
     assert "rows: its split train is read." in task.notes
-    assert "train: validation is evaluated; --eval-data names other rows." in task.notes
+    assert "train: validation is evaluated; a file of evaluation rows would be instead." in task.notes
     datasets.DatasetDict(splits | {"test": dataset(["d"], [0])}).save_to_disk(tmp_path / "more")
     assert [row.query for row in load_file(tmp_path / "more").evaluation] == ["Text:d\nLabel:"]
     named = load_file(tmp_path / "rows", evaluation_path=tmp_path / "more")

@@ -18,7 +18,7 @@ from ia2.adapters.kind import PREFIX
 from ia2.adapters.lora import A, B, LowRank
 from ia2.adapters.registry import effect_of
 from ia2.cache import check_writable, written_whole
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,18 @@ def check_gguf(adapter: Adapter, path: Path) -> LowRank:
         InputError: it can't, or there is something at `path`.
     """
     if path.exists():
-        raise InputError(f"--gguf {path}: this exists, and nothing is overwritten. Name another file.")
+        raise FieldError("gguf", path, "this exists, and nothing is overwritten. Name another file.")
     check_writable(path)
     effect = effect_of(adapter.configuration)
     if not isinstance(effect, LowRank):
         kind = adapter.as_record(None)["kind"]
         named = "DoRA" if getattr(adapter.configuration, "use_dora", False) else f"PEFT's kind {kind}"
         full = " of whole modules" if getattr(adapter.configuration, "modules_to_save", None) else ""
-        raise InputError(
-            f"--gguf: llama.cpp reads adapters of plain LoRA alone, and this one is {named}{full}. Export it with "
-            "--merged, where its kind can be merged."
+        raise FieldError(
+            "gguf",
+            None,
+            f"llama.cpp reads adapters of plain LoRA alone, and this one is {named}{full}. Export "
+            "merged weights, where its kind can be merged.",
         )
     return effect
 
@@ -81,9 +83,11 @@ def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, 
     effect = check_gguf(adapter, path)
     family = FAMILIES.get(config.model_type)
     if family is None:
-        raise InputError(
-            f"--gguf: of base models of the kind {config.model_type} it isn't known here how llama.cpp has them; known "
-            f"are {', '.join(FAMILIES)}. Export with --merged, and convert that with llama.cpp's own program."
+        raise FieldError(
+            "gguf",
+            None,
+            f"of base models of the kind {config.model_type} it isn't known here how llama.cpp has them; known "
+            f"are {', '.join(FAMILIES)}. Export merged weights, and convert those with llama.cpp's own program.",
         )
     _check_fits(adapter, effect, config)
     rank = adapter.configuration.r
@@ -124,7 +128,7 @@ def _tensors(adapter: Adapter, config: PretrainedConfig, family: GGUFFamily) -> 
         module = key.removeprefix(PREFIX).removesuffix(f".{factor}")
         module_name = names.get_name(module)
         if module_name is None:
-            raise InputError(f"--gguf: llama.cpp's {family.architecture} has no module like {module}.")
+            raise FieldError("gguf", None, f"llama.cpp's {family.architecture} has no module like {module}.")
         if factor == B and family.permuted and module.endswith(("q_proj", "k_proj")):
             query = module.endswith("q_proj")
             tensor = permuted(tensor, config.num_attention_heads if query else config.num_key_value_heads)

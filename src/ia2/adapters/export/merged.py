@@ -8,7 +8,7 @@ from ia2.adapters.adapter import NOT_RUN, OTHER_MODULES, OTHER_SHAPES, Adapter
 from ia2.adapters.injection import peft_model
 from ia2.adapters.registry import effect_of
 from ia2.cache import check_absent_or_empty, folder_written_whole
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.gguf import quiet
 from ia2.models.load import LanguageModel
 
@@ -25,15 +25,19 @@ def check_mergeable(adapter: Adapter, folder: Path) -> None:
     check_absent_or_empty(folder)
     kind = adapter.as_record(None)["kind"]
     if adapter.configuration.is_prompt_learning:
-        raise InputError(
-            f"--merged: adapters of PEFT's kind {kind} put virtual tokens before a text, which weights can't hold. "
-            "Serve the adapter with PEFT."
+        raise FieldError(
+            "merged",
+            None,
+            f"adapters of PEFT's kind {kind} put virtual tokens before a text, which weights can't hold. "
+            "Serve the adapter with PEFT.",
         )
     unusual = [setting for setting in NOT_RUN if getattr(adapter.configuration, setting, None) is not None]
     if kind not in MERGED or unusual or effect_of(adapter.configuration) is None:
-        raise InputError(
-            f"--merged: adapters of PEFT's kind {kind} with these settings can't be merged here. Merge the adapter "
-            "with PEFT, by merge_and_unload."
+        raise FieldError(
+            "merged",
+            None,
+            f"adapters of PEFT's kind {kind} with these settings can't be merged here. Merge the adapter "
+            "with PEFT, by merge_and_unload.",
         )
 
 

@@ -14,7 +14,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     validate_repo_id,
 )
 
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.models.names import HUB_ID, path_of
 
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
@@ -49,9 +49,10 @@ def push(folder: Path, repository: str, *, public: bool = False) -> str:
         address = api.create_repo(repository, private=not public, exist_ok=True)
         # an upload that failed leaves an empty repository behind, which may be filled
         if held := sorted(set(api.list_repo_files(repository)) - {".gitattributes"}):
-            raise InputError(
-                f"--push {repository}: this repository exists (it holds {held[0]}), and nothing is overwritten. Name "
-                "another one."
+            raise FieldError(
+                "push",
+                repository,
+                f"this repository exists (it holds {held[0]}), and nothing is overwritten. Name another one.",
             )
         api.upload_folder(
             repo_id=repository,
@@ -63,9 +64,10 @@ def push(folder: Path, repository: str, *, public: bool = False) -> str:
         raise _refusal(repository, error.response.status_code, error.response.reason_phrase) from None
     except (httpx.HTTPError, ConnectionError) as error:
         # an error's own text, and what it was raised from, may hold the request with its headers
-        raise InputError(
-            f"--push {repository}: the hub can't be reached ({type(error).__name__}). Check the connection and try "
-            "again."
+        raise FieldError(
+            "push",
+            repository,
+            f"the hub can't be reached ({type(error).__name__}). Check the connection and try again.",
         ) from None
     finally:
         if not barred:
@@ -80,7 +82,7 @@ def check_push(folder: Path, repository: str) -> str:
         InputError: as in `push`.
     """
     if repository.count("/") != 1 or not _is_id(repository):
-        raise InputError(f"--push {repository}: this must be OWNER/NAME, of letters, digits, '-', '_' and '.'.")
+        raise FieldError("push", repository, "this must be OWNER/NAME, of letters, digits, '-', '_' and '.'.")
     if not (folder / "README.md").is_file():
         raise InputError(f"{folder}: no model card here: README.md is missing. Write one, or adapt again.")
     base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
@@ -91,7 +93,7 @@ def check_push(folder: Path, repository: str) -> str:
         )
     token = os.environ.get(TOKEN, "").strip()
     if not token:
-        raise InputError(f"--push {repository}: {TOKEN} isn't set. Set it to a token of the hub that may write.")
+        raise FieldError("push", repository, f"{TOKEN} isn't set. Set it to a token of the hub that may write.")
     return token
 
 
@@ -105,7 +107,7 @@ def _is_id(repository: str) -> bool:
 
 def _refusal(repository: str, status: int, reason: str) -> InputError:
     if status in (401, 403):
-        return InputError(
-            f"--push {repository}: the hub refuses ({status} {reason}). Use a token in {TOKEN} that may write there."
+        return FieldError(
+            "push", repository, f"the hub refuses ({status} {reason}). Use a token in {TOKEN} that may write there."
         )
-    return InputError(f"--push {repository}: the hub answered with an error ({status} {reason}). Try again later.")
+    return FieldError("push", repository, f"the hub answered with an error ({status} {reason}). Try again later.")

@@ -40,12 +40,14 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
     detected = detect_encoding(content)
     if detected is None:
         raise InputError(
-            f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding with --encoding, such "
-            "as latin-1, which reads any bytes."
+            f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding, such as latin-1, which "
+            "reads any bytes."
         )
     notes: tuple[str, ...] = ()
     if not detected.startswith("utf-8"):
-        notes = (f"{path.name}: this is not UTF-8 text and is read as {detected}; --encoding names another.",)
+        notes = (
+            f"{path.name}: this is not UTF-8 text and is read as {detected}; name its encoding where that is wrong.",
+        )
     return content.decode(detected).removeprefix("\ufeff"), notes
 
 
@@ -93,7 +95,7 @@ def _as_named(path: Path, content: bytes, encoding: str) -> str:
         return content.decode(checked_encoding(encoding)).removeprefix("\ufeff")
     except UnicodeError as error:
         detected = detect_encoding(content)
-        hint = f"It looks like {detected}: leave --encoding out" if detected else "Name another one, such as latin-1"
+        hint = f"It looks like {detected}: leave the encoding out" if detected else "Name another one, such as latin-1"
         position = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
         raise InputError(f"{path}: this is not {encoding} text{position}. {hint}.") from error
 

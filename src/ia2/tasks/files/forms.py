@@ -70,10 +70,10 @@ def instructed(instruction: str, context: str = "") -> str:
         ['### Instruction:', 'Name a colour.', '', '### Response:']
     """
     paired = ", paired with an input that provides further context" if context else ""
-    given = f"### Input:\n{context}\n\n" if context else ""
+    context_part = f"### Input:\n{context}\n\n" if context else ""
     return (
         f"Below is an instruction that describes a task{paired}. Write a response that appropriately completes the "
-        f"request.\n\n### Instruction:\n{instruction}\n\n{given}### Response:"
+        f"request.\n\n### Instruction:\n{instruction}\n\n{context_part}### Response:"
     )
 
 

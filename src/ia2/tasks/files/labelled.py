@@ -118,7 +118,9 @@ def _evaluation_table(
         return table
     split = _labelled_split(source, form)
     if split is not None:
-        notes.append(f"{source.table.path.name}: {split_name(split)} is evaluated; --eval-data names other rows.")
+        notes.append(
+            f"{source.table.path.name}: {split_name(split)} is evaluated; a file of evaluation rows would be instead."
+        )
     return split
 
 

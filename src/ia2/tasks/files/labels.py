@@ -54,7 +54,7 @@ def labels_of(
         return ()
     if len(distinct) == 1:
         raise InputError(
-            f"{path}: every row has the label {distinct[0].strip()!r}; at least two are needed, or say --response-kind "
+            f"{path}: every row has the label {distinct[0].strip()!r}; at least two are needed, or the response kind "
             "text."
         )
     notes += [f"{path.name}: {alike} are taken as different labels." for alike in _nearly_the_same(distinct)]

@@ -1,0 +1,152 @@
+import csv
+import io
+import json
+import sys
+
+import pyarrow.parquet
+import pytest
+from command_line import adapt, run, write_csv
+
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.provenance import Provenance
+from ia2.inference.predict import predict
+from ia2.models.load import load_model
+
+TEXTS = ["a warm film", "cold, and dull", "warm again"]
+
+
+@pytest.fixture
+def folder(capsys, tmp_path, model, file):
+    """An adapter's folder as `ia2 adapt` leaves it."""
+    status, _, err = adapt(
+        capsys, tmp_path, model, file, "--lr", "1e-2", "--method", "sft", "--no-compare", "--epochs", "2"
+    )
+    assert status == 0, err
+    return tmp_path / "out" / "adapter"
+
+
+@pytest.fixture
+def expected(folder, model):
+    """What the library answers to the texts."""
+    task = Provenance.beside(folder).task()
+    queries = [f"Text:{text}\nLabel:" for text in TEXTS]
+    return list(predict(load_model(model, device="cpu"), task, queries, adapter=Adapter.load(folder)))
+
+
+def test_texts_are_answered_on_the_standard_output(capsys, folder, expected):
+    status, out, err = run(capsys, "predict", "--adapter", folder, *TEXTS)
+    assert status == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows == [
+        {"text": text, "prediction": answer.prediction, "confidence": round(answer.confidence, 6)}
+        for text, answer in zip(TEXTS, expected, strict=True)
+    ]
+
+
+def test_lines_of_the_standard_input_are_answered(capsys, monkeypatch, folder, expected):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(TEXTS) + "\n\n"))
+    status, out, err = run(capsys, "predict", "--adapter", folder, "-", "--probabilities")
+    assert status == 0, err
+    for line, answer in zip(out.splitlines(), expected, strict=True):
+        row = json.loads(line)
+        assert row["prediction"] == answer.prediction
+        assert {name: row[f"probability of {name}"] for name in answer.probabilities} == pytest.approx(
+            answer.probabilities, abs=1e-6
+        )
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_rows_of_a_file_come_back_with_their_predictions_in_order(capsys, tmp_path, folder, expected, ending):
+    rows = tmp_path / "more.csv"
+    with rows.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([["id", "text"], ["7", TEXTS[0]], ["8", ""], ["9", TEXTS[1]], ["7", TEXTS[2]]])
+    out = tmp_path / f"answered{ending}"
+    status, said, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", out)
+    assert status == 0, err
+    assert said == f"{out}: 4 rows with their predictions\n"
+    assert "more.csv: 1 rows have no text and get no prediction." in err
+    if ending == ".parquet":
+        answered = pyarrow.parquet.read_table(out).to_pylist()
+    elif ending == ".jsonl":
+        answered = [json.loads(line) for line in out.read_text().splitlines()]
+    else:
+        with out.open(newline="") as stream:
+            answered = list(csv.DictReader(stream, delimiter="," if ending == ".csv" else "\t"))
+    assert [row["id"] for row in answered] == ["7", "8", "9", "7"]
+    predictions = [row["prediction"] for row in answered]
+    assert [predictions[0], *predictions[2:]] == [answer.prediction for answer in expected]
+    assert predictions[1] in (None, "")
+    assert float(answered[0]["confidence"]) == pytest.approx(expected[0].confidence, abs=1e-6)
+    assert [path.name for path in tmp_path.glob(".answered*")] == []
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(capsys, monkeypatch, tmp_path, folder):
+    rows = write_csv(tmp_path / "more.csv", [(f"text number {number}", "0") for number in range(80)])
+    calm, torn = tmp_path / "calm.csv", tmp_path / "torn.csv"
+    assert run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", calm)[0] == 0
+    asked = []
+
+    def stopping(model, task, queries, **options):
+        for number, answer in enumerate(predict(model, task, queries, **options)):
+            if number == 40 and not asked:
+                asked.append(number)
+                raise KeyboardInterrupt
+            yield answer
+
+    monkeypatch.setattr("ia2.cli.predict.predict", stopping)
+    status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
+    assert status == 130
+    assert "The same command goes on behind the rows that it has answered." in err
+    assert not torn.exists()
+    status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
+    assert status == 0, err
+    assert "32 of 80 rows were answered before this was stopped." in err
+    assert torn.read_bytes() == calm.read_bytes()
+
+
+def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, folder):
+    rows = write_csv(tmp_path / "more.csv", [("a warm film", "0")])
+    status, out, err = run(capsys, "predict", "--adapter", folder, "--data", rows)
+    assert status == 0, err
+    assert out.splitlines()[0].split(",")[-2:] == ["prediction", "confidence"]
+    assert len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Say what to answer: texts, - for the standard input, or --data FILE"),
+        (("a text", "--data", "more.csv"), "Say what to answer"),
+        (("a text", "--text", "text"), "--text text: this is a column of a file"),
+        (("a text", "--out", "o.csv"), "--out o.csv: this goes with --data"),
+        (("--data", "more.csv", "--out", "o.txt"), "o.txt: the ending '.txt' can't be written"),
+        (("--data", "more.csv", "--out", "more.csv"), "more.csv: this exists, and nothing is overwritten"),
+        (("--data", "missing.csv"), "missing.csv: no such file"),
+        (("--data", "more.csv", "--text", "colour"), "more.csv: no column is called 'colour'"),
+        (("--data", "taken.csv"), "taken.csv: it has a column 'prediction' already"),
+        (("a text", "--model", "./nothing"), "./nothing: there is no such file or folder"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, folder, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "more.csv", [("a warm film", "0")])
+    (tmp_path / "taken.csv").write_text("text,prediction\na,b\n")
+    monkeypatch.setattr("ia2.cli.predict.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    status, out, err = run(capsys, "predict", "--adapter", folder, *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_folders_without_a_usable_adapter_say_what_is_missing(capsys, tmp_path, folder):
+    status, _, err = run(capsys, "predict", "--adapter", folder.parent, "a text")
+    assert status == 2
+    assert f"no adapter here. Did you mean {folder}?" in err
+    status, _, err = run(capsys, "predict", "--adapter", tmp_path, "a text")
+    assert status == 2
+    assert "no adapter here" in err
+    (folder / "taught.json").unlink()
+    status, _, err = run(capsys, "predict", "--adapter", folder, "a text")
+    assert status == 2
+    assert "taught.json is missing, which says how the adapter was taught" in err
