@@ -128,9 +128,8 @@ def run_evaluate(options: Evaluate) -> None:
         reason = "the adapter has seen them all" if adapter else "use fewer demonstrations (--icl)"
         raise InputError(f"{task.name}: no row is left to evaluate; {reason}.")
     method = "context" if context else "icl" if demonstrations else "adapter" if adapter else "zero-shot"
-    chosen = f"{len(examples)} of " if len(examples) < len(every) else ""
-    for sentence in (*notes, f"{task.name}: {method} on {chosen}{_counted(every, 'row')}"):
-        progress.say(sentence)
+    share = f"{len(examples)} of " if len(examples) < len(every) else ""
+    progress.say("\n".join((*notes, f"{task.name}: {method} on {share}{_counted(every, 'row')}")))
     evaluation = evaluate(
         model,
         examples,

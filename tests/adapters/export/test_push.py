@@ -50,7 +50,7 @@ def test_a_repository_is_private_unless_it_is_to_be_public(hub, folder, public):
 
 def test_a_repository_that_holds_something_is_left_as_it_is(hub, folder):
     hub.repositories["me/adapter"] = {"README.md": b"another one"}
-    with pytest.raises(InputError, match=r"--push me/adapter: this repository exists \(it holds README.md\)"):
+    with pytest.raises(InputError, match=r"push me/adapter: this repository exists \(it holds README.md\)"):
         push(folder, "me/adapter")
     assert hub.repositories["me/adapter"] == {"README.md": b"another one"}
 

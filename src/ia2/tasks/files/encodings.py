@@ -40,8 +40,8 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
     detected = detect_encoding(content)
     if detected is None:
         raise InputError(
-            f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding, such as latin-1, which "
-            "reads any bytes."
+            f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding, such as latin-1, "
+            "which reads any bytes."
         )
     notes: tuple[str, ...] = ()
     if not detected.startswith("utf-8"):
