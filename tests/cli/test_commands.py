@@ -29,7 +29,8 @@ def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads
     assert "N = 20, 10 dev rows, 10 evaluation rows" in err
     assert "'text' is taken for the text" in err
     assert "'label' is taken for the label" in err
-    assert "Labels follow the colon without a space" in err  # a space makes two tokens for this tokenizer
+    assert "Whole labels compete with each other" in err
+    assert "Labels follow the colon with one space" in err
     parts = {"adapter", "adapters", "plan.json", "predictions", "records", "units"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == parts
     records = records_of(tmp_path / "out")
@@ -37,7 +38,7 @@ def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads
     assert first_cells(out) == ["zero-shot", "ICL", "SFT", "IA2"]
     for name, record in records.items():
         assert record["metrics"]["n"] == 10
-        assert record["task"]["labels"] == ["0", "1"]
+        assert record["task"]["labels"] == [" 0", " 1"]
         assert len(predictions_of(tmp_path / "out", name)) == 10
     assert (tmp_path / "out" / records["sft"]["adapter"]["path"] / "adapter_config.json").is_file()
     assert PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / "out" / "adapter"))
@@ -58,9 +59,11 @@ def test_the_folder_of_an_adapter_stands_alone(capsys, tmp_path, model, file):
     # the example of the card, as a person would run it
     (example,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     exec(example.replace('"path/to/this/folder"', repr(str(folder))), {})
-    prompt = torch.tensor([byte_level_tokenizer()("Text:a text of yours\nLabel:")["input_ids"]])
-    answer = int(loaded(prompt).logits[0, -1].argmax())
-    assert capsys.readouterr().out == byte_level_tokenizer().decode([answer]) + "\n"
+    tokens = byte_level_tokenizer()("Text:a text of yours\nLabel:")["input_ids"]
+    answer = []
+    for _ in byte_level_tokenizer()(" 0")["input_ids"]:
+        answer.append(int(loaded(torch.tensor([tokens + answer])).logits[0, -1].argmax()))
+    assert capsys.readouterr().out == byte_level_tokenizer().decode(answer, skip_special_tokens=True) + "\n"
 
 
 def test_one_command_measures_what_another_one_made(capsys, tmp_path, model, file):
@@ -108,7 +111,7 @@ def test_an_adapter_is_asked_for_the_labels_that_it_was_taught(capsys, tmp_path,
     fewer = write_csv(tmp_path / "two.csv", [("the sea was cold", "0"), ("the sea was fine", "1")])
     status, _, err = run(capsys, *evaluate, fewer, "--out", tmp_path / "record.json")
     assert status == 0, err
-    assert json.loads((tmp_path / "record.json").read_text())["task"]["labels"] == ["0", "1", "2"]
+    assert json.loads((tmp_path / "record.json").read_text())["task"]["labels"] == [" 0", " 1", " 2"]
     other = write_csv(tmp_path / "other.csv", [("the sea was cold", "bad"), ("the sea was fine", "1")])
     status, _, err = run(capsys, *evaluate, other)
     assert status == 2
@@ -271,12 +274,19 @@ def test_evaluation_shows_demonstrations_that_it_does_not_measure(capsys, tmp_pa
 
 def test_a_label_of_two_tokens_is_named_with_the_way_out(capsys, tmp_path, model):
     file = write_csv(tmp_path / "words.csv", [(text, "gooood" if label == "1" else "baaad") for text, label in ROWS])
-    status, _, err = adapt(capsys, tmp_path, model, file)
+    status, _, err = adapt(capsys, tmp_path, model, file, "--label-scoring", "token")
     assert status == 2
     assert re.search(r"^--label-scoring token: .*the label ' baaad' is \d tokens .*Say whole", err, re.MULTILINE)
-    more = ("--label-scoring", "whole", "--no-compare", "--lr", "1e-3", "--method", "ia2")
+    more = ("--no-compare", "--lr", "1e-3", "--method", "ia2")
     status, _, err = adapt(capsys, tmp_path, model, file, *more)
     assert status == 0, err
+    (record,) = records_of(tmp_path / "out").values()
+    assert record["options"]["label_scoring"] == "whole"
+    # the adapter remembers it
+    evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data", file)
+    status, _, err = run(capsys, *evaluate, "--out", tmp_path / "again.json")
+    assert status == 0, err
+    assert json.loads((tmp_path / "again.json").read_text())["options"]["label_scoring"] == "whole"
 
 
 def test_text_longer_than_the_context_is_refused_by_its_beginning(capsys, tmp_path, model):
@@ -364,7 +374,9 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
     status, out, err = run(capsys, "rescore", tmp_path / "out")
     assert status == 0, err
     assert out.count("0 of 5 rows are judged otherwise than before") == 4
-    status, _, err = adapt(capsys, tmp_path / "labels", model, file, "--response-kind", "label", "--n", "2")
+    status, _, err = adapt(
+        capsys, tmp_path / "labels", model, file, "--response-kind", "label", "--n", "2", "--label-scoring", "token"
+    )  # fmt: skip
     assert status == 2
     assert "--label-scoring token: " in err
     status, _, err = run(capsys, "rescore", tmp_path)
@@ -505,11 +517,11 @@ def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_
     assert (status, again) == (0, table)
     assert "everything is there already" in err
     records = records_of(tmp_path / "out")
-    for name, folder in (("ia2-sft", "adapter"), ("sft", records["sft"]["adapter"]["path"])):
+    for name, folder in (("ia2-sft", "adapter"), ("sft", "adapters/sft")):
         weights = (tmp_path / "out" / folder / "adapter_model.safetensors").read_bytes()
         kept = tmp_path / "out" / records[name]["adapter"]["path"] / "adapter_model.safetensors"
         assert weights == kept.read_bytes()
-    assert len(list((tmp_path / "out" / "adapters").glob("*/*"))) == 2
+    assert len(list((tmp_path / "out" / "adapters").glob("*-set0/*"))) == 2
     status, report, err = run(capsys, "report", tmp_path / "out")
     assert status == 0, err
     assert "| 4 | rows | rows |" in report

@@ -65,7 +65,9 @@ class PromptTokenizer:
         """
         end_token = None
         if task.teaches_the_end:
-            end_token = turn_end(model.tokenizer) if task.chat else None
+            # a model without a template is refused below
+            templated = task.chat and getattr(model.tokenizer, "chat_template", None)
+            end_token = turn_end(model.tokenizer) if templated else None
             end_token = model.end_token if end_token is None else end_token
         return cls(model.tokenizer, model.context_length, end_token, task.chat)
 
