@@ -36,7 +36,7 @@ from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, Ta
 from ia2.reports.comparison_table import comparison_table
 from ia2.reports.renderings import in_terminal
 from ia2.reports.report import StudyReport
-from ia2.tasks.task import Example, Shown
+from ia2.tasks.task import Example, Shown, Task
 
 
 def run_demo(options: Demo) -> None:
@@ -104,8 +104,10 @@ def run_evaluate(options: Evaluate) -> None:
     if taught is not None:
         examples, adapter_notes = _unseen(taught, model, examples)
         notes += adapter_notes
+    drawing = None
     if options.icl is not None:
-        few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
+        few_shot_set = FewShotSet.draw(task, options.icl, options.seed, options.draw)
+        notes, drawing = notes + few_shot_set.notes, few_shot_set.drawing
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
     every, examples = examples, task.at_most(examples, options.limit)
     if not examples:
@@ -115,14 +117,8 @@ def run_evaluate(options: Evaluate) -> None:
     chosen = f"{len(examples)} of " if len(examples) < len(every) else ""
     for sentence in (*notes, f"{task.name}: {method} on {chosen}{_counted(every, 'row')}"):
         progress.say(sentence)
-    evaluation = evaluate(
-        model,
-        examples,
-        task,
-        demonstrations=demonstrations,
-        adapter=adapter,
-        asking=Asking(label_scoring=scoring, progress=progress),
-    )
+    asking = Asking(label_scoring=scoring, progress=progress)
+    evaluation = evaluate(model, examples, task, demonstrations=demonstrations, adapter=adapter, asking=asking)
     record = Record(
         method=method,
         model=ModelRecord(**model.identity.as_record()),
@@ -134,17 +130,29 @@ def run_evaluate(options: Evaluate) -> None:
         metrics=Metrics(
             **evaluation.metrics(options.ece),
             asim=None,
-            prompt_tokens=(getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0)
-            + PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples)),
+            prompt_tokens=_prompt_tokens(model, task, examples, demonstrations, adapter),
         ),
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
-        options=Options.model_validate({"label_scoring": label_scoring_of(task, scoring)}),
+        options=Options.model_validate({"label_scoring": label_scoring_of(task, scoring), "draw": drawing}),
         notes=[*model.notes, *notes],
     )
     show([record])
     if options.out is not None and predictions is not None:
         record.write(options.out, predictions, evaluation.rows())
         print(f"{options.out}: the record, and {predictions.name} beside it")
+
+
+def _prompt_tokens(
+    model: LanguageModel,
+    task: Task,
+    examples: tuple[Example, ...],
+    demonstrations: tuple[Shown, ...],
+    adapter: Adapter | None,
+) -> float:
+    """Tokens of a query's prompt on average, virtual ones included."""
+    virtual_tokens = getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0
+    tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples))
+    return float(virtual_tokens + tokens)
 
 
 def _unseen(
