@@ -13,30 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ia2.cache import written_whole
 from ia2.errors import InputError
+from ia2.record_metrics import Count, Finite, Part
+from ia2.record_metrics import Metrics as Metrics
 
-LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors")
+LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors", "scikit-learn")
 FOLDER = "records"
 """Where a folder of measurements holds its records: directly, or in a folder for each unit of a study."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Interval = Annotated[tuple[Finite, Finite], Field(strict=False)]
-"""The lower and the upper bound, which JSON has as a list."""
-Count = Annotated[int, Field(ge=0)]
 
-
-class _Part(BaseModel):
-    """A part of a record; what it holds besides its fields is kept and written as well."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """A value by its key, whether it is a field or stands beside them."""
-        value = getattr(self, name, None)
-        return default if value is None else value
-
-
-class ModelRecord(_Part):
+class ModelRecord(Part):
     """The model that was measured."""
 
     id: str
@@ -49,7 +34,7 @@ class ModelRecord(_Part):
     device: str | None = None
 
 
-class TaskRecord(_Part):
+class TaskRecord(Part):
     """What was trained on, and what was measured."""
 
     train: str | None
@@ -58,12 +43,12 @@ class TaskRecord(_Part):
     """The task that was measured."""
     source: str | None = None
     """Where its rows came from."""
-    labels: list[str] = []
+    labels: list[str] = Field(default_factory=list)
     answer: str | None = None
     """How the answer is found in a text; null where responses are labels."""
 
 
-class AdapterRecord(_Part):
+class AdapterRecord(Part):
     """The adapter that was measured; its kind's other sizes stand beside these."""
 
     kind: str
@@ -79,44 +64,20 @@ class AdapterRecord(_Part):
         return self.model_dump()
 
 
-class Metrics(_Part):
-    """What was measured; further measures stand beside these."""
-
-    n: Count | None = None
-    """Rows that were measured; 0 where none was left."""
-    accuracy: Share | None = None
-    accuracy_interval: Interval | None = None
-    ece: Share | None = None
-    ece_interval: Interval | None = None
-    ece_binning: str | None = None
-    label_accuracy: Share | None = None
-    """Of the likeliest label, where another token may be likelier."""
-    label_accuracy_interval: Interval | None = None
-    label_ece: Share | None = None
-    label_ece_interval: Interval | None = None
-    asim: Finite | None = None
-    """Similarity to in-context learning, in [-1, 1]."""
-    asim_interval: Interval | None = None
-    asim_by_layer: list[Finite] | None = None
-    asim_by_token: list[Finite] | None = None
-    prompt_tokens: Finite | None = None
-    """Tokens of a query's prompt on average, virtual ones included."""
-
-
-class StageRecord(_Part):
+class StageRecord(Part):
     """How a stage of training went."""
 
     objective: str = ""
     steps: int = 0
     """Optimiser steps that were taken."""
     stopped_by: str | None = None
-    train_losses: list[Finite | None] = []
+    train_losses: list[Finite | None] = Field(default_factory=list)
     """The loss of each step's batch; null where it was no finite number."""
-    dev_losses: list[Annotated[tuple[int, Finite | None], Field(strict=False)]] = []
+    dev_losses: list[Annotated[tuple[int, Finite | None], Field(strict=False)]] = Field(default_factory=list)
     """Step and dev loss of each dev evaluation."""
 
 
-class Options(_Part):
+class Options(Part):
     """What was chosen, by the person or for them; everything else that was stands beside these."""
 
     unit: str | None = None

@@ -272,6 +272,23 @@ def test_evaluation_shows_demonstrations_that_it_does_not_measure(capsys, tmp_pa
     assert run(capsys, "evaluate", "--model", model, "--data", file, "--limit", "7")[0] == 0
 
 
+def test_demonstrations_have_each_class_unless_they_are_drawn_by_chance(capsys, tmp_path, model):
+    # 3 of 40 rows are of the class b; 4 drawn by chance hardly ever have one, and by class always
+    rows = [(f"text {index}", "b" if index < 3 else "a") for index in range(40)]
+    file = str(write_csv(tmp_path / "rare.csv", rows))
+    missing = []
+    for draw in ("auto", "random"):
+        out = tmp_path / f"{draw}.json"
+        evaluate = ("evaluate", "--model", model, "--data", file, "--icl", "4", "--limit", "4", "--draw", draw)
+        status, _, err = run(capsys, *evaluate, "--out", str(out))
+        assert status == 0, err
+        missing.append("none of the 4 training rows has the label 'b'." in " ".join(err.split()))
+        record = json.loads(out.read_text())
+        assert record["options"]["draw"] == {"auto": "class"}.get(draw, draw)
+        assert any("has the label 'b'" in note for note in record["notes"]) is missing[-1]
+    assert missing == [False, True]
+
+
 def test_a_label_of_two_tokens_is_named_with_the_way_out(capsys, tmp_path, model):
     file = write_csv(tmp_path / "words.csv", [(text, "gooood" if label == "1" else "baaad") for text, label in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file, "--label-scoring", "token")

@@ -31,6 +31,7 @@ def test_defaults_are_the_protocols():
         (Run, {"experiment": Path("a.yaml"), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
         (Evaluate, TASK | {"icl": 4, "adapter": Path("a")}, "--icl 4"),
         (Evaluate, TASK | {"icl": 1}, "--icl 1"),
+        (Evaluate, TASK | {"draw": "class"}, "--draw class: this is for demonstrations; say how many with --icl"),
     ],
 )
 def test_contradictions_are_refused_by_name(kind, given, said):

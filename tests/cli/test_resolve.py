@@ -90,6 +90,10 @@ MISTAKES = {
         (*GOOD, "--stop", "."),
         "--stop: this is for responses of free text, and those of good are labels",
     ),
+    "classes of texts": (
+        (*GOOD, "--response-kind", "text", "--draw", "class"),
+        "--draw class: responses of good are free text, which has no classes",
+    ),
     "empty stop": ((*GOOD, "--stop", ""), "--stop: an empty text would end every response"),
     "no new tokens": (("--task", "gsm8k", "--max-new-tokens", "0"), "--max-new-tokens 0: this must be 1 or more"),
     "no such tracker": ((*GOOD, "--track", "mlflow"), "--track mlflow: expected one of trackio, wandb, tensorboard"),

@@ -96,9 +96,18 @@ def test_an_adapter_answers_for_itself_and_is_gone_afterwards(tiny_model, toy_ta
 def test_metrics_of_predictions_worked_by_hand(tiny_model, toy_task):
     evaluation = evaluate(tiny_model, toy_task.evaluation[:4], toy_task)
     rows = [
-        replace(row, confidence=confidence, correct=correct, label_confidence=1.0, label_correct=True)
-        for row, confidence, correct in zip(
-            evaluation.predictions, (0.3, 0.3, 0.9, 0.9), (True, False, True, True), strict=True
+        replace(
+            row,
+            **{"confidence": confidence, "correct": correct, "label_confidence": 1.0, "label_correct": True},
+            **{"response": response, "label_probabilities": (1 - one, one)},
+        )
+        for row, confidence, correct, response, one in zip(
+            evaluation.predictions,
+            (0.3, 0.3, 0.9, 0.9),
+            (True, False, True, True),
+            "0001",
+            (0.0, 0.25, 1.0, 1.0),
+            strict=True,
         )
     ]
     metrics = replace(evaluation, predictions=tuple(rows)).metrics()
@@ -109,6 +118,26 @@ def test_metrics_of_predictions_worked_by_hand(tiny_model, toy_task):
         low, high = metrics[f"{name}_interval"]
         assert 0 <= low <= high <= 1
     assert metrics["accuracy_interval"][0] < 0.75 < metrics["accuracy_interval"][1]
+    # rows of the label 0 have 1, 0.75 and 0 for it, the row of the label 1 has 1: the third is answered wrongly
+    assert metrics["confusion"] == [[2, 1], [0, 1]]
+    assert [row["label"] for row in metrics["classes"]] == ["0", "1"]
+    assert metrics["balanced_accuracy"] == approx((2 / 3 + 1) / 2)
+    assert metrics["brier"] == approx((0 + 2 * 0.25**2 + 2 + 0) / 4)
+
+
+@pytest.mark.parametrize("scoring", ["token", "whole"])
+def test_predictions_hold_the_probability_of_each_label(tiny_model, toy_task, scoring):
+    rows = toy_task.evaluation[:6]
+    evaluation = evaluate(tiny_model, rows, toy_task, asking=Asking(label_scoring=scoring))
+    assert evaluation.labels == ("0", "1")
+    zero, one = (tiny_model.tokenizer.convert_tokens_to_ids(label) for label in "01")
+    for row, prediction, written in zip(rows, evaluation.predictions, evaluation.rows(), strict=True):
+        ids = torch.tensor([tiny_model.tokenizer(row.query)["input_ids"]])
+        with torch.no_grad():
+            shares = tiny_model.network(ids).logits[0, -1, [zero, one]].double().softmax(-1)
+        assert prediction.label_probabilities == approx(shares.tolist(), abs=1e-5)
+        assert prediction.label_predicted == "01"[int(shares.argmax())]
+        assert written["label_probabilities"] == prediction.label_probabilities
 
 
 def test_whole_labels_are_answered_among_themselves(tiny_model, toy_task):

@@ -56,6 +56,8 @@ def test_metrics_of_four_responses_worked_by_hand():
     assert metrics["accuracy"] == approx(0.25)
     assert metrics["equivalent_accuracy"] == approx(0.5)
     assert (metrics["ece"], metrics["ece_binning"]) == (None, None)
+    for name in ("macro_f1", "balanced_accuracy", "nll", "brier", "classes", "confusion"):
+        assert metrics[name] is None
     assert (metrics["without_answer"], metrics["cut_by_length"], metrics["rows_with_blank_line"]) == (1, 1, 1)
     rows = evaluation.rows()
     assert rows[2]["answer"] == "1/2"

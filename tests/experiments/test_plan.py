@@ -1,7 +1,7 @@
 import pytest
 
 from ia2.errors import InputError
-from ia2.experiments.plan import check_sets, counts, described, planned, unit_stages, units
+from ia2.experiments.plan import check_sets, counts, described, drawn, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 
 
@@ -27,6 +27,18 @@ def test_sets_that_cannot_be_drawn_are_refused_by_what_is_missing(tmp_path):
         check_sets(study(tasks=[{"train": "reviews", "evaluate": ["reviews", "finsen"]}]), tmp_path)
     with pytest.raises(InputError, match="5000 training rows"):
         check_sets(study(tasks=[{"train": "reviews"}], n=[5000]))
+
+
+def test_a_study_says_which_classes_do_not_teach_and_draws_as_it_is_told(tmp_path):
+    file = tmp_path / "rare.csv"
+    file.write_text("text,label\n" + "".join(f"text {index},{'ab'[index < 3]}\n" for index in range(40)))
+    by_class, by_chance = (study(tasks=[{"data": file}], draw=draw) for draw in ("auto", "random"))
+    assert not any("none of the" in note for note in check_sets(by_class))
+    assert "rare: none of the 4 training rows has the label 'b'." in check_sets(by_chance)
+    unit = units(by_class)[0]
+    task = by_class.task("rare", None)
+    drawings = [drawn(experiment, unit, task)[0].drawing for experiment in (by_class, by_chance)]
+    assert drawings == ["class", "random"]
 
 
 def adapters(experiment, betas):

@@ -23,6 +23,7 @@ def test_a_record_says_what_was_chosen_and_counts_what_was_shown(tiny_model):
         assert record.options.unit == unit.id
         assert record.options.get("teacher_stop") == "none"
         assert record.options.get("order") is None
+        assert record.options.get("draw") == "random"
         assert record.options.get("tried") == []
         metrics.append(record.metrics)
     assert metrics[0].n == 0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ia2.errors import InputError
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import prompt_text
+from ia2.randomness import generator
 from ia2.tasks.task import Instruction
 
 
@@ -32,6 +33,37 @@ def test_without_evaluation_rows_what_is_left_over_is_evaluated(toy_task):
     drawn = FewShotSet.draw(replace(toy_task, evaluation=()), 12)
     assert len(drawn.evaluation) == 18
     assert {*drawn.train, *drawn.dev, *drawn.evaluation} == set(toy_task.pool)
+
+
+def test_built_in_tasks_draw_the_rows_that_they_always_drew(toy_task):
+    # the published numbers are of these: a sample of the pool's indices, the first N of which teach
+    sample = generator(3, "set of 8 from toy").sample(range(36), 12)
+    drawn = FewShotSet.draw(toy_task, 8, 3)
+    assert (*drawn.train, *drawn.dev) == tuple(toy_task.pool[index] for index in sample)
+    assert drawn.as_record()["draw"] == "random"
+
+
+def test_rows_of_a_file_are_drawn_by_class(toy_task):
+    # 4 rows of one label and 18 of the other, which stand first in the file
+    pool = (*toy_task.pool[18:], *toy_task.pool[:4])
+    rare = tuple(replace(row, response="01"[index >= 18]) for index, row in enumerate(pool))
+    task = replace(toy_task, pool=rare, evaluation=(), as_written=True)
+    for seed in range(5):
+        drawn = FewShotSet.draw(task, 4, seed)
+        # 4 of 22 rows: shares 3.27 and 0.73
+        assert sorted(row.response for row in drawn.train) == ["0", "0", "0", "1"]
+        assert {*drawn.train, *drawn.dev, *drawn.evaluation} == set(rare)
+        assert len(drawn.evaluation) == 22 - 6
+        assert drawn.as_record()["draw"] == "class"
+    by_chance = [FewShotSet.draw(task, 4, seed, "random") for seed in range(20)]
+    assert {sum(row.response == "1" for row in drawn.train) for drawn in by_chance} > {0, 1}
+
+
+def test_a_class_that_does_not_teach_is_said(toy_task):
+    assert FewShotSet.draw(replace(toy_task, as_written=True), 4).notes == ()
+    labels = ("0", "1", *(f" {letter}" for letter in "abcdef"))
+    drawn = FewShotSet.draw(replace(toy_task, labels=labels, as_written=True), 4)
+    assert drawn.notes == ("toy: none of the 4 training rows has the label 'a', 'b', 'c', 'd', 'e' and 1 more.",)
 
 
 def test_each_training_row_learns_from_all_others_and_never_from_itself(toy_task):

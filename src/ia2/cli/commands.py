@@ -38,7 +38,7 @@ from ia2.reports.conclusion import conclusion
 from ia2.reports.method_names import method_name
 from ia2.reports.renderings import in_terminal
 from ia2.reports.report import StudyReport
-from ia2.tasks.task import Example, Shown
+from ia2.tasks.task import Example, Shown, Task
 
 
 def run_demo(options: Demo) -> None:
@@ -120,8 +120,10 @@ def run_evaluate(options: Evaluate) -> None:
     if taught is not None:
         examples, adapter_notes = _unseen(taught, model, examples)
         notes += adapter_notes
+    drawing = None
     if options.icl is not None:
-        few_shot_set = FewShotSet.draw(task, options.icl, options.seed)
+        few_shot_set = FewShotSet.draw(task, options.icl, options.seed, options.draw)
+        notes, drawing = notes + few_shot_set.notes, few_shot_set.drawing
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
     every, examples = examples, task.at_most(examples, options.limit)
     if not examples:
@@ -129,15 +131,10 @@ def run_evaluate(options: Evaluate) -> None:
         raise InputError(f"{task.name}: no row is left to evaluate; {reason}.")
     method = "context" if context else "icl" if demonstrations else "adapter" if adapter else "zero-shot"
     share = f"{len(examples)} of " if len(examples) < len(every) else ""
-    progress.say("\n".join((*notes, f"{task.name}: {method} on {share}{_counted(every, 'row')}")))
-    evaluation = evaluate(
-        model,
-        examples,
-        task,
-        demonstrations=demonstrations,
-        adapter=adapter,
-        asking=Asking(label_scoring=scoring, progress=progress),
-    )
+    for sentence in (*notes, f"{task.name}: {method} on {share}{_counted(every, 'row')}"):
+        progress.say(sentence)
+    asking = Asking(label_scoring=scoring, progress=progress)
+    evaluation = evaluate(model, examples, task, demonstrations=demonstrations, adapter=adapter, asking=asking)
     record = Record(
         method=method,
         model=ModelRecord(**model.identity.as_record()),
@@ -149,11 +146,10 @@ def run_evaluate(options: Evaluate) -> None:
         metrics=Metrics(
             **evaluation.metrics(options.ece),
             asim=None,
-            prompt_tokens=(getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0)
-            + PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples)),
+            prompt_tokens=_prompt_tokens(model, task, examples, demonstrations, adapter),
         ),
         seconds={"evaluate": round(progress.seconds["evaluate"], 3)},
-        options=Options.model_validate({"label_scoring": label_scoring_of(task, scoring)}),
+        options=Options.model_validate({"label_scoring": label_scoring_of(task, scoring), "draw": drawing}),
         notes=[*model.notes, *notes],
     )
     show([record])
@@ -167,6 +163,19 @@ def _label_scoring(options: Evaluate, taught: Provenance | None) -> LabelScoring
     if options.label_scoring == "auto" and taught is not None and taught.label_scoring is not None:
         return taught.label_scoring
     return options.label_scoring
+
+
+def _prompt_tokens(
+    model: LanguageModel,
+    task: Task,
+    examples: tuple[Example, ...],
+    demonstrations: tuple[Shown, ...],
+    adapter: Adapter | None,
+) -> float:
+    """Tokens of a query's prompt on average, virtual ones included."""
+    virtual_tokens = getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0
+    tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples))
+    return float(virtual_tokens + tokens)
 
 
 def _unseen(

@@ -47,6 +47,9 @@ class Source:
     """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
     seed: int = 0
     """Which rows are drawn for training or as demonstrations."""
+    draw: Literal["auto", "class", "random"] = "auto"
+    """Whether those rows have each label at least once and then in proportion (class), or are any by chance (random);
+    auto is class for a file with labels, and random for a built-in task, as in the paper."""
     limit: int | None = None
     """The most rows to evaluate."""
     response_kind: Literal["label", "text"] | None = None
@@ -151,6 +154,8 @@ class Evaluate(Source):
             raise InputError(
                 f"--context {self.context}: this stands alone before a query; leave --icl and --adapter out."
             )
+        if self.icl is None and self.draw != "auto":
+            raise InputError(f"--draw {self.draw}: this is for demonstrations; say how many with --icl.")
         if self.icl is not None and self.icl < 2:
             raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
 

@@ -42,7 +42,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
     adapter = adapter_of(options.adapter, options.sizes)
     task = load_task_of(options).trainable()
     n = options.n or default_n(options, task)
-    measured = bool(FewShotSet.draw(task, n, options.seed).evaluation)
+    measured = bool(FewShotSet.draw(task, n, options.seed, options.draw).evaluation)
     compared: list[Any] = []
     if options.compare and measured:
         compared = ["zero-shot", "icl" if options.context is None else "context"]
@@ -55,6 +55,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
         "n": [n],
         "sets": 1,
         "first_seed": options.seed,
+        "draw": options.draw,
         "methods": [*compared, entry],
         "adapters": [{"kind": adapter.kind, **adapter.changed_sizes}],
         "learning_rates": list(options.lr) or default_learning_rates(adapter, method, task, progress),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ia2.adapters.adapter import Adapter, adapted, bank_of
+from ia2.evaluation.classification import classification_metrics
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.evaluation.texts import TextEvaluation, generate
 from ia2.inference.decoding import checked_prompts
@@ -47,6 +48,8 @@ class Prediction:
     label_confidence: float
     """Its probability among the labels, in [0, 1]."""
     label_correct: bool
+    label_probabilities: tuple[float, ...]
+    """The probability of each label among them, in the order of the task's labels."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,13 @@ class LabelEvaluation:
 
     predictions: tuple[Prediction, ...]
     label_scoring: LabelScoring
+    labels: tuple[str, ...]
+    """In the order of the predictions' probabilities."""
 
     def metrics(self, binning: Binning = "equal-width") -> dict[str, Any]:
-        """Accuracy and ECE over the vocabulary and among the labels, each with its 95 % interval.
+        """Accuracy and ECE over the vocabulary and among the labels, each with its 95 % interval, and scores by class.
+
+        Scores by class are those of `classification_metrics`.
 
         Raises:
             ValueError: nothing was evaluated.
@@ -67,7 +74,9 @@ class LabelEvaluation:
             confidence = np.array([getattr(row, f"{prefix}confidence") for row in self.predictions])
             correct = np.array([getattr(row, f"{prefix}correct") for row in self.predictions])
             values |= _with_intervals(prefix, confidence, correct, binning)
-        return values
+        right = np.array([self.labels.index(row.response) for row in self.predictions])
+        probabilities = np.array([row.label_probabilities for row in self.predictions])
+        return values | classification_metrics(right, probabilities, self.labels)
 
     def rows(self) -> list[dict[str, Any]]:
         """The predictions as plain dictionaries, one a line of the file that lies beside a record."""
@@ -212,7 +221,7 @@ def _asked(
             advance=lambda done: advance(done * count),
         )
     return [
-        LabelEvaluation(_predictions(examples, labels, adapter_scores, tokenizer), labels.scoring)
+        LabelEvaluation(_predictions(examples, labels, adapter_scores, tokenizer), labels.scoring, labels.texts)
         for adapter_scores in scores
     ]
 
@@ -231,12 +240,18 @@ def _predictions(
             label if label is not None else tokenizer.text([token])
             for label, token in zip(token_labels, scores.token.tolist(), strict=True)
         ]
-    confidence, among = scores.confidence.tolist(), scores.label_confidence.tolist()
+    confidence, label_confidence = scores.confidence.tolist(), scores.label_confidence.tolist()
+    rows = zip(
+        examples,
+        *(predicted, token_labels, confidence, answers, label_confidence, scores.probabilities.tolist()),
+        strict=True,
+    )
     return tuple(
-        Prediction(row.query, row.response, text, sure, first == row.response, label, share, label == row.response)
-        for row, text, first, sure, label, share in zip(
-            examples, predicted, token_labels, confidence, answers, among, strict=True
+        Prediction(
+            *(row.query, row.response, text, sure, first == row.response),
+            *(label, share, label == row.response, tuple(shares)),
         )
+        for row, text, first, sure, label, share, shares in rows
     )
 
 

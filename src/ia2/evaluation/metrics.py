@@ -1,6 +1,6 @@
 """Accuracy, calibration and their intervals; cosine similarity. Arrays in, numbers out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -122,8 +122,17 @@ def bootstrap_interval(
     rows = len(columns[0])
     if rows == 0 or any(len(column) != rows for column in columns):
         raise ValueError(f"a bootstrap needs columns of one length, at least 1: {[len(column) for column in columns]}")
-    drawn = np.random.default_rng(derived_seed(seed, "bootstrap")).integers(0, rows, size=(resamples, rows))
-    values = [statistic(*(column[index] for column in columns)) for index in drawn]
+    drawn = resampled_rows(rows, resamples=resamples, seed=seed)
+    return interval_of([statistic(*(column[index] for column in columns)) for index in drawn], level=level)
+
+
+def resampled_rows(rows: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int[Array, "resamples rows"]:
+    """The indices of so many rows drawn with replacement, once for each resample of a bootstrap."""
+    return np.random.default_rng(derived_seed(seed, "bootstrap")).integers(0, rows, size=(resamples, rows))
+
+
+def interval_of(values: Sequence[float] | Float[Array, " resamples"], *, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of what resamples gave, which holds the share `level` of them."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ia2.evaluation.classification import WITHOUT_CLASSES
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval
 from ia2.inference.decoding import generated
 from ia2.models.decoding import Ending
@@ -64,7 +65,7 @@ class TextEvaluation:
             ValueError: nothing was evaluated.
         """
         del binning
-        values: dict[str, Any] = {"n": len(self.responses), "ece": None, "ece_binning": None}
+        values: dict[str, Any] = {"n": len(self.responses), "ece": None, "ece_binning": None, **WITHOUT_CLASSES}
         measured = {"accuracy": [row.correct for row in self.responses]}
         if self.kind in MATHEMATICAL:
             measured["equivalent_accuracy"] = [bool(row.equivalent) for row in self.responses]

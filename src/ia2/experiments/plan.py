@@ -152,7 +152,7 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
 def drawn(
     experiment: Experiment, unit: Unit, task: Task, rows: int | None = None
 ) -> tuple[FewShotSet, tuple[str, ...]]:
-    """A unit's set, with what the study shows the teacher, and what is to be said of its files.
+    """A unit's set, with what the study shows the teacher, and what is to be said of its rows and files.
 
     Args:
         experiment: the study.
@@ -163,11 +163,12 @@ def drawn(
     Raises:
         InputError: the task has too few rows, or a file can't be read or holds no text.
     """
-    few_shot_set = FewShotSet.draw(task, unit.n, unit.seed).limited(rows)
+    few_shot_set = FewShotSet.draw(task, unit.n, unit.seed, experiment.draw).limited(rows)
     unlabelled: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes = few_shot_set.notes
     if unit.rows.unlabelled is not None:
-        unlabelled, notes = load_queries(unit.rows.unlabelled, task, unit.rows.text, unit.rows.encoding)
+        unlabelled, file_notes = load_queries(unit.rows.unlabelled, task, unit.rows.text, unit.rows.encoding)
+        notes += file_notes
     context = read_context(experiment.context)
     return replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders), notes
 

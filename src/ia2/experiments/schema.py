@@ -30,6 +30,7 @@ from ia2.experiments.schema_parts import (
     method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoringChoice
+from ia2.prompting.drawing import DrawingChoice
 from ia2.prompting.fewshot import checked_seed
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
@@ -72,6 +73,8 @@ class Experiment(Strict):
     """How many sets of each N; their seeds count from the first one's."""
     first_seed: Annotated[int, AfterValidator(partial(checked_seed, "first_seed"))] = 0
     """The seed of the first set."""
+    draw: DrawingChoice = "auto"
+    """Whether training and dev rows are drawn by class or by chance (random); auto is by class for a file's labels."""
     methods: Annotated[tuple[str | MethodSettings | dict[str, Any], ...], Field(min_length=1)]
     """Names, `zero-shot` and `icl` among them, descriptions as in a method's own file, or either with a label source
     of its own."""

@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ia2.errors import FieldError, InputError
+from ia2.prompting.drawing import Drawing, DrawingChoice, drawing_of, drawn_at_random, drawn_by_class
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
+
+SHOWN_CLASSES = 5
+"""Classes without a training row that are named."""
 
 
 def checked_seed(field: str, value: int) -> int:
@@ -35,7 +39,7 @@ def checked_n(value: int) -> int:
 
 @dataclass(frozen=True)
 class FewShotSet:
-    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed).
+    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed, drawing).
 
     Example:
         >>> few = FewShotSet.draw(task, 4, seed=0)
@@ -57,6 +61,8 @@ class FewShotSet:
     """In how many orders of the demonstrations the teacher answers each of those."""
     order: int | None = None
     """Which of the orders that can be chosen among all prompts follow; by default each has one of its own."""
+    drawing: Drawing = "random"
+    """How the training and dev rows were drawn."""
 
     @property
     def n(self) -> int:
@@ -64,16 +70,18 @@ class FewShotSet:
         return len(self.train)
 
     @classmethod
-    def draw(cls, task: Task, n: int, seed: int = 0) -> "FewShotSet":
+    def draw(cls, task: Task, n: int, seed: int = 0, draw: DrawingChoice = "auto") -> "FewShotSet":
         """Draw set `seed` of `n` rows from a task's training pool.
 
         Args:
             task: where the rows come from.
             n: training rows, at least 2, so that each has another one to learn from in its prompt.
             seed: which of the sets of this size; the paper uses 0 to 4.
+            draw: whether rows are drawn by class or by chance.
 
         Raises:
-            InputError: the task only evaluates, n is under 2, seed is negative, or the pool has too few rows.
+            InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are no
+                classes to draw by.
         """
         task.trainable()
         checked_seed("seed", seed)
@@ -86,12 +94,26 @@ class FewShotSet:
                 "different rows to draw from. "
                 + (f"Use n = {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
             )
-        chosen = generator(seed, f"set of {n} from {task.name}").sample(range(len(task.pool)), needed)
-        train = tuple(task.pool[index] for index in chosen[:n])
-        dev = tuple(task.pool[index] for index in chosen[n:])
-        taken = set(chosen)
+        drawing, chance = drawing_of(task, draw), generator(seed, f"set of {n} from {task.name}")
+        if drawing == "class":
+            chosen = drawn_by_class(task.pool, task.labels, n, n // 2, chance)
+        else:
+            chosen = drawn_at_random(len(task.pool), n, n // 2, chance)
+        train, dev = (tuple(task.pool[index] for index in indices) for indices in chosen)
+        taken = {index for indices in chosen for index in indices}
         left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
-        return cls(task, seed, train, dev, task.evaluation or left_over)
+        return cls(task, seed, train, dev, task.evaluation or left_over, drawing=drawing)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which classes no training row has, in a sentence; none where each has one, and where responses are texts."""
+        taught = {row.response for row in self.train}
+        missing = [label.strip() for label in self.task.labels if label not in taught]
+        if not missing:
+            return ()
+        more = f" and {len(missing) - SHOWN_CLASSES} more" if len(missing) > SHOWN_CLASSES else ""
+        shown = f"{', '.join(map(repr, missing[:SHOWN_CLASSES]))}{more}"
+        return (f"{self.task.name}: none of the {self.n} training rows has the label {shown}.",)
 
     def limited(self, rows: int | None) -> "FewShotSet":
         """The same set with at most `rows` evaluation rows (all of them for None), as `Task.at_most` chooses them."""
@@ -106,6 +128,7 @@ class FewShotSet:
             "chat": self.task.chat,
             "max_new_tokens": self.task.max_new_tokens if texts else None,
             "stop": self.task.stop if texts else None,
+            "draw": self.drawing,
             "order": self.order,
             "context_sha256": hashlib.sha256(context).hexdigest() if context is not None else None,
             "unlabelled": len(self.unlabelled),
