@@ -78,6 +78,8 @@ def test_another_base_model_can_be_named(capsys, tmp_path, folder, model):
     configuration = json.loads((folder / "adapter_config.json").read_text())
     written = json.dumps(configuration | {"base_model_name_or_path": str(tmp_path / "gone")})
     (folder / "adapter_config.json").write_text(written)
+    taught = json.loads((folder / "taught.json").read_text())
+    (folder / "taught.json").write_text(json.dumps(taught | {"model": str(tmp_path / "gone")}))
     status, _, err = run(capsys, "export", folder, "--merged", tmp_path / "merged")
     assert status == 2
     assert err == f"{folder}: its base model {tmp_path}/gone isn't there. Name it with --model.\n"

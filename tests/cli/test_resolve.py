@@ -106,7 +106,7 @@ MISTAKES = {
     "kind of a task": (("--task", "gsm8k", "--response-kind", "text"), "--response-kind text: a built-in task"),
     "two sources": ((*GOOD, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
     "unknown option": ((*GOOD, "--colour", "red"), "--colour"),
-    "scoring": ((*GOOD, "--label-scoring", "half"), "--label-scoring half: expected one of token, whole."),
+    "scoring": ((*GOOD, "--label-scoring", "half"), "--label-scoring half: expected one of auto, token, whole."),
 }
 """Arguments that a person might give by mistake, and what they are told."""
 

@@ -80,8 +80,8 @@ class FewShotSet:
             draw: whether rows are drawn by class or by chance.
 
         Raises:
-            InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are no
-                classes to draw by.
+            InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are
+                no classes to draw by.
         """
         task.trainable()
         checked_seed("seed", seed)
