@@ -42,6 +42,19 @@ def test_a_row_shows_the_records_numbers():
     assert "equal-width" in text
 
 
+def test_scores_among_the_labels_stand_beside_accuracy_and_ece():
+    scores = {"macro_f1": 0.875, "balanced_accuracy": 0.9, "nll": 0.25, "brier": 0.125}
+    intervals = {f"{name}_interval": [0.0, 1.0] for name in scores}
+    records = [row("sft", metrics=MEASURED | scores | intervals), row("ia2")]
+    table = comparison_table(records)
+    assert table.headings[1:6] == ["accuracy %", "macro-F1 %", "ECE", "NLL", "Brier"]
+    assert table.texts[0][1:6] == ["92.5 [88.0, 96.0]", "87.5", "0.061 [0.040, 0.090]", "0.250", "0.125"]
+    # a record of before has none
+    assert table.texts[1][2:6] == ["–", "0.061 [0.040, 0.090]", "–", "–"]
+    assert table.rows[0][2].value == 87.5
+    assert "macro-F1, NLL and Brier among the labels" in table.caption
+
+
 def test_what_was_not_measured_is_a_dash():
     bare = {"n": 0, "accuracy": None, "ece": None, "asim": None}
     whole = row("ia2-sft", metrics=MEASURED | {"prompt_tokens": 41.6})

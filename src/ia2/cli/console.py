@@ -57,4 +57,4 @@ class ConsoleProgress:
 def stdout() -> Console:
     """Where results go; wide enough for a table also where the output is piped."""
     console = Console(file=sys.stdout, highlight=False)
-    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=120)
+    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=160)

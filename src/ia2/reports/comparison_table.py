@@ -9,30 +9,39 @@ from ia2.reports.table import NOTHING, Cell, Column, Table
 MEASURES = {
     "accuracy %": ("accuracy", 100.0, ".1f"),
     "equivalent %": ("equivalent_accuracy", 100.0, ".1f"),
+    "macro-F1 %": ("macro_f1", 100.0, ".1f"),
     "ECE": ("ece", 1.0, ".3f"),
+    "NLL": ("nll", 1.0, ".3f"),
+    "Brier": ("brier", 1.0, ".3f"),
 }
 """What a column shows: the metric, how many times as large, and how it is printed."""
-TRAINED = (Column("asim", ".3f", dropped=2), Column("tokens", ".0f", dropped=3), Column("lr", "g", dropped=4))
-SPENT = (Column("train s", ".1f", dropped=5), Column("evaluate s", ".1f", dropped=6))
+WITHOUT_INTERVAL = ("macro-F1 %", "NLL", "Brier")
+"""Columns that would be too many with their intervals, which records have."""
+DROPPED = {"equivalent %": 1, "ECE": 1, "macro-F1 %": 2, "NLL": 3, "Brier": 5}
+"""How early measures are left out of a narrow terminal; accuracy never is."""
+TRAINED = (Column("asim", ".3f", dropped=4), Column("tokens", ".0f", dropped=6), Column("lr", "g", dropped=7))
+SPENT = (Column("train s", ".1f", dropped=8), Column("evaluate s", ".1f", dropped=9))
 
 
 def comparison_table(records: Sequence[Record]) -> Table:
-    """One row a record: accuracy in percent and ECE with their 95 % intervals, asim, and where the time went.
+    """One row a record: accuracy and ECE with their 95 % intervals, other scores, asim, and where the time went.
 
-    Responses of free text have no ECE; mathematical answers have a second accuracy, of those that mean the same. What
-    no record has a value of has no column.
+    Responses of free text have accuracy alone; mathematical answers have a second accuracy, of those that mean the
+    same. What no record has a value of has no column.
     """
     first = records[0].metrics
     binnings = {record.metrics.get("ece_binning") for record in records} - {None}
     mathematical = any(record.metrics.get("equivalent_accuracy") is not None for record in records)
+    by_class = any(record.metrics.nll is not None for record in records)
     explained = ["95 % bootstrap intervals in brackets"]
-    headings = ["accuracy %"]
     if mathematical:
-        headings.append("equivalent %")
         explained.append("accuracy counts answers spelt alike, equivalent those that mean the same in mathematics")
     if binnings:
-        headings.append("ECE")
         explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
+    if by_class:
+        explained.append("macro-F1, NLL and Brier among the labels")
+    shown = {"accuracy %": True, "equivalent %": mathematical, "ECE": bool(binnings)}
+    headings = [heading for heading in MEASURES if shown.get(heading, by_class)]
     explained.append("tokens: of a query's prompt")
     columns = (Column("method"), *(_measured(heading) for heading in headings), *TRAINED, *SPENT)
     rows = []
@@ -44,7 +53,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
         rows.append(
             (
                 columns[0].cell(method_name(record)),
-                *(_with_interval(record.metrics, *MEASURES[heading]) for heading in headings),
+                *(_measured(record.metrics, heading) for heading in headings),
                 *(column.cell(value) for column, value in zip((*TRAINED, *SPENT), values, strict=True)),
             )
         )
@@ -59,8 +68,8 @@ def comparison_table(records: Sequence[Record]) -> Table:
 
 
 def _measured(heading: str) -> Column:
-    """The column of a measure; accuracy stands in the narrowest terminal."""
-    return Column(heading, MEASURES[heading][2], dropped=int(heading != "accuracy %"))
+    """The column of a measure."""
+    return Column(heading, MEASURES[heading][2], dropped=DROPPED.get(heading, 0))
 
 
 def _training_seconds(seconds: Mapping[str, float]) -> float | None:
@@ -68,9 +77,12 @@ def _training_seconds(seconds: Mapping[str, float]) -> float | None:
     return sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None
 
 
-def _with_interval(metrics: Metrics, name: str, scale: float, printed: str) -> Cell:
+def _measured(metrics: Metrics, heading: str) -> Cell:
+    name, scale, printed = MEASURES[heading]
     value = metrics.get(name)
     if value is None:
         return Cell(NOTHING, None)
+    if heading in WITHOUT_INTERVAL:
+        return Cell(format(scale * value, printed), scale * value)
     shown, low, high = (format(scale * number, printed) for number in (value, *metrics.get(f"{name}_interval")))
     return Cell(f"{shown} [{low}, {high}]", scale * value)

@@ -200,9 +200,10 @@ def _csv(tables: Sequence[Table]) -> str:
     """A line for each number, with a standard deviation where there are two sets; those of one setting together.
 
     What its records were made with differently stands at its end, as notes have no place here.
-    Accuracy is in percent, ECE and asim in [-1, 1], steps are an optimiser's, seconds an adapter's share. A comparison
-    has a line for its difference, the ends of its interval, t and p each, with pairs for sets; where it is over several
-    models or tasks, these are joined by semicolons.
+    Accuracy, balanced accuracy and macro-F1 are in percent, ECE and asim in [-1, 1], NLL in nats, Brier in [0, 2];
+    steps are an optimiser's, seconds an adapter's share. A comparison has a line for its difference, the ends of its
+    interval, t and p each, with pairs for sets; where it is over several models or tasks, these are joined by
+    semicolons.
     """
     lines: dict[tuple[object, ...], list[list[object]]] = {}
     for table in tables:

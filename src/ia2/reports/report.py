@@ -14,7 +14,9 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store, load_experiment_of
 from ia2.records import Record, load_records
 from ia2.reports.aggregate import Result, cells
+from ia2.reports.by_class import by_class
 from ia2.reports.captions import explained
+from ia2.reports.class_scores import class_scores
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
 from ia2.reports.figures.reliability import save_figure, svg_of
@@ -41,7 +43,7 @@ class StudyReport:
     tables: tuple[StudyTable, ...]
     """What was measured, in the paper's shape."""
     below: tuple[Table, ...]
-    """How far IA2→SFT and SFT are apart, and what each method took."""
+    """Scores of classes and probabilities, how far IA2→SFT and SFT are apart, and what each method took."""
     notes: tuple[str, ...]
     """How the tables are to be read, and what is missing."""
     failures: Mapping[str, str]
@@ -79,7 +81,8 @@ class StudyReport:
         notes += left_out
         notes += explained(averages, experiment.select, tables, paper, experiment.sets)
         notes += absent_files(averages, folder)
-        below = (*comparison(compared(averages, paper), experiment.select), *costs(averages))
+        differences = comparison(compared(averages, paper), experiment.select)
+        below = (*class_scores(averages), *differences, *costs(averages))
         return cls(folder, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
 
     @property
@@ -110,6 +113,7 @@ class StudyReport:
             failures=self.failures,
             # as the browser goes, which knows no links between folders
             folder=Path(os.path.relpath(self.folder, out)).as_posix(),
+            by_class=by_class(self.cells),
             figures={heading: (svg_of(drawn.figure), drawn.caption) for heading, drawn in self.figures.items()},
         )
 

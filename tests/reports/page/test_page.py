@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from study_records import record
 
 from ia2.reports.aggregate import cells
+from ia2.reports.by_class import ByClass
 from ia2.reports.page.page import page
 from ia2.reports.study import study_tables
 from ia2.reports.table import Column, Table
@@ -81,6 +82,25 @@ def test_names_with_marks_break_nothing():
     text = made([record("sft", 0.5, model='x"><script>alert(1)</script>')])
     assert "<script>alert" not in text
     Tree(text)
+
+
+CLASSES = ByClass(
+    "SFT on toy",
+    (
+        Table.of("SFT on toy: each class", "How.", (Column("label"), Column("F1", ".3f")), [("<b>", 0.5)]),
+        Table.of("SFT on toy: confusion matrix", "", (Column("right label"), Column("<b>", "d")), [("<b>", 3)]),
+    ),
+)
+
+
+def test_classes_are_open_unless_they_are_many():
+    text = made(by_class=(CLASSES,))
+    assert '<h2>By class</h2>\n<details class="classes" open><summary>SFT on toy</summary>' in text
+    assert '<td data-value="&lt;b&gt;">&lt;b&gt;</td><td class="number" data-value="3">3</td>' in text
+    regions = [box["aria-label"] for box in Tree(text).all("div") if box.get("role") == "region"]
+    assert regions[-2:] == ["SFT on toy: each class", "SFT on toy: confusion matrix"]
+    assert made(by_class=(CLASSES,) * 3).count('<details class="classes"><summary>') == 3
+    assert "By class" not in made()
 
 
 def test_figures_keep_their_ids_apart():

@@ -10,8 +10,10 @@ import pytest
 from study_records import record
 
 from ia2.reports.aggregate import cells
+from ia2.reports.by_class import ByClass
 from ia2.reports.page.page import page
 from ia2.reports.study import study_tables
+from ia2.reports.table import Column, Table
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +22,8 @@ const errors = [];
 addEventListener("error", event => errors.push(event.message));
 addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
 addEventListener("load", () => {
-  const column = place => [...document.querySelectorAll("tbody tr")].map(row => row.cells[place].dataset.value);
-  const heads = [...document.querySelectorAll("th")], sorted = {};
+  const column = place => [...document.querySelector("tbody").rows].map(row => row.cells[place].dataset.value);
+  const heads = [...document.querySelector("thead").querySelectorAll("th")], sorted = {};
   const press = place => { heads[place].firstChild.focus(); document.activeElement.click(); };
   for (const [name, place] of [["n", 0], ["eval", 2], ["accuracy", 3]]) {
     press(place); const up = column(place), said = heads.map(head => head.getAttribute("aria-sort"));
@@ -32,6 +34,10 @@ addEventListener("load", () => {
   const link = details.querySelector("a").getBoundingClientRect();
   parent.postMessage(JSON.stringify({
     sorted, errors, open: details.open, link: link.height > 0, width: document.documentElement.scrollWidth,
+    classes: [...document.querySelectorAll(".classes .wide")].map(one => [
+      one.getBoundingClientRect().height > 0, one.getBoundingClientRect().right <= innerWidth,
+      one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX == "auto",
+    ]),
     inner: box.scrollWidth > box.clientWidth, scrolls: getComputedStyle(box).overflowX,
     back: getComputedStyle(document.body).backgroundColor, text: getComputedStyle(document.body).color,
     figure: document.querySelector("figure svg").getBoundingClientRect().width,
@@ -41,6 +47,19 @@ addEventListener("load", () => {
 OUTER = """<!doctype html><pre></pre><iframe src="page.html" width="{width}" height="700" style="border: 0"></iframe>
 <script>addEventListener("message", event => {{ document.querySelector("pre").textContent = event.data; }});</script>"""
 FIGURE = '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300" viewBox="0 0 900 300"><text>a</text></svg>'
+
+LABELS = [f"a label of several words, number {number}" for number in range(12)]
+CLASSES = ByClass(
+    "SFT on sst2",
+    (
+        Table.of(
+            "SFT on sst2: confusion matrix",
+            "",
+            (Column("right label"), *(Column(label, "d") for label in LABELS)),
+            [(label, *range(12)) for label in LABELS],
+        ),
+    ),
+)
 
 
 @pytest.fixture
@@ -57,6 +76,7 @@ def seen(tmp_path):
         settings={"long": "x" * 400},
         failures={"unit": "e" * 400},
         folder="..",
+        by_class=(CLASSES,),
         figures={"One": (FIGURE, "A caption.")},
     )
     (tmp_path / "page.html").write_text(text.replace("<main>", f"<script>{LOOK}</script><main>"), encoding="utf-8")
@@ -103,6 +123,13 @@ def test_on_a_phone_only_tables_scroll_sideways(seen):
     assert found["inner"]
     assert found["scrolls"] == "auto"
     assert found["figure"] <= 375
+
+
+def test_on_a_phone_the_classes_are_seen_whole_by_scrolling_their_table(seen):
+    found = seen(390)
+    assert found["width"] == 390
+    # seen, inside the window, and scrolling
+    assert found["classes"] == [[True, True, True]]
 
 
 def test_it_is_dark_where_that_is_wanted(seen):

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ia2.records import Record
+from ia2.reports.by_class import ByClass
 from ia2.reports.table import Cell, Table
 
 START = "<!doctype html>\n<!-- ia2 report -->"
@@ -22,6 +23,9 @@ START = "<!doctype html>\n<!-- ia2 report -->"
 
 # no address of another host can be asked for, whatever a figure holds
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+OPEN_BY_CLASS = 2
+"""Adapters and baselines whose classes are open at first; where there are more, each opens by a press."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def page(
     settings: Mapping[str, Any],
     failures: Mapping[str, str],
     folder: str,
+    by_class: Sequence[ByClass] = (),
     figures: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
     """The page.
@@ -64,6 +69,7 @@ def page(
         settings: the study's, as its file has them.
         failures: the error of each unit that failed.
         folder: the way from the page's folder to the study's, to which the records' files are relative.
+        by_class: what there is to say of each class, closed where there are more than a few.
         figures: an SVG document and its caption, by heading.
     """
     environment = Environment(
@@ -82,6 +88,8 @@ def page(
         sorted_by=_sorted_by,
         links=lambda record: _links(record, folder),
         notes=notes,
+        by_class=by_class,
+        by_class_closed=len(by_class) > OPEN_BY_CLASS,
         settings={name: _setting(value) for name, value in settings.items()},
         failures=failures,
         figures=[

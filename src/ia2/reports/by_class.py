@@ -1,0 +1,70 @@
+"""What one measurement says of each class: precision, recall and F1, and which labels were taken for which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ia2.adapters.registry import label
+from ia2.records import Record
+from ia2.reports.aggregate import Cell
+from ia2.reports.method_names import method_name
+from ia2.reports.table import Column, Table
+
+CLASS_COLUMNS = (
+    Column("label"),
+    *(Column(heading, ".3f", better="higher") for heading in ("precision", "recall", "F1")),
+    Column("n", "d"),
+)
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """The classes of one adapter or baseline."""
+
+    heading: str
+    tables: tuple[Table, ...]
+    """A row for each class, and the confusion matrix."""
+
+
+def by_class(cells: Sequence[Cell]) -> tuple[ByClass, ...]:
+    """The classes of everything that was measured in a study of one unit, as `ia2 adapt` writes it.
+
+    Larger studies have too many records for it, and free text and records of earlier versions have no classes.
+
+    Args:
+        cells: what was measured.
+    """
+    # a baseline stands beside every adapter that it is compared with
+    records = list({record.file: record for cell in cells for record in cell.records}.values())
+    if len({record.options.unit for record in records}) != 1:
+        return ()
+    return tuple(_of_record(record, records) for record in records if record.metrics.classes)
+
+
+def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
+    classes, confusion = record.metrics.classes or [], record.metrics.confusion or []
+    heading = _heading(record, records)
+    # labels have the space that stands between the colon and them
+    labels = [row.label.strip() for row in classes]
+    rows = [(name, row.precision, row.recall, row.f1, row.n) for name, row in zip(labels, classes, strict=True)]
+    matrix = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
+    return ByClass(
+        heading,
+        (
+            Table.of(f"{heading}: each class", "n: rows whose right label it is.", CLASS_COLUMNS, rows),
+            Table.of(
+                f"{heading}: confusion matrix",
+                "Each row is a right label; its columns say how many of its rows were answered with which label.",
+                (Column("right label"), *(Column(name, "d") for name in labels)),
+                matrix,
+            ),
+        ),
+    )
+
+
+def _heading(record: Record, records: Sequence[Record]) -> str:
+    """The method and the task, with what of the adapter and its labels tells it from another record."""
+    alike = [other for other in records if (other.method, other.task.eval) == (record.method, record.task.eval)]
+    parts = [method_name(record)]
+    if record.adapter is not None and len(alike) > 1:
+        parts += [label(record.adapter.sizes), *([record.options.label_source] if record.options.label_source else [])]
+    return f"{', '.join(parts)} on {record.task.eval}"

@@ -1,0 +1,80 @@
+"""Scores of classes and probabilities over sets, a row for each method: macro-F1, balanced accuracy, NLL and Brier."""
+
+from collections.abc import Mapping, Sequence
+
+from ia2.reports.aggregate import Cell, deviation, mean
+from ia2.reports.method_names import METHOD_NAMES
+from ia2.reports.table import NOTHING, Column, Number, Table
+from ia2.reports.table import Cell as TableCell
+
+NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
+SCORES: Mapping[str, tuple[Column, float]] = {
+    "macro_f1": (Column("macro-F1 %", ".1f", better="higher"), 100.0),
+    "balanced_accuracy": (Column("balanced %", ".1f", better="higher"), 100.0),
+    "nll": (Column("NLL", ".3f", better="lower"), 1.0),
+    "brier": (Column("Brier", ".3f", better="lower"), 1.0),
+}
+"""The column of each metric, and what it is multiplied by."""
+
+
+def class_scores(cells: Sequence[Cell]) -> list[Table]:
+    """A table for each model whose records have such scores, of every method in every setting.
+
+    Args:
+        cells: what was measured.
+    """
+    order = list(METHOD_NAMES)
+    tables = []
+    for model in dict.fromkeys(cell.setting.model for cell in cells):
+        model_cells = [cell for cell in cells if cell.setting.model == model and _values(cell, "nll")]
+        if not model_cells:
+            continue
+        model_cells.sort(
+            key=lambda c: (c.setting, order.index(c.method) if c.method in order else len(order), c.method)
+        )
+        table = Table(
+            f"{model}: classes and probabilities",
+            "Means over sets, standard deviations (n - 1) in brackets, of scores among the labels. macro-F1 is the "
+            "mean over labels of F1, balanced % of recall; NLL is the mean of -ln p of the right label, Brier of the "
+            "summed squared errors of all labels' probabilities, from 0 to 2.",
+            (*NAMED, *(column for column, _ in SCORES.values())),
+            tuple(map(_row, model_cells)),
+        )
+        tables.append(table.without_empty_columns(("labels", "eval", "source")))
+    return tables
+
+
+def _row(cell: Cell) -> tuple[TableCell, ...]:
+    setting = cell.setting
+    method = METHOD_NAMES.get(cell.method, cell.method)
+    named = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
+    return (
+        *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
+        *(_score(cell, metric, column, scale) for metric, (column, scale) in SCORES.items()),
+    )
+
+
+def _values(cell: Cell, metric: str) -> list[float]:
+    """Of each set that has one."""
+    values = (record.metrics.get(metric) for record in cell.records)
+    return [value for value in values if value is not None]
+
+
+def _score(cell: Cell, metric: str, column: Column, scale: float) -> TableCell:
+    values = [scale * value for value in _values(cell, metric)]
+    average = mean(values)
+    if average is None:
+        return TableCell(NOTHING, None)
+    spread = deviation(values) if len(values) > 1 else None
+    number = Number(
+        *(cell.setting.listed, cell.method, metric),
+        sets=len(values),
+        records=cell.records,
+        spread=spread,
+        lr=cell.lr,
+        beta=cell.beta,
+        differing=cell.differing_in_words,
+    )
+    printed = column.numbers or ""
+    text = format(average, printed) + (f" ({spread:{printed}})" if spread is not None else "")
+    return TableCell(text, average, number=number)
