@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from ia2.adapters.registry import label
 from ia2.records import Record
-from ia2.reports.aggregate import Cell
+from ia2.reports.aggregate import Result
 from ia2.reports.method_names import method_name
-from ia2.reports.table import Column, Table
+from ia2.reports.table import Column, Table, Value
 
 CLASS_COLUMNS = (
     Column("label"),
@@ -25,7 +25,7 @@ class ByClass:
     """A row for each class, and the confusion matrix."""
 
 
-def by_class(cells: Sequence[Cell]) -> tuple[ByClass, ...]:
+def by_class(cells: Sequence[Result]) -> tuple[ByClass, ...]:
     """The classes of everything that was measured in a study of one unit, as `ia2 adapt` writes it.
 
     Larger studies have too many records for it, and free text and records of earlier versions have no classes.
@@ -46,7 +46,7 @@ def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
     # labels have the space that stands between the colon and them
     labels = [row.label.strip() for row in classes]
     rows = [(name, row.precision, row.recall, row.f1, row.n) for name, row in zip(labels, classes, strict=True)]
-    matrix = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
+    matrix: list[tuple[Value, ...]] = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
     return ByClass(
         heading,
         (

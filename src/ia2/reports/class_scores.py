@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Cell, deviation, mean
+from ia2.reports.aggregate import Result, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.table import NOTHING, Column, Number, Table
+from ia2.reports.table import NOTHING, Column, Number, Table, Value
 from ia2.reports.table import Cell as TableCell
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
@@ -17,7 +17,7 @@ SCORES: Mapping[str, tuple[Column, float]] = {
 """The column of each metric, and what it is multiplied by."""
 
 
-def class_scores(cells: Sequence[Cell]) -> list[Table]:
+def class_scores(cells: Sequence[Result]) -> list[Table]:
     """A table for each model whose records have such scores, of every method in every setting.
 
     Args:
@@ -44,23 +44,23 @@ def class_scores(cells: Sequence[Cell]) -> list[Table]:
     return tables
 
 
-def _row(cell: Cell) -> tuple[TableCell, ...]:
+def _row(cell: Result) -> tuple[TableCell, ...]:
     setting = cell.setting
     method = METHOD_NAMES.get(cell.method, cell.method)
-    named = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
+    named: tuple[Value, ...] = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
     return (
         *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
         *(_score(cell, metric, column, scale) for metric, (column, scale) in SCORES.items()),
     )
 
 
-def _values(cell: Cell, metric: str) -> list[float]:
+def _values(cell: Result, metric: str) -> list[float]:
     """Of each set that has one."""
     values = (record.metrics.get(metric) for record in cell.records)
     return [value for value in values if value is not None]
 
 
-def _score(cell: Cell, metric: str, column: Column, scale: float) -> TableCell:
+def _score(cell: Result, metric: str, column: Column, scale: float) -> TableCell:
     values = [scale * value for value in _values(cell, metric)]
     average = mean(values)
     if average is None:

@@ -43,7 +43,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
     shown = {"accuracy %": True, "equivalent %": mathematical, "ECE": bool(binnings)}
     headings = [heading for heading in MEASURES if shown.get(heading, by_class)]
     explained.append("tokens: of a query's prompt")
-    columns = (Column("method"), *(_measured(heading) for heading in headings), *TRAINED, *SPENT)
+    columns = (Column("method"), *(_column(heading) for heading in headings), *TRAINED, *SPENT)
     rows = []
     for record in records:
         values = (
@@ -67,7 +67,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
     return table.without_empty_columns(optional)
 
 
-def _measured(heading: str) -> Column:
+def _column(heading: str) -> Column:
     """The column of a measure."""
     return Column(heading, MEASURES[heading][2], dropped=DROPPED.get(heading, 0))
 
