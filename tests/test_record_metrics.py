@@ -13,7 +13,7 @@ MEASURED = {"n": 3, "macro_f1": 2 / 3, "nll": 0.7, "brier": 1.5, "classes": CLAS
 def test_scores_by_class_are_read_as_they_were_written():
     metrics = Metrics.model_validate(MEASURED | {"nll_interval": [0.5, 0.9]})
     assert metrics.classes[0].recall == 0.5
-    assert metrics.get("nll_interval") == [0.5, 0.9]
+    assert metrics.get("nll_interval") == (0.5, 0.9)
     assert metrics.model_dump(exclude_unset=True) == MEASURED | {"nll_interval": [0.5, 0.9]}
 
 
