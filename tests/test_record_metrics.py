@@ -14,7 +14,7 @@ def test_scores_by_class_are_read_as_they_were_written():
     metrics = Metrics.model_validate(MEASURED | {"nll_interval": [0.5, 0.9]})
     assert metrics.classes[0].recall == 0.5
     assert metrics.get("nll_interval") == (0.5, 0.9)
-    assert metrics.model_dump(exclude_unset=True) == MEASURED | {"nll_interval": [0.5, 0.9]}
+    assert metrics.model_dump(exclude_unset=True) == MEASURED | {"nll_interval": (0.5, 0.9)}
 
 
 def test_records_from_before_there_were_such_scores_have_none():
