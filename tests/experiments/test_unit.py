@@ -145,7 +145,7 @@ def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_m
     progress.say = said.append
     with monkeypatch.context() as patched:
         patched.setattr(training, "train_stage", lambda *_arguments: trained.append(1))
-        again, _ = computed(chosen(), tiny_model, tmp_path / "torn", progress)
+        again, _ = computed(chosen(), tiny_model, tmp_path / "again", progress)
     assert trained == []
     assert [sentence for sentence in said if "checkpoint" in sentence] == [
         "stage 1 of 4 adapters: trained by an earlier run that was stopped, and read from its checkpoint.",
