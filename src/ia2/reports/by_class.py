@@ -7,7 +7,7 @@ from ia2.adapters.registry import label
 from ia2.records import Record
 from ia2.reports.aggregate import Cell
 from ia2.reports.method_names import METHOD_NAMES, method_name
-from ia2.reports.table import Column, Table
+from ia2.reports.table import Column, Table, Value
 
 CLASS_COLUMNS = (
     Column("label"),
@@ -48,7 +48,7 @@ def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
     # labels have the space that stands between the colon and them
     labels = [row.label.strip() for row in classes]
     rows = [(name, row.precision, row.recall, row.f1, row.n) for name, row in zip(labels, classes, strict=True)]
-    matrix = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
+    matrix: list[tuple[Value, ...]] = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
     return ByClass(
         heading,
         (

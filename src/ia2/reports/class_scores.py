@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ia2.reports.aggregate import Cell, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.table import NOTHING, Column, Number, Table
+from ia2.reports.table import NOTHING, Column, Number, Table, Value
 from ia2.reports.table import Cell as TableCell
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
@@ -47,7 +47,7 @@ def class_scores(cells: Sequence[Cell]) -> list[Table]:
 def _row(cell: Cell) -> tuple[TableCell, ...]:
     setting = cell.setting
     method = METHOD_NAMES.get(cell.method, cell.method)
-    named = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
+    named: tuple[Value, ...] = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
     return (
         *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
         *(_score(cell, metric, column, scale) for metric, (column, scale) in SCORES.items()),
