@@ -18,7 +18,7 @@ def test_help_needs_neither_torch_nor_transformers():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert re.search(r"^ +adapt +Turn labelled rows into an adapter", done.stdout, flags=re.MULTILINE)
     loaded = done.stdout.splitlines()[-1]
-    assert not re.search(r"'(torch|transformers|peft|datasets|matplotlib|scipy)'", loaded)
+    assert not re.search(r"'(torch|transformers|peft|datasets|matplotlib|scipy|sklearn)'", loaded)
 
 
 def test_help_takes_less_than_a_third_of_the_time_to_import_both():

@@ -16,7 +16,7 @@ def measured(method, **more):
 
 
 def test_each_measurement_has_its_classes_and_what_was_taken_for_what():
-    icl, sft = by_class(cells([measured("icl"), measured("sft")]))[::-1]
+    icl, sft = by_class(cells([measured("sft"), measured("icl")]))
     assert (icl.heading, sft.heading) == ("ICL on sst2", "SFT on sst2")
     classes, confusion = sft.tables
     assert classes.headings == ["label", "precision", "recall", "F1", "n"]

@@ -53,7 +53,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
         rows.append(
             (
                 columns[0].cell(method_name(record)),
-                *(_measured(record.metrics, heading) for heading in headings),
+                *(_score(record.metrics, heading) for heading in headings),
                 *(column.cell(value) for column, value in zip((*TRAINED, *SPENT), values, strict=True)),
             )
         )
@@ -77,7 +77,7 @@ def _training_seconds(seconds: Mapping[str, float]) -> float | None:
     return sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None
 
 
-def _measured(metrics: Metrics, heading: str) -> Cell:
+def _score(metrics: Metrics, heading: str) -> Cell:
     name, scale, printed = MEASURES[heading]
     value = metrics.get(name)
     if value is None:
