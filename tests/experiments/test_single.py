@@ -98,6 +98,8 @@ def test_one_that_another_process_computes_is_left_to_it(tmp_path, load):
 
 def _go(folder: Path, cache: Path) -> None:
     os.environ["IA2_CACHE_DIR"] = str(cache)
+    # a process in the background inherits that Ctrl-C is passed over
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     compute_single(single(), folder, load=lambda _name: tiny_language_model())
 
 

@@ -80,7 +80,7 @@ def write(path, **changes):
         ({"select": "test"}, r"select: input should be 'accuracy' or 'dev'"),
         ({"models": []}, r"models: .*at least 1 item"),
         ({"teacher_stop": "never"}, r"line 10: teacher_stop: input should be 'task' or 'none'"),
-        ({"confidence": "top-10", "label_scoring": "whole"}, r"confidence top-10 is of single tokens"),
+        ({"confidence": "top-10", "label_scoring": "whole"}, r"top-10 is of single tokens"),
         ({"benchmark_options": {"text_limits": 3}}, r"line 11: benchmark_options.text_limits: there is no such key"),
         (
             {"benchmark_options": {"text_limit": 3}},
