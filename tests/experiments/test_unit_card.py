@@ -4,13 +4,17 @@ from ia2.experiments.unit_card import asked_of
 from ia2.prompting.fewshot import FewShotSet
 
 
-def test_the_form_of_a_query_is_told_where_it_is_the_plain_one(tiny_model, toy_task, toy_texts):
-    few = FewShotSet.draw(toy_task, 4)
+def test_the_form_of_a_query_is_told_where_it_is_made_of_a_text(tiny_model, toy_task):
+    few = FewShotSet.draw(replace(toy_task, as_written=True), 4)
     assert asked_of(few, tiny_model).query == "Text:{text}\nLabel:"
     assert not asked_of(few, tiny_model).chat
     assert asked_of(replace(few, task=few.task.as_chat()), tiny_model).chat
-    # what these have in common besides would be words of their own
-    assert asked_of(FewShotSet.draw(toy_texts, 4), tiny_model).query is None
+    prompts = replace(few, task=replace(few.task, form="prompt"))
+    assert asked_of(prompts, tiny_model).query == "{text}"
+    # a benchmark's are made of several columns, and a conversation is no text
+    conversations = replace(few, task=replace(few.task, form="conversation"))
+    for other in (conversations, FewShotSet.draw(toy_task, 4)):
+        assert asked_of(other, tiny_model).query is None
 
 
 def test_an_answer_is_as_long_as_the_longest_label(tiny_model, toy_task, toy_texts):

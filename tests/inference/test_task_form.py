@@ -18,7 +18,7 @@ def task(tmp_path):
 
 def test_labels_of_a_file_lose_their_space_only_where_that_makes_them_single_tokens(tiny_model, task):
     assert task.labels == (" 0", " 1")
-    form = fitted(task, tiny_model)
+    form = fitted(task, tiny_model, label_scoring="token")
     assert form.labels == ("0", "1")
     assert form.notes[-2:] == (
         "Labels: 1 (2), 0 (1).",
@@ -27,6 +27,12 @@ def test_labels_of_a_file_lose_their_space_only_where_that_makes_them_single_tok
     whole = fitted(task, tiny_model, label_scoring="whole")
     assert whole.labels == task.labels
     assert whole.notes[-1] == "Labels follow the colon with one space."
+    chosen = fitted(task, tiny_model)
+    assert chosen.labels == task.labels
+    assert chosen.notes[-2:] == (
+        "Whole labels compete with each other; accuracy and calibration are over the labels.",
+        "Labels follow the colon with one space.",
+    )
 
 
 def test_a_built_in_task_keeps_its_form(tiny_model):

@@ -40,10 +40,8 @@ def rescore(folder: Path) -> list[Rescored]:
     for record, before, evaluation in judged:
         rows, path = evaluation.rows(), folder / str(record.file)
         if rows:
-            metrics = record.metrics.model_copy(update=evaluation.metrics())
-            record = record.model_copy(
-                update={"metrics": Metrics.model_validate(metrics.model_dump(exclude_unset=True))}
-            )
+            metrics = record.metrics.model_copy(update=evaluation.metrics()).model_dump(exclude_unset=True)
+            record = record.model_copy(update={"metrics": Metrics.model_validate(metrics)})
         write_rows(record.rows(folder).resolve(), rows)
         write_json(path, record.as_json())
         changed = sum(old != new for old, new in zip(before, rows, strict=True))
