@@ -65,7 +65,8 @@ def test_labels_come_back_as_they_were_given(folder, labels, classes):
 def test_ways_that_train_nothing_have_the_same_interface(folder, tiny_model, method):
     fitted = classifier(folder, method=method).fit(TEXTS, LABELS)
     shown = fitted.few_shot_set_.demonstrations() if method == "icl" else ()
-    expected = list(predict(tiny_model, fitted.few_shot_set_.task, TEXTS, shown=shown))
+    queries = [f"Text:{text}\nLabel:" for text in TEXTS]
+    expected = list(predict(tiny_model, fitted.few_shot_set_.task, queries, shown=shown))
     assert fitted.predict_proba(TEXTS) == pytest.approx(
         np.array([[answer.probabilities[name] for name in ("bad", "good")] for answer in expected]), abs=1e-6
     )
