@@ -12,6 +12,7 @@ from ia2.errors import FieldError, InputError
 from ia2.randomness import generator
 from ia2.tasks.benchmark import DEFAULTS, Benchmark, BenchmarkOptions, Row
 from ia2.tasks.benchmarks import BENCHMARKS, STOP
+from ia2.tasks.hub_commit import commit_of
 from ia2.tasks.json_lines import json_lines
 from ia2.tasks.reviews import NAME as REVIEWS
 from ia2.tasks.reviews import reviews
@@ -124,41 +125,17 @@ def _from_folder(
 
 
 def _from_hub(benchmark: Benchmark, options: BenchmarkOptions) -> tuple[list[Example], list[Example], str]:
-    commit = _commit(benchmark)
+    commit = commit_of(
+        benchmark.hub,
+        named=benchmark.name,
+        instead=f"give a folder that holds {benchmark.folder}/train.jsonl and test.jsonl as data_dir or in ${DATA_DIR}",
+        revision=benchmark.revision,
+    )
     parts = []
     for splits in (() if benchmark.evaluation_only else benchmark.train, benchmark.evaluation):
         parts.append([example for split in splits for example in _split(benchmark, split, commit, options)])
     train, evaluation = parts if benchmark.evaluation else _held_out(parts[0], benchmark.name)
     return train, evaluation, f"hub {benchmark.hub}@{commit}"
-
-
-def _commit(benchmark: Benchmark) -> str:
-    # asked first, since it answers at once where the hub can't be reached; loading would try for half a minute
-    from huggingface_hub import dataset_info
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
-
-    instead = f"a folder that holds {benchmark.folder}/train.jsonl and test.jsonl as data_dir or in ${DATA_DIR}"
-    try:
-        return str(dataset_info(benchmark.hub, revision=benchmark.revision).sha)
-    except RepositoryNotFoundError as error:  # one that is gated is of this kind too
-        raise InputError(
-            f"{benchmark.name}: the hub doesn't give out {benchmark.hub} ({type(error).__name__}). Give {instead}."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError(
-            f"{benchmark.name}: {benchmark.hub} has no branch {benchmark.revision or 'main'} any more. Give {instead}."
-        ) from error
-    except HfHubHTTPError as error:
-        answer = f"{error.response.status_code} {error.response.reason_phrase}"
-        raise InputError(
-            f"{benchmark.name}: the data hub answered with an error ({answer}). Try again later, or give {instead}."
-        ) from error
-    except (httpx.HTTPError, ConnectionError) as error:
-        raise InputError(
-            f"{benchmark.name}: the data hub can't be reached ({type(error).__name__}). Check the connection, or give "
-            f"{instead}."
-        ) from error
 
 
 def _split(benchmark: Benchmark, split: str, commit: str, options: BenchmarkOptions) -> list[Example]:

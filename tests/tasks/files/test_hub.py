@@ -39,7 +39,7 @@ def hub(monkeypatch):
     def configs(name, *, revision):
         return ["small", "large"] if name == "owner/several" else []
 
-    monkeypatch.setattr(huggingface_hub, "dataset_info", lambda name: Information)
+    monkeypatch.setattr(huggingface_hub, "dataset_info", lambda name, revision: Information)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(datasets, "get_dataset_default_config_name", default_config)
     monkeypatch.setattr(datasets, "get_dataset_config_names", configs)
@@ -95,12 +95,12 @@ def refusing(kind, status):
             httpx.ConnectError("no route"),
             r"the data hub can't be reached \(ConnectError\). Check the connection, or name",
         ),
-        (refusing(RepositoryNotFoundError, 404), "the hub doesn't give out a dataset of this name"),
+        (refusing(RepositoryNotFoundError, 404), "the hub doesn't give out owner/plain"),
         (refusing(HfHubHTTPError, 503), r"the data hub answered with an error \(503 Service Unavailable\). Try again"),
     ],
 )
 def test_a_hub_that_does_not_answer_is_told_in_a_sentence(monkeypatch, error, said):
-    def refuse(name):
+    def refuse(name, revision):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "dataset_info", refuse)

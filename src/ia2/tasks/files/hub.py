@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ia2.errors import InputError
 from ia2.tasks.files.saved import RowSource, source_of_splits, table_of_dataset
+from ia2.tasks.hub_commit import commit_of
 
 PREFIX = "hf:"
 NAME = re.compile(r"hf:((?:[\w.-]+/)?[\w.-]+)(?::([^:/]*))?(?::([^:/]+))?", re.ASCII)
@@ -37,7 +38,7 @@ def read_hub(path: Path) -> RowSource:
             f"{path}: this is no name of a hub dataset. Write hf:owner/name or hf:owner/name:config:split."
         )
     name, config, split = parsed[1], parsed[2] or None, parsed[3]
-    commit = _commit(path, name)
+    commit = commit_of(name, named=str(path), instead=INSTEAD)
     import datasets
 
     try:
@@ -60,29 +61,3 @@ def read_hub(path: Path) -> RowSource:
         return RowSource(table_of_dataset(path, dataset), f"{origin}, {configured.removeprefix(PREFIX)}:{split}")
     splits = {key: (Path(f"{configured}:{key}"), rows) for key, rows in dataset.items()}
     return source_of_splits(splits, str(path), origin if config is None else f"{origin}, configuration {config}")
-
-
-def _commit(path: Path, name: str) -> str:
-    # asked first, since it answers at once where the hub can't be reached; loading would try for half a minute
-    from huggingface_hub import dataset_info
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
-
-    try:
-        return str(dataset_info(name).sha)
-    except HFValidationError as error:
-        raise InputError(f"{path}: this can't be a name on the hub. Write hf:owner/name.") from error
-    except RepositoryNotFoundError as error:  # one that is gated is of this kind too
-        raise InputError(
-            f"{path}: the hub doesn't give out a dataset of this name ({type(error).__name__}). Check it, log in, or "
-            f"{INSTEAD}."
-        ) from error
-    except HfHubHTTPError as error:
-        answer = f"{error.response.status_code} {error.response.reason_phrase}"
-        raise InputError(
-            f"{path}: the data hub answered with an error ({answer}). Try again later, or {INSTEAD}."
-        ) from error
-    except (httpx.HTTPError, ConnectionError) as error:
-        raise InputError(
-            f"{path}: the data hub can't be reached ({type(error).__name__}). Check the connection, or {INSTEAD}."
-        ) from error
