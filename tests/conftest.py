@@ -270,3 +270,14 @@ def toy_texts() -> Task:
         max_new_tokens=10,
         stop="\n\n",
     )
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stand-in for the hub, which the library is made to ask with its token."""
+    from hub_stand_in import hub_stand_in
+
+    with hub_stand_in() as stand_in:
+        monkeypatch.setenv("HF_ENDPOINT", stand_in.address)
+        monkeypatch.setenv("HF_TOKEN", stand_in.token)
+        yield stand_in

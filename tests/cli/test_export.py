@@ -6,7 +6,6 @@ import pytest
 import torch
 from command_line import adapt, run
 from conftest import tiny_network
-from hub_stand_in import hub_stand_in
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -19,14 +18,6 @@ def folder(capsys, tmp_path, model, file):
     status, _, err = adapt(capsys, tmp_path, model, file, "--lr", "1e-2", "--method", "sft", "--no-compare")
     assert status == 0, err
     return tmp_path / "out" / "adapter"
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    with hub_stand_in() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
 
 
 def test_merged_weights_give_the_adapters_logits(capsys, tmp_path, folder):

@@ -3,20 +3,11 @@ import logging
 import traceback
 
 import pytest
-from hub_stand_in import hub_stand_in
 
 from ia2.adapters.adapter import fresh_adapter
 from ia2.adapters.export.push import push
 from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    with hub_stand_in() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
 
 
 @pytest.fixture
