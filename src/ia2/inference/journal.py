@@ -1,6 +1,7 @@
 """Answers kept on disk as they come, so that a run that was stopped goes on behind the last one."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,7 @@ class Journal:
             self.answers = [Answer(**json.loads(line)) for line in lines]
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.path}: this file is damaged. Delete it, and all is answered anew.") from error
-        self.path.write_bytes(whole + b"\n" if whole else b"")
+        os.truncate(self.path, len(whole) + 1 if whole else 0)
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Write more answers behind those that are there."""
