@@ -65,7 +65,7 @@ def test_rows_of_a_file_come_back_with_their_predictions_in_order(capsys, tmp_pa
     status, said, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", out)
     assert status == 0, err
     assert said == f"{out}: 4 rows with their predictions\n"
-    assert "more.csv: 1 rows have no text and get no prediction." in err
+    assert "more.csv: 1 row has no text and gets no prediction." in err
     if ending == ".parquet":
         answered = pyarrow.parquet.read_table(out).to_pylist()
     elif ending == ".jsonl":

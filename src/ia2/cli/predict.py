@@ -139,7 +139,8 @@ class _FileRows:
             raise InputError(f"{self.path}: it has a column {taken[0]!r} already. Rename that one.")
         self.table = table
         if blank := self.queries.count(""):
-            progress.say(f"{self.path.name}: {blank} rows have no text and get no prediction.")
+            rows = "1 row has no text and gets" if blank == 1 else f"{blank} rows have no text and get"
+            progress.say(f"{self.path.name}: {rows} no prediction.")
 
     def answer(self, ask: Ask, model: dict[str, Any], progress: ConsoleProgress) -> None:
         """Answer all rows that have a text, and print or write them."""

@@ -27,7 +27,8 @@ def conclusion(records: Sequence[Record], folder: Path) -> str:
     *others, chosen = records
     name, share = method_name(chosen), _percent(chosen)
     if not others:
-        low, high = (100 * end for end in chosen.metrics.accuracy_interval or (0.0, 0.0))
+        assert chosen.metrics.accuracy_interval is not None, "an accuracy is recorded with its interval"
+        low, high = (100 * end for end in chosen.metrics.accuracy_interval)
         return f"{name} is right on {share} of {chosen.metrics.n} rows (95 % from {low:.1f} to {high:.1f})."
     rival = max(others, key=lambda record: record.metrics.accuracy or 0.0)
     ours, theirs = _correct(chosen, folder), _correct(rival, folder)
