@@ -1,6 +1,6 @@
 from study_records import record
 
-from ia2.reports.method_names import METHOD_NAMES, method_name
+from ia2.reports.method_names import METHOD_NAMES, method_name, method_order
 
 
 def test_a_method_is_written_as_in_the_paper():
@@ -10,3 +10,8 @@ def test_a_method_is_written_as_in_the_paper():
 
 def test_a_method_the_paper_has_not_keeps_its_name():
     assert method_name(record("adapter", 0.5)) == "adapter"
+
+
+def test_methods_stand_in_the_order_of_reports_and_others_behind_them():
+    methods = ["mine", "ia2-sft", "icl", "another", "zero-shot"]
+    assert sorted(methods, key=method_order) == ["zero-shot", "icl", "ia2-sft", "another", "mine"]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ia2.adapters.registry import label
 from ia2.records import Record
+from ia2.reports.method_names import method_order
 
 Select = Literal["accuracy", "dev"]
 MADE_WITH = ("dtype", "device", "revision", "sha256")
@@ -132,6 +133,17 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
                 alike[record.method].append(record)
         measured += [_cell(setting, method, method_records, None, None) for method, method_records in alike.items()]
     return measured
+
+
+def by_model(cells: Iterable[Result]) -> dict[str, list[Result]]:
+    """The results of each model, by setting and then in the order in which reports have methods."""
+    models: dict[str, list[Result]] = defaultdict(list)
+    for cell in cells:
+        models[cell.setting.model].append(cell)
+    return {
+        model: sorted(results, key=lambda result: (result.setting, method_order(result.method)))
+        for model, results in models.items()
+    }
 
 
 def _label_sources(groups: Iterable[tuple[Any, ...]], model: str, adapter: str) -> list[str]:

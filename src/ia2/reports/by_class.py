@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ia2.adapters.registry import label
 from ia2.records import Record
 from ia2.reports.aggregate import Result
-from ia2.reports.method_names import METHOD_NAMES, method_name
+from ia2.reports.method_names import method_name, method_order
 from ia2.reports.table import Column, Table, Value
 
 CLASS_COLUMNS = (
@@ -37,8 +37,7 @@ def by_class(cells: Sequence[Result]) -> tuple[ByClass, ...]:
     records = list({record.file: record for cell in cells for record in cell.records}.values())
     if len({record.options.unit for record in records}) != 1:
         return ()
-    order = list(METHOD_NAMES)
-    records.sort(key=lambda record: order.index(record.method) if record.method in order else len(order))
+    records.sort(key=lambda record: method_order(record.method))
     return tuple(_of_record(record, records) for record in records if record.metrics.classes)
 
 

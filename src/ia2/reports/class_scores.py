@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Result, deviation, mean
+from ia2.reports.aggregate import Result, by_model, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.table import NOTHING, Column, Number, Table, Value
 from ia2.reports.table import Cell as TableCell
@@ -23,15 +23,8 @@ def class_scores(cells: Sequence[Result]) -> list[Table]:
     Args:
         cells: what was measured.
     """
-    order = list(METHOD_NAMES)
     tables = []
-    for model in dict.fromkeys(cell.setting.model for cell in cells):
-        model_cells = [cell for cell in cells if cell.setting.model == model and _values(cell, "nll")]
-        if not model_cells:
-            continue
-        model_cells.sort(
-            key=lambda c: (c.setting, order.index(c.method) if c.method in order else len(order), c.method)
-        )
+    for model, model_cells in by_model([cell for cell in cells if _values(cell, "nll")]).items():
         table = Table(
             f"{model}: classes and probabilities",
             "Means over sets, standard deviations (n - 1) in brackets, of scores among the labels. macro-F1 is the "

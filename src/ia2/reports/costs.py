@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Result, deviation, mean
+from ia2.reports.aggregate import Result, by_model, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.table import Cell, Column, Number, Table
 
@@ -26,13 +26,8 @@ def costs(cells: Sequence[Result]) -> list[Table]:
     Args:
         cells: what was measured.
     """
-    order = list(METHOD_NAMES)
     tables = []
-    for model in dict.fromkeys(cell.setting.model for cell in cells):
-        model_cells = [cell for cell in cells if cell.setting.model == model]
-        model_cells.sort(
-            key=lambda c: (c.setting, order.index(c.method) if c.method in order else len(order), c.method)
-        )
+    for model, model_cells in by_model(cells).items():
         table = Table(
             f"{model}: likeness and cost",
             "Means over sets. asim is the similarity to in-context learning on the source task; steps are an adapter's "

@@ -19,6 +19,12 @@ METHOD_NAMES = {
 """In the order in which reports have them."""
 
 
+def method_order(method: str) -> tuple[int, str]:
+    """A key to sort methods by: in the order of reports, those of a person's own behind the others."""
+    order = list(METHOD_NAMES)
+    return (order.index(method) if method in order else len(order), method)
+
+
 def method_name(record: Record) -> str:
     """The method as the paper writes it."""
     name: str = record.method

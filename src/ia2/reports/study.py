@@ -6,7 +6,7 @@ from typing import Literal
 
 from ia2.records import Record
 from ia2.reports.aggregate import Result, Setting, deviation, mean
-from ia2.reports.method_names import METHOD_NAMES
+from ia2.reports.method_names import METHOD_NAMES, method_order
 from ia2.reports.paper import Paper
 from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
 
@@ -133,12 +133,9 @@ def study_tables(cells: Sequence[Result], paper: Paper | None = None, sets: int 
         sets: how many sets the study has. Numbers of fewer say so; by default none does.
     """
     tables = []
-    order = list(METHOD_NAMES)
     for key in dict.fromkeys((c.setting.model, c.setting.adapter, c.setting.label_source) for c in cells):
         group_cells = [c for c in cells if (c.setting.model, c.setting.adapter, c.setting.label_source) == key]
-        methods = sorted(
-            {c.method for c in group_cells}, key=lambda m: (order.index(m) if m in order else len(order), m)
-        )
+        methods = sorted({c.method for c in group_cells}, key=method_order)
         calibrated = any(cell.ece for cell in group_cells)
         lines = []
         for setting in sorted({cell.setting for cell in group_cells}):

@@ -21,7 +21,7 @@ from ia2.errors import InputError
 from ia2.reports.aggregate import Result, Setting, mean
 from ia2.reports.figures.reliability import STYLE, draw_reliability
 from ia2.reports.figures.study_figures import OTHER_COLOURS, Drawn
-from ia2.reports.method_names import METHOD_NAMES
+from ia2.reports.method_names import METHOD_NAMES, method_order
 
 OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
 CAPTIONS = {
@@ -87,7 +87,7 @@ def _overlaps(cells: Iterable[Result], folder: Path) -> dict[Group, dict[Pair, l
     for (*group, _n, _source, _seed), paths in _adapters(cells).items():
         model, adapter, labels = group
         saved = {method: Adapter.load(folder / path) for method, path in paths.items() if (folder / path).is_dir()}
-        for first, second in combinations(sorted(saved, key=_rank), 2):
+        for first, second in combinations(sorted(saved, key=method_order), 2):
             curve = subspace_overlap(saved[first], saved[second]).by_layer
             overlaps[model, adapter, labels][first, second].append(curve)
     return {group: dict(curves) for group, curves in overlaps.items()}
@@ -139,7 +139,9 @@ def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) ->
     grid = list(table.flat)
     for axes in grid[len(overlaps) :]:
         axes.set_axis_off()
-    pairs = sorted({pair for curves in overlaps.values() for pair in curves}, key=lambda pair: (*map(_rank, pair),))
+    pairs = sorted(
+        {pair for curves in overlaps.values() for pair in curves}, key=lambda pair: (*map(method_order, pair),)
+    )
     for axes, (group, curves) in zip(grid, overlaps.items(), strict=False):
         for index, pair in enumerate(pairs):
             if pair in curves:
@@ -168,7 +170,7 @@ def _draw_curves(axes: Axes, pair: Pair, curves: Sequence[Curve], index: int) ->
 
 def _reliability_figure(predictions: Sequence[tuple[Result, Sequence[Mapping[str, Any]]]]) -> Figure:
     settings = sorted({cell.setting for cell, _ in predictions})
-    methods = sorted({cell.method for cell, _ in predictions}, key=_rank)
+    methods = sorted({cell.method for cell, _ in predictions}, key=method_order)
     figure = _figure(1.9 * len(methods) + 0.8, 2.7 * len(settings) + 0.2)
     grid = figure.subplots(len(settings), len(methods), squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat:
@@ -196,11 +198,6 @@ def _row_titles(settings: Sequence[Setting]) -> Iterator[str]:
 def _named(group: Group) -> str:
     model, adapter, labels = group
     return f"{model}, {adapter}" + (f", {labels} labels" if labels != "–" else "")
-
-
-def _rank(method: str) -> tuple[int, str]:
-    order = list(METHOD_NAMES)
-    return (order.index(method) if method in order else len(order), method)
 
 
 def _figure(width: float, height: float) -> Figure:
