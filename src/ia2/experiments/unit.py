@@ -245,7 +245,7 @@ class _Computation:
                 examples,
                 task,
                 adapters,
-                self.asking(f"evaluate {len(adapters)} adapters on {task.name}"),
+                self.asking(f"evaluate {len(adapters)} adapter{'s' * (len(adapters) > 1)} on {task.name}"),
             )
         return evaluations, {"evaluate": seconds["evaluate"] / len(adapters)}
 
