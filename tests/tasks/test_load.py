@@ -154,7 +154,7 @@ class FakeHub:
     def __init__(self, monkeypatch, splits):
         self.splits, self.asked = splits, []
         monkeypatch.delenv("IA2_DATA_DIR", raising=False)
-        monkeypatch.setattr(load, "_commit", lambda _benchmark: "c0ffee")
+        monkeypatch.setattr(load, "commit_of", lambda _dataset, **_names: "c0ffee")
         monkeypatch.setattr(datasets, "load_dataset", self.load)
 
     def load(self, name, config, *, data_dir, split, revision):
@@ -194,7 +194,7 @@ def test_a_dataset_that_the_hub_converted_is_read_from_its_configurations_folder
     finsen = replace(BENCHMARKS["finsen"], hub=str(converted))
     monkeypatch.delenv("IA2_DATA_DIR", raising=False)
     monkeypatch.setattr(load, "BENCHMARKS", {"finsen": finsen})
-    monkeypatch.setattr(load, "_commit", lambda _benchmark: "c0ffee")
+    monkeypatch.setattr(load, "commit_of", lambda _dataset, **_names: "c0ffee")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     task = load_task("finsen")
     # 800 of the 1,200 sentences aren't neutral, and 500 of them are held out

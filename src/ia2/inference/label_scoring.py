@@ -79,8 +79,8 @@ class LabelTokens:
             raise FieldError(
                 "label_scoring",
                 scoring,
-                f"the first token decides, so that each label of {task.name} must be one token of this model, and {long}. "
-                "Say whole instead.",
+                f"the first token decides, so that each label of {task.name} must be one token of this model, and "
+                f"{long}. Say whole instead.",
             )
         return labels
 
