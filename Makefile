@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow lint bench bench-scaling bench-gpu
+.PHONY: install demo test test-slow test-gpu lint bench bench-scaling bench-gpu
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -24,6 +24,10 @@ test: install
 # needs Chromium: apt-get install chromium
 test-slow: .venv/installed-extras
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# needs a CUDA GPU
+test-gpu: install
+	IA2_TEST_GPU=1 $(BIN)/python -m pytest -m gpu $(ARGS)
 
 .venv/installed-extras: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster,tensorboard,trackio,wandb]'

@@ -7,11 +7,14 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.comparisons import Benchmarks
+from benchmarks.counted_steps import counted_steps, described
 from benchmarks.measuring import compare, machine
 from ia2.cache import written_whole
 from ia2.models.load import load_model
 
 OUT = Path(__file__).parent / "out" / "bench.json"
+STEPS = "steps"
+"""What the counts of single steps are called."""
 
 
 def data_folder() -> Path:
@@ -29,7 +32,13 @@ def main(names: list[str]) -> None:
     found = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() and names else {}
     found["machine"] = machine()
     with tempfile.TemporaryDirectory() as folder:
-        for case in Benchmarks(model, data_dir, Path(folder)).all():
+        benchmarks = Benchmarks(model, data_dir, Path(folder))
+        if not names or STEPS in names:
+            found[STEPS] = counted_steps(model, benchmarks.sst2, Path(folder))
+            print(described(found[STEPS]), flush=True)
+            with written_whole(OUT) as partial:
+                partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for case in benchmarks.all():
             if names and case.name not in names:
                 continue
             found[case.name] = measured = compare(case)

@@ -128,7 +128,8 @@ class Student:
                 loss.backward()
                 total += loss.item()
             optimiser.step()
-            stopping.note_step(total)
+            stopping.note_step()
+            stopping.note_train_loss(total)
             if stopping.dev_due:
                 with torch.no_grad():
                     losses = [self.loss(self.dev, i, recorder).item() for i in range(len(self.dev.sequences))]

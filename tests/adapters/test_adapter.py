@@ -45,7 +45,7 @@ def test_a_fresh_adapter_changes_nothing_on_modules_and_is_the_same_for_the_same
     assert dict(network.named_modules()) == modules
     bank = bank_of(network, [one])
     if kind in ON_MODULES:
-        with bank.attached(torch.zeros(1, dtype=torch.long)):
+        with bank.attached([0]):
             assert_close(logits(network), before, atol=2e-5, rtol=1e-5)
     assert all(torch.equal(one.weights[name], same.weights[name]) for name in one.weights)
     if not isinstance(kind, IA3 | FullFineTuning):
@@ -58,7 +58,7 @@ def test_a_fresh_dora_adapter_changes_nothing_in_half_precision_either(architect
     before = logits(network)
     configuration = LoRA(dora=True).configuration(network)
     bank = bank_of(network, [fresh_adapter(network, configuration, 0)])
-    with bank.attached(torch.zeros(1, dtype=torch.long)):
+    with bank.attached([0]):
         # the magnitudes that PEFT rounds to bfloat16 change these by 0.1
         assert_close(logits(network), before, atol=0, rtol=0)
 
@@ -70,7 +70,7 @@ def test_what_is_saved_is_loaded_and_run_by_peft(network, tmp_path, kind):
     loaded = Adapter.load(tmp_path / "adapter")
     before, modules = logits(network), dict(network.named_modules())
     bank = bank_of(network, [loaded])
-    with bank.attached(torch.zeros(1, dtype=torch.long)):
+    with bank.attached([0]):
         ours = logits(network)
     with attached(network, loaded):
         assert_close(logits(network), ours, atol=1e-4, rtol=1e-4)
@@ -86,7 +86,7 @@ def test_what_is_saved_is_loaded_and_run_by_peft(network, tmp_path, kind):
 def test_what_is_saved_is_merged_by_peft(network, tmp_path, kind):
     adapter = filled(network, kind=kind)
     adapter.save(tmp_path / "adapter")
-    with bank_of(network, [adapter]).attached(torch.zeros(1, dtype=torch.long)):
+    with bank_of(network, [adapter]).attached([0]):
         ours = logits(network)
     again = tiny_network(network.config.model_type.removesuffix("_text"))
     model = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))

@@ -52,7 +52,7 @@ def test_each_row_is_what_peft_makes_of_it_with_its_adapter(architecture, kind):
     before = network(ids(3)).logits
     with bank.attached():
         ours = network(ids(3)).logits
-    with bank.attached(torch.tensor([2, 0, 2, 1])):
+    with bank.attached([2, 0, 2, 1]):
         chosen = network(ids(4)).logits
     assert torch.equal(network(ids(3)).logits, before)
     for place, weights in enumerate(made):
@@ -70,7 +70,7 @@ def test_the_gradient_of_an_adapter_with_many_rows_is_the_same_each_time_to_the_
     bank = Bank(network, made, effect)
     sequences = [TokenSequence(tuple(row.tolist()), (5,)) for row in ids(12)]
     rows = [[index] for index in range(12)]
-    adapter_of_row = torch.tensor([0] * 8 + [1] * 4)
+    adapter_of_row = [0] * 8 + [1] * 4
 
     def gradient():
         bank.values = bank.values.detach().requires_grad_(True)
@@ -96,7 +96,7 @@ def test_rows_of_one_token_are_what_longer_rows_are(architecture, kind):
     network = tiny_network(architecture)
     made, _, effect = adapters(network, 3, KINDS[kind])
     bank = Bank(network, made, effect)
-    own = torch.tensor([2, 0, 2, 1, 1])
+    own = [2, 0, 2, 1, 1]
     tokens = ids(5)[:, :1]
     with bank.attached(own):
         expected = network(tokens).logits
@@ -112,11 +112,11 @@ def test_virtual_tokens_are_what_peft_puts_before_each_row(architecture, kind):
     made, configuration, effect = adapters(network, 2, kind)
     bank = Bank(network, made, effect)
     sequences = [TokenSequence(tuple(row.tolist()), (1,)) for row in ids(3)]
-    own, rows = torch.tensor([1, 0, 1]), [[0], [1], [2]]
+    own, rows = [1, 0, 1], [[0], [1], [2]]
     with bank.reading(lay_out(sequences, rows=rows), own) as (batch, cache):
         ours = response_logits(network, batch, cache)
     packed = lay_out(sequences, rows=[[0, 2], [1]])
-    with bank.reading(packed, torch.tensor([1, 0])) as (batch, cache):
+    with bank.reading(packed, [1, 0]) as (batch, cache):
         assert_close(response_logits(network, batch, cache), ours, atol=1e-4, rtol=1e-4)
     for place, weights in enumerate(made):
         model = with_peft(tiny_network(architecture), configuration, weights)
@@ -149,7 +149,7 @@ def test_whole_matrices_are_held_once_an_adapter_however_many_rows_it_has(kind, 
 
     def kept(rows):
         def run():
-            with bank.attached(torch.tensor([0, 1]).repeat_interleave(rows // 2)):
+            with bank.attached([0] * (rows // 2) + [1] * (rows // 2)):
                 return network(ids(4).view(rows, -1)).logits
 
         return saved_bytes(run, network)
@@ -172,12 +172,12 @@ def test_rows_in_any_order_have_the_gradients_of_each_adapter_alone(kind):
             network(ids(5)[rows]).logits.square().sum().backward()
         return bank.values.grad
 
-    together = gradient(made, slice(None), own)
+    together = gradient(made, slice(None), own.tolist())
     for place in (0, 1):
         rows = own == place
-        (alone,) = gradient([made[place]], rows, torch.zeros(int(rows.sum()), dtype=torch.long))
+        (alone,) = gradient([made[place]], rows, [0] * int(rows.sum()))
         assert_close(together[place], alone, atol=1e-3, rtol=1e-4)
-    absent = gradient(made, own < 2, own[own < 2])
+    absent = gradient(made, own < 2, own[own < 2].tolist())
     assert torch.equal(absent[2], torch.zeros_like(absent[2]))
 
 

@@ -84,7 +84,7 @@ def test_with_the_same_masks_a_bank_gives_what_peft_gives():
         name: tensor + torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()
     }
     bank = Bank(network, [weights], effect_of(configuration))
-    batch, row = lay_out(SEQUENCES, rows=[[0, 1, 2, 3]]), torch.tensor([0])
+    batch, row = lay_out(SEQUENCES, rows=[[0, 1, 2, 3]]), [0]
     noise = [1, 2, 3, None]
     with bank.reading(batch, row, noise) as (read, cache):
         ours = response_logits(network, read, cache)

@@ -1,19 +1,19 @@
 """What every kind has in common, held against PEFT: shapes, starting values, configurations."""
 
+import copy
 import json
 
 import pytest
 import torch
 from conftest import ARCHITECTURES, tiny_network
 from peft import PeftModel, get_peft_model, set_peft_model_state_dict
-from torch.testing import assert_close
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.full import FullFineTuning
 from ia2.adapters.ia3 import IA3
 from ia2.adapters.injection import injected, peft_state
-from ia2.adapters.kind import AdditiveEffect, check_modules
+from ia2.adapters.kind import check_modules
 from ia2.adapters.lora import LoRA, LowRank
 from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
@@ -84,35 +84,55 @@ def test_peft_loads_what_each_kind_saves_and_a_record_names_its_sizes(tiny_llama
     assert kind.label(record) == name
 
 
-def test_a_frozen_output_keeps_its_dtype_and_only_what_is_added_is_cast(monkeypatch):
+def test_a_bank_in_bfloat16_is_as_near_to_the_truth_as_peft(monkeypatch):
     network = tiny_network("llama").to(torch.bfloat16)
-    configuration = LoRA().configuration(network)
+    configuration = LoRA(rank=4, alpha=6).configuration(network)
     generator = torch.Generator().manual_seed(0)
     weights = {
         name: torch.randn(tensor.shape, generator=generator) * 0.2
         for name, tensor in fresh_adapter(network, configuration, 0).weights.items()
     }
-    effect = effect_of(configuration)
-    assert isinstance(effect, AdditiveEffect)
-    seen = []
+    effect, seen = effect_of(configuration), []
     plain = LowRank.added
 
     def noting(self, module, inputs, output, values):
         changed = plain(self, module, inputs, output, values)
-        seen.append((output.dtype, changed.dtype, self.delta(module, inputs, values).dtype))
+        seen.append((inputs.dtype, output.dtype, changed.dtype))
         return changed
 
     monkeypatch.setattr(LowRank, "added", noting)
     ids = torch.randint(1, 399, (2, 7), generator=generator)
-    with Bank(network, [weights, weights], effect).attached(), torch.no_grad():
+    bank = Bank(network, [weights, weights], effect)
+    bank.values.requires_grad_(True)
+    with bank.attached():
         ours = network(ids).logits
-    assert set(seen) == {(torch.bfloat16, torch.bfloat16, torch.float32)}
-    model = get_peft_model(network, configuration, autocast_adapter_dtype=True)
+    ours.float().square().mean().backward()
+    # nothing is cast up: the same rounding at every step as the network's own
+    assert set(seen) == {(torch.bfloat16,) * 3}
+    assert bank.values.grad.dtype == torch.float32
+    theirs, their_gradient = peft_says(network, configuration, weights, ids)
+    truth, gradient = peft_says(network.double(), configuration, weights, ids)
+    assert distance(ours, truth) < 1.25 * distance(theirs, truth) < 0.1
+    our_gradient = bank.named(bank.values.grad.sum(0))
+    errors = [[distance(found[name], gradient[name]) for name in gradient] for found in (our_gradient, their_gradient)]
+    assert sum(errors[0]) < 1.25 * sum(errors[1])
+
+
+def peft_says(network, configuration, weights, ids):
+    """Logits by PEFT, and the gradient of their mean square for each of the adapter's tensors."""
+    model = get_peft_model(copy.deepcopy(network), configuration, autocast_adapter_dtype=True)
+    if network.dtype == torch.float64:
+        model = model.double()
     set_peft_model_state_dict(model, weights)
-    with torch.no_grad():
-        theirs = model.eval()(ids).logits
-    # both round to bfloat16 in the end, by other ways: eight bits of mantissa
-    assert_close(ours, theirs, atol=0.05 * theirs.abs().max().item(), rtol=0)
+    logits = model.eval()(ids).logits
+    logits.to(torch.promote_types(logits.dtype, torch.float32)).square().mean().backward()
+    parameters = {name.replace(".default", ""): value for name, value in model.named_parameters()}
+    return logits, {name: parameters[name].grad for name in weights}
+
+
+def distance(found, truth):
+    """How far a tensor is from what it should be, as a share of that."""
+    return ((found.detach().double() - truth.detach()).norm() / truth.detach().norm()).item()
 
 
 def test_a_module_that_is_no_projection_is_refused_by_name():

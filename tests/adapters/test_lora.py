@@ -50,3 +50,21 @@ def test_scaling_is_alpha_over_rank_or_its_root(tiny_llama):
 def test_sizes_that_make_no_sense_are_refused_by_their_field(sizes):
     with pytest.raises(InputError, match=next(iter(sizes))):
         LoRA(**sizes)
+
+
+@pytest.mark.parametrize("scaling", [1.0, 0.75])
+def test_the_gradient_of_an_update_is_that_of_its_two_products(scaling):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"output": (2, 3, 5), "inputs": (2, 3, 4), "a": (2, 2, 4), "b": (2, 5, 2)}
+    tensors = [
+        torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True) for shape in shapes.values()
+    ]
+
+    def added(output, inputs, a, b):
+        return LowRank(scaling).added(nn.Identity(), inputs, output, {A: a, B: b})
+
+    output, inputs, a, b = tensors
+    torch.testing.assert_close(added(*tensors), output + scaling * inputs @ a.mT @ b.mT)
+    assert torch.autograd.gradcheck(added, tensors)
+    # where the frozen output or the first layer's inputs need none
+    assert torch.autograd.gradcheck(lambda a, b: added(output.detach(), inputs.detach(), a, b), [a, b])

@@ -53,7 +53,7 @@ def as_evaluated(network, adapter):
     batch, bank = lay_out(SEQUENCES, rows=[[0], [1, 2]]), bank_of(network, [adapter])
     with torch.no_grad():
         if bank is not None:
-            with bank.reading(batch, torch.tensor([0, 0])) as (read, cache):
+            with bank.reading(batch, [0, 0]) as (read, cache):
                 return response_logits(network, read, cache)
         with attached(network, adapter):
             return response_logits(network, batch)

@@ -41,7 +41,7 @@ def test_it_begins_as_pefts_and_says_what_peft_says_with_what_was_saved(architec
     batch = lay_out(SEQUENCES, layout="right")
     before = Reader(network).read(batch, {LOGITS: batch.at()})[LOGITS]
     bank = bank_of(network, [Adapter.load(tmp_path / "adapter"), changed(network, 1)])
-    ours = Reader(network, bank).read(batch, {LOGITS: batch.at()}, torch.tensor([0, 0, 1]))[LOGITS]
+    ours = Reader(network, bank).read(batch, {LOGITS: batch.at()}, [0, 0, 1])[LOGITS]
     assert not torch.allclose(ours, before, atol=1e-2)
     model = PeftModel.from_pretrained(tiny_network(architecture), str(tmp_path / "adapter")).eval()
     theirs = Reader(model.get_base_model()).read(batch, {LOGITS: batch.at()})[LOGITS]

@@ -6,7 +6,7 @@ from ia2.models.sequences import TokenSequence
 
 
 def test_the_network_as_it_is_counts_as_one_adapter_that_does_nothing(tiny_llama):
-    batch, rows = lay_out([TokenSequence((5, 9, 13), (7,))]), torch.zeros(1, dtype=torch.long)
+    batch, rows = lay_out([TokenSequence((5, 9, 13), (7,))]), [0]
     before = tiny_llama(batch.input_ids).logits
     assert (len(UNADAPTED), UNADAPTED.virtual_tokens, UNADAPTED.shares_prefill) == (1, 0, True)
     with UNADAPTED.reading(batch, rows, [3]) as (read, cache):

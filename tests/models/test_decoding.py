@@ -2,6 +2,7 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, tiny_network
 
+from benchmarks.dispatched import dispatched
 from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
 from ia2.adapters.full import FullFineTuning
 from ia2.adapters.ia3 import IA3
@@ -10,7 +11,7 @@ from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import STEPS_UNREAD, Limits, decode
 from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
@@ -93,6 +94,36 @@ def test_an_end_token_ends_a_response_and_is_no_part_of_it(tiny_llama):
         torch.testing.assert_close(row.activations[SITE], before.activations[SITE][:count], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("unread", [1, 5, 30])
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 40])
+def test_a_prompt_that_waits_gets_the_slot_of_a_response_that_has_ended(tiny_llama, monkeypatch, batch_size, unread):
+    monkeypatch.setitem(STEPS_UNREAD, "cpu", unread)
+    asked = prompts(20, seed=5)
+    free = [decoded(tiny_llama, [prompt], record=True)[0] for prompt in asked]
+    # some end with their first token, others in the middle, others not at all
+    ending = frozenset({*(row.tokens[0] for row in free[:6]), free[12].tokens[7]})
+    rows = decoded(tiny_llama, asked, end_tokens=ending, batch_size=batch_size, record=True)
+    counts = []
+    for before, row in zip(free, rows, strict=True):
+        count = next((at for at, token in enumerate(before.tokens) if token in ending), None)
+        assert (row.tokens, row.ending) == (before.tokens[:count], "length" if count is None else "end")
+        read = len(row.tokens) + (count is not None)
+        torch.testing.assert_close(row.activations[SITE], before.activations[SITE][:read], atol=1e-4, rtol=1e-4)
+        counts.append(len(row.tokens))
+    assert counts.count(0) >= 6
+    assert len(set(counts)) > 2
+
+
+@pytest.mark.parametrize("sites", [[], [SITE]], ids=["tokens", "attention"])
+def test_tokens_are_read_back_some_at_a_time(tiny_llama, monkeypatch, sites):
+    monkeypatch.setitem(STEPS_UNREAD, "cpu", 5)
+    reader = Reader(tiny_llama, bank_of(tiny_llama, [fresh_adapter(tiny_llama, LoRA().configuration(tiny_llama), 0)]))
+    asked = prompts(4)
+    # the first token of all prompts, then three times five and the last one
+    counted = dispatched(lambda: list(decode(reader, asked, Limits(17), sites=sites)))
+    assert counted.waits == {"tolist": 1 + 4}
+
+
 def test_what_stops_is_asked_with_all_tokens_so_far(tiny_llama):
     asked = prompts(6)
     free = decoded(tiny_llama, asked)
@@ -147,7 +178,7 @@ def test_prompts_are_continued_each_by_its_own_adapter_as_forward_passes_say(arc
         for step in range(12):
             batch, at = lay_out([TokenSequence(tuple(tokens), (0,))]), [ATTENTION_OUTPUT, LOGITS]
             with torch.no_grad():
-                read = reader.read(batch, {site: batch.at() for site in at}, torch.tensor([adapter]))
+                read = reader.read(batch, {site: batch.at() for site in at}, [adapter])
             recorded = ours.activations[SITE][step : step + 1]
             torch.testing.assert_close(recorded, read[ATTENTION_OUTPUT], atol=2e-4, rtol=2e-4)
             tokens.append(read[LOGITS].argmax().item())

@@ -20,11 +20,11 @@ def test_positions_predict_each_response_token(pairs, layout):
     assert batch.responses().tolist() == [token for sequence in sequences for token in sequence.response]
     for index, sequence in enumerate(sequences):
         own = batch.at().example == index
-        places = list(zip(batch.at().row[own].tolist(), batch.at().column[own].tolist(), strict=True))
+        places = batch.at().token[own]
         # the position that predicts a token is that of the one before it
         read = (*sequence.prompt, *sequence.response)[len(sequence.prompt) - 1 : -1]
-        assert tuple(batch.input_ids[place].item() for place in places) == read
-        assert [batch.position_ids[place].item() for place in places] == list(
+        assert tuple(batch.input_ids.flatten()[places].tolist()) == read
+        assert batch.position_ids.flatten()[places].tolist() == list(
             range(len(sequence.prompt) - 1, len(sequence.prompt) + len(sequence.response) - 1)
         )
 
@@ -47,7 +47,7 @@ def test_what_all_of_a_row_begin_with_stands_in_it_once():
     assert batch.input_ids.tolist() == [[7, 8, 1, 4, 2, 3], [7, 8, 0, 0, 0, 0]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 3], [0, 1, 0, 0, 0, 0]]
     assert batch.owner.tolist() == [[SHARED, SHARED, 0, 0, 1, 1], [2, 2, *[PADDING] * 4]]
-    assert batch.at().column.tolist() == [2, 3, 5, 1]
+    assert batch.at().token.tolist() == [2, 3, 5, 6 + 1]
     # a prompt's last token is its own, and tokens that are skipped aren't there at all
     batch = lay_out([first, third], rows=[[0, 1]])
     assert batch.owner.tolist() == [[SHARED, 0, 0, 0, 1]]

@@ -61,7 +61,7 @@ def test_a_pass_reads_every_sequence_with_every_adapter(tiny_llama, layout):
                 read[number // each, index] = one_pass.of_sequence(number, [LOGITS, ATTENTION_OUTPUT])
     assert read.keys() == {(adapter, index) for adapter in range(3) for index in range(4)}
     for (adapter, index), activations in read.items():
-        with bank.attached(torch.tensor([adapter])):
+        with bank.attached([adapter]):
             expected = plainly(tiny_llama, SEQUENCES[index])
         assert_close(activations[LOGITS], expected, atol=1e-4, rtol=1e-4)
         assert activations[ATTENTION_OUTPUT].shape == (len(SEQUENCES[index].response), 3, 32)

@@ -38,7 +38,7 @@ def test_what_is_recorded_is_the_output_projection_of_what_it_was_given(architec
         expected = seen[name].double() @ weight.double()
         if module.bias is not None:
             expected += module.bias.double()
-        assert torch.allclose(recorded[:, layer].double(), expected[batch.at().row, batch.at().column], atol=1e-5)
+        assert torch.allclose(recorded[:, layer].double(), batch.at().taken(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", sorted(RESIDUAL))
@@ -56,7 +56,7 @@ def test_what_is_recorded_is_the_change_of_the_residual_stream(architecture):
         norms[1].register_forward_pre_hook(lambda _m, given: after.append(given[0]))
     batch, recorded = attention_of(network)
     for layer, (entered, came) in enumerate(zip(before, after, strict=True)):
-        change = (came.reshape(entered.shape) - entered)[batch.at().row, batch.at().column]
+        change = batch.at().taken(came.reshape(entered.shape) - entered)
         assert torch.allclose(recorded[:, layer], change, atol=1e-5)
 
 
@@ -73,7 +73,7 @@ def test_a_neox_layer_adds_what_is_recorded_and_the_mlp_to_the_stream():
         layer.mlp.register_forward_hook(lambda _m, _g, output: mlps.append(output))
     batch, recorded = attention_of(network)
     for layer, ((entered, left), mlp) in enumerate(zip(streams, mlps, strict=True)):
-        assert torch.allclose(recorded[:, layer], (left - entered - mlp)[batch.at().row, batch.at().column], atol=1e-5)
+        assert torch.allclose(recorded[:, layer], batch.at().taken(left - entered - mlp), atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gemma3", "olmo2"])
@@ -84,7 +84,7 @@ def test_where_a_norm_follows_the_block_it_is_given_what_is_recorded(architectur
         layer.post_attention_layernorm.register_forward_pre_hook(lambda _m, arguments: given.append(arguments[0]))
     batch, recorded = attention_of(network)
     for layer, normed in enumerate(given):
-        assert torch.allclose(recorded[:, layer], normed[batch.at().row, batch.at().column], atol=1e-6)
+        assert torch.allclose(recorded[:, layer], batch.at().taken(normed), atol=1e-6)
 
 
 def test_layout_makes_no_difference_to_what_is_recorded(network):

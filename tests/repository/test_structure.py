@@ -39,8 +39,8 @@ VARIABLES_THAT_SAY_NOTHING = {
     "cli/main.py:found",
     "cli/main.py:given",
 }
-ROOMS_OF_THEIR_OWN = {"real", "repository"}
-"""Folders of tests that mirror no room: whole flows on real data, and the repository itself."""
+ROOMS_OF_THEIR_OWN = {"real", "repository", "gpu"}
+"""Folders of tests that mirror no room: whole flows on real data and on a GPU, and the repository itself."""
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common"}
 FORBIDDEN_VARIABLES = {"own", "found", "kept", "one", "place", "given"}
 """Names of variables, parameters and functions that don't say what they hold."""

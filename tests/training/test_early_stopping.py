@@ -13,7 +13,8 @@ def run(stopping, dev_losses):
     remaining, evaluated = list(dev_losses), []
     while not stopping.finished:
         stopping.next_batch()
-        stopping.note_step(0.5)
+        stopping.note_step()
+        stopping.note_train_loss(0.5)
         if stopping.dev_due:
             loss = remaining.pop(0) if len(remaining) > 1 else remaining[0]
             evaluated.append((stopping.step, stopping.note_dev_loss(loss)))
@@ -42,7 +43,7 @@ def test_every_epoch_takes_every_row_once(rows, batch_size, seed):
         taken = []
         for _ in range(stopping.steps_per_epoch):
             taken += stopping.next_batch()
-            stopping.note_step(0.0)
+            stopping.note_step()
         assert sorted(taken) == list(range(rows))
 
 
@@ -52,7 +53,7 @@ def test_every_epoch_of_every_seed_has_an_order_of_its_own():
         stopping = EarlyStopping(12, seed, Training(batch_size=12))
         for _ in range(3):
             orders.add(tuple(stopping.next_batch()))
-            stopping.note_step(0.0)
+            stopping.note_step()
     assert len(orders) == 6
 
 

@@ -1,15 +1,29 @@
+import copy
+
 import pytest
 import torch
 
+from benchmarks.dispatched import dispatched
 from ia2.adapters.adapter import fresh_adapter
+from ia2.adapters.full import FullFineTuning
+from ia2.adapters.ia3 import IA3
 from ia2.adapters.lora import LoRA, LowRank
+from ia2.adapters.prefix import PrefixTuning
+from ia2.adapters.prompt import PromptTuning
+from ia2.adapters.registry import effect_of
+from ia2.adapters.vera import VeRA
 from ia2.models.load import LanguageModel
+from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT, Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import EarlyStopping, Training
-from ia2.training.loop import Job, bank_size, train_stage, trained_reader
-from ia2.training.methods import FINE_TUNE
-from ia2.training.student import Part, StageRows, step_bytes
+from ia2.training.layer_weights import Layers
+from ia2.training.loop import Job, RunningStage, bank_size, train_stage, trained_reader
+from ia2.training.methods import ALIGN, FINE_TUNE, Stage
+from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution
+from ia2.training.passes import step_bytes
+from ia2.training.student import Part, StageRows
+from ia2.training.teacher import collect_targets
 
 TRAINING = Training(epochs=2)
 
@@ -41,7 +55,7 @@ def test_each_job_has_its_adapter_and_history_in_the_order_of_the_jobs(tiny_mode
     assert slow_history.train_losses[0] == pytest.approx(fast_history.train_losses[0], rel=1e-6)
 
 
-def test_as_many_adapters_share_a_bank_as_the_budget_holds(tiny_model, few):
+def test_as_many_adapters_share_a_bank_as_the_budget_holds(tiny_model, few, monkeypatch):
     jobs = jobs_of(tiny_model, few, (1e-3, 3e-3, 1e-2, 3e-2))
     reader = trained_reader(tiny_model.network, jobs[:1], LowRank(1.0))
     size = step_bytes(reader, Part(FINE_TUNE, jobs[0].rows.train, jobs[0].rows.train.longest(4)))
@@ -51,13 +65,98 @@ def test_as_many_adapters_share_a_bank_as_the_budget_holds(tiny_model, few):
         def say(self, sentence):
             said.append(sentence)
 
+    # a device that a single adapter keeps busy gains nothing from larger banks
+    monkeypatch.setattr("ia2.training.passes.CPU_BUSY_TOKENS", 1)
     fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), share * size, Said()) for share in (0.1, 2.5, 9.0)]
-    assert fitting == [1, 2, 4]
+    assert fitting == [(1, False), (2, False), (4, False)]
     assert len(said) == 2
-    assert "2 are trained at a time" in said[1]
+    assert "2 are trained at a time." in said[1]
+
+
+def test_where_few_adapters_leave_the_device_idle_more_are_trained_with_blocks_that_keep_less(tiny_model, few):
+    jobs = jobs_of(tiny_model, few, (1e-3, 3e-3, 1e-2, 3e-2))
+    reader = trained_reader(tiny_model.network, jobs[:1], LowRank(1.0))
+    part, said = Part(FINE_TUNE, jobs[0].rows.train, jobs[0].rows.train.longest(4)), []
+    plain = step_bytes(reader, part)
+    with recomputed_feed_forward(tiny_model.network):
+        less = step_bytes(reader, part)
+    assert less < 0.9 * plain
+
+    class Said(Silent):
+        def say(self, sentence):
+            said.append(sentence)
+
+    budgets = (3.99 * plain, 4.01 * less, 4.01 * plain)
+    fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), budget, Said()) for budget in budgets]
+    assert fitting == [(4, True), (4, True), (4, False)]
+    assert len(said) == 2
+    assert "all are trained together, with feed-forward blocks computed again" in said[0]
 
 
 def test_a_bank_is_read_with_gradients(tiny_model, few):
     reader = trained_reader(tiny_model.network, jobs_of(tiny_model, few, (1e-3,)), LowRank(1.0))
     assert reader.adapters.values.requires_grad
     assert reader.adapters.values.dtype == torch.float32
+
+
+STAGES = [
+    FINE_TUNE,
+    ALIGN,
+    Stage(Align(layers=Layers("0-1"), error="relative"), "icl-response"),
+    Stage(AlignAndMatch(0.3), "icl-response"),
+    Stage(MatchDistribution(top=3), "icl-response"),
+]
+KINDS = [
+    LoRA(),
+    LoRA(dropout=0.2),
+    LoRA(dora=True),
+    IA3(),
+    VeRA(rank=8),
+    PrefixTuning(tokens=3),
+    PromptTuning(tokens=3),
+    FullFineTuning(),
+]
+
+
+def running_stage(model: LanguageModel, few: FewShotSet, folder, stages, kind=LoRA()):  # noqa: B008 - a frozen value
+    """Two adapters of each stage under way, as `train_stage` has them, with the teacher's targets in memory."""
+    configuration = kind.configuration(model.network)
+    fresh = fresh_adapter(model.network, configuration, few.seed)
+    sites = sorted({site for stage in stages for site in stage.objective.teacher_sites}, key=str)
+    targets = collect_targets(model, few, sites=sites, cache_dir=folder) if sites else None
+    jobs = []
+    for stage in stages:
+        rows = StageRows.of(stage, few, targets, model.beside(kind.virtual_tokens))
+        for of, site in ((of, site) for of in (rows.train, rows.dev) for site in stage.objective.teacher_sites):
+            of.targets.load(site, model.network.device)
+        for rate in (1e-3, 1e-2):
+            jobs.append(Job(rows, fresh, EarlyStopping(few.n, few.seed, TRAINING), rate, 0))
+    return RunningStage(model.network, jobs, effect_of(configuration), TRAINING)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_no_step_waits_for_the_device_and_a_dev_evaluation_once(tiny_model, few, tmp_path, kind):
+    stage = running_stage(tiny_model, few, tmp_path, STAGES, kind)
+    step = dispatched(stage.step)
+    assert step.operations["sqrt"] >= 1, "an optimiser step was taken"
+    assert not step.waits
+    stage.step()
+    assert dispatched(stage.evaluate_due).waits == {"tolist": 1}
+    assert all(len(job.stopping.train_losses) == 2 for job in stage.active)
+
+
+@pytest.mark.parametrize("made", STAGES, ids=repr)
+def test_a_step_runs_where_no_number_can_be_read(tiny_model, few, tmp_path, made):
+    # the meta device has no numbers at all: whatever reads one, or mixes it with the CPU, raises
+    stage = running_stage(tiny_model, few, tmp_path, [made])
+    network = copy.deepcopy(tiny_model.network).to("meta")
+    for job in stage.active:
+        for of, site in ((of, site) for of in (job.rows.train, job.rows.dev) for site in made.objective.teacher_sites):
+            of.targets.let_go()
+            of.targets.load(site, torch.device("meta"))
+    away = RunningStage(network, stage.active, LowRank(1.0), TRAINING)
+    away.step()
+    away.step()
+    assert [losses.device.type for losses in away.unread] == ["meta", "meta"]
+    with pytest.raises(NotImplementedError, match="meta"):
+        away.evaluate_due()

@@ -6,6 +6,7 @@ module is a few batched products, whatever their number.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks
 from ia2.models.attachment import AdapterOfRow, Attachment
 from ia2.models.layout import Batch
+from ia2.models.transfer import on_device
 
 
 class Bank(Attachment):
@@ -71,7 +73,8 @@ class Bank(Attachment):
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these adapters only, in this order."""
         trained = self.values.requires_grad
-        self.values = self.values.detach()[list(indices)].requires_grad_(trained)
+        staying = on_device(list(indices), self.values.device)
+        self.values = self.values.detach().index_select(0, staying).requires_grad_(trained)
 
     def weights(self, index: int) -> dict[str, Tensor]:
         """A copy of one adapter's tensors on the CPU, named as in PEFT's file."""
@@ -96,8 +99,9 @@ class Bank(Attachment):
             return None
         (values,) = self._by_module(self.values).values()
         cache = self.effect.cache(self.network, values)
+        rows = on_device(adapter_of_row, self.values.device)
         for layer in cache.layers:
-            layer.keys, layer.values = (_taken(states, adapter_of_row) for states in (layer.keys, layer.values))
+            layer.keys, layer.values = (_taken(states, rows) for states in (layer.keys, layer.values))
         return cache
 
     def shares_tokens(self, noise: Sequence[int | None]) -> bool:
@@ -112,26 +116,20 @@ class Bank(Attachment):
 
         Args:
             adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
-            one_token: rows have one token each, as in decoding. The rows of an adapter then form one group, where
-                otherwise each row is a group with a copy of its adapter's tensors, unless the effect says that those
-                are too large; the outcome is the same.
+            one_token: rows have one token each, as in decoding. The rows of an adapter then always form one group, as
+                they do where they lie side by side, in equal numbers. Otherwise each row is a group with a copy of its
+                adapter's tensors, unless the effect says that those are too large; the outcome is the same.
             dropout: which inputs the adapters don't see; the modules themselves see all.
         """
         if isinstance(self.effect, VirtualTokens):
             yield
             return
-        if adapter_of_row is None:
-            adapter_of_row = torch.arange(len(self), device=self.values.device)
-        groups, values = None, self.values
-        if one_token:
-            groups = _Groups(adapter_of_row, len(self))
-        elif self.effect.by_adapter:
-            present, group_of_row = adapter_of_row.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-            groups = _Groups(group_of_row, len(present))
-            values = values if len(present) == len(self) else _taken(values, present)
-        else:
-            values = _taken(values, adapter_of_row)
-        by_module = self._by_module(values)
+        rows = range(len(self)) if adapter_of_row is None else adapter_of_row
+        groups = _Groups.of(rows, gather=one_token or self.effect.by_adapter, device=self.values.device)
+        values = self.values
+        if groups.adapters != list(range(len(self))):
+            values = _taken(values, on_device(groups.adapters, values.device))
+        by_module = self._by_module(values.to(self._dtype))
         handles = [
             module.register_forward_hook(self._hook(by_module[path], groups, dropout, number))
             for number, (path, module) in enumerate(self._modules.items())
@@ -161,24 +159,27 @@ class Bank(Attachment):
             by_module[path][suffix] = part.view(len(values), *shape)
         return dict(by_module)
 
-    def _hook(self, values: Values, groups: "_Groups | None", dropout: Dropout | None, number: int) -> Any:
-        effect = self.effect
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the adapters compute in."""
+        half = self.effect.in_bfloat16 and self.network.dtype == torch.bfloat16
+        return torch.bfloat16 if half else torch.float32
+
+    def _hook(self, values: Values, groups: "_Groups", dropout: Dropout | None, number: int) -> Any:
+        effect, dtype = self.effect, self._dtype
 
         def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            inputs = arguments[0].to(torch.float32)
+            inputs = arguments[0].to(dtype)
             if dropout is not None:
                 inputs = dropout.applied(inputs, number)
+            width, inputs = inputs.shape[1], groups.gathered(inputs)
             if isinstance(effect, AdditiveEffect):
-                if groups is None:
-                    return effect.added(module, inputs, output, values)
-                delta = groups.scattered(effect.delta(module, groups.gathered(inputs), values), inputs.shape[1])
-                return output + delta.to(output.dtype)
+                if groups.rows is None:
+                    return effect.added(module, inputs, groups.gathered(output), values).view_as(output)
+                return output + groups.scattered(effect.delta(module, inputs, values), width).to(output.dtype)
             assert isinstance(effect, ModuleEffect), "virtual tokens change no module"
-            before = output.to(torch.float32)
-            if groups is None:
-                return effect.update(module, inputs, before, values).to(output.dtype)
-            after = effect.update(module, groups.gathered(inputs), groups.gathered(before), values)
-            return groups.scattered(after, inputs.shape[1]).to(output.dtype)
+            after = effect.update(module, inputs, groups.gathered(output.to(dtype)), values)
+            return groups.scattered(after, width).to(output.dtype)
 
         return change
 
@@ -237,28 +238,46 @@ def _taken(values: Float[Tensor, "adapters *shape"], indices: Int[Tensor, " rows
     return values.index_select(0, indices)
 
 
+@dataclass(frozen=True)
 class _Groups:
-    """The rows that share an adapter, side by side as one group each: all their tokens as if of one row."""
+    """Rows of a batch side by side in groups, each of one adapter: all tokens of a group as if of one row."""
 
-    def __init__(self, group_of_row: Int[Tensor, " rows"], groups: int) -> None:
-        membership = torch.nn.functional.one_hot(group_of_row, groups)
-        counts = membership.sum(0)
-        size = int(counts.max())
-        order = group_of_row.argsort(stable=True)
+    adapters: list[int]
+    """The adapter of each group."""
+    rows: Int[Tensor, " places"] | None = None
+    """The row at each place of each group; None where the rows are in that order."""
+    at: Int[Tensor, " rows"] | None = None
+    """The place of each row."""
+
+    @classmethod
+    def of(cls, adapter_of_row: AdapterOfRow, *, gather: bool, device: torch.device) -> "_Groups":
+        """A group for each adapter where its rows can stand in one, else for each row.
+
+        Args:
+            adapter_of_row: the adapter of each row.
+            gather: whether rows are moved, so that those of an adapter lie side by side.
+            device: where the rows are.
+        """
+        members: dict[int, list[int]] = {}
+        for row, adapter in enumerate(adapter_of_row):
+            members.setdefault(adapter, []).append(row)
+        size = max(map(len, members.values()))
         # a group with fewer rows than others is filled up with its last one, so that nothing of another gets in
-        last = counts.cumsum(0)[:, None] - 1
-        index = (last - counts[:, None] + 1 + torch.arange(size, device=membership.device)).minimum(last)
-        self.rows = order[index.clamp_min(0).flatten()]
-        self.at = group_of_row * size + ((membership.cumsum(0) * membership).sum(1) - 1)
-        self.count = groups
-        self.in_order = torch.equal(self.rows, torch.arange(len(membership), device=membership.device))
+        padded = [row for rows in members.values() for row in (*rows, *[rows[-1]] * (size - len(rows)))]
+        if padded == list(range(len(adapter_of_row))):
+            return cls(list(members))
+        if not gather:
+            return cls(list(adapter_of_row))
+        place = {row: at for at, row in reversed([*enumerate(padded)])}
+        at = [place[row] for row in range(len(adapter_of_row))]
+        return cls(list(members), on_device(padded, device), on_device(at, device))
 
     def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:
         """The tokens in groups."""
-        taken = values if self.in_order else _taken(values, self.rows)
-        return taken.reshape(self.count, -1, values.shape[-1])
+        taken = values if self.rows is None else _taken(values, self.rows)
+        return taken.reshape(len(self.adapters), -1, values.shape[-1])
 
     def scattered(self, values: Float[Tensor, "groups tokens n"], width: int) -> Float[Tensor, "rows width n"]:
         """The tokens in rows of `width` tokens again."""
         rows = values.reshape(-1, width, values.shape[-1])
-        return rows if self.in_order else _taken(rows, self.at)
+        return rows if self.at is None else _taken(rows, self.at)

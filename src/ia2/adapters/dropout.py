@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ia2.models.layout import SHARED, Batch
+from ia2.models.layout import Batch
+from ia2.models.transfer import on_device
 
 STEPS = 2**24
 """In how many steps a probability is cut."""
@@ -36,14 +37,14 @@ class Dropout:
         Raises:
             ValueError: tokens stand in a row once for several sequences, whose masks would differ.
         """
-        if (batch.owner == SHARED).any():
+        if any(span.alone > span.skipped for span in batch.spans):
             raise ValueError("with dropout no tokens can be shared; lay the batch out with share=False")
-        numbers = torch.tensor([_signed(number or 0) for number in noise], dtype=torch.int32)
-        chosen = torch.tensor([number is not None for number in noise])
         owner = batch.owner.clamp_min(0)
+        numbers = on_device([_signed(number or 0) for number in noise], owner.device, torch.int32)
+        chosen = on_device([number is not None for number in noise], owner.device, torch.bool)
         offset = batch.position_ids.to(torch.int32) * _signed(0x9E3779B1)
-        token = _mixed(numbers.to(owner.device)[owner] + offset)
-        return cls(rate, token, chosen.to(owner.device)[owner] & (batch.owner >= 0))
+        token = _mixed(numbers[owner] + offset)
+        return cls(rate, token, chosen[owner] & (batch.owner >= 0))
 
     def applied(self, inputs: Float[Tensor, "rows width n"], module: int) -> Float[Tensor, "rows width n"]:
         """A module's inputs with some left out, and the others larger, so that their mean stays.

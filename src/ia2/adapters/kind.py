@@ -42,8 +42,11 @@ class Effect(ABC):
     shared: ClassVar[tuple[str, ...]] = ()
     """Names of tensors in PEFT's file that aren't trained and serve all modules."""
     by_adapter: ClassVar[bool] = False
-    """Whether the rows of an adapter form one group, as whole matrices are too large for a copy with each row. For
-    others it is simpler, and as fast, that each row is a group."""
+    """Whether the rows of an adapter always form one group, as whole matrices are too large for a copy with each row.
+    For others each row is a group where the adapters' rows don't lie side by side in equal numbers."""
+    in_bfloat16: ClassVar[bool] = False
+    """Whether it computes in bfloat16 on a network of that dtype, sums in float32 within each product; elsewhere, and
+    without this, it computes in float32."""
 
     @property
     def virtual_tokens(self) -> int:
@@ -83,7 +86,7 @@ class ModuleEffect(Effect):
         output: Float[Tensor, "groups tokens outputs"],
         values: Values,
     ) -> Float[Tensor, "groups tokens outputs"]:
-        """What a module gives with adapters, from what it gives alone; inputs and output are float32."""
+        """What a module gives with adapters, from what it gives alone; both are float32."""
 
 
 class AdditiveEffect(Effect):
@@ -93,7 +96,7 @@ class AdditiveEffect(Effect):
     def delta(
         self, module: nn.Module, inputs: Float[Tensor, "groups tokens inputs"], values: Values
     ) -> Float[Tensor, "groups tokens outputs"]:
-        """What is added, in float32, as the inputs are."""
+        """What is added, in the inputs' dtype."""
 
     def added(
         self,

@@ -124,6 +124,7 @@ class LowRank(AdditiveEffect):
     scaling: float
     dropout: float = 0.0
     suffixes: ClassVar[tuple[str, ...]] = (A, B)
+    in_bfloat16: ClassVar[bool] = True
 
     @property
     def dropout_rate(self) -> float:
@@ -143,10 +144,42 @@ class LowRank(AdditiveEffect):
         return self.scaling * torch.bmm(torch.bmm(inputs, values[A].mT), values[B].mT)
 
     def added(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
-        """The same in one product where the output is float32, as the factors are."""
-        if output.dtype != torch.float32:
+        """The same in one product where the output has the factors' dtype."""
+        if output.dtype != inputs.dtype:
             return super().added(module, inputs, output, values)
-        return torch.baddbmm(output, torch.bmm(inputs, values[A].mT), values[B].mT, alpha=self.scaling)
+        return _Added.apply(output, inputs, values[A], values[B], self.scaling)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Added(torch.autograd.Function):
+    """output + scaling · inputs Aᵀ Bᵀ, with a gradient of as few products as there are factors.
+
+    Autograd's own scales and transposes whole tensors for the same numbers, which on a GPU are kernels to be launched.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, inputs: Tensor, a: Tensor, b: Tensor, scaling: float) -> Tensor:
+        reduced = torch.bmm(inputs, a.mT)
+        if scaling != 1:
+            reduced = reduced.mul_(scaling)
+        ctx.save_for_backward(inputs, reduced, a, b)
+        ctx.scaling = scaling
+        return torch.baddbmm(output, reduced, b.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        inputs, reduced, a, b = ctx.saved_tensors
+        of_output, of_inputs, of_a, of_b, _ = ctx.needs_input_grad
+        of_reduced = torch.bmm(gradient, b) if of_a or of_inputs else None
+        if of_reduced is not None and ctx.scaling != 1:
+            of_reduced = of_reduced.mul_(ctx.scaling)
+        return (
+            gradient if of_output else None,
+            torch.bmm(of_reduced, a) if of_inputs and of_reduced is not None else None,
+            torch.bmm(of_reduced.mT, inputs) if of_a and of_reduced is not None else None,
+            torch.bmm(gradient.mT, reduced) if of_b else None,
+            None,
+        )
 
 
 @dataclass(frozen=True)

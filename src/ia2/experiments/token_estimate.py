@@ -118,7 +118,7 @@ class _Unit:
         stopping = EarlyStopping(self.set.n, self.set.seed, training)
         evaluations = 0
         for _ in range(stopping.most_steps):
-            stopping.note_step(0.0)
+            stopping.note_step()
             evaluations += stopping.dev_due
         return training.epochs * train + evaluations * dev
 

@@ -117,13 +117,20 @@ def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> l
     return list(dict.fromkeys(names))
 
 
-def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
-    """The feed-forward block of the last layer; None where the network's family isn't in the table or has no block."""
+def feed_forward_blocks(network: PreTrainedModel) -> list[nn.Module]:
+    """The feed-forward block of every layer; none where the network's family isn't in the table or has no blocks."""
     for architecture in ARCHITECTURES:
         layers = _layers(network, architecture)
         if layers and architecture.feed_forward is not None and _fits(layers[-1], architecture):
-            return getattr(layers[-1], architecture.feed_forward, None)
-    return None
+            blocks = [getattr(layer, architecture.feed_forward, None) for layer in layers]
+            return [block for block in blocks if block is not None]
+    return []
+
+
+def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
+    """The feed-forward block of the last layer; None where the network's family isn't in the table or has no block."""
+    blocks = feed_forward_blocks(network)
+    return blocks[-1] if blocks else None
 
 
 def _layers(network: PreTrainedModel, architecture: Architecture) -> list[nn.Module]:

@@ -4,14 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from jaxtyping import Int
-from torch import Tensor
 from transformers import Cache
 
 from ia2.models.layout import Batch
 
-AdapterOfRow = Int[Tensor, " rows"]
-"""Which adapter each row of a batch belongs to."""
+AdapterOfRow = Sequence[int]
+"""Which adapter each row of a batch belongs to. It is known where the batch is laid out, so that nothing has to be read
+back from a device for it."""
 
 
 class Attachment(ABC):

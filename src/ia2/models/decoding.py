@@ -1,26 +1,32 @@
 """Greedy decoding in batches, one token a step from a cache; sites are recorded as it goes.
 
 transformers' `generate` is not used: it can't keep activations of chosen positions, nor start many prompts from one
-prefill, and a row that has stopped costs as much there as one that goes on.
+prefill, nor give the place of a response that has ended to a prompt that waits.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import Cache, DynamicCache
 
 from ia2.errors import InputError
-from ia2.models.forward import response_logits
-from ia2.models.layout import Batch, Positions, lay_out
-from ia2.models.masks import Keys, shared_keys
+from ia2.models.forward import next_token_logits, response_logits
+from ia2.models.layout import Positions, lay_out
 from ia2.models.packing import by_length
-from ia2.models.preallocated_cache import growing
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import Activations, Site, layer_count, record
+from ia2.models.slot_cache import ROOM, SlotCache
+from ia2.models.transfer import on_device
+
+STEPS_UNREAD = {"cuda": 8}
+"""On which devices how many tokens are chosen before they are read back: reading back waits for all that a device has
+been told to do, and a response that ends meanwhile costs the rest of them. Elsewhere each is read at once."""
 
 Ending = Literal["end", "stop", "length"]
 """Whether an end token came, the stop was met, or the most tokens were reached."""
@@ -63,13 +69,28 @@ class _Row:
     length: int
     """Tokens of the prompt, virtual ones counted."""
     tokens: list[int] = field(default_factory=list)
-    recorded: list[dict[Site, Tensor]] = field(default_factory=list)
-    """What was read at each step, a position each."""
+    recorded: list[dict[Site, Float[Tensor, "steps layers width"]]] = field(default_factory=list)
+    """What was read, some steps at a time."""
+    ending: Ending | None = None
 
-    def finished(self, ending: Ending) -> Decoded:
+    def take(self, tokens: Sequence[int], limits: Limits) -> int:
+        """Go on with tokens until one of them ends the response; says how many were looked at."""
+        for count, token in enumerate(tokens, start=1):
+            if token in limits.end_tokens:
+                self.ending = "end"
+            else:
+                self.tokens.append(token)
+                self.ending = limits.ending(self.tokens)
+            if self.ending is not None:
+                return count
+        return len(tokens)
+
+    def finished(self) -> Decoded:
+        """What was decoded, when it has ended."""
+        assert self.ending is not None, "only what has ended is given out"
         sites = self.recorded[0] if self.recorded else ()
-        activations = {site: torch.stack([step[site] for step in self.recorded]) for site in sites}
-        return Decoded(tuple(self.tokens), ending, activations)
+        activations = {site: torch.cat([steps[site] for steps in self.recorded]) for site in sites}
+        return Decoded(tuple(self.tokens), self.ending, activations)
 
 
 @torch.no_grad()
@@ -84,8 +105,8 @@ def decode(
 ) -> Iterator[tuple[int, Decoded]]:
     """Continue prompts with the likeliest token again and again, and give out each as it is finished.
 
-    Prompts of like length share a batch; one that is finished leaves it. What a prompt is continued with doesn't depend
-    on the others (in float32; in less, ties may fall otherwise).
+    Where a response ends, its place is given to a prompt that waits, the longest first. What a prompt is continued with
+    doesn't depend on the others (in float32; in less, ties may fall otherwise).
 
     Args:
         reader: the network, its adapters, and the prompts' shared prefix.
@@ -93,7 +114,7 @@ def decode(
         limits: what ends a response.
         adapters: which of the reader's adapters continues each prompt; by default the first.
         batch_size: prompts that are continued at once.
-        sites: what to record, at response positions; what is recorded of one batch is held at a time.
+        sites: what to record, at response positions; it is held until a response is given out.
 
     Yields:
         The index of a prompt and what was decoded after it, in the order in which they are finished.
@@ -104,74 +125,162 @@ def decode(
     if wrong := [site for site in sites if site.positions != "response" or site.name == "logits"]:
         raise InputError(f"{wrong[0]}: this isn't recorded while a response is decoded; read the response again.")
     adapter_of = [0] * len(prompts) if adapters is None else list(adapters)
-    for indices in by_length([TokenSequence(prompt, (0,)) for prompt in prompts], batch_size):
-        yield from _decode_batch(reader, prompts, limits, indices, adapter_of, sites)
+    order = by_length([TokenSequence(prompt, (0,)) for prompt in prompts])
+    waiting = deque(reversed(order[0]) if order else ())
+    slots = _Slots(reader, prompts, limits, adapter_of, sites, min(batch_size, len(prompts)))
+    while waiting or slots.rows:
+        if waiting and slots.worth_refilling:
+            yield from slots.refill([waiting.popleft() for _ in range(min(slots.free, len(waiting)))])
+        elif slots.ended and not waiting:
+            slots.drop_ended()
+        if len(slots.ended) < len(slots.rows):
+            yield from slots.run_until_one_ends()
 
 
-def _decode_batch(
-    reader: Reader,
-    prompts: Sequence[tuple[int, ...]],
-    limits: Limits,
-    indices: Sequence[int],
-    adapter_of: Sequence[int],
-    sites: Sequence[Site],
-) -> Iterator[tuple[int, Decoded]]:
-    """Continue the prompts of one batch."""
-    network, device, virtual = reader.network, reader.network.device, reader.adapters.virtual_tokens
-    layers = layer_count(network)
-    rows = [_Row(index, virtual + len(prompts[index])) for index in indices]
-    sequences = [TokenSequence(prompts[index], (0,)) for index in indices]
-    batch = lay_out(sequences, layout="right", skip=len(reader.prefix.tokens), device=device).behind(virtual)
-    adapter_of_row = torch.tensor([adapter_of[index] for index in indices], device=device)
-    cache = reader.adapters.prefix(adapter_of_row)
-    cache = growing(reader.prefix.cache(len(rows)) if cache is None else cache)
-    cached, owner = shared_keys(batch, cache.get_seq_length()), batch.owner.amax(1)
-    at = batch.at()
-    while rows:
-        one_token = batch.input_ids.shape[1] == 1
+@dataclass(frozen=True)
+class _PromptsRead:
+    """Prompts that were read, and the token that each is continued with first."""
+
+    rows: list[_Row]
+    cache: Cache
+    token: Int[Tensor, " rows"]
+
+
+class _Slots:
+    """The responses that are being written, each in its slot; a slot whose response has ended waits for another."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        prompts: Sequence[tuple[int, ...]],
+        limits: Limits,
+        adapter_of: Sequence[int],
+        sites: Sequence[Site],
+        size: int,
+    ) -> None:
+        self.reader, self.prompts, self.limits = reader, prompts, limits
+        self.adapter_of, self.sites, self.size = adapter_of, sites, size
+        self.network, self.device = reader.network, reader.network.device
+        self.layers = layer_count(reader.network)
+        self.rows: list[_Row] = []
+        self.cache: SlotCache | None = None
+        self.token = self.column = torch.zeros(0, dtype=torch.long, device=self.device)
+        """The token of each slot that is read next, and its place in the sequence, which is its column in the cache."""
+
+    @property
+    def ended(self) -> list[int]:
+        """The slots whose response has ended."""
+        return [slot for slot, row in enumerate(self.rows) if row.ending is not None]
+
+    @property
+    def free(self) -> int:
+        """How many prompts could be taken in."""
+        return len(self.ended) if self.rows else self.size
+
+    @property
+    def worth_refilling(self) -> bool:
+        """Whether so many slots are free that reading prompts for them is worth a pass."""
+        return self.free >= max(1, self.size // 8)
+
+    def refill(self, indices: Sequence[int]) -> Iterator[tuple[int, Decoded]]:
+        """Read prompts, and give a slot to each that isn't finished with its first token."""
+        read = self._read(indices)
+        if self.cache is None:
+            room = max(row.length for row in read.rows) + min(self.limits.most_tokens, ROOM)
+            self.cache = SlotCache(read.cache, room)
+            self.rows, self.token = list(read.rows), read.token
+        else:
+            going = [number for number, row in enumerate(read.rows) if row.ending is None]
+            row_of_slot = dict(zip(self.ended, going, strict=False))
+            self.cache.refill(row_of_slot, read.cache)
+            for slot, number in row_of_slot.items():
+                self.rows[slot] = read.rows[number]
+            slots, numbers = on_device([[*row_of_slot], [*row_of_slot.values()]], self.device)
+            self.token = self.token.index_copy(0, slots, read.token.index_select(0, numbers))
+        self._point()
+        for row in read.rows:
+            if row.ending is not None:
+                yield row.index, row.finished()
+
+    def drop_ended(self) -> None:
+        """Go on with the slots whose response hasn't ended."""
+        going = [slot for slot, row in enumerate(self.rows) if row.ending is None]
+        self.rows = [self.rows[slot] for slot in going]
+        if self.cache is not None and going:
+            staying = on_device(going, self.device)
+            self.cache.keep(staying)
+            self.token = self.token.index_select(0, staying)
+            self._point()
+
+    def run_until_one_ends(self) -> Iterator[tuple[int, Decoded]]:
+        """Go on with all, and give out what ends."""
+        before = set(self.ended)
+        assert self.cache is not None, "refill has made it"
+        everywhere = Positions(None, torch.arange(len(self.rows), device=self.device), 1)
+        adapters = [self.adapter_of[row.index] for row in self.rows]
         with (
-            reader.adapters.attached(adapter_of_row, one_token=one_token),
-            record(network, dict.fromkeys(sites, at)) as recorded,
+            self.reader.adapters.attached(adapters, one_token=True),
+            record(self.network, dict.fromkeys(self.sites, everywhere)) as recorded,
         ):
-            chosen = response_logits(network, batch, cache, cached, at=at).argmax(-1)
-        read = recorded.taken(layers)
-        cached = cached.followed_by(batch)
-        going: list[int] = []
-        for number, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-            if sites:
-                row.recorded.append({site: read[site][number] for site in sites})
-            if token in limits.end_tokens:
-                yield row.index, row.finished("end")
-                continue
-            row.tokens.append(token)
-            if (ending := limits.ending(row.tokens)) is not None:
-                yield row.index, row.finished(ending)
-            else:
-                going.append(number)
-        if 0 < len(going) < len(rows):
-            staying = torch.tensor(going, device=device)
-            cache.batch_select_indices(staying)
-            cached = Keys(cached.owner[staying], cached.position[staying])
-            owner, adapter_of_row = owner[staying], adapter_of_row[staying]
-        rows = [rows[number] for number in going]
-        if rows:
-            batch, at = _next_tokens(rows, owner)
+            while set(self.ended) == before:
+                chosen, read = list[Tensor](), list[dict[Site, Tensor]]()
+                for step in range(self._steps()):
+                    live = [row for row in self.rows if row.ending is None]
+                    width = max(row.length + len(row.tokens) for row in live) + step
+                    self.cache.next_token(self.column, width)
+                    logits = next_token_logits(self.network, self.token, self.column, self.cache, width)
+                    self.token = logits.argmax(-1)
+                    self.column = self.column + self._live
+                    chosen.append(self.token)
+                    read.append(recorded.taken(self.layers))
+                self._take(torch.stack(chosen, dim=1).tolist(), read)
+        for slot in set(self.ended) - before:
+            yield self.rows[slot].index, self.rows[slot].finished()
+
+    def _steps(self) -> int:
+        """How many tokens are chosen before they are read back."""
+        left = max(self.limits.most_tokens - len(row.tokens) for row in self.rows if row.ending is None)
+        return min(left, STEPS_UNREAD.get(self.device.type, 1))
+
+    def _take(self, tokens: Sequence[Sequence[int]], read: Sequence[dict[Site, Tensor]]) -> None:
+        """Hand each response the tokens that were chosen for it, and what was recorded meanwhile."""
+        steps = {site: _stacked([at_step[site] for at_step in read]) for site in self.sites}
+        for slot, row in enumerate(self.rows):
+            if row.ending is None:
+                count = row.take(tokens[slot], self.limits)
+                if steps:
+                    row.recorded.append({site: values[slot, :count] for site, values in steps.items()})
+
+    def _point(self) -> None:
+        """Say where the next token of each slot stands; that of one whose response has ended stays where it is."""
+        self.column = on_device([row.length + max(0, len(row.tokens) - 1) for row in self.rows], self.device)
+        self._live = on_device([row.ending is None for row in self.rows], self.device)
+
+    def _read(self, indices: Sequence[int]) -> _PromptsRead:
+        """Read prompts, and choose the first token of each."""
+        virtual = self.reader.adapters.virtual_tokens
+        rows = [_Row(index, virtual + len(self.prompts[index])) for index in indices]
+        sequences = [TokenSequence(self.prompts[index], (0,)) for index in indices]
+        batch = lay_out(sequences, layout="right", skip=len(self.reader.prefix.tokens), device=self.device)
+        batch = batch.behind(virtual)
+        adapters = [self.adapter_of[index] for index in indices]
+        cache = self.reader.adapters.prefix(adapters)
+        cache = self.reader.prefix.cache(len(rows)) if cache is None else cache
+        cache = DynamicCache() if cache is None else cache
+        at = batch.at()
+        with (
+            self.reader.adapters.attached(adapters, one_token=batch.input_ids.shape[1] == 1),
+            record(self.network, dict.fromkeys(self.sites, at)) as recorded,
+        ):
+            token = response_logits(self.network, batch, cache, at=at).argmax(-1)
+        read = recorded.taken(self.layers)
+        for number, (row, first) in enumerate(zip(rows, token.tolist(), strict=True)):
+            row.take([first], self.limits)
+            if self.sites:
+                row.recorded.append({site: read[site][number : number + 1] for site in self.sites})
+        return _PromptsRead(rows, cache, token)
 
 
-def _next_tokens(rows: Sequence[_Row], owner: Int[Tensor, " rows"]) -> tuple[Batch, Positions]:
-    """A batch of the one token that each row reads next, and predicts another from, and where those stand.
-
-    Args:
-        rows: what goes on.
-        owner: the number by which the keys in the cache know each of them.
-    """
-    device = owner.device
-    numbers = torch.arange(len(rows), device=device)
-    batch = Batch(
-        torch.tensor([[row.tokens[-1]] for row in rows], device=device),
-        torch.tensor([[row.length + len(row.tokens) - 1] for row in rows], device=device),
-        owner[:, None],
-        (),
-        (),
-    )
-    return batch, Positions(numbers, torch.zeros_like(numbers), numbers, 1)
+def _stacked(steps: Sequence[Float[Tensor, "rows layers width"]]) -> Float[Tensor, "rows steps layers width"]:
+    """What was read at some steps; nothing is copied where it is one."""
+    return steps[0][:, None] if len(steps) == 1 else torch.stack(list(steps), dim=1)

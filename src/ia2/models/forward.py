@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
@@ -21,7 +22,7 @@ def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
     """Have the language-model head read these positions alone; its output is (1, n, vocabulary) meanwhile."""
 
     def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0][at.row, at.column][None], *arguments[1:])
+        return (at.taken(arguments[0])[None], *arguments[1:])
 
     head = network.get_output_embeddings()
     if head is None:
@@ -56,15 +57,18 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
         hidden: Tensor = arguments[0]
         shape[:] = hidden.shape
         # not every block can read nothing at all
-        narrowed = hidden[:1, 0] if at is None else hidden[at.row, at.column]
+        narrowed = hidden[:1, 0] if at is None else at.taken(hidden)
         return (narrowed[None], *arguments[1:])
 
     def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
         # a mixture of experts may say as well what its router chose, which its layer ignores
         added: Tensor = output[0] if isinstance(output, tuple) else output
-        whole = added.new_zeros(shape)
-        if at is not None:
-            whole = whole.index_put((at.row, at.column), added[0])
+        if at is None:
+            whole = added.new_zeros(shape)
+        elif at.token is None:
+            whole = added.view(shape)
+        else:
+            whole = added.new_zeros(shape).view(-1, shape[-1]).index_copy(0, at.token, added[0]).view(shape)
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
@@ -92,7 +96,6 @@ def response_logits(
     network: PreTrainedModel,
     batch: Batch,
     cache: Cache | None = None,
-    cached: Keys | None = None,
     *,
     at: Positions | None = None,
     whole: bool = False,
@@ -102,26 +105,51 @@ def response_logits(
     Args:
         network: a causal language model.
         batch: what it reads.
-        cache: keys and values of earlier tokens; it is read and grown by this call.
-        cached: whose tokens those are; by default a prefix that all sequences share.
+        cache: keys and values of a prefix that all sequences share; it is read and grown by this call.
         at: the positions; by default all that predict response tokens.
         whole: compute the last layer's feed-forward block at all positions.
     """
     at = batch.at() if at is None else at
     with head_at(network, at), nullcontext() if whole else last_feed_forward_at(network, at):
-        logits: Tensor = _call(network, network, batch, cache, cached).logits
+        logits: Tensor = _call(network, network, batch, cache).logits
     return logits[0].float()
 
 
-def _call(
-    module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None, cached: Keys | None = None
-) -> Any:
-    if cached is None:
-        cached = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
+def next_token_logits(
+    network: PreTrainedModel,
+    token: Int[Tensor, " rows"],
+    position: Int[Tensor, " rows"],
+    cache: Cache,
+    width: int,
+) -> Float[Tensor, "rows vocabulary"]:
+    """The logits behind one more token of each row, in float32.
+
+    Args:
+        network: a causal language model.
+        token: what each row reads.
+        position: its place in the row's sequence, which is its column in the cache.
+        cache: keys and values of the rows' earlier tokens; it is read and grown by this call.
+        width: how many columns of it are read.
+    """
+    column = torch.arange(width, device=token.device).expand(len(token), width)
+    owner = torch.zeros_like(column)
+    masks = attention_masks(network, (owner[:, :1], position[:, None]), Keys(owner, column))
+    logits: Tensor = network(
+        input_ids=token[:, None],
+        position_ids=position[:, None],
+        attention_mask=masks,
+        cache=cache,
+        use_cache=True,
+    ).logits
+    return logits[:, -1].float()
+
+
+def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:
+    prefix = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
     return module(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), cached.followed_by(batch)),
+        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), prefix.followed_by(batch)),
         cache=cache,
         use_cache=cache is not None,
     )

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ia2.models.packing import common_tokens, shared_rows
 from ia2.models.sequences import TokenSequence, Where
+from ia2.models.transfer import on_device
 
 Layout = Literal["packed", "right", "left"]
 """How sequences share a batch: end to end in one row, or a row each with padding on one side."""
@@ -26,12 +27,21 @@ SHARED = -2
 class Positions(NamedTuple):
     """Positions of a batch, in the order of its sequences and of their tokens."""
 
-    row: Int[Tensor, " n"]
-    column: Int[Tensor, " n"]
+    token: Int[Tensor, " n"] | None
+    """Which of the batch's tokens, counted row after row; None where it is all of them in their order."""
     example: Int[Tensor, " n"]
     """The index of each position's sequence."""
     width: int
     """Tokens in a row of the batch."""
+
+    def taken(self, values: Float[Tensor, "*rows width size"]) -> Float[Tensor, "n size"]:
+        """What stands at these positions of values that each token of the batch has.
+
+        Args:
+            values: (rows, width, size); some families give (rows · width, size).
+        """
+        flat = values.reshape(-1, values.shape[-1])
+        return flat if self.token is None else flat.index_select(0, self.token)
 
 
 @dataclass(frozen=True)
@@ -82,25 +92,21 @@ class Batch:
         Raises:
             ValueError: a shared prefix holds one of them.
         """
-        row: list[int] = []
-        column: list[int] = []
+        width = self.input_ids.shape[1]
+        token: list[int] = []
         example: list[int] = []
         for index in range(len(self.sequences)) if examples is None else examples:
             span, positions = self.spans[index], self.sequences[index].positions(where)
-            row += [span.row] * len(positions)
-            column += map(span.column, positions)
+            token += [span.row * width + span.column(position) for position in positions]
             example += [index] * len(positions)
-        device = self.input_ids.device
-        at_row, at_column, at_example = (
-            torch.tensor(numbers, dtype=torch.long, device=device) for numbers in (row, column, example)
-        )
-        return Positions(at_row, at_column, at_example, self.input_ids.shape[1])
+        at_token, at_example = on_device([token, example], self.input_ids.device)
+        return Positions(at_token, at_example, width)
 
     def responses(self, examples: Iterable[int] | None = None) -> Int[Tensor, " n"]:
         """The response tokens of sequences end to end, by default of all: what each position is to predict."""
         chosen = self.sequences if examples is None else [self.sequences[index] for index in examples]
         tokens = [token for sequence in chosen for token in sequence.response]
-        return torch.tensor(tokens, dtype=torch.long, device=self.input_ids.device)
+        return on_device(tokens, self.input_ids.device)
 
 
 def lay_out(
@@ -151,18 +157,19 @@ class _Canvas:
     """Rows of a batch that tokens are written into."""
 
     def __init__(self, rows: int, width: int) -> None:
-        self.input_ids = torch.zeros(rows, width, dtype=torch.long)
-        self.position_ids = torch.zeros(rows, width, dtype=torch.long)
-        self.owner = torch.full((rows, width), PADDING, dtype=torch.long)
+        self.input_ids = [[0] * width for _ in range(rows)]
+        self.position_ids = [[0] * width for _ in range(rows)]
+        self.owner = [[PADDING] * width for _ in range(rows)]
 
     def put(self, row: int, start: int, owner: int, tokens: Sequence[int], position: int) -> int:
         """Write tokens into a row; says where they end."""
         span = slice(start, start + len(tokens))
-        self.input_ids[row, span] = torch.tensor(tokens, dtype=torch.long)
-        self.position_ids[row, span] = torch.arange(position, position + len(tokens))
-        self.owner[row, span] = owner
+        self.input_ids[row][span] = tokens
+        self.position_ids[row][span] = range(position, position + len(tokens))
+        self.owner[row][span] = [owner] * len(tokens)
         return span.stop
 
     def batch(self, sequences: Sequence[TokenSequence], spans: Sequence[Span], device: torch.device | str) -> Batch:
         """What was written, on a device."""
-        return Batch(self.input_ids.to(device), self.position_ids.to(device), self.owner.to(device), sequences, spans)
+        input_ids, position_ids, owner = on_device([self.input_ids, self.position_ids, self.owner], device)
+        return Batch(input_ids, position_ids, owner, sequences, spans)

@@ -101,8 +101,7 @@ class Reader:
             noise: what dropout follows from, as in `Attachment.reading`.
         """
         rows = batch.input_ids.shape[0]
-        if adapter_of_row is None:
-            adapter_of_row = torch.zeros(rows, dtype=torch.long, device=batch.input_ids.device)
+        adapter_of_row = [0] * rows if adapter_of_row is None else adapter_of_row
         hooked = {site: positions for site, positions in at.items() if site.name != "logits"}
         whole = any(site.name in FINAL_FEED_FORWARD for site in hooked)
         read: dict[Site, Tensor] = {}
@@ -160,7 +159,7 @@ class Reader:
         else:
             groups = list(adapters)
             batch = lay_out(sequences, layout=self.layout, skip=skip, device=device)
-        return batch, torch.tensor(groups, device=device)
+        return batch, groups
 
     @torch.no_grad()
     def activations(

@@ -74,10 +74,7 @@ class Recording:
             layer: the layer, from 0.
             hidden: (rows, width, size); some families give (rows · width, size).
         """
-        positions = self.at[site]
-        if hidden.ndim == 2:
-            hidden = hidden.view(-1, positions.width, hidden.shape[-1])
-        self._outputs[site][layer] = hidden[positions.row, positions.column]
+        self._outputs[site][layer] = self.at[site].taken(hidden)
 
     def taken(self, layers: int) -> dict[Site, Float[Tensor, "n layers width"]]:
         """The outputs of the last pass at all sites; the recording is empty afterwards.

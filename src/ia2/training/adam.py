@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ia2.models.transfer import on_device
+
 
 class Adam:
     """Adam (Kingma and Ba 2015) for a bank: an independent step of each adapter at its own learning rate."""
@@ -33,6 +35,7 @@ class Adam:
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these adapters only, in this order."""
-        staying = list(indices)
-        self.learning_rate = self.learning_rate[staying]
-        self.mean, self.square = self.mean[staying], self.square[staying]
+        staying = on_device(list(indices), self.mean.device)
+        self.learning_rate, self.mean, self.square = (
+            values.index_select(0, staying) for values in (self.learning_rate, self.mean, self.square)
+        )

@@ -77,12 +77,12 @@ class _Solver:
 
         def solve(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             inputs: Tensor = arguments[0]
-            at, scaling = (self.at.row, self.at.column), self.effect.scaling
+            scaling = self.effect.scaling
             a, b = (self.weights[name].to(output.device, torch.float64) for name in (down, up))
-            features = inputs[at].double() * self.weight
+            features = self.at.taken(inputs).double() * self.weight
             # of long responses all layers together may be more than memory holds
             wanted = torch.cat([rows.layer(ATTENTION_OUTPUT, layer) for rows in self.targets]).to(output.device)
-            missing = (wanted.double() - output[at].double()) * self.weight
+            missing = (wanted.double() - self.at.taken(output).double()) * self.weight
             left, right = ridge(features, missing, self.is_dev)
             # the update so far is cut together with what is added to it
             factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, scaling * b.T]), a, scaling)

@@ -81,7 +81,10 @@ class EarlyStopping:
     rows: int
     seed: int
     training: Training
+    step: int = 0
+    """Steps taken so far."""
     train_losses: list[float] = field(default_factory=list)
+    """The losses of the first steps; on a GPU, those of the latest may not have been read back yet."""
     dev_losses: list[tuple[int, float]] = field(default_factory=list)
     best_step: int | None = None
     stale: int = 0
@@ -99,11 +102,6 @@ class EarlyStopping:
         """Steps if nothing stops training early."""
         return self.training.epochs * self.steps_per_epoch
 
-    @property
-    def step(self) -> int:
-        """Steps taken so far."""
-        return len(self.train_losses)
-
     def next_batch(self) -> Sequence[int]:
         """The rows of the next step: every epoch takes all of them in an order of its own."""
         epoch, step = divmod(self.step, self.steps_per_epoch)
@@ -111,8 +109,12 @@ class EarlyStopping:
         generator(self.seed, f"order of epoch {epoch}").shuffle(order)
         return order[step * self.training.batch_size : (step + 1) * self.training.batch_size]
 
-    def note_step(self, loss: float) -> None:
-        """A step was taken; `loss` is its batch's."""
+    def note_step(self) -> None:
+        """A step was taken; the loss of its batch is told later."""
+        self.step += 1
+
+    def note_train_loss(self, loss: float) -> None:
+        """The loss of the earliest step whose loss wasn't told yet."""
         self.train_losses.append(loss)
 
     @property

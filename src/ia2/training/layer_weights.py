@@ -1,10 +1,17 @@
 """Which layers are meant, and how much each counts: `all`, `8-20`, `every 2`, or a weight for each."""
 
+import functools
 import math
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from ia2.errors import InputError
+from ia2.models.transfer import on_device
 
 RANGE, EVERY = re.compile(r"(\d+)(?:-(\d+))?"), re.compile(r"every ([1-9]\d*)")
 
@@ -51,6 +58,18 @@ class Layers:
             raise InputError(f"layers {self.which!r}: the model has layers 0 to {count - 1}.")
         return tuple((self.weight or (1.0,) * count)[layer] if layer in chosen else 0.0 for layer in range(count))
 
+    def chosen(self, count: int, device: torch.device) -> "ChosenLayers | None":
+        """The layers that are meant and their weights, on a device; None if all count the same.
+
+        Args:
+            count: how many layers the model has.
+            device: where they are wanted.
+
+        Raises:
+            InputError: as `weights`.
+        """
+        return _on_device(self, count, device)
+
     def _chosen(self, count: int) -> set[int]:
         if self.which == "all":
             return set(range(count))
@@ -62,3 +81,23 @@ class Layers:
         """The first and the last layer of each part; none of `all` and `every 2`, which depend on the model."""
         matches = map(RANGE.fullmatch, map(str.strip, self.which.split(",")))
         return [(int(bounds[1]), int(bounds[2] or bounds[1])) for bounds in matches if bounds is not None]
+
+
+class ChosenLayers(NamedTuple):
+    """Some layers of a model."""
+
+    layer: Int[Tensor, " layers"]
+    """Their numbers, from 0."""
+    weight: Float[Tensor, " layers"]
+    """How much each counts."""
+
+
+@functools.lru_cache(maxsize=64)
+def _on_device(layers: Layers, count: int, device: torch.device) -> ChosenLayers | None:
+    # sent once, and not at every training step
+    weights = layers.weights(count)
+    if weights is None:
+        return None
+    numbers = [layer for layer, weight in enumerate(weights) if weight]
+    values = [weights[layer] for layer in numbers]
+    return ChosenLayers(on_device(numbers, device), on_device(values, device, torch.float32))

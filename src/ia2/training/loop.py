@@ -4,7 +4,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -12,12 +15,14 @@ from ia2.adapters.adapter import Adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.kind import Effect
 from ia2.models.reader import Reader
+from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import Progress
 from ia2.randomness import derived_seed
 from ia2.training.adam import Adam
 from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
 from ia2.training.methods import Stage
-from ia2.training.student import Part, StageRows, bank_of, gradient_step, mean_losses, step_bytes
+from ia2.training.passes import TrainingPass, bank_of, busy_tokens, dev_passes, gradient_step, mean_losses, step_bytes
+from ia2.training.student import Part, StageRows
 
 Outcome = tuple[Adapter, StageHistory]
 """The adapter that a stage ends with, and how the stage went."""
@@ -43,8 +48,22 @@ class Job:
         return derived_seed(self.stopping.seed, f"dropout of stage {self.stages_before}, step {self.stopping.step}")
 
 
-def bank_size(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, budget: float, progress: Progress) -> int:
-    """How many of these adapters can be trained together in the memory there is; one at the least.
+class BankSize(NamedTuple):
+    """How adapters are trained together in the memory there is."""
+
+    adapters: int
+    """How many at a time; one at the least."""
+    recomputed: bool = False
+    """Whether feed-forward blocks are computed again in the backward pass, so that more fit."""
+
+
+def bank_size(
+    network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, budget: float, progress: Progress
+) -> BankSize:
+    """How many of these adapters can be trained together in the memory there is.
+
+    Where all don't fit, and those that do wouldn't keep the device busy, more are trained with feed-forward blocks that
+    keep less: computing these again then costs less than smaller banks.
 
     Args:
         network: the frozen model.
@@ -54,7 +73,7 @@ def bank_size(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, bud
         progress: told where they can't all be trained together.
     """
     if len(jobs) == 1:
-        return 1
+        return BankSize(1)
     largest: dict[Stage, Part] = {}
     for job in jobs:
         training = job.stopping.training
@@ -63,14 +82,26 @@ def bank_size(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, bud
         if part.stage not in largest or part.tokens > largest[part.stage].tokens:
             largest[part.stage] = part
     reader = trained_reader(network, jobs[:1], effect)
-    most = max(step_bytes(reader, part) for part in largest.values())
-    size = max(1, min(len(jobs), int(budget // most)))
-    if size < len(jobs):
-        progress.say(
-            f"{len(jobs)} adapters would take about {len(jobs) * most / 2**30:.1f} GiB together, and "
-            f"{budget / 2**30:.1f} GiB may be used: {size} are trained at a time."
-        )
-    return size
+
+    def fitting() -> tuple[int, int]:
+        most = max(step_bytes(reader, part) for part in largest.values())
+        return max(1, min(len(jobs), int(budget // most))), most
+
+    adapters, most = fitting()
+    if adapters == len(jobs):
+        return BankSize(adapters)
+    recomputed, size = False, f"{len(jobs) * most / 2**30:.1f} GiB"
+    if adapters * max(part.tokens for part in largest.values()) < busy_tokens(network.device):
+        with recomputed_feed_forward(network):
+            more, _ = fitting()
+        recomputed, adapters = more > adapters, max(more, adapters)
+    trained = "all are trained together" if adapters == len(jobs) else f"{adapters} are trained at a time"
+    again = ", with feed-forward blocks computed again in the backward pass" if recomputed else ""
+    progress.say(
+        f"{len(jobs)} adapters would take about {size} together, and {budget / 2**30:.1f} GiB may be used: "
+        f"{trained}{again}."
+    )
+    return BankSize(adapters, recomputed)
 
 
 def trained_reader(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect) -> Reader:
@@ -96,28 +127,17 @@ def train_stage(
     Returns:
         Each job's best adapter, which is the one that it started with where training diverged, and its history.
     """
-    reader = trained_reader(network, jobs, effect)
-    bank = bank_of(reader)
-    optimiser = Adam(bank.values.detach(), [job.learning_rate for job in jobs])
-    outcomes: dict[int, Outcome] = {}
-    active = dict(enumerate(jobs))
+    stage = RunningStage(network, jobs, effect, training)
     with progress.phase(f"train {name}", sum(job.stopping.most_steps for job in jobs)) as advance:
-        while active:
-            with _shared_time(list(active.values())):
-                _evaluate_due(reader, list(active.values()), training)
-            staying = [index for index, job in enumerate(active.values()) if not job.stopping.finished]
-            if len(staying) < len(active):
-                for number, job in list(active.items()):
-                    if job.stopping.finished:
-                        outcomes[number] = _outcome(job, bank)
-                        del active[number]
-                bank.keep(staying)
-                optimiser.keep(staying)
-            if active:
-                with _shared_time(list(active.values())):
-                    _step(reader, list(active.values()), optimiser, training)
-            advance(len(active))
-    return [outcomes[number] for number in range(len(jobs))]
+        while stage.active:
+            with _shared_time(stage.active):
+                stage.evaluate_due()
+            stage.drop_finished()
+            if stage.active:
+                with _shared_time(stage.active):
+                    stage.step()
+            advance(len(stage.active))
+    return [stage.outcomes[number] for number in range(len(jobs))]
 
 
 @contextmanager
@@ -129,30 +149,70 @@ def _shared_time(jobs: Sequence[Job]) -> Iterator[None]:
         job.stopping.seconds += (time.perf_counter() - begun) / len(jobs)
 
 
-def _evaluate_due(reader: Reader, jobs: Sequence[Job], training: Training) -> None:
-    """Take the dev losses that are due at this step, and keep the adapters that are the best so far."""
-    due = [
-        Part(job.rows.stage, job.rows.dev, range(len(job.rows.dev.sequences)), index)
-        for index, job in enumerate(jobs)
-        if job.stopping.awaits_dev_loss
-    ]
-    for part, loss in zip(due, mean_losses(reader, due, training.rows_per_pass), strict=True):
-        if jobs[part.adapter].stopping.note_dev_loss(loss):
-            jobs[part.adapter].best_values = bank_of(reader).values[part.adapter].detach().clone()
+class RunningStage:
+    """The adapters of a stage that aren't finished, and the outcomes of those that are."""
 
+    def __init__(self, network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, training: Training) -> None:
+        self.training = training
+        self.reader = trained_reader(network, jobs, effect)
+        self.bank = bank_of(self.reader)
+        self.optimiser = Adam(self.bank.values.detach(), [job.learning_rate for job in jobs])
+        self.numbers, self.active = list(range(len(jobs))), list(jobs)
+        """Those that aren't finished, in the order of the bank."""
+        self.outcomes: dict[int, Outcome] = {}
+        self.unread: list[Float[Tensor, " adapters"]] = []
+        """The losses of the steps since the last dev evaluation; they are read back with its own."""
+        self.laid_out: dict[tuple[int, ...], list[TrainingPass]] = {}
+        """The dev evaluations of the adapters as they stand in the bank now, by which of them are measured."""
 
-def _step(reader: Reader, jobs: Sequence[Job], optimiser: Adam, training: Training) -> None:
-    """One optimiser step of every adapter, each with its own next rows."""
-    parts = [
-        Part(job.rows.stage, job.rows.train, job.stopping.next_batch(), index, job.noise)
-        for index, job in enumerate(jobs)
-    ]
-    step_losses = gradient_step(reader, parts, training.rows_per_pass)
-    values = bank_of(reader).values
-    assert values.grad is not None, "every adapter has learnt from rows"
-    optimiser.step(values, values.grad)
-    for job, loss in zip(jobs, step_losses, strict=True):
-        job.stopping.note_step(loss)
+    def evaluate_due(self) -> None:
+        """Take the dev losses that are due at this step, and keep the adapters that are the best so far."""
+        due = tuple(index for index, job in enumerate(self.active) if job.stopping.awaits_dev_loss)
+        if not due:
+            return
+        if due not in self.laid_out:
+            rows = [self.active[index].rows for index in due]
+            parts = [
+                Part(of.stage, of.dev, range(len(of.dev.sequences)), index) for index, of in zip(due, rows, strict=True)
+            ]
+            self.laid_out[due] = dev_passes(self.reader, parts, self.training.rows_per_pass)
+        dev_losses = mean_losses(self.reader, self.laid_out[due], len(due))
+        # the only place where training waits for the device
+        read = torch.cat([*self.unread, dev_losses]).tolist()
+        for position, loss in enumerate(read[: -len(due)]):
+            self.active[position % len(self.active)].stopping.note_train_loss(loss)
+        self.unread.clear()
+        for index, loss in zip(due, read[-len(due) :], strict=True):
+            if self.active[index].stopping.note_dev_loss(loss):
+                self.active[index].best_values = self.bank.values[index].detach().clone()
+
+    def drop_finished(self) -> None:
+        """Take the adapters that are finished out of the bank."""
+        staying = [index for index, job in enumerate(self.active) if not job.stopping.finished]
+        if len(staying) == len(self.active):
+            return
+        for number, job in zip(self.numbers, self.active, strict=True):
+            if job.stopping.finished:
+                self.outcomes[number] = _outcome(job, self.bank)
+        self.numbers = [self.numbers[index] for index in staying]
+        self.active = [self.active[index] for index in staying]
+        self.bank.keep(staying)
+        self.optimiser.keep(staying)
+        self.laid_out.clear()
+
+    def step(self) -> None:
+        """One optimiser step of every adapter, each with its own next rows."""
+        noisy = self.bank.effect.dropout_rate > 0
+        parts = [
+            Part(job.rows.stage, job.rows.train, job.stopping.next_batch(), index, job.noise if noisy else None)
+            for index, job in enumerate(self.active)
+        ]
+        self.unread.append(gradient_step(self.reader, parts, self.training.rows_per_pass))
+        values = self.bank.values
+        assert values.grad is not None, "every adapter has learnt from rows"
+        self.optimiser.step(values, values.grad)
+        for job in self.active:
+            job.stopping.note_step()
 
 
 def _outcome(job: Job, bank: Bank) -> Outcome:

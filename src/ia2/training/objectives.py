@@ -110,18 +110,17 @@ class Align(Objective):
             ValueError: the site is missing.
         """
         ours, theirs = _read(student, self.site).float(), _read(wanted.activations, self.site).float()
-        weight = self.layers.weights(ours.shape[1])
-        if weight is not None:
-            chosen = [layer for layer, value in enumerate(weight) if value]
-            ours, theirs = ours[:, chosen], theirs[:, chosen]
+        chosen = self.layers.chosen(ours.shape[1], ours.device)
+        if chosen is not None:
+            ours, theirs = ours.index_select(1, chosen.layer), theirs.index_select(1, chosen.layer)
         if self.error == "cosine":
             error = 1 - cosine_similarity(ours, theirs, dim=-1)
         else:
             error = (ours - theirs).square().mean(-1)
             if self.error == "relative":
                 error = error / theirs.square().mean(-1)
-        if weight is not None:
-            error = error * torch.tensor([weight[layer] for layer in chosen], device=error.device)
+        if chosen is not None:
+            error = error * chosen.weight
         return mean_by_example(error.sum(1), wanted.example[self.site], wanted.examples)
 
 

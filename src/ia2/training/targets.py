@@ -1,5 +1,6 @@
 """What the teacher did: a file for each row on disk, and in training one tensor a site in memory."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ia2.models.sites import Activations, Site
+from ia2.models.transfer import on_device
 
 TOKENS, QUERY_TOKENS = "tokens", "query_tokens"
 
@@ -44,6 +46,7 @@ class TargetRows(Sequence[Target]):
     def __init__(self, files: Sequence[Path], sites: Sequence[Site]) -> None:
         self.files, self.sites = tuple(files), tuple(sites)
         self._at_hand: dict[Site, tuple[Tensor, list[int]]] = {}
+        """A site's activations of all rows, and where each row's begin and the last one's end."""
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -97,7 +100,7 @@ class TargetRows(Sequence[Target]):
         if site in self._at_hand:
             return
         parts = [target.activations[site] for target in self]
-        self._at_hand[site] = torch.cat(parts).to(device), [len(part) for part in parts]
+        self._at_hand[site] = torch.cat(parts).to(device), [0, *itertools.accumulate(map(len, parts))]
 
     def let_go(self) -> None:
         """Keep nothing in memory any more."""
@@ -113,10 +116,9 @@ class TargetRows(Sequence[Target]):
         """
         if site not in self._at_hand:
             return torch.cat([self[row].activations[site] for row in rows]).to(device)
-        tensor, counts = self._at_hand[site]
-        starts = [sum(counts[:row]) for row in rows]
-        positions = [start + step for start, row in zip(starts, rows, strict=True) for step in range(counts[row])]
-        return tensor.index_select(0, torch.tensor(positions, device=tensor.device))
+        tensor, starts = self._at_hand[site]
+        positions = [position for row in rows for position in range(starts[row], starts[row + 1])]
+        return tensor.index_select(0, on_device(positions, tensor.device))
 
 
 @dataclass(frozen=True)

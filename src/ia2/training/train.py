@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 
@@ -12,6 +12,7 @@ from ia2.adapters.lora import LoRA
 from ia2.adapters.registry import effect_of
 from ia2.models.load import LanguageModel
 from ia2.models.memory import free_bytes
+from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.checkpoints import Checkpoints
@@ -19,9 +20,10 @@ from ia2.training.closed_form import solved
 from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
 from ia2.training.loop import Job, Outcome, bank_size, train_stage
 from ia2.training.methods import FINE_TUNE, Method, Stage
+from ia2.training.passes import dev_passes, mean_losses
 from ia2.training.plans import Done, Plan, Trained
 from ia2.training.stage_tree import StageKey, StageNode, stage_key, stage_tree
-from ia2.training.student import Part, StageRows, StudentRows, mean_losses
+from ia2.training.student import Part, StageRows, StudentRows
 from ia2.training.targets import Targets
 
 
@@ -171,11 +173,12 @@ class _Trainer:
         """Train a level's jobs in banks that fit the memory there is."""
         if not jobs:
             return []
-        size = bank_size(self.model.network, jobs, self.effect, self.budget(), self.progress)
+        size, recomputed = bank_size(self.model.network, jobs, self.effect, self.budget(), self.progress)
         count = f"at {jobs[0].learning_rate:g}" if len(jobs) == 1 else f"of {len(jobs)} adapters"
         name = f"stage {jobs[0].stages_before + 1} {count}"
         banks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
-        return [outcome for bank in banks for outcome in self.trained_together(bank, name)]
+        with recomputed_feed_forward(self.model.network) if recomputed else nullcontext():
+            return [outcome for bank in banks for outcome in self.trained_together(bank, name)]
 
     def trained_together(self, bank: Sequence[Job], name: str) -> Sequence[Outcome]:
         """Train one bank, or read what an earlier process left of it."""
@@ -234,5 +237,5 @@ def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Meth
 def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:
     """The mean loss of a stage over some rows with an adapter."""
     with adapted(model, [adapter]) as reader:
-        (loss,) = mean_losses(reader, [Part(stage, rows, range(len(rows.sequences)))])
-    return loss
+        passes = dev_passes(reader, [Part(stage, rows, range(len(rows.sequences)))])
+        return mean_losses(reader, passes, 1).item()
