@@ -268,8 +268,8 @@ class _Groups:
             return cls(list(members))
         if not gather:
             return cls(list(adapter_of_row))
-        place = {row: at for at, row in reversed([*enumerate(padded)])}
-        at = [place[row] for row in range(len(adapter_of_row))]
+        first_at = {row: at for at, row in reversed([*enumerate(padded)])}
+        at = [first_at[row] for row in range(len(adapter_of_row))]
         return cls(list(members), on_device(padded, device), on_device(at, device))
 
     def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:

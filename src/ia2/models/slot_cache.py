@@ -24,7 +24,7 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
         super().__init__()
         self.lazy_initialization(keys, values)
         self.states = [_widened(keys, room), _widened(values, room)]
-        self.place: tuple[Int[Tensor, " slots"], Int[Tensor, " slots"]] | None = None
+        self.written_at: tuple[Int[Tensor, " slots"], Int[Tensor, " slots"]] | None = None
         """Which slots there are, and the column at which the next token of each is written."""
         self.width = 0
         """How many columns are read."""
@@ -33,8 +33,8 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
         self, key_states: Tensor, value_states: Tensor, *_arguments: object, **_keywords: object
     ) -> tuple[Tensor, Tensor]:
         """Add a token to each slot, (slots, heads, 1, size), and give all columns that are read."""
-        assert self.place is not None, "SlotCache.next_token says where it is written"
-        slots, columns = self.place
+        assert self.written_at is not None, "SlotCache.next_token says where it is written"
+        slots, columns = self.written_at
         for states, new in zip(self.states, (key_states, value_states), strict=True):
             states[slots, :, columns] = new[:, :, 0]
         self.keys, self.values = (states[:, :, : self.width] for states in self.states)
@@ -84,7 +84,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         if width > self.room:
             self.widen(width + ROOM)
         for layer in self.layers:
-            layer.place, layer.width = (slots, columns), width
+            layer.written_at, layer.width = (slots, columns), width
 
     def widen(self, room: int) -> None:
         """Make room for as many columns."""
