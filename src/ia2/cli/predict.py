@@ -25,7 +25,7 @@ from ia2.reports.table import Column, Table
 from ia2.tasks.files.forms import query_of_text
 from ia2.tasks.files.queries import queries_of_rows
 from ia2.tasks.files.registry import read_table
-from ia2.tasks.files.writing import TEXTS, as_text, check_ending, write_rows
+from ia2.tasks.files.writing import TEXTS, as_text, check_ending, check_rows, write_rows
 
 AT_ONCE = 32
 """Texts that are answered together: each answer is printed or kept as soon as those of its company are there."""
@@ -129,6 +129,8 @@ class _FileRows:
             check_ending(self.out)
             check_writable(self.out)
         table = read_table(self.path, options.encoding)
+        if self.out is not None:
+            check_rows(self.out, table.columns, [row for _, row in table.rows])
         notes = list(table.notes)
         known = taught.text_column if taught.text_column in table.columns else None
         self.queries = queries_of_rows(table, taught.form, options.text or known, notes)
