@@ -10,7 +10,7 @@ from command_line import adapt, run, write_csv
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.provenance import Provenance
-from ia2.inference.predict import predict
+from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
 from ia2.tasks.files.registry import read_table
 
@@ -113,6 +113,25 @@ def test_a_dataset_of_the_hub_is_answered_at_its_commit(capsys, monkeypatch, tmp
     status, _, err = run(capsys, "predict", "--adapter", folder, "--data", "hf:owner/name:plain:new", "--out", out)
     assert status == 0, err
     assert [row["prediction"] for _, row in read_table(out).rows] == [answer.prediction for answer in expected]
+
+
+@pytest.mark.parametrize(
+    ("labels", "prediction", "cell"), [((), "=1+1", "'=1+1"), ((), "-5", "-5"), (("-a", "b"), "-a", "-a")]
+)
+def test_a_spreadsheet_runs_nothing_that_a_model_wrote_and_columns_of_the_file_stay(
+    capsys, monkeypatch, tmp_path, folder, labels, prediction, cell
+):
+    monkeypatch.setattr("ia2.cli.predict.predict", lambda *_a, **_o: iter([Answer(prediction)]))
+    taught = json.loads((folder / "taught.json").read_text())
+    (folder / "taught.json").write_text(json.dumps(taught | {"labels": list(labels)}))
+    rows = write_csv(tmp_path / "more.csv", [("=1+1", "@a")])
+    status, printed, err = run(capsys, "predict", "--adapter", folder, "--data", rows)
+    assert status == 0, err
+    assert printed == f"text,label,prediction\n=1+1,@a,{cell}\n"
+    for name, written in (("out.csv", cell), ("out.xlsx", prediction)):
+        assert run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", tmp_path / name)[0] == 0
+        ((_, row),) = read_table(tmp_path / name).rows
+        assert row == {"text": "=1+1", "label": "@a", "prediction": written}
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(capsys, monkeypatch, tmp_path, folder):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ia2.errors import InputError
 from ia2.tasks.files.registry import read_table
-from ia2.tasks.files.writing import as_text, check_ending, check_rows, write_rows
+from ia2.tasks.files.writing import as_text, check_ending, check_rows, without_formulas, write_rows
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
@@ -59,3 +59,19 @@ def test_what_can_not_be_written_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="is no text that can be printed"):
         as_text(".parquet", ["x"], [])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_what_a_model_wrote_never_begins_like_a_formula_where_cells_have_no_types(ending):
+    # OWASP's list of first characters, and the numbers among them, which are none
+    running = ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\tx", "\rx", "-", "-5 apples", "+1e9x", "-5\n=1"]
+    harmless = ["", "a=b", "-5", "+0.5", "'=1", "7", None]
+    rows = [{"text": text, "prediction": text} for text in running + harmless]
+    written = without_formulas(ending, rows, "prediction")
+    assert [row["prediction"] for row in written] == [f"'{text}" for text in running] + harmless
+    assert [row["text"] for row in written] == running + harmless
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl", ".parquet", ".xlsx"])
+def test_formats_whose_cells_have_types_keep_what_a_model_wrote(ending):
+    assert without_formulas(ending, [{"prediction": "=1+1"}], "prediction") == [{"prediction": "=1+1"}]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +46,37 @@ TEXTS: Mapping[str, Callable[[Sequence[str], Sequence[Row]], str]] = MappingProx
     }
 )
 """The formats that are text, by their ending."""
+UNTYPED = (".csv", ".tsv")
+"""The formats in which a spreadsheet program takes a cell for a formula by how it begins (OWASP, CSV injection)."""
+FORMULA = re.compile(r"[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def without_formulas(ending: str, rows: Sequence[Row], column: str) -> Sequence[Row]:
+    """Rows whose texts in a column no spreadsheet program runs: `'` stands before one that begins like a formula.
+
+    That is for what a model has written. Plain numbers stay as they are, and so do formats whose cells have types.
+
+    Args:
+        ending: names the format.
+        rows: the values of each row by column.
+        column: holds the texts.
+
+    Example:
+        >>> rows = [{"prediction": text} for text in ("=1+1", "-5", "fine")]
+        >>> [row["prediction"] for row in without_formulas(".csv", rows, "prediction")]
+        ["'=1+1", '-5', 'fine']
+        >>> without_formulas(".json", rows, "prediction") == rows
+        True
+    """
+    if ending not in UNTYPED:
+        return rows
+    return [{**row, column: _no_formula(row.get(column))} for row in rows]
+
+
+def _no_formula(value: object) -> object:
+    runs = isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value)
+    return f"'{value}" if runs else value
 
 
 def as_text(ending: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
