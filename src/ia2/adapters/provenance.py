@@ -33,8 +33,8 @@ class Provenance:
     """SHA-256 of each query of the training and dev rows, and of each unlabelled one."""
     model: str | None = None
     """What the base model is loaded by; None for adapters of earlier versions and of models built in Python."""
-    label_scoring: Literal["token", "whole"] | None = None
-    """How its labels compete; None for adapters of earlier versions."""
+    label_scoring: Literal["token", "whole", "ended"] | None = None
+    """How its labels compete, `ended` with the end token behind each; None for adapters of earlier versions."""
     form: RowForm = "labelled"
     """How a row became a query."""
     text_column: str | None = None
@@ -48,7 +48,10 @@ class Provenance:
 
     @classmethod
     def by(
-        cls, few_shot_set: FewShotSet, model: LanguageModel, label_scoring: Literal["token", "whole"] | None = None
+        cls,
+        few_shot_set: FewShotSet,
+        model: LanguageModel,
+        label_scoring: Literal["token", "whole", "ended"] | None = None,
     ) -> "Provenance":
         """The provenance of adapters that are trained on a set, whose labels compete in this way."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)

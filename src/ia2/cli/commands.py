@@ -26,7 +26,7 @@ from ia2.experiments.store import ADAPTERS, FAILURES, Store
 from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
-from ia2.inference.label_scoring import LabelScoringChoice, label_scoring_of
+from ia2.inference.label_scoring import AnyLabelScoring, label_scoring_of
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
@@ -158,7 +158,7 @@ def run_evaluate(options: Evaluate) -> None:
         print(f"{options.out}: the record, and {predictions.name} beside it")
 
 
-def _label_scoring(options: Evaluate, taught: Provenance | None) -> LabelScoringChoice:
+def _label_scoring(options: Evaluate, taught: Provenance | None) -> AnyLabelScoring:
     """How labels compete: as was asked for, or as an adapter was taught."""
     if options.label_scoring == "auto" and taught is not None and taught.label_scoring is not None:
         return taught.label_scoring
