@@ -574,6 +574,9 @@ def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_
     assert "| 4 | rows | rows |" in report
     status, page, err = run(capsys, "report", tmp_path / "out", "--format", "html")
     assert (status, page) == (0, f"{tmp_path / 'out' / 'report' / 'index.html'}\n"), err
+    # the page begins with what the terminal had said
+    (sentence,) = [line for line in table.splitlines() if line.startswith("IA2→SFT (")]
+    assert f"<h1>out</h1>\n<p>{sentence}</p>" in (tmp_path / "out" / "report" / "index.html").read_text()
     status, _, err = adapt(capsys, tmp_path, model, file, *more, "--epochs", "3")
     assert status == 2
     assert "holds records of out with other settings (--epochs); it takes no others" in err
