@@ -1,6 +1,7 @@
 """Provenance of an adapter, kept beside it: it is measured on rows that it hasn't seen, in the form that it learned."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
 from ia2.records import write_json
-from ia2.tasks.task import Example, RowForm, Task
+from ia2.tasks.task import Dialogue, Example, RowForm, Task
 
 FILE = "taught.json"
 FORM = ("form", "text_column", "max_new_tokens", "stop", "as_written")
@@ -87,7 +88,9 @@ class Provenance:
 
     def unseen(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """The rows that may measure it."""
-        return tuple(row for row in examples if _digest(row.query) not in self.queries)
+        return tuple(
+            row for row in examples if not self.queries.intersection((_digest(row.query), _digest_of_text(row.query)))
+        )
 
     def task(self) -> Task:
         """A task without rows, of which texts are asked as they were taught."""
@@ -138,4 +141,12 @@ def weights_id(model: LanguageModel) -> str | None:
 
 
 def _digest(query: str) -> str:
-    return hashlib.sha256(query.encode()).hexdigest()
+    """Of what tells a query apart: its text, or the turns of a dialogue."""
+    if isinstance(query, Dialogue):
+        return _digest_of_text(json.dumps([[turn.role, turn.content] for turn in query.turns]))
+    return _digest_of_text(query)
+
+
+def _digest_of_text(text: str) -> str:
+    """Of a text, which is what adapters of earlier versions keep of a dialogue too."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import replace
 
 from ia2.adapters.provenance import Provenance
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.inference.decoding import stop_token
 from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.prompting.chat_templates import TODAY, tells_the_day
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Task
+from ia2.tasks.task import Task, turns_of
 
 SHOWN_LABELS = 12
 
@@ -111,6 +111,17 @@ def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | 
             f"{task.name}: these rows are conversations, and the adapter was taught without a chat template. Use rows "
             "like those that taught it."
         )
+    queries = (row.query for row in task.pool + task.evaluation)
+    with_system = next((query for query in queries if turns_of(query)[0].role == "system"), None)
+    if with_system is None:
+        return
+    try:
+        PromptTokenizer.of(model, task).rendered(with_system)
+    except FieldError as error:
+        raise InputError(
+            f"{task.name}: a conversation begins with a system turn, and {error.rule} Take system turns out of the "
+            "rows, or use another model."
+        ) from error
 
 
 def _labels_said(task: Task) -> str:
