@@ -16,7 +16,7 @@ from ia2.adapters.provenance import Provenance
 from ia2.adapters.registry import adapter_of
 from ia2.cache import check_absent_or_empty
 from ia2.errors import FieldError, InputError
-from ia2.inference.label_scoring import LabelTokens
+from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, adapter_scoring_of, label_scoring_of
 from ia2.inference.predict import Answer, predict
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel, load_model
@@ -142,7 +142,18 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         task = self.taught_.task() if few_shot_set is None else few_shot_set.task
         shown = few_shot_set.demonstrations() if few_shot_set is not None and self.method == "icl" else ()
         queries = [query_of_text(task.form, text) for text in _checked_texts(texts)]
-        return list(predict(self._model(), task, queries, adapter=self.adapter_, shown=shown))
+        return list(
+            predict(self._model(), task, queries, adapter=self.adapter_, shown=shown, label_scoring=self._scoring())
+        )
+
+    def _scoring(self) -> AnyLabelScoring:
+        """How labels compete: as the adapter was taught them."""
+        few_shot_set: FewShotSet | None = getattr(self, "few_shot_set_", None)
+        if few_shot_set is None:
+            return self.taught_.label_scoring or "auto"
+        fits_tokens = self.method not in WITHOUT_TRAINING and method_named(self.method).fits_tokens
+        tokenizer = PromptTokenizer.of(self._model(), few_shot_set.task)
+        return adapter_scoring_of(few_shot_set.task, tokenizer, "auto", fits_tokens=fits_tokens)
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
         """The likeliest label of each text, as it was given to `fit`."""
@@ -168,7 +179,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             raise InputError(f"{self.method} trains nothing, so that there is no adapter to save.")
         check_absent_or_empty(Path(folder))
         self.adapter_.save(folder)
-        taught = getattr(self, "taught_", None) or Provenance.by(self.few_shot_set_, self._model(), "whole")
+        taught: Provenance | None = getattr(self, "taught_", None)
+        if taught is None:
+            few_shot_set = self.few_shot_set_
+            scoring = label_scoring_of(few_shot_set.task, self._scoring())
+            taught = Provenance.by(few_shot_set, self._model(), scoring)
         taught.save(Path(folder))
 
     @classmethod

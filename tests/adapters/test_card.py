@@ -55,10 +55,36 @@ def test_the_hub_reads_its_metadata():
     assert (ece.metric_type, ece.metric_value, ece.metric_args["interval"]) == ("ece", 0.1234, [0.1, 0.2])
 
 
+def test_the_hub_reads_how_well_classes_are_told_apart_and_nothing_of_what_was_not_measured():
+    scores = {"macro_f1": 0.75, "balanced_accuracy": 0.8, "nll": 0.5, "brier": 0.3}
+    metrics = {"n": 100, "accuracy": 0.85, "ece": 0.1, **scores, "macro_f1_interval": [0.7, 0.81]}
+    results = ModelCard(card(record(metrics=metrics))).data.eval_results
+    assert [(result.metric_type, result.metric_value) for result in results[2:]] == list(scores.items())
+    assert [result.metric_name for result in results[2:]] == [
+        "Macro-F1 (n = 100, 95 % interval 0.7000 to 0.8100)",
+        "Balanced accuracy (n = 100)",
+        "Negative log-likelihood (n = 100)",
+        "Brier score (n = 100)",
+    ]
+    assert all(result.metric_args["n"] == 100 for result in results)
+    free_text = record(metrics={"n": 100, "accuracy": 0.5, **dict.fromkeys(scores)})
+    assert [result.metric_type for result in ModelCard(card(free_text)).data.eval_results] == ["accuracy"]
+
+
+def test_a_perfect_nll_of_zero_is_a_measure_too():
+    (result,) = ModelCard(card(record(metrics={"n": 5, "nll": 0.0}))).data.eval_results
+    assert (result.metric_type, result.metric_value) == ("nll", 0.0)
+
+
+def test_the_table_has_macro_f1_and_nll_of_labels():
+    text = card(record(metrics={"n": 100, "accuracy": 0.85, "macro_f1": 0.7512, "nll": 0.4999, "brier": 0.3001}))
+    assert "| reviews | 100 | 85.0 % | – | 75.1 % | 0.500 | 0.300 | – |" in text
+
+
 def test_every_task_that_was_measured_has_its_line():
     other = record(task={"train": "reviews", "eval": "sst2", "labels": ["0", "1"]}, metrics={"n": 50, "accuracy": 0.5})
     text = card(record(), other)
-    assert "| reviews | 100 | 85.0 % [78.0, 92.0] | 12.3 % [10.0, 20.0] | 0.910 |" in text
+    assert "| reviews | 100 | 85.0 % [78.0, 92.0] | 12.3 % [10.0, 20.0] | – | – | – | 0.910 |" in text
     assert "| sst2 | 50 | 50.0 % | – | – |" in text
     assert [result.dataset_name for result in ModelCard(text).data.eval_results] == ["reviews", "reviews", "sst2"]
     assert "50 measured rows are few" in text

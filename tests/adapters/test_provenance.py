@@ -7,6 +7,7 @@ import pytest
 from ia2.adapters.provenance import FILE, Provenance
 from ia2.errors import FieldError, InputError
 from ia2.prompting.fewshot import FewShotSet
+from ia2.tasks.task import Dialogue, Example, Turn
 
 
 @pytest.fixture
@@ -44,3 +45,14 @@ def test_an_adapter_is_asked_as_it_was_taught(tiny_model, few, toy_task, toy_tex
         InputError, match="responses are free text here, and the adapter was taught labels.*kind is label"
     ):
         provenance.in_form(toy_texts)
+
+
+def test_a_dialogue_that_was_seen_is_known_by_its_turns_and_by_its_text_to_earlier_versions(tiny_model, few):
+    seen = Dialogue((Turn("system", "a"), Turn("user", "b\n\nassistant: c\n\nuser: d")))
+    other = Dialogue((Turn("system", "a"), Turn("user", "b"), Turn("assistant", "c"), Turn("user", "d")))
+    assert str(seen) == str(other)
+    rows = (Example(seen, "0"), Example(other, "0"))
+    provenance = Provenance.by(replace(few, train=rows[:1]), tiny_model)
+    assert provenance.unseen(rows) == rows[1:]
+    earlier = replace(provenance, queries=frozenset({hashlib.sha256(str(seen).encode()).hexdigest()}))
+    assert earlier.unseen(rows) == ()

@@ -306,6 +306,36 @@ def test_a_label_of_two_tokens_is_named_with_the_way_out(capsys, tmp_path, model
     assert json.loads((tmp_path / "again.json").read_text())["options"]["label_scoring"] == "whole"
 
 
+def test_a_longer_label_that_another_begins_is_answered_by_what_was_fine_tuned(capsys, tmp_path, model):
+    file = write_csv(tmp_path / "words.csv", [(text, "no" if "cold" in text else "no idea") for text, _ in ROWS])
+    status, _, err = adapt(capsys, tmp_path, model, file, "--lr", "3e-2", "--method", "ia2-sft", "--epochs", "20")
+    assert status == 0, err
+    assert "The label 'no' begins 'no idea': fine-tuned adapters are asked for labels with the end token" in err
+    records = records_of(tmp_path / "out")
+    scorings = {method: record["options"]["label_scoring"] for method, record in records.items()}
+    assert scorings == {"zero-shot": "whole", "icl": "whole", "sft": "ended", "ia2-sft": "ended"}
+    answers = {
+        method: [row["predicted"].strip() for row in predictions_of(tmp_path / "out", method)] for method in records
+    }
+    assert set(answers["zero-shot"]) == {"no"}
+    assert "no idea" in answers["sft"]
+    # the adapter remembers it, and is asked the same by every command
+    adapter = tmp_path / "out" / "adapter"
+    assert json.loads((adapter / "taught.json").read_text())["label_scoring"] == "ended"
+    evaluate = ("evaluate", "--model", model, "--adapter", adapter, "--data", file)
+    status, _, err = run(capsys, *evaluate, "--out", tmp_path / "again.json")
+    assert status == 0, err
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["options"]["label_scoring"] == "ended"
+    assert again["metrics"]["nll"] == pytest.approx(records["ia2-sft"]["metrics"]["nll"], abs=1e-5)
+    texts = [
+        row["query"].removeprefix("Text:").removesuffix("\nLabel:") for row in predictions_of(tmp_path / "out", "sft")
+    ]
+    status, out, err = run(capsys, "predict", "--adapter", adapter, *texts)
+    assert status == 0, err
+    assert [json.loads(line)["prediction"] for line in out.splitlines()] == answers["ia2-sft"]
+
+
 def test_text_longer_than_the_context_is_refused_by_its_beginning(capsys, tmp_path, model):
     file = write_csv(tmp_path / "long.csv", [(text + " and so on" * 100, label) for text, label in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file)
@@ -544,6 +574,9 @@ def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_
     assert "| 4 | rows | rows |" in report
     status, page, err = run(capsys, "report", tmp_path / "out", "--format", "html")
     assert (status, page) == (0, f"{tmp_path / 'out' / 'report' / 'index.html'}\n"), err
+    # the page begins with what the terminal had said
+    (sentence,) = [line for line in table.splitlines() if line.startswith("IA2→SFT (")]
+    assert f"<h1>out</h1>\n<p>{sentence}</p>" in (tmp_path / "out" / "report" / "index.html").read_text()
     status, _, err = adapt(capsys, tmp_path, model, file, *more, "--epochs", "3")
     assert status == 2
     assert "holds records of out with other settings (--epochs); it takes no others" in err

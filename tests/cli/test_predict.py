@@ -3,14 +3,16 @@ import io
 import json
 import sys
 
+import datasets
 import pyarrow.parquet
 import pytest
 from command_line import adapt, run, write_csv
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.provenance import Provenance
-from ia2.inference.predict import predict
+from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
+from ia2.tasks.files.registry import read_table
 
 TEXTS = ["a warm film", "cold, and dull", "warm again"]
 
@@ -55,7 +57,7 @@ def test_lines_of_the_standard_input_are_answered(capsys, monkeypatch, folder, e
         )
 
 
-@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx"])
 def test_rows_of_a_file_come_back_with_their_predictions_in_order(capsys, tmp_path, folder, expected, ending):
     rows = tmp_path / "more.csv"
     with rows.open("w", newline="") as stream:
@@ -68,6 +70,10 @@ def test_rows_of_a_file_come_back_with_their_predictions_in_order(capsys, tmp_pa
     assert "more.csv: 1 row has no text and gets no prediction." in err
     if ending == ".parquet":
         answered = pyarrow.parquet.read_table(out).to_pylist()
+    elif ending == ".xlsx":
+        answered = [row for _, row in read_table(out).rows]
+    elif ending == ".json":
+        answered = json.loads(out.read_text())
     elif ending == ".jsonl":
         answered = [json.loads(line) for line in out.read_text().splitlines()]
     else:
@@ -79,6 +85,53 @@ def test_rows_of_a_file_come_back_with_their_predictions_in_order(capsys, tmp_pa
     assert predictions[1] in (None, "")
     assert float(answered[0]["confidence"]) == pytest.approx(expected[0].confidence, abs=1e-6)
     assert [path.name for path in tmp_path.glob(".answered*")] == []
+
+
+def test_a_saved_dataset_is_answered_like_a_file(capsys, tmp_path, folder, expected):
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "id": [7, 8, 9]})
+    datasets.DatasetDict({"train": rows.select([0]), "test": rows}).save_to_disk(tmp_path / "saved")
+    status, out, err = run(capsys, "predict", "--adapter", folder, "--data", tmp_path / "saved" / "test")
+    assert status == 0, err
+    assert [json.loads(line)["prediction"] for line in out.splitlines()] == [answer.prediction for answer in expected]
+    status, _, err = run(
+        capsys, "predict", "--adapter", folder, "--data", tmp_path / "saved", "--out", tmp_path / "out.json"
+    )
+    assert status == 0, err
+    assert "saved: its split train is read." in err
+    (row,) = json.loads((tmp_path / "out.json").read_text())
+    assert (row["id"], row["text"], row["prediction"]) == (7, TEXTS[0], expected[0].prediction)
+
+
+def test_a_dataset_of_the_hub_is_answered_at_its_commit(capsys, monkeypatch, tmp_path, folder, expected):
+    def load_dataset(name, config, *, split, revision):
+        assert (name, config, split, revision) == ("owner/name", "plain", "new", "c0ffee")
+        return datasets.Dataset.from_dict({"text": TEXTS})
+
+    monkeypatch.setattr("ia2.tasks.files.hub.commit_of", lambda *_arguments, **_options: "c0ffee")
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    out = tmp_path / "out.xlsx"
+    status, _, err = run(capsys, "predict", "--adapter", folder, "--data", "hf:owner/name:plain:new", "--out", out)
+    assert status == 0, err
+    assert [row["prediction"] for _, row in read_table(out).rows] == [answer.prediction for answer in expected]
+
+
+@pytest.mark.parametrize(
+    ("labels", "prediction", "cell"), [((), "=1+1", "'=1+1"), ((), "-5", "-5"), (("-a", "b"), "-a", "-a")]
+)
+def test_a_spreadsheet_runs_nothing_that_a_model_wrote_and_columns_of_the_file_stay(
+    capsys, monkeypatch, tmp_path, folder, labels, prediction, cell
+):
+    monkeypatch.setattr("ia2.cli.predict.predict", lambda *_a, **_o: iter([Answer(prediction)]))
+    taught = json.loads((folder / "taught.json").read_text())
+    (folder / "taught.json").write_text(json.dumps(taught | {"labels": list(labels)}))
+    rows = write_csv(tmp_path / "more.csv", [("=1+1", "@a")])
+    status, printed, err = run(capsys, "predict", "--adapter", folder, "--data", rows)
+    assert status == 0, err
+    assert printed == f"text,label,prediction\n=1+1,@a,{cell}\n"
+    for name, written in (("out.csv", cell), ("out.xlsx", prediction)):
+        assert run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", tmp_path / name)[0] == 0
+        ((_, row),) = read_table(tmp_path / name).rows
+        assert row == {"text": "=1+1", "label": "@a", "prediction": written}
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(capsys, monkeypatch, tmp_path, folder):
@@ -121,6 +174,11 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
         (("a text", "--text", "text"), "--text text: this is a column of a file"),
         (("a text", "--out", "o.csv"), "--out o.csv: this goes with --data"),
         (("--data", "more.csv", "--out", "o.txt"), "o.txt: the ending '.txt' can't be written"),
+        (
+            ("--data", "saved", "--out", "o"),
+            "o: its ending is to name the format. Use one of .csv, .tsv, .json, .jsonl",
+        ),
+        (("--data", "odd.jsonl", "--out", "o.xlsx"), "o.xlsx, row 2: a text holds a control character"),
         (("--data", "more.csv", "--out", "more.csv"), "more.csv: this exists, and nothing is overwritten"),
         (("--data", "missing.csv"), "missing.csv: no such file"),
         (("--data", "more.csv", "--text", "colour"), "more.csv: no column is called 'colour'"),
@@ -131,6 +189,7 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
 def test_mistakes_are_one_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, folder, arguments, message):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "more.csv", [("a warm film", "0")])
+    (tmp_path / "odd.jsonl").write_text('{"text": "\\u0007"}\n')
     (tmp_path / "taken.csv").write_text("text,prediction\na,b\n")
     monkeypatch.setattr("ia2.cli.predict.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
     status, out, err = run(capsys, "predict", "--adapter", folder, *arguments)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from small_study import opened, study
 
@@ -183,3 +185,45 @@ def test_what_was_begun_is_taken_back_unless_something_was_computed(tmp_path, lo
     assert store.is_done(units(experiment)[0])
     store.tidy()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"plan.json", "predictions", "records", "units"}
+
+
+def test_a_study_on_a_dataset_of_the_hub_goes_on_with_the_same_commit_alone(tmp_path, monkeypatch):
+    hub = {"owner/name": "c0ffee11" + "0" * 32}
+
+    def commit_of(name, **_options):
+        if name not in hub:
+            raise InputError(f"hf:{name}: the data hub can't be reached.")
+        return hub[name]
+
+    monkeypatch.setattr("ia2.tasks.files.hub.commit_of", commit_of)
+    asked = study(tasks=[{"data": "hf:owner/name"}], methods=["zero-shot"], sets=1)
+    store = opened(tmp_path / "out", asked)
+    opened(tmp_path / "out", asked)
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert plan["commits"] == {"hf:owner/name": hub["owner/name"]}
+    hub["owner/name"] = "decaf" + "0" * 35
+    with pytest.raises(InputError) as refusal:
+        opened(tmp_path / "out", asked)
+    assert str(refusal.value) == (
+        f"hf:owner/name: the hub has commit decaf000 of it now, and {tmp_path / 'out'} was begun with c0ffee11. "
+        "Name another folder with --out."
+    )
+    # what is done needs no hub, and the plan keeps its commit
+    (unit,) = units(asked)
+    (tmp_path / "out" / "records" / unit.id).mkdir(parents=True)
+    hub.clear()
+    store.open(asked)
+    assert json.loads((tmp_path / "out" / "plan.json").read_text()) == plan
+    with pytest.raises(InputError, match="can't be reached"):
+        opened(tmp_path / "another", asked)
+
+
+def test_a_plan_of_an_earlier_version_knows_no_commit_and_takes_the_one_of_now(tmp_path, monkeypatch):
+    monkeypatch.setattr("ia2.tasks.files.hub.commit_of", lambda *_a, **_o: "c0ffee11")
+    asked = study(tasks=[{"data": "hf:owner/name"}])
+    opened(tmp_path / "out", asked)
+    file = tmp_path / "out" / "plan.json"
+    plan = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in plan.items() if name != "commits"}))
+    opened(tmp_path / "out", asked)
+    assert json.loads(file.read_text()) == plan

@@ -8,7 +8,7 @@ from tokenizers import normalizers
 from torch.testing import assert_close
 
 from ia2.errors import FieldError, InputError
-from ia2.inference.label_scoring import LabelTokens, score_labels
+from ia2.inference.label_scoring import LabelTokens, adapter_scoring_of, label_scoring_of, score_labels
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence, shared_tokens
@@ -82,6 +82,59 @@ def test_whole_labels_compete_by_the_product_of_their_tokens_probabilities(tiny_
         assert scores.label[index] == expected.argmax()
         assert scores.confidence[index].item() == approx(expected.max().item(), abs=1e-5)
     assert scores.token is None
+
+
+@pytest.fixture
+def beginning_task(toy_task):
+    """A person's labels of which one begins the other."""
+    labels = (" warm", " warm and funny")
+    rows = tuple(Example(row.query, labels[index % 2]) for index, row in enumerate(toy_task.pool))
+    return replace(toy_task, labels=labels, pool=rows, evaluation=(), as_written=True)
+
+
+def test_labels_with_their_end_compete_by_the_end_tokens_probability_too(tiny_model, beginning_task):
+    tokens = PromptTokenizer.of(tiny_model, beginning_task)
+    end = tiny_model.tokenizer.eos_token_id
+    whole, ended = (LabelTokens.of(beginning_task, tokens, scoring) for scoring in ("whole", "ended"))
+    assert ended.tokens == tuple((*label, end) for label in whole.tokens)
+    assert (whole.beginnings, ended.beginnings) == (((" warm", " warm and funny"),), ())
+    prompts = [tokens.prompt(row.query) for row in beginning_task.pool]
+    (alone,) = score_labels(Reader(tiny_model.network), prompts, whole)
+    (scores,) = score_labels(Reader(tiny_model.network), prompts, ended)
+    assert not alone.label.any()
+    for index, prompt in enumerate(prompts[:5]):
+        sums = []
+        for label in whole.tokens:
+            sequence = torch.tensor([[*prompt, *label, end]])
+            with torch.no_grad():
+                logits = tiny_model.network(sequence).logits[0, len(prompt) - 1 : -1].double().log_softmax(-1)
+            sums.append(logits.gather(1, sequence[0, len(prompt) :, None]).sum().item())
+        assert_close(scores.probabilities[index].double(), torch.tensor(sums).double().softmax(-1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "choice", "fits_tokens", "scoring"),
+    [
+        ({}, "auto", True, "ended"),
+        ({}, "whole", True, "ended"),
+        ({}, "auto", False, "whole"),
+        ({"labels": (" warm", " funny")}, "auto", True, "whole"),
+        ({"as_written": False}, "whole", True, "whole"),
+        ({"as_written": False, "labels": ("0", "1")}, "auto", True, "token"),
+    ],
+)
+def test_an_adapter_is_asked_for_the_end_that_it_was_taught_where_one_label_begins_another(
+    tiny_model, beginning_task, changes, choice, fits_tokens, scoring
+):
+    rows = (Example("Text:a\nLabel:", changes.get("labels", beginning_task.labels)[0]),)
+    task = replace(beginning_task, pool=rows, **changes)
+    tokens = PromptTokenizer.of(tiny_model, task)
+    assert adapter_scoring_of(task, tokens, choice, fits_tokens=fits_tokens) == scoring
+
+
+def test_labels_of_a_task_without_an_end_are_asked_for_none(toy_task, beginning_task):
+    assert label_scoring_of(beginning_task, "ended") == "ended"
+    assert label_scoring_of(toy_task, "ended") == "whole"
 
 
 @pytest.mark.parametrize("scoring", ["token", "whole"])

@@ -1,4 +1,5 @@
 import copy
+import json
 from dataclasses import replace
 
 import pytest
@@ -68,3 +69,27 @@ def test_conversations_are_asked_through_the_template_without_being_told_to(tiny
     ):
         fitted(task, model, taught=taught)
     assert fitted(task, model, taught=replace(taught, chat=True)).chat
+
+
+def test_a_template_without_system_turns_is_said_of_the_rows_that_have_one(tiny_model, tmp_path):
+    chatty = copy.deepcopy(tiny_model.tokenizer)
+    chatty.chat_template = (
+        "{% for turn in messages %}{% if turn.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{{ turn.content }}\n{% endfor %}"
+    )
+    model = replace(tiny_model, tokenizer=chatty)
+    rows = [
+        {"messages": [{"role": "user", "content": f"{number}"}, {"role": "assistant", "content": answer}]}
+        for number, answer in enumerate(["yes", "no"] * 4)
+    ]
+    rows[3]["messages"].insert(0, {"role": "system", "content": "s"})
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for kind in ("label", "text"):
+        with pytest.raises(InputError) as refusal:
+            fitted(load_file(tmp_path / "chats.jsonl", response_kind=kind), model)
+        assert str(refusal.value) == (
+            "chats: a conversation begins with a system turn, and this model's chat template refuses the prompt "
+            "(no system role). Take system turns out of the rows, or use another model."
+        )
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row["messages"]) == 2))
+    assert fitted(load_file(tmp_path / "chats.jsonl"), model).chat

@@ -1,12 +1,15 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+from study_records import changed, record, write_study
 
 from ia2.evaluation.metrics import bootstrap_interval
+from ia2.experiments.store import load_experiment_of
 from ia2.records import Record
-from ia2.reports.conclusion import conclusion
+from ia2.reports.conclusion import conclusion, conclusion_of_study
 
 
 def measured(folder, method, correct):
@@ -70,3 +73,39 @@ def test_records_of_different_rows_are_not_compared(tmp_path):
     records = [measured(tmp_path, "sft", [True, False]), measured(tmp_path, "ia2", [True])]
     with pytest.raises(ValueError, match="1 and 2 rows can't be compared"):
         conclusion(records, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "SFT (100.0 %) is better than ICL (0.0 %; difference +100.0"),
+        ({"measure": "all"}, None),
+        ({"n": [4, 8]}, None),
+        ({"tasks": [{"train": "sst2", "evaluate": ["sst2", "finsen"]}]}, None),
+        ({"lost": "predictions"}, None),
+        ({"lost": "records"}, None),
+    ],
+)
+def test_a_folder_of_one_unit_comes_to_the_same_sentence_and_others_to_none(tmp_path, changes, sentence):
+    settings = {
+        "tasks": [{"train": "sst2", "evaluate": ["sst2"]}],
+        "n": [4],
+        "sets": 1,
+        "select": "dev",
+        "measure": "chosen",
+    } | changes
+    lost = settings.pop("lost", None)
+    records = [
+        changed(record(method, value), metrics={"n": 1, "accuracy_interval": [0.0, 1.0]})
+        for method, value in (("sft", 1.0), ("icl", 0.0))
+    ]
+    folder = write_study(tmp_path, records, methods=["icl", "sft"], **settings)
+    (rows,) = [one.rows(folder) for one in records if one.method == "icl"]
+    rows.write_text('{"correct": false}\n')
+    if lost is not None:
+        shutil.rmtree(folder / lost)
+    said = conclusion_of_study(load_experiment_of(folder), folder)
+    if sentence is None:
+        assert said is None
+    else:
+        assert said.startswith(sentence)

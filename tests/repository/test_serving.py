@@ -5,28 +5,15 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 from command_line import run, write_csv
-from conftest import byte_level_tokenizer, tiny_network
+from conftest import tiny_network
 from hub_stand_in import hub_stand_in
 from transformers import AutoModelForCausalLM
 
-from ia2.models import load
 from ia2.models.packaged import PACKAGED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture
-def built_in(tmp_path, monkeypatch):
-    """The folder of a tiny model that stands for the built-in one."""
-    tiny_network("llama").save_pretrained(tmp_path / "tiny")
-    byte_level_tokenizer().save_pretrained(tmp_path / "tiny")
-    monkeypatch.setattr(load, "fetch", lambda *_arguments: tmp_path / "tiny.gguf")
-    monkeypatch.setattr(load, "dequantised", lambda *_arguments: tmp_path / "tiny")
-    monkeypatch.setenv("IA2_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "tiny"
 
 
 def test_the_commands_and_the_program_run(capsys, tmp_path, monkeypatch, built_in):

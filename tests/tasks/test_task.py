@@ -12,6 +12,7 @@ from ia2.tasks.task import (
     POOL_ROWS,
     Dialogue,
     Example,
+    Task,
     Turn,
     shuffled_pools,
     turns_of,
@@ -72,10 +73,13 @@ def test_pools_are_shuffled_and_no_larger_than_the_papers():
     assert shuffled_pools(rows(range(3000)), rows(range(3000, 4000)), "x") == (pool, measured)
 
 
-def test_a_dialogue_is_told_apart_by_its_text_and_keeps_its_turns_wherever_it_goes():
+def test_a_dialogue_is_told_apart_by_its_turns_and_keeps_its_turns_wherever_it_goes():
     turns = (Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?"))
     query = Dialogue(turns)
-    assert query == "user: One?\n\nassistant: 1.\n\nuser: Two?"
+    text = "user: One?\n\nassistant: 1.\n\nuser: Two?"
+    assert str(query) == text
+    assert query != text
+    assert text != query
     assert query != Dialogue((Turn("system", "Count."), *turns))
     for twin in (
         copy.deepcopy(query),
@@ -83,4 +87,19 @@ def test_a_dialogue_is_told_apart_by_its_text_and_keeps_its_turns_wherever_it_go
         replace(Example(query, "2"), response="3").query,
     ):
         assert (twin, turns_of(twin)) == (query, turns)
+
+
+def test_rows_of_other_turns_are_other_rows_though_their_texts_are_the_same():
+    said_by_one = Dialogue((Turn("system", "Be brief."), Turn("user", "One?\n\nassistant: 1.\n\nuser: Two?")))
+    said_by_two = Dialogue(
+        (Turn("system", "Be brief."), Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?"))
+    )
+    assert str(said_by_one) == str(said_by_two)
+    rows = [Example(query, "2") for query in (said_by_one, said_by_two, str(said_by_one), copy.copy(said_by_one))]
+    assert without_repeats(rows) == tuple(rows[:3])
+    pool, measured = shuffled_pools(rows[:1], rows[1:2], "x")
+    assert (pool, measured) == ((rows[0],), (rows[1],))
+    task = Task(name="x", description="", source="", pool=pool, evaluation=measured)
+    with pytest.raises(ValueError, match="1 evaluation rows are also in the training pool"):
+        replace(task, evaluation=(rows[3],))
     assert turns_of("Two?") == (Turn("user", "Two?"),)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -20,6 +21,18 @@ from ia2.records import Record
 
 FILE = "README.md"
 CONFIGURATION_FILE = "adapter_config.json"
+
+MEASURES: Mapping[str, str] = MappingProxyType(
+    {
+        "accuracy": "Accuracy",
+        "ece": "Expected calibration error",
+        "macro_f1": "Macro-F1",
+        "balanced_accuracy": "Balanced accuracy",
+        "nll": "Negative log-likelihood",
+        "brier": "Brier score",
+    }
+)
+"""What the hub's metadata says of each task, by the record's keys."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +127,9 @@ def _metadata(records: Sequence[Record], base: str, name: str) -> dict[str, Any]
 
 
 def _measures(record: Record) -> list[dict[str, Any]]:
-    """Accuracy and ECE as the hub's metadata has them, with n and the interval of each."""
+    """Measures as the hub's metadata has them, with n and the interval of each; free text has the first one alone."""
     measures = []
-    for key, shown in (("accuracy", "Accuracy"), ("ece", "Expected calibration error")):
+    for key, shown in MEASURES.items():
         value, interval = record.metrics.get(key), record.metrics.get(f"{key}_interval")
         if value is None or not record.metrics.n:
             continue
@@ -134,6 +147,9 @@ def _result(record: Record) -> dict[str, Any]:
     shown = {
         key: _with_interval(metrics.get(key), metrics.get(f"{key}_interval"), 100, " %") for key in ("accuracy", "ece")
     }
+    # their intervals are in the metadata above
+    shown["macro_f1"] = _with_interval(metrics.macro_f1, None, 100, " %")
+    shown |= {key: _with_interval(metrics.get(key), None, 1, "") for key in ("nll", "brier")}
     return {"task": record.task.eval, "n": metrics.n, **shown, "asim": _with_interval(metrics.asim, None, 1, "")}
 
 

@@ -1,6 +1,7 @@
 """Provenance of an adapter, kept beside it: it is measured on rows that it hasn't seen, in the form that it learned."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
 from ia2.records import write_json
-from ia2.tasks.task import Example, RowForm, Task
+from ia2.tasks.task import Dialogue, Example, RowForm, Task
 
 FILE = "taught.json"
 FORM = ("form", "text_column", "max_new_tokens", "stop", "as_written")
@@ -33,8 +34,8 @@ class Provenance:
     """SHA-256 of each query of the training and dev rows, and of each unlabelled one."""
     model: str | None = None
     """What the base model is loaded by; None for adapters of earlier versions and of models built in Python."""
-    label_scoring: Literal["token", "whole"] | None = None
-    """How its labels compete; None for adapters of earlier versions."""
+    label_scoring: Literal["token", "whole", "ended"] | None = None
+    """How its labels compete, `ended` with the end token behind each; None for adapters of earlier versions."""
     form: RowForm = "labelled"
     """How a row became a query."""
     text_column: str | None = None
@@ -48,7 +49,10 @@ class Provenance:
 
     @classmethod
     def by(
-        cls, few_shot_set: FewShotSet, model: LanguageModel, label_scoring: Literal["token", "whole"] | None = None
+        cls,
+        few_shot_set: FewShotSet,
+        model: LanguageModel,
+        label_scoring: Literal["token", "whole", "ended"] | None = None,
     ) -> "Provenance":
         """The provenance of adapters that are trained on a set, whose labels compete in this way."""
         seen = [row.query for row in few_shot_set.train + few_shot_set.dev] + list(few_shot_set.unlabelled)
@@ -84,7 +88,9 @@ class Provenance:
 
     def unseen(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """The rows that may measure it."""
-        return tuple(row for row in examples if _digest(row.query) not in self.queries)
+        return tuple(
+            row for row in examples if not self.queries.intersection((_digest(row.query), _digest_of_text(row.query)))
+        )
 
     def task(self) -> Task:
         """A task without rows, of which texts are asked as they were taught."""
@@ -135,4 +141,12 @@ def weights_id(model: LanguageModel) -> str | None:
 
 
 def _digest(query: str) -> str:
-    return hashlib.sha256(query.encode()).hexdigest()
+    """Of what tells a query apart: its text, or the turns of a dialogue."""
+    if isinstance(query, Dialogue):
+        return _digest_of_text(json.dumps([[turn.role, turn.content] for turn in query.turns]))
+    return _digest_of_text(query)
+
+
+def _digest_of_text(text: str) -> str:
+    """Of a text, which is what adapters of earlier versions keep of a dialogue too."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -26,7 +26,7 @@ from ia2.experiments.store import ADAPTERS, FAILURES, Store
 from ia2.experiments.study_file import load_experiment
 from ia2.experiments.token_estimate import described_tokens
 from ia2.experiments.trackers import Tracking
-from ia2.inference.label_scoring import LabelScoringChoice, label_scoring_of
+from ia2.inference.label_scoring import AnyLabelScoring, label_scoring_of
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel, load_model
 from ia2.models.names import check_model_name
@@ -35,7 +35,7 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, TaskRecord
 from ia2.reports.comparison_table import comparison_table
 from ia2.reports.conclusion import conclusion
-from ia2.reports.method_names import method_name
+from ia2.reports.method_names import method_name, told_apart
 from ia2.reports.renderings import in_terminal
 from ia2.reports.report import StudyReport
 from ia2.tasks.task import Example, Shown, Task
@@ -62,7 +62,7 @@ def run_adapt(options: Adapt) -> None:
         progress=progress,
         tracking=Tracking.of(options.track, experiment.name, options.out),
     )
-    named = [_told_apart(record, records) for record in records]
+    named = [told_apart(record, records) for record in records]
     copies = copy_adapters(named, options.out)
     if records[-1].metrics.n:
         show(records)
@@ -158,7 +158,7 @@ def run_evaluate(options: Evaluate) -> None:
         print(f"{options.out}: the record, and {predictions.name} beside it")
 
 
-def _label_scoring(options: Evaluate, taught: Provenance | None) -> LabelScoringChoice:
+def _label_scoring(options: Evaluate, taught: Provenance | None) -> AnyLabelScoring:
     """How labels compete: as was asked for, or as an adapter was taught."""
     if options.label_scoring == "auto" and taught is not None and taught.label_scoring is not None:
         return taught.label_scoring
@@ -266,11 +266,4 @@ def _counted(rows: Sequence[Any], noun: str) -> str:
 def show(records: Sequence[Record]) -> None:
     """Print the table that a command ends with."""
     console = stdout()
-    console.print(in_terminal(comparison_table([_told_apart(record, records) for record in records]), console.width))
-
-
-def _told_apart(record: Record, records: Sequence[Record]) -> Record:
-    """A record by its method and what it fits, where another one is by the same method."""
-    if sum(other.method == record.method for other in records) == 1:
-        return record
-    return record.model_copy(update={"method": f"{record.method}-{record.options.label_source}"})
+    console.print(in_terminal(comparison_table([told_apart(record, records) for record in records]), console.width))

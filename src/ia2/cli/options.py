@@ -169,14 +169,14 @@ class Predict:
     adapter: Path
     """Folder of an adapter that ia2 has made; it knows its model, labels, template and scoring."""
     data: Path | None = None
-    """A file of rows to answer instead of texts."""
+    """Rows to answer instead of texts: a file, a folder of save_to_disk, or hf:owner/name[:config:split]."""
     text: str | None = None
-    """The file's column of texts (default: the one that the adapter was taught from)."""
+    """The column of texts (default: the one that the adapter was taught from)."""
     encoding: str | None = None
     """The file's encoding, where it can't be told from its bytes."""
     out: Path | None = None
-    """File for the rows with their predictions, whose ending says the format: .csv, .tsv, .jsonl or .parquet. It must
-    not exist, or be what a killed run of the same command has begun. Without it they are printed."""
+    """File for the rows with their predictions, whose ending says the format: .csv, .tsv, .json, .jsonl, .parquet or
+    .xlsx. It must not exist, or be what a killed run of the same command has begun. Without it they are printed."""
     probabilities: bool = False
     """A column for each label's probability as well."""
     model: str | None = None

@@ -25,7 +25,8 @@ from ia2.reports.table import Column, Table
 from ia2.tasks.files.forms import query_of_text
 from ia2.tasks.files.queries import queries_of_rows
 from ia2.tasks.files.registry import read_table
-from ia2.tasks.files.writing import TEXTS, as_text, check_ending, write_rows
+from ia2.tasks.files.table import Row
+from ia2.tasks.files.writing import TEXTS, as_text, check_ending, check_rows, without_formulas, write_rows
 
 AT_ONCE = 32
 """Texts that are answered together: each answer is printed or kept as soon as those of its company are there."""
@@ -123,12 +124,16 @@ class _FileRows:
     def __init__(self, options: Predict, taught: Provenance, progress: ConsoleProgress) -> None:
         assert options.data is not None, "run_predict reads a file where one is given"
         self.options, self.path, self.out = options, options.data, options.out
+        self.generates = not taught.labels
+        """Whether predictions are a model's own words, and not labels of the person's."""
         if self.out is not None:
             if self.out.exists():
                 raise InputError(f"{self.out}: this exists, and nothing is overwritten. Name another with --out.")
             check_ending(self.out)
             check_writable(self.out)
         table = read_table(self.path, options.encoding)
+        if self.out is not None:
+            check_rows(self.out, table.columns, [row for _, row in table.rows])
         notes = list(table.notes)
         known = taught.text_column if taught.text_column in table.columns else None
         self.queries = queries_of_rows(table, taught.form, options.text or known, notes)
@@ -158,15 +163,19 @@ class _FileRows:
                 answers += chunk
                 advance(len(chunk))
         columns, rows = self._answered(answers)
+        ending = (self.out or self.path).suffix.lower()
+        if self.out is None and ending not in TEXTS:
+            ending = ".jsonl"
+        if self.generates:
+            rows = without_formulas(ending, rows, "prediction")
         if self.out is None or journal is None:
-            ending = self.path.suffix.lower()
-            sys.stdout.write(as_text(ending if ending in TEXTS else ".jsonl", columns, rows))
+            sys.stdout.write(as_text(ending, columns, rows))
             return
         write_rows(self.out, columns, rows)
         journal.delete()
         print(f"{self.out}: {len(rows)} rows with their predictions")
 
-    def _answered(self, answers: Sequence[Answer]) -> tuple[list[str], list[dict[str, Any]]]:
+    def _answered(self, answers: Sequence[Answer]) -> tuple[list[str], Sequence[Row]]:
         """The file's columns and rows with what the answers add."""
         remaining = iter(answers)
         added = [

@@ -12,10 +12,10 @@ from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval, expect
 from ia2.evaluation.texts import TextEvaluation, generate
 from ia2.inference.decoding import checked_prompts
 from ia2.inference.label_scoring import (
+    AnyLabelScoring,
     Confidence,
     LabelScores,
     LabelScoring,
-    LabelScoringChoice,
     LabelTokens,
     score_labels,
 )
@@ -96,7 +96,7 @@ class Asking:
         4
     """
 
-    label_scoring: LabelScoringChoice = "auto"
+    label_scoring: AnyLabelScoring = "auto"
     """How labels compete; means nothing for free text."""
     confidence: Confidence = "vocabulary"
     """What a first token's confidence is."""

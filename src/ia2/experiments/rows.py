@@ -9,7 +9,7 @@ from ia2.errors import FieldError, InputError
 from ia2.experiments.schema_parts import Rows
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.files import load_file
-from ia2.tasks.files.hub import is_hub_name
+from ia2.tasks.files.hub import commit_now, is_hub_name
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Instruction, Task
 
@@ -68,7 +68,7 @@ def read_context(path: Path | None) -> Instruction | None:
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of each file or folder, in hexadecimal, by its path.
 
-    A folder's is of its files with their paths in it. Datasets of the hub are left out: their records say the commit.
+    A folder's is of its files with their paths in it. Datasets of the hub, which have commits, are left out.
 
     Raises:
         InputError: one can't be read.
@@ -82,6 +82,15 @@ def file_digests(paths: Iterable[Path]) -> dict[str, str]:
         except OSError as error:
             raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
     return digests
+
+
+def hub_commits(paths: Iterable[Path]) -> dict[str, str]:
+    """The commit that each dataset of the hub among these paths has now, by its name.
+
+    Raises:
+        InputError: the hub can't be reached, or doesn't give one out.
+    """
+    return {str(path): commit_now(path) for path in paths if is_hub_name(path)}
 
 
 def _file_digest(path: Path) -> str:

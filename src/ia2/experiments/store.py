@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ia2.cache import check_writable, folder_written_whole, written_whole
 from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
-from ia2.experiments.rows import file_digests
+from ia2.experiments.rows import file_digests, hub_commits
 from ia2.experiments.schema import Experiment
 from ia2.records import Record, record_files
 from ia2.training.method_files import problem
@@ -40,9 +40,9 @@ class Store:
         Raises:
             InputError: as in `check`.
         """
-        self.check(experiment, limit, growing=growing)
+        versions = self._checked(experiment, limit, growing=growing)
         plan = {"limit": limit, "experiment": experiment.model_dump(mode="json")}
-        _write(self.folder / PLAN_FILE, plan | {"files": file_digests(experiment.files)})
+        _write(self.folder / PLAN_FILE, plan | versions)
 
     def check(self, experiment: Experiment, limit: int | None = None, *, growing: bool = True) -> None:
         """Refuse a study that this folder can't take, before anything is computed.
@@ -54,9 +54,13 @@ class Store:
 
         Raises:
             InputError: the folder holds something else, a damaged plan, or records of a study with other settings,
-                files or units; it can't be written to; or two of the study's models have names that make the same
-                folder's.
+                files, commits or units; it can't be written to; the hub is to be asked for a commit and can't be; or
+                two of the study's models have names that make the same folder's.
         """
+        self._checked(experiment, limit, growing=growing)
+
+    def _checked(self, experiment: Experiment, limit: int | None, *, growing: bool) -> dict[str, dict[str, str]]:
+        """The same; gives what the plan is to say of the files and of the hub's datasets."""
         asked = units(experiment)
         plan = self.folder / PLAN_FILE
         if self.folder.exists() and not self.folder.is_dir():
@@ -66,20 +70,33 @@ class Store:
         if held and not plan.exists():
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         check_writable(self.folder)
+        digests, wanted = file_digests(experiment.files), set(map(str, experiment.files))
+        # what is done can be shown without the hub
+        commits = {} if all(map(self.is_done, asked)) else hub_commits(experiment.files)
         if plan.exists():
-            earlier, earlier_limit, digests = _load_plan(self.folder)
-            for path, digest in file_digests(experiment.files).items():
-                if digests.get(path, digest) != digest:
+            earlier, earlier_limit, versions = _load_plan(self.folder)
+            for path, digest in digests.items():
+                if versions["files"].get(path, digest) != digest:
                     raise InputError(
                         f"{path}: this file has changed since {self.folder} was begun with it. Restore it, or name "
                         "another folder with --out."
                     )
-            before, now = (
+            for name, commit in commits.items():
+                if (before := versions["commits"].get(name, commit)) != commit:
+                    raise InputError(
+                        f"{name}: the hub has commit {commit[:8]} of it now, and {self.folder} was begun with "
+                        f"{before[:8]}. Name another folder with --out."
+                    )
+            commits = {name: commit for name, commit in versions["commits"].items() if name in wanted} | commits
+            settings_before, settings_now = (
                 study.settings if growing else study.model_dump(mode="json", exclude={"name", "description"})
                 for study in (earlier, experiment)
             )
-            before, now = before | {"--limit": earlier_limit}, now | {"--limit": limit}
-            if changed := _changed(before, now):
+            settings_before, settings_now = (
+                settings_before | {"--limit": earlier_limit},
+                settings_now | {"--limit": limit},
+            )
+            if changed := _changed(settings_before, settings_now):
                 allowed = "only models, tasks, N and sets may be added" if growing else "it takes no others"
                 raise ChangedFieldsError(
                     changed,
@@ -87,6 +104,7 @@ class Store:
                     f"{allowed}. Name another folder with --out.",
                 )
             self._check_same_units(units(earlier), asked)
+        return {"files": digests, "commits": commits}
 
     def is_done(self, unit: Unit) -> bool:
         """Whether all records of a unit are there."""
@@ -241,14 +259,15 @@ def load_experiment_of(folder: Path) -> Experiment:
     return _load_plan(folder)[0]
 
 
-def _load_plan(folder: Path) -> tuple[Experiment, int | None, dict[str, str]]:
-    """The study that a folder holds, the most evaluation rows, and the digests of the files it was begun with."""
+def _load_plan(folder: Path) -> tuple[Experiment, int | None, dict[str, dict[str, str]]]:
+    """The study that a folder holds, the most evaluation rows, and which files and commits it was begun with."""
     plan = folder / PLAN_FILE
     try:
         content = json.loads(plan.read_text(encoding="utf-8"))
         if absent := [name for name in ("experiment", "limit") if name not in content]:
             raise ValueError(f"{absent[0]} is missing")
-        return Experiment.model_validate(content["experiment"]), content["limit"], content.get("files", {})
+        versions = {part: dict(content.get(part, {})) for part in ("files", "commits")}
+        return Experiment.model_validate(content["experiment"]), content["limit"], versions
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."

@@ -22,11 +22,12 @@ from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
-from ia2.inference.label_scoring import LabelScoring, label_scoring_of
+from ia2.inference.label_scoring import AnyLabelScoring, LabelScoring, adapter_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
+from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import Record
 from ia2.tasks.task import Shown, Task
 from ia2.training.checkpoints import Checkpoints
@@ -174,16 +175,17 @@ class _Computation:
                     )
             self.write(Measurement(name, name, task, evaluation, similarity, seconds | spent, tuple(contexts)))
 
-    @property
-    def label_scoring(self) -> LabelScoring | None:
-        """How the set's labels compete; None where its responses are free text."""
-        task = self.rows.few_shot_set.task
-        return label_scoring_of(task, self.experiment.label_scoring) if task.labels else None
+    def label_scoring(self, candidate: Candidate, task: Task) -> LabelScoring | None:
+        """How a task's labels compete with an adapter; None where its responses are free text."""
+        if not task.labels:
+            return None
+        method, tokenizer = candidate.planned.method, PromptTokenizer.of(self.model, task)
+        return adapter_scoring_of(task, tokenizer, self.experiment.label_scoring, fits_tokens=method.fits_tokens)
 
-    def asking(self, phase: str) -> Asking:
-        """How rows are asked, in a phase of this name."""
+    def asking(self, phase: str, label_scoring: AnyLabelScoring | None = None) -> Asking:
+        """How rows are asked, in a phase of this name; labels compete as the study says, or otherwise."""
         return Asking(
-            label_scoring=self.experiment.label_scoring,
+            label_scoring=label_scoring or self.experiment.label_scoring,
             confidence=self.experiment.confidence,
             progress=self.progress,
             phase=phase,
@@ -213,13 +215,14 @@ class _Computation:
         for candidate in candidates:
             folder = self.adapter_folder(candidate)
             candidate.trained.save(folder)
-            Provenance.by(self.rows.few_shot_set, self.model, self.label_scoring).save(folder)
+            scoring = self.label_scoring(candidate, self.rows.few_shot_set.task)
+            Provenance.by(self.rows.few_shot_set, self.model, scoring).save(folder)
             if self.experiment.measure == "chosen":
                 # of thousands of adapters that are tried the tokenizers would fill the disk
                 self.model.tokenizer.save_pretrained(folder)
         records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
-            evaluations, seconds = self.evaluated([candidate.trained.adapter for candidate in candidates], task)
+            evaluations, seconds = self.evaluated(candidates, task)
             for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):
                 record = self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
                 records[candidate.planned.id].append(record)
@@ -232,22 +235,24 @@ class _Computation:
         return self.folder / ADAPTERS / self.unit.id / candidate.planned.id
 
     def evaluated(
-        self, adapters: Sequence[Adapter], task: Task
+        self, candidates: Sequence[Candidate], task: Task
     ) -> tuple[Sequence[Evaluation | None], dict[str, float]]:
         """What adapters answer to a task's rows, and the seconds of each; nothing where it has no row."""
         examples = self.rows.of(task)
         if not examples:
-            return [None] * len(adapters), {}
+            return [None] * len(candidates), {}
+        scorings = [self.label_scoring(candidate, task) for candidate in candidates]
+        evaluations: list[Evaluation | None] = [None] * len(candidates)
         seconds: dict[str, float] = {}
         with _timed(seconds, "evaluate"):
-            evaluations = evaluate_all(
-                self.model,
-                examples,
-                task,
-                adapters,
-                self.asking(f"evaluate {len(adapters)} adapter{'s' * (len(adapters) > 1)} on {task.name}"),
-            )
-        return evaluations, {"evaluate": seconds["evaluate"] / len(adapters)}
+            for scoring in dict.fromkeys(scorings):
+                asked = [index for index, of_candidate in enumerate(scorings) if of_candidate == scoring]
+                phase = f"evaluate {len(asked)} adapter{'s' * (len(asked) > 1)} on {task.name}"
+                adapters = [candidates[index].trained.adapter for index in asked]
+                answers = evaluate_all(self.model, examples, task, adapters, self.asking(phase, scoring))
+                for index, evaluation in zip(asked, answers, strict=True):
+                    evaluations[index] = evaluation
+        return evaluations, {"evaluate": seconds["evaluate"] / len(candidates)}
 
     def similarity(
         self, adapter: Adapter | None, *, in_context: bool = False

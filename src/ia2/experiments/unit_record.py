@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ia2.evaluation.evaluate import Evaluation
+from ia2.evaluation.evaluate import Evaluation, LabelEvaluation
 from ia2.experiments.candidates import Candidate
 from ia2.experiments.plan import Unit
 from ia2.experiments.schema import Experiment
@@ -85,18 +85,22 @@ def unit_record(
         metrics=Metrics(**metrics),
         seconds={phase: round(value, 3) for phase, value in measurement.seconds.items()},
         stages=[StageRecord(**without_nan(asdict(stage))) for stage in (trained.stages if trained is not None else ())],
-        options=Options(**_study_options(experiment, unit, rows, task), **_method_options(experiment, measurement)),
+        options=Options(
+            **_study_options(experiment, unit, rows, measurement), **_method_options(experiment, measurement)
+        ),
         notes=[*model.notes, *task.notes],
     )
 
 
-def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measured: Task) -> dict[str, Any]:
+def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measurement: Measurement) -> dict[str, Any]:
     """What was chosen for what is measured of a unit on one task."""
+    task, evaluation = measurement.task, measurement.evaluation
+    scored = evaluation.label_scoring if isinstance(evaluation, LabelEvaluation) else None
     return {
         "experiment": experiment.name,
         "unit": unit.id,
         "set_n": unit.n,
-        "label_scoring": label_scoring_of(measured, experiment.label_scoring),
+        "label_scoring": label_scoring_of(task, experiment.label_scoring) if scored is None else scored,
         "confidence": experiment.confidence,
         "teacher_stop": experiment.teacher_stop,
         "benchmark_options": {

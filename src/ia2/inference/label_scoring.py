@@ -15,19 +15,45 @@ from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Task
 
-LabelScoring = Literal["token", "whole"]
-"""Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other."""
+LabelScoring = Literal["token", "whole", "ended"]
+"""Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other, alone
+or each with the end token behind it."""
 LabelScoringChoice = Literal["auto", "token", "whole"]
 """Automatic: whole labels where they are a person's own, and the paper's first token in built-in tasks."""
+AnyLabelScoring = Literal["auto", "token", "whole", "ended"]
+"""What is chosen, or what an adapter was taught."""
 Confidence = Literal["vocabulary", "top-10"]
 """Whether a token's confidence is its probability, or its share of the ten likeliest ones' (the published scripts)."""
 
 
-def label_scoring_of(task: Task, choice: LabelScoringChoice) -> LabelScoring:
-    """How a task's labels are scored."""
+def label_scoring_of(task: Task, choice: AnyLabelScoring) -> LabelScoring:
+    """How a task's labels are scored; those of a task that teaches no end have none."""
     if choice == "auto":
         return "whole" if task.as_written and task.labels else "token"
-    return choice
+    return "whole" if choice == "ended" and not task.teaches_the_end else choice
+
+
+def adapter_scoring_of(
+    task: Task, tokenizer: PromptTokenizer, choice: AnyLabelScoring, *, fits_tokens: bool
+) -> LabelScoring:
+    """How a task's labels are scored with an adapter.
+
+    Of two labels of which one begins the other the shorter is never the less likely. What was fine-tuned on labels with
+    the end token behind them is therefore asked for that as well; other labels can do without.
+
+    Args:
+        task: the task.
+        tokenizer: the model's, for this task.
+        choice: how labels were to compete.
+        fits_tokens: whether the adapter was fine-tuned on responses, their end included.
+
+    Raises:
+        InputError: labels are the same tokens.
+    """
+    scoring = label_scoring_of(task, choice)
+    if scoring != "whole" or not fits_tokens or not task.teaches_the_end:
+        return scoring
+    return "ended" if LabelTokens.of(task, tokenizer, "whole").beginnings else "whole"
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,7 @@ class LabelTokens:
 
     texts: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...]
+    """Of each label, the end token included where labels compete with their end."""
     scoring: LabelScoring
 
     @classmethod
@@ -43,7 +70,7 @@ class LabelTokens:
         cls,
         task: Task,
         tokenizer: PromptTokenizer,
-        choice: LabelScoringChoice = "auto",
+        choice: AnyLabelScoring = "auto",
         *,
         query: str | None = None,
     ) -> "LabelTokens":
@@ -61,7 +88,8 @@ class LabelTokens:
         """
         asked = tokenizer.rendered((task.evaluation or task.pool)[0].query if query is None else query)
         scoring = label_scoring_of(task, choice)
-        labels = cls(task.labels, tuple(tokenizer.response(asked, label) for label in task.labels), scoring)
+        end = tokenizer.ending if scoring == "ended" else ()
+        labels = cls(task.labels, tuple(tokenizer.response(asked, label) + end for label in task.labels), scoring)
         pairs = list(zip(labels.texts, labels.tokens, strict=True))
         # different labels, to a tokenizer that normalizes texts, may be one
         if alike := [text for text, tokens in pairs if labels.tokens.count(tokens) > 1]:
@@ -88,6 +116,17 @@ class LabelTokens:
     def single(self) -> bool:
         """Whether every label is one token."""
         return all(len(tokens) == 1 for tokens in self.tokens)
+
+    @property
+    def beginnings(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of labels of which the first one's tokens begin the second one's."""
+        pairs = list(zip(self.texts, self.tokens, strict=True))
+        return tuple(
+            (short, long)
+            for short, beginning in pairs
+            for long, tokens in pairs
+            if len(beginning) < len(tokens) and tokens[: len(beginning)] == beginning
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +162,8 @@ def score_labels(
         reader: the network with the adapters, behind what the prompts have in common if it is read once.
         prompts: tokens of each prompt, a shared prefix included.
         labels: the labels and how they compete. Whole labels are compared by the sum of their tokens' log
-            probabilities, so that of two labels of which one begins the other the shorter never loses.
+            probabilities, so that of two labels of which one begins the other the shorter never loses, unless both have
+            their end.
         confidence: what the likeliest token's is; whole labels have theirs among the labels.
         batch_size: prompts that each adapter reads at once; by default as many as keep the device busy.
         advance: told how many prompts were newly scored.
@@ -131,7 +171,7 @@ def score_labels(
     Returns:
         The scores with each adapter, in their order; the network as it is counts as one.
     """
-    whole = labels.scoring == "whole"
+    whole = labels.scoring != "token"
     responses = labels.tokens if whole else ((0,),)
     shape = (len(reader.adapters), len(prompts))
     log_probability = torch.zeros(*shape, len(responses), dtype=torch.float32)

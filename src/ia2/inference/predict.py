@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ia2.adapters.adapter import Adapter, adapted
 from ia2.inference.decoding import checked_prompts, generated
-from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, score_labels
+from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, score_labels
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
@@ -37,7 +37,7 @@ def predict(
     *,
     adapter: Adapter | None = None,
     shown: Sequence[Shown] = (),
-    label_scoring: LabelScoringChoice = "auto",
+    label_scoring: AnyLabelScoring = "auto",
     at_once: int = AT_ONCE,
 ) -> Iterator[Answer]:
     r"""Answer queries in their order, as they come.
@@ -75,7 +75,7 @@ def _labelled(
     task: Task,
     queries: Sequence[str],
     shown: Sequence[Shown],
-    label_scoring: LabelScoringChoice,
+    label_scoring: AnyLabelScoring,
 ) -> Iterator[Answer]:
     labels = LabelTokens.of(task, tokenizer, label_scoring, query=queries[0])
     longest = max(map(len, labels.tokens))

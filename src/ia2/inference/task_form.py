@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import replace
 
 from ia2.adapters.provenance import Provenance
-from ia2.errors import InputError
+from ia2.errors import FieldError, InputError
 from ia2.inference.decoding import stop_token
-from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, label_scoring_of
+from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.prompting.chat_templates import TODAY, tells_the_day
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Task
+from ia2.tasks.task import Task, turns_of
 
 SHOWN_LABELS = 12
 
@@ -21,7 +21,7 @@ def fitted(
     *,
     chat: bool = False,
     stop: str | None = None,
-    label_scoring: LabelScoringChoice = "auto",
+    label_scoring: AnyLabelScoring = "auto",
     taught: Provenance | None = None,
 ) -> Task:
     """A task as a model is asked it; what was chosen is said in its notes.
@@ -56,12 +56,14 @@ def fitted(
         if tells_the_day(model.tokenizer):
             turns += f" The day that it tells is always {TODAY:%d %B %Y}."
         # a blank line ends no turn of a conversation, but what the person named does
-        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *_scoring_said(task, label_scoring), turns))
+        said = (*_scoring_said(task, label_scoring), *_beginnings_said(task.as_chat(), model, label_scoring, taught))
+        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *said, turns))
     if not of_a_file or task.response_kind == "text":
         return task
     task = replace(task, notes=(*task.notes, _labels_said(task), *_scoring_said(task, label_scoring)))
     if taught is not None:
         return task
+    task = replace(task, notes=(*task.notes, *_beginnings_said(task, model, label_scoring, taught)))
     tokenizer = PromptTokenizer.of(model, task)
     spaceless = task.with_spaceless_labels()
     if (
@@ -74,11 +76,28 @@ def fitted(
     return replace(task, notes=(*task.notes, "Labels follow the colon with one space."))
 
 
-def _scoring_said(task: Task, choice: LabelScoringChoice) -> tuple[str, ...]:
+def _scoring_said(task: Task, choice: AnyLabelScoring) -> tuple[str, ...]:
     """How labels compete, where that was chosen for the person and isn't what the paper does."""
     if choice != "auto" or not task.labels or label_scoring_of(task, choice) == "token":
         return ()
     return ("Whole labels compete with each other; accuracy and calibration are over the labels.",)
+
+
+def _beginnings_said(
+    task: Task, model: LanguageModel, choice: AnyLabelScoring, taught: Provenance | None
+) -> tuple[str, ...]:
+    """That one label begins another, where that decides between them."""
+    scoring = label_scoring_of(task, choice)
+    if scoring != "whole" or not task.teaches_the_end or not task.labels or taught is not None:
+        return ()
+    pairs = LabelTokens.of(task, PromptTokenizer.of(model, task), scoring).beginnings
+    if not pairs:
+        return ()
+    short, long = (label.strip() for label in pairs[0])
+    return (
+        f"The label {short!r} begins {long!r}: fine-tuned adapters are asked for labels with the end token that they "
+        "are taught; zero-shot, in context and with alignment alone the shorter one always wins.",
+    )
 
 
 def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | None) -> None:
@@ -92,6 +111,17 @@ def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | 
             f"{task.name}: these rows are conversations, and the adapter was taught without a chat template. Use rows "
             "like those that taught it."
         )
+    queries = (row.query for row in task.pool + task.evaluation)
+    with_system = next((query for query in queries if turns_of(query)[0].role == "system"), None)
+    if with_system is None:
+        return
+    try:
+        PromptTokenizer.of(model, task).rendered(with_system)
+    except FieldError as error:
+        raise InputError(
+            f"{task.name}: a conversation begins with a system turn, and {error.rule} Take system turns out of the "
+            "rows, or use another model."
+        ) from error
 
 
 def _labels_said(task: Task) -> str:

@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ia2.evaluation.metrics import accuracy, bootstrap_interval
-from ia2.records import Record
-from ia2.reports.method_names import method_name
+from ia2.experiments.plan import units
+from ia2.experiments.schema import Experiment
+from ia2.experiments.single import ordered_records
+from ia2.experiments.store import Store
+from ia2.records import Record, load_records
+from ia2.reports.method_names import method_name, told_apart
 from ia2.tasks.json_lines import json_lines
 
 
@@ -46,6 +50,28 @@ def conclusion(records: Sequence[Record], folder: Path) -> str:
     else:
         verdict = f"is not better than {method_name(rival)}"
     return f"{name} ({share}) {verdict} ({_percent(rival)}; {measured})."
+
+
+def conclusion_of_study(experiment: Experiment, folder: Path) -> str | None:
+    """The same of a folder, as an adaptation ended in.
+
+    Args:
+        experiment: the study.
+        folder: its folder.
+
+    Returns:
+        The sentence; None where there are several units or measured tasks, methods have several adapters each, or a
+        record or its rows are missing.
+    """
+    every = units(experiment)
+    if len(every) != 1 or len(every[0].evaluate) != 1 or experiment.measure != "chosen":
+        return None
+    if not Store(folder).is_done(every[0]):
+        return None
+    records = ordered_records(experiment, load_records(folder, every[0].id))
+    if any(not record.metrics.n or not record.rows(folder).is_file() for record in records):
+        return None
+    return conclusion([told_apart(record, records) for record in records], folder)
 
 
 def _percent(record: Record) -> str:

@@ -1,5 +1,7 @@
 """How the paper writes the methods' names."""
 
+from collections.abc import Sequence
+
 from ia2.records import Record
 
 METHOD_NAMES = {
@@ -29,3 +31,10 @@ def method_name(record: Record) -> str:
     """The method as the paper writes it."""
     name: str = record.method
     return METHOD_NAMES.get(name, name)
+
+
+def told_apart(record: Record, records: Sequence[Record]) -> Record:
+    """A record by its method and what it fits, where another one of these records is by the same method."""
+    if sum(other.method == record.method for other in records) == 1:
+        return record
+    return record.model_copy(update={"method": f"{record.method}-{record.options.label_source}"})

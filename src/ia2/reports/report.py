@@ -17,6 +17,7 @@ from ia2.reports.aggregate import Result, cells
 from ia2.reports.by_class import by_class
 from ia2.reports.captions import explained
 from ia2.reports.class_scores import class_scores
+from ia2.reports.conclusion import conclusion_of_study
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
 from ia2.reports.figures.reliability import save_figure, svg_of
@@ -108,6 +109,7 @@ class StudyReport:
         return page(
             self.experiment.name,
             self.all_tables,
+            first=conclusion_of_study(self.experiment, self.folder),
             notes=self.notes,
             settings=self.experiment.model_dump(mode="json"),
             failures=self.failures,

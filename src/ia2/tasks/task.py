@@ -29,7 +29,8 @@ class Turn:
 class Dialogue(str):
     r"""A query that is more of a conversation than one user turn; a chat template renders its turns.
 
-    As a text, by which queries are told apart and shown, it is its turns joined by blank lines, each behind its role.
+    As a text, which is shown, it is its turns joined by blank lines, each behind its role. Its turns tell it apart from
+    other queries: the same text may be of other turns, whose words look like those of several.
 
     Example:
         >>> Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?")))
@@ -45,6 +46,18 @@ class Dialogue(str):
         query = super().__new__(cls, "\n\n".join(f"{turn.role}: {turn.content}" for turn in parts))
         query.turns = parts
         return query
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a dialogue of the same turns."""
+        return isinstance(other, Dialogue) and self.turns == other.turns
+
+    def __ne__(self, other: object) -> bool:
+        """Whether it isn't, which a text would say by its characters."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Of its turns."""
+        return hash(self.turns)
 
     def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]
         """As its turns, so that copies and other processes have them."""

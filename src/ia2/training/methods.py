@@ -102,6 +102,11 @@ class Method:
         """Whether any stage is trained at the rate of the whole method."""
         return any(not stage.solved and stage.learning_rate is None for stage in self.stages)
 
+    @property
+    def fits_tokens(self) -> bool:
+        """Whether any stage is fine-tuned on responses, and so on how they end."""
+        return any(isinstance(stage.objective, (MatchTokens, AlignAndMatch)) for stage in self.stages)
+
     def fine_tuned_on(self, labels: LabelSource) -> "Method":
         """The same method, by the same name, with these responses wherever it fits tokens."""
         return replace(

@@ -1,5 +1,5 @@
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 
 import openpyxl
 import pytest
@@ -9,7 +9,7 @@ from table_files import check_refusal, write
 
 from ia2.errors import InputError
 from ia2.tasks.files import load_file
-from ia2.tasks.files.excel import read_excel
+from ia2.tasks.files.excel import read_excel, workbook_of_rows
 
 
 def test_the_first_sheet_is_read_past_blank_rows_and_columns_and_others_are_said(tmp_path):
@@ -71,3 +71,39 @@ def test_without_openpyxl_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(InputError, match=r"rows.xlsx: this needs openpyxl. Install it: pip install 'ia2\[excel\]'.$"):
         load_file(path)
+
+
+def test_a_text_that_looks_like_a_formula_or_an_error_is_written_as_a_text(tmp_path):
+    texts = ["=1+1", '=HYPERLINK("http://a.b")', "+1", "-x", "@a", "#N/A", "007"]
+    workbook_of_rows(tmp_path / "rows.xlsx", ["=text"], [{"=text": text} for text in texts]).save(
+        tmp_path / "rows.xlsx"
+    )
+    sheet = openpyxl.load_workbook(tmp_path / "rows.xlsx").active  # with formulas, had there been some
+    assert [(cell.value, cell.data_type) for (cell,) in sheet.iter_rows()] == [
+        (text, "s") for text in ["=text", *texts]
+    ]
+
+
+def test_what_a_cell_can_not_hold_is_written_as_text(tmp_path):
+    values = [{"b": "ü"}, [1], 1234567890123456789, float("inf"), datetime(2024, 7, 26, tzinfo=UTC), b"a"]
+    typed = [12, 0.5, True, datetime(2024, 7, 26), None, float("nan"), "z"]
+    rows = [{"x": value} for value in values + typed]
+    workbook_of_rows(tmp_path / "rows.xlsx", ["x"], rows).save(tmp_path / "rows.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "rows.xlsx").active
+    cells = [cell.value for (cell,) in sheet.iter_rows(min_row=2)]
+    assert cells[:6] == ['{"b": "ü"}', "[1]", "1234567890123456789", "inf", "2024-07-26 00:00:00+00:00", "b'a'"]
+    assert cells[6:] == [12, 0.5, True, datetime(2024, 7, 26), None, None, "z"]
+
+
+def test_what_a_workbook_can_not_hold_is_refused_by_its_row(tmp_path, monkeypatch):
+    path = tmp_path / "rows.xlsx"
+    with pytest.raises(InputError, match=r"rows.xlsx, row 3: a text of 32768 characters is more than the 32767"):
+        workbook_of_rows(path, ["x"], [{"x": "a" * 32_767}, {"x": "a" * 32_768}])
+    with pytest.raises(InputError, match=r"rows.xlsx, row 2: a text holds a control character"):
+        workbook_of_rows(path, ["x"], [{"x": "\x07"}])
+    monkeypatch.setattr("ia2.tasks.files.excel.MOST_ROWS", 1)
+    with pytest.raises(InputError, match=r"rows.xlsx: 2 rows are more than the 1 of a sheet"):
+        workbook_of_rows(path, ["x"], [{"x": 1}, {"x": 2}])
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(InputError, match=r"rows.xlsx: this needs openpyxl. Install it"):
+        workbook_of_rows(path, ["x"], [])

@@ -57,6 +57,7 @@ def page(
     settings: Mapping[str, Any],
     failures: Mapping[str, str],
     folder: str,
+    first: str | None = None,
     by_class: Sequence[ByClass] = (),
     figures: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
@@ -69,6 +70,7 @@ def page(
         settings: the study's, as its file has them.
         failures: the error of each unit that failed.
         folder: the way from the page's folder to the study's, to which the records' files are relative.
+        first: what the study came to, in a sentence above everything else.
         by_class: what there is to say of each class, closed where there are more than a few.
         figures: an SVG document and its caption, by heading.
     """
@@ -83,6 +85,7 @@ def page(
     return environment.get_template("page.html.jinja").render(
         start=START,
         policy=POLICY,
+        first=first,
         title=title,
         tables=tables,
         sorted_by=_sorted_by,

@@ -1,13 +1,22 @@
-"""Excel workbooks, read with openpyxl (the extra `excel`)."""
+"""Excel workbooks, read and written with openpyxl (the extra `excel`)."""
 
+import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 from ia2.errors import InputError
 from ia2.tasks.files.header import table_under
-from ia2.tasks.files.table import Table
+from ia2.tasks.files.table import Row, Table
+
+LONGEST_TEXT = 32_767
+"""Characters that a cell holds."""
+MOST_ROWS = 1_048_575
+"""Rows that a sheet holds below the one that names its columns."""
+EXACT = 10**15
+"""Whole numbers up to here are exact in a workbook; Excel itself rounds longer ones, such as the ids of posts."""
 
 
 def read_excel(path: Path) -> Table:
@@ -28,10 +37,7 @@ def read_excel(path: Path) -> Table:
         >>> read_excel(Path("rows.xlsx")).rows
         (('rows.xlsx, row 2', {'text': 'a fine film', 'label': 1}),)
     """
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise InputError(f"{path}: this needs openpyxl. Install it: pip install 'ia2[excel]'.") from error
+    openpyxl = _openpyxl(path)
     try:
         with warnings.catch_warnings():
             # of styles and drop-down lists that it leaves out
@@ -56,6 +62,79 @@ def read_excel(path: Path) -> Table:
         return Table(path, (), (), notes)
     positions = [(f"{path}, row {number}", cells) for number, cells in lines]
     return table_under(path, positions[0], positions[1:], notes)
+
+
+def workbook_of_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> Any:
+    """A workbook of one sheet whose first row names the columns, to be saved.
+
+    Every text is a text there, also one that begins with `=`, which is no formula. What a cell can't hold stands as
+    text: objects and lists as JSON, whole numbers over 15 digits, times with a zone.
+
+    Args:
+        path: the file it will be, for error messages.
+        columns: their names, in order.
+        rows: the values of each row by column.
+
+    Raises:
+        InputError: openpyxl isn't installed, or a text or the number of rows is more than a workbook holds.
+
+    Example:
+        >>> workbook_of_rows(Path("rows.xlsx"), ["text"], [{"text": "=1+1"}]).save("rows.xlsx")
+        >>> read_excel(Path("rows.xlsx")).rows
+        (('rows.xlsx, row 2', {'text': '=1+1'}),)
+    """
+    openpyxl = _openpyxl(path)
+    if len(rows) > MOST_ROWS:
+        raise InputError(f"{path}: {len(rows)} rows are more than the {MOST_ROWS} of a sheet. Write .csv instead.")
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
+    for number, column in enumerate(columns, start=1):
+        _fill(sheet.cell(1, number), column, f"{path}, row 1")
+    for row_number, row in enumerate(rows, start=2):
+        for number, column in enumerate(columns, start=1):
+            _fill(sheet.cell(row_number, number), row.get(column), f"{path}, row {row_number}")
+    return workbook
+
+
+def _openpyxl(path: Path) -> Any:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise InputError(f"{path}: this needs openpyxl. Install it: pip install 'ia2[excel]'.") from error
+    return openpyxl
+
+
+def _fill(cell: Any, value: Any, position: str) -> None:
+    """Put a value into a cell; a text never as a formula. Raises InputError as `workbook_of_rows`."""
+    from openpyxl.utils.exceptions import IllegalCharacterError
+
+    value = _cell_value(value)
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        # openpyxl would cut it
+        raise InputError(
+            f"{position}: a text of {len(value)} characters is more than the {LONGEST_TEXT} of a cell. "
+            "Write .jsonl instead."
+        )
+    try:
+        cell.value = value
+    except IllegalCharacterError as error:
+        raise InputError(f"{position}: a text holds a control character. Write .jsonl instead.") from error
+    if isinstance(value, str):
+        cell.data_type = "s"
+
+
+def _cell_value(value: Any) -> Any:
+    """The value as a cell can hold it."""
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, float):
+        return None if value != value else value if abs(value) != float("inf") else str(value)
+    if isinstance(value, int):
+        return value if abs(value) <= EXACT else str(value)
+    zoneless = isinstance(value, (datetime, time)) and value.tzinfo is None
+    if value is None or zoneless or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    return str(value)
 
 
 def _filled_rows(sheet: Any) -> list[tuple[int, list[Any]]]:

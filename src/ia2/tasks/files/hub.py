@@ -32,12 +32,7 @@ def read_hub(path: Path) -> RowSource:
         InputError: this is no such name, the hub can't be reached or doesn't give the dataset out, or a configuration
             or a split is to be named.
     """
-    parsed = NAME.fullmatch(path.as_posix())
-    if parsed is None:
-        raise InputError(
-            f"{path}: this is no name of a hub dataset. Write hf:owner/name or hf:owner/name:config:split."
-        )
-    name, config, split = parsed[1], parsed[2] or None, parsed[3]
+    name, config, split = _parsed(path)
     commit = commit_of(name, named=str(path), instead=INSTEAD)
     import datasets
 
@@ -61,3 +56,22 @@ def read_hub(path: Path) -> RowSource:
         return RowSource(table_of_dataset(path, dataset), f"{origin}, {configured.removeprefix(PREFIX)}:{split}")
     splits = {key: (Path(f"{configured}:{key}"), rows) for key, rows in dataset.items()}
     return source_of_splits(splits, str(path), origin if config is None else f"{origin}, configuration {config}")
+
+
+def commit_now(path: Path) -> str:
+    """The commit at which a dataset of this name would be read now.
+
+    Raises:
+        InputError: this is no such name, or the hub can't be reached or doesn't give the dataset out.
+    """
+    return commit_of(_parsed(path)[0], named=str(path), instead=INSTEAD)
+
+
+def _parsed(path: Path) -> tuple[str, str | None, str | None]:
+    """Dataset, configuration and split that a name holds."""
+    parsed = NAME.fullmatch(path.as_posix())
+    if parsed is None:
+        raise InputError(
+            f"{path}: this is no name of a hub dataset. Write hf:owner/name or hf:owner/name:config:split."
+        )
+    return parsed[1], parsed[2] or None, parsed[3]

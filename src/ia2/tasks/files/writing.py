@@ -3,15 +3,16 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Any
 
-from ia2.cache import written_whole
+from ia2.cache import check_writable, written_whole
 from ia2.errors import InputError
-
-Row = Mapping[str, Any]
+from ia2.tasks.files.excel import workbook_of_rows
+from ia2.tasks.files.table import Row
 
 
 def _delimited(delimiter: str) -> Callable[[Sequence[str], Sequence[Row]], str]:
@@ -30,12 +31,52 @@ def _json_lines(_columns: Sequence[str], rows: Sequence[Row]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
+def _json_array(_columns: Sequence[str], rows: Sequence[Row]) -> str:
+    objects = ",\n".join(json.dumps(row, ensure_ascii=False, default=str) for row in rows)
+    return f"[\n{objects}\n]\n"
+
+
 TEXTS: Mapping[str, Callable[[Sequence[str], Sequence[Row]], str]] = MappingProxyType(
-    {".csv": _delimited(","), ".tsv": _delimited("\t"), ".jsonl": _json_lines, ".ndjson": _json_lines}
+    {
+        ".csv": _delimited(","),
+        ".tsv": _delimited("\t"),
+        ".json": _json_array,
+        ".jsonl": _json_lines,
+        ".ndjson": _json_lines,
+    }
 )
 """The formats that are text, by their ending."""
-WRITTEN = (*TEXTS, ".parquet")
-"""The endings that can be written."""
+UNTYPED = (".csv", ".tsv")
+"""The formats in which a spreadsheet program takes a cell for a formula by how it begins (OWASP, CSV injection)."""
+FORMULA = re.compile(r"[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def without_formulas(ending: str, rows: Sequence[Row], column: str) -> Sequence[Row]:
+    """Rows whose texts in a column no spreadsheet program runs: `'` stands before one that begins like a formula.
+
+    That is for what a model has written. Plain numbers stay as they are, and so do formats whose cells have types.
+
+    Args:
+        ending: names the format.
+        rows: the values of each row by column.
+        column: holds the texts.
+
+    Example:
+        >>> rows = [{"prediction": text} for text in ("=1+1", "-5", "fine")]
+        >>> [row["prediction"] for row in without_formulas(".csv", rows, "prediction")]
+        ["'=1+1", '-5', 'fine']
+        >>> without_formulas(".json", rows, "prediction") == rows
+        True
+    """
+    if ending not in UNTYPED:
+        return rows
+    return [{**row, column: _no_formula(row.get(column))} for row in rows]
+
+
+def _no_formula(value: object) -> object:
+    runs = isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value)
+    return f"'{value}" if runs else value
 
 
 def as_text(ending: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
@@ -53,35 +94,9 @@ def as_text(ending: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
     return TEXTS[ending](columns, rows)
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    r"""Write rows, whole or not at all, in the format that the file's ending names; text is UTF-8.
-
-    Args:
-        path: the file.
-        columns: their names, in order.
-        rows: the values of each row by column.
-
-    Raises:
-        InputError: the ending is not known, or the values of a column can't stand in one column of Parquet.
-
-    Example:
-        >>> write_rows(Path("rows.jsonl"), ["text", "prediction"], [{"text": "a", "prediction": "x"}])
-        >>> Path("rows.jsonl").read_text()
-        '{"text": "a", "prediction": "x"}\n'
-    """
-    check_ending(path)
-    ending = path.suffix.lower()
-    with written_whole(path) as partial:
-        if ending == ".parquet":
-            _write_parquet(partial, path, columns, rows)
-        else:
-            partial.write_text(as_text(ending, columns, rows), encoding="utf-8", newline="")
-
-
-def check_ending(path: Path) -> None:
-    """Refuse a file in a format that can't be written. Raises InputError."""
-    if path.suffix.lower() not in WRITTEN:
-        raise InputError(f"{path}: the ending {path.suffix!r} can't be written. Use one of {', '.join(WRITTEN)}.")
+def _write_text(partial: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    text = as_text(path.suffix.lower(), columns, rows)
+    partial.write_text(text, encoding="utf-8", newline="")
 
 
 def _write_parquet(partial: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
@@ -96,3 +111,53 @@ def _write_parquet(partial: Path, path: Path, columns: Sequence[str], rows: Sequ
             f"{path}: a column holds values of different types ({error}). Write .jsonl instead."
         ) from error
     write_table(table, partial)
+
+
+def _write_excel(partial: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    workbook_of_rows(path, columns, rows).save(partial)
+
+
+WRITERS: Mapping[str, Callable[[Path, Path, Sequence[str], Sequence[Row]], None]] = MappingProxyType(
+    {**dict.fromkeys(TEXTS, _write_text), ".parquet": _write_parquet, ".xlsx": _write_excel}
+)
+"""Writes rows to a file that will have another path, by the ending of that."""
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    r"""Write rows, whole or not at all, in the format that the file's ending names; text is UTF-8.
+
+    Args:
+        path: the file.
+        columns: their names, in order.
+        rows: the values of each row by column.
+
+    Raises:
+        InputError: the ending is not known, or the format can't hold these values.
+
+    Example:
+        >>> write_rows(Path("rows.jsonl"), ["text", "prediction"], [{"text": "a", "prediction": "x"}])
+        >>> Path("rows.jsonl").read_text()
+        '{"text": "a", "prediction": "x"}\n'
+    """
+    check_ending(path)
+    with written_whole(path) as partial:
+        WRITERS[path.suffix.lower()](partial, path, columns, rows)
+
+
+def check_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Refuse what `write_rows` would, and leave nothing: before answers to the rows take their time.
+
+    Raises:
+        InputError: as `write_rows`.
+    """
+    check_ending(path)
+    check_writable(path)
+    with TemporaryDirectory() as folder:
+        WRITERS[path.suffix.lower()](Path(folder) / path.name, path, columns, rows)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a file in a format that can't be written. Raises InputError."""
+    if path.suffix.lower() not in WRITERS:
+        problem = f"the ending {path.suffix!r} can't be written" if path.suffix else "its ending is to name the format"
+        raise InputError(f"{path}: {problem}. Use one of {', '.join(WRITERS)}.")
