@@ -71,3 +71,15 @@ def test_a_repeatable_budget_is_what_is_left_of_a_share_of_all_memory(tiny_llama
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     weights = sum(parameter.numel() * 4 for parameter in tiny_llama.parameters())
     assert steady_bytes(tiny_llama) == 0.4 * psutil.virtual_memory().total - weights
+
+
+def test_as_many_responses_are_written_at_once_as_half_of_the_memory_holds(tiny_llama, monkeypatch):
+    config = tiny_llama.config
+    # a token's keys and values, and what is recorded of it, in three layers: 2 x 2 heads of 8 and a hidden state of 32
+    plain, recorded = 3 * 2 * 2 * 8 * 4, 3 * (2 * 2 * 8 + 32) * 4
+    assert (config.num_key_value_heads, config.hidden_size // config.num_attention_heads) == (2, 8)
+    monkeypatch.setattr(memory, "steady_bytes", lambda _network: 2 * 10 * 100 * plain)
+    assert memory.responses_that_fit(tiny_llama, 100) == 10
+    assert memory.responses_that_fit(tiny_llama, 100, sites=1) == 10 * plain // recorded
+    assert memory.responses_that_fit(tiny_llama, 10) == memory.CPU_RESPONSES
+    assert memory.responses_that_fit(tiny_llama, 10_000) == 1

@@ -27,8 +27,6 @@ from ia2.progress import SILENT, Progress
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
-TEXT_BATCH = 32
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -101,8 +99,8 @@ class Asking:
     confidence: Confidence = "vocabulary"
     """What a first token's confidence is."""
     batch_size: int | None = None
-    """Queries that each adapter is asked at once; by default as many as keep the machine busy, and 32 where texts are
-    generated, which reads all weights for each token and costs hardly more for twice as many."""
+    """Queries that each adapter is asked at once; by default as many as keep the machine busy, or of generated texts as
+    many as fit in memory."""
     layout: Layout = "packed"
     """How queries share a forward pass."""
     share_prefill: bool = True
@@ -210,7 +208,7 @@ def _asked(
         if asking.share_prefill:
             reader = reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
         if labels is None:
-            size = asking.batch_size or TEXT_BATCH
+            size = asking.batch_size
             return [*generate(reader, model, examples, prompts, task, batch_size=size, advance=advance)]
         scores = score_labels(
             reader,

@@ -100,7 +100,7 @@ def generate(
     prompts: Sequence[tuple[int, ...]],
     task: Task,
     *,
-    batch_size: int,
+    batch_size: int | None,
     advance: Callable[[int], None],
 ) -> list[TextEvaluation]:
     """Continue each prompt with each adapter, and judge what comes.
@@ -111,7 +111,7 @@ def generate(
         examples: the rows, in the order of the prompts.
         prompts: tokens of each prompt, a shared prefix included.
         task: says how long a response may get, what ends it, and how its answer is found.
-        batch_size: prompts that each adapter continues at once.
+        batch_size: prompts that each adapter continues at once; None for as many as fit.
         advance: told how many responses are newly done.
 
     Returns:
@@ -125,7 +125,7 @@ def generate(
         list(prompts) * count,
         task,
         adapters=[adapter for adapter in range(count) for _ in prompts],
-        batch_size=batch_size * count,
+        batch_size=None if batch_size is None else batch_size * count,
     ):
         row = examples[number % len(prompts)]
         responses[number] = Response.judged(row.query, row.response, text, ending, task.answer)

@@ -77,7 +77,7 @@ def generated(
     task: Task,
     *,
     adapters: Sequence[int] | None = None,
-    batch_size: int,
+    batch_size: int | None = None,
 ) -> Iterator[tuple[int, str, Ending]]:
     """The texts with which prompts are continued; the arguments are those of `continued`.
 
@@ -97,7 +97,7 @@ def continued(
     task: Task,
     *,
     adapters: Sequence[int] | None = None,
-    batch_size: int,
+    batch_size: int | None = None,
     sites: Sequence[Site] = (),
 ) -> Iterator[tuple[int, Decoded]]:
     """Continue prompts greedily until an end token, the task's stop string, or as many tokens as it allows.
@@ -108,7 +108,7 @@ def continued(
         prompts: tokens of each prompt, a shared prefix included.
         task: says how long a response may get, and what ends it.
         adapters: which of the reader's adapters continues each prompt; by default the first.
-        batch_size: prompts that are continued at once.
+        batch_size: prompts that are continued at once; by default as many as fit.
         sites: what to record at the positions that predict the response.
 
     Yields:

@@ -15,7 +15,6 @@ from ia2.tasks.task import Example, Shown, Task
 
 AT_ONCE = 256
 """Queries that are answered before the first of them is given: long ones and short ones share passes of like length."""
-TEXT_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,7 @@ def _generated(
 ) -> Iterator[Answer]:
     rows = [Example(query, "") for query in queries]
     prompts = checked_prompts(tokenizer, rows, [shown] * len(rows), task)
-    responses = {
-        number: response
-        for number, response, _ in generated(_behind(reader, prompts), model, prompts, task, batch_size=TEXT_BATCH)
-    }
+    responses = {number: response for number, response, _ in generated(_behind(reader, prompts), model, prompts, task)}
     return (Answer(responses[number]) for number in range(len(prompts)))
 
 

@@ -17,6 +17,7 @@ from transformers import Cache, DynamicCache
 from ia2.errors import InputError
 from ia2.models.forward import next_token_logits, response_logits
 from ia2.models.layout import Positions, lay_out
+from ia2.models.memory import responses_that_fit
 from ia2.models.packing import by_length
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
@@ -100,7 +101,7 @@ def decode(
     limits: Limits,
     *,
     adapters: Sequence[int] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     sites: Sequence[Site] = (),
 ) -> Iterator[tuple[int, Decoded]]:
     """Continue prompts with the likeliest token again and again, and give out each as it is finished.
@@ -113,7 +114,7 @@ def decode(
         prompts: tokens of each prompt, a shared prefix included.
         limits: what ends a response.
         adapters: which of the reader's adapters continues each prompt; by default the first.
-        batch_size: prompts that are continued at once.
+        batch_size: prompts that are continued at once; by default as many for each adapter as fit in memory.
         sites: what to record, at response positions; it is held until a response is given out.
 
     Yields:
@@ -127,7 +128,11 @@ def decode(
     adapter_of = [0] * len(prompts) if adapters is None else list(adapters)
     order = by_length([TokenSequence(prompt, (0,)) for prompt in prompts])
     waiting = deque(reversed(order[0]) if order else ())
-    slots = _Slots(reader, prompts, limits, adapter_of, sites, min(batch_size, len(prompts)))
+    if batch_size is None and prompts:
+        tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.most_tokens
+        copies = len(set(adapter_of))
+        batch_size = copies * responses_that_fit(reader.network, copies * tokens, len(sites))
+    slots = _Slots(reader, prompts, limits, adapter_of, sites, min(batch_size or 1, len(prompts)))
     while waiting or slots.rows:
         if waiting and slots.worth_refilling:
             yield from slots.refill([waiting.popleft() for _ in range(min(slots.free, len(waiting)))])

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+CPU_RESPONSES, GPU_RESPONSES = 32, 512
+"""How many responses are worth writing at once for each adapter."""
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux says what a container may take."""
 
@@ -53,6 +55,27 @@ def steady_bytes(network: PreTrainedModel) -> float:
         return float(0.9 * torch.cuda.get_device_properties(device).total_memory - weights)
     most, _ = _container()
     return float(0.4 * min(psutil.virtual_memory().total, most) - weights)
+
+
+def responses_that_fit(network: PreTrainedModel, tokens: int, sites: int = 0) -> int:
+    """How many responses can be written at once, their keys and values and what is recorded in half of the memory.
+
+    Args:
+        network: a causal language model.
+        tokens: of the longest prompt and response together.
+        sites: how many sites are recorded at each token.
+
+    Returns:
+        At least one, and at most as many as are worth it: every one more of few is nearly free, as all weights are read
+        for each token.
+    """
+    config = network.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    numbers = config.num_hidden_layers * (2 * heads * size + sites * config.hidden_size)
+    most = CPU_RESPONSES if network.device.type == "cpu" else GPU_RESPONSES
+    room = 0.5 * steady_bytes(network) / (tokens * numbers * network.dtype.itemsize)
+    return max(1, min(most, int(room)))
 
 
 def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:

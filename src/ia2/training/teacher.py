@@ -35,7 +35,7 @@ def collect_targets(
     sites: Iterable[Site] = (ATTENTION_OUTPUT,),
     label_scoring: LabelScoringChoice = "auto",
     teacher_stop: TeacherStop = "task",
-    batch_size: int = 4,
+    batch_size: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Targets:
@@ -51,7 +51,7 @@ def collect_targets(
         sites: what is read of it; next-token logits take far more room than the rest.
         label_scoring: where whole labels compete, the response is the likeliest one, of any number of tokens.
         teacher_stop: what ends a text of the teacher's, besides its end token and the most tokens.
-        batch_size: prompts a forward pass.
+        batch_size: prompts a forward pass; by default as many as keep the device busy, and of texts as many as fit.
         cache_dir: where targets are kept; by default the project's cache folder.
         progress: told which rows are done.
 
@@ -168,7 +168,7 @@ class _Asked:
         key |= {"prompts": prompts, "query_tokens": shared}
         return cls(model, task, tokenizer, sites, prompts, shared, labels, key)
 
-    def answered(self, batch_size: int) -> Iterator[tuple[int, Target]]:
+    def answered(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """Each prompt's number and what the teacher did, in the order in which they are done."""
         if self.labels is None:
             yield from self._written(batch_size)
@@ -181,7 +181,7 @@ class _Asked:
             yield from self._first_tokens(batch_size)
 
     @torch.no_grad()
-    def _first_tokens(self, batch_size: int) -> Iterator[tuple[int, Target]]:
+    def _first_tokens(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """The likeliest token of each prompt, read off the same pass that records."""
         sequences = [self._sequence(index, (0,)) for index in range(len(self.prompts))]
         reader = Reader(self.model.network, layout="right")
@@ -191,7 +191,7 @@ class _Asked:
                 yield index, self._target(index, chosen[number : number + 1], read.of_sequence(number, self.sites))
 
     @torch.no_grad()
-    def _read(self, responses: dict[int, tuple[int, ...]], batch_size: int) -> Iterator[tuple[int, Target]]:
+    def _read(self, responses: dict[int, tuple[int, ...]], batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """What the model does as it reads responses that are known, by the number of their prompts."""
         numbers = list(responses)
         sequences = [self._sequence(index, responses[index]) for index in numbers]
@@ -201,7 +201,7 @@ class _Asked:
                 tokens = torch.tensor(responses[numbers[position]])
                 yield numbers[position], self._target(numbers[position], tokens, read.of_sequence(number, self.sites))
 
-    def _written(self, batch_size: int) -> Iterator[tuple[int, Target]]:
+    def _written(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """What the teacher writes after each prompt, up to the stop string, the end token behind it.
 
         Where cutting the text makes other tokens of it than were decoded, and where sites aren't recorded while it is
