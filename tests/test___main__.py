@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from ia2.cli.main import COMMANDS
+from ia2.cli.parser import COMMANDS
 
 
 def module(*arguments):
