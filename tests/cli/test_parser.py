@@ -68,6 +68,8 @@ def test_a_group_without_options_of_a_command_is_not_shown(capsys):
         ("adapt", "--compare, --no-compare Measure zero-shot, ICL and SFT beside the method (default: yes)."),
         ("adapt", "--chat, --no-chat Ask through the model's chat template. --dtype"),
         ("adapt", "--rank RANK Rank of each update (default: 8 for lora, 256 for vera)."),
+        ("adapt", "(default: query key output for lora, ia3, full and vera)."),
+        ("adapt", "--batch-size ROWS Training rows a step (default: 4)."),
         ("adapt", "--dropout SHARE The share of inputs that each update doesn't see at a training step (for lora)."),
         ("adapt", "--adapter KIND What is trained"),
         ("evaluate", "--adapter FOLDER Folder of an adapter"),

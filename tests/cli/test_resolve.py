@@ -72,7 +72,7 @@ MISTAKES = {
     "no tokens": ((*GOOD, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
     "no such adapter": (
         (*GOOD, "--adapter", "lore"),
-        "--adapter lore: there is no such kind; there are lora, ia3, prompt, prefix, full, vera.",
+        "--adapter lore: there is no such kind. Did you mean lora? There are lora, ia3, prompt, prefix, full, vera.",
     ),
     "method file": ((*GOOD, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
     "context not there": ((*GOOD, "--context", "none.txt"), "--context none.txt: this file can't be read"),
@@ -82,6 +82,8 @@ MISTAKES = {
     ),
     "no order": ((*GOOD, "--order", "best"), "--order best: say random, or best-of-K"),
     "orders of nothing": ((*GOOD, "--orders", "2"), "--orders 2: this goes with unlabelled"),
+    "no batch": ((*GOOD, "--batch-size", "0"), "--batch-size 0: this must be 1 or more"),
+    "no patience": ((*GOOD, "--patience", "0"), "--patience 0: this must be 1 or more"),
     "no epochs": ((*GOOD, "--epochs", "0"), "--epochs 0: this must be 1 or more"),
     "dropout of all": ((*GOOD, "--dropout", "1"), "--dropout 1: this must be 0 or more, and less than 1"),
     "dropout of prefix": ((*GOOD, "--adapter", "prefix", "--dropout", "0.1"), "--dropout: this is for --adapter lora"),

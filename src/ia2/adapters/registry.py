@@ -145,7 +145,10 @@ def all_sizes() -> list[Size]:
 
 def _for_kinds(defaults: Mapping[str, Sequence[str]]) -> str:
     """Which kinds have a size, by the default as it is typed; no default where something is off."""
-    texts = {default: f"for {' and '.join(kinds)}" for default, kinds in defaults.items()}
+    texts = {
+        default: f"for {' and '.join(filter(None, [', '.join(kinds[:-1]), kinds[-1]]))}"
+        for default, kinds in defaults.items()
+    }
     named = ", ".join(f"{default} {kinds}".lstrip() for default, kinds in texts.items())
     return f"default: {named}" if any(defaults) else named
 

@@ -48,6 +48,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Training": {
         "lr": "RATE",
         "epochs": "COUNT",
+        "batch_size": "ROWS",
+        "patience": "COUNT",
         "memory": "GIB",
     },
     "Evaluation": {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ia2.adapters.registry import KINDS, kinds_with
+from ia2.cli.suggestions import did_you_mean
 from ia2.errors import FieldError, InputError
 from ia2.experiments.tracker_names import TrackerName
 from ia2.prompting.fewshot import checked_seed
@@ -126,6 +127,10 @@ class Adapt(Source):
     middle one alone where responses are free text, whose steps take far longer)."""
     epochs: int = 50
     """The most passes over the training rows; training stops before where the dev loss stops falling."""
+    batch_size: int = 4
+    """Training rows a step."""
+    patience: int = 5
+    """How many times in a row the dev loss is taken without a new best before training stops."""
     memory: float | None = None
     """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
@@ -136,8 +141,11 @@ class Adapt(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("epochs", "batch_size", "patience", "orders"):
+            checked_count(name, getattr(self, name))
         if self.adapter not in KINDS:
-            raise FieldError("adapter", self.adapter, f"there is no such kind; there are {', '.join(KINDS)}.")
+            hint = did_you_mean(self.adapter, KINDS)
+            raise FieldError("adapter", self.adapter, f"there is no such kind.{hint} There are {', '.join(KINDS)}.")
         for name in self.sizes:
             if self.adapter not in (kinds := kinds_with(name)):
                 raise FieldError(name, None, f"this is for --adapter {' or '.join(kinds)}, and not for {self.adapter}.")
