@@ -118,5 +118,7 @@ def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkey
         raise error
 
     monkeypatch.setattr("ia2.cli.commands.study_of_adapt", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "context.txt").write_text("Judge.")
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--context", "context.txt")
     assert (status, err) == (2, f"{said}\n")

@@ -36,8 +36,14 @@ MISTAKES = {
     "method": ((*GOOD, "--method", "ia3-sft"), "--method ia3-sft: no such method. Did you mean ia2-sft?"),
     "one class": (("--data", "one.csv"), "one.csv: every row has the label '1'; at least two are needed"),
     "label of a task": (("--task", "gsm8k", "--label", "y"), "--label y: a built-in task has its own columns"),
-    "evaluation of a task": (("--task", "gsm8k", "--eval-data", "e.csv"), "--eval-data e.csv: this goes with data"),
-    "unlabelled of a task": (("--task", "gsm8k", "--unlabelled", "e.csv"), "--unlabelled e.csv: this goes with data"),
+    "evaluation of a task": (
+        ("--task", "gsm8k", "--eval-data", "good.csv"),
+        "--eval-data good.csv: this goes with data",
+    ),
+    "unlabelled of a task": (
+        ("--task", "gsm8k", "--unlabelled", "good.csv"),
+        "--unlabelled good.csv: this goes with data",
+    ),
     "no rows": ((*GOOD, "--limit", "0"), "--limit 0: this must be 1 or more"),
     "one rate of two": ((*GOOD, "--lr", "1e-3", "-1"), "--lr -1: this must be a positive number, such as 1e-3"),
     "no memory": ((*GOOD, "--memory", "0"), "--memory 0: this must be a positive number of GiB"),
@@ -72,13 +78,13 @@ MISTAKES = {
     "no tokens": ((*GOOD, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
     "no such adapter": (
         (*GOOD, "--adapter", "lore"),
-        "--adapter lore: there is no such kind. Did you mean lora? There are lora, ia3, prompt, prefix, full, vera.",
+        r"--adapter lore: there is no such kind\. Did you mean lora\? There are lora, ia3, prompt, prefix, full, vera.",
     ),
     "method file": ((*GOOD, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
     "context not there": ((*GOOD, "--context", "none.txt"), "--context none.txt: this file can't be read"),
     "order of a context": (
-        (*GOOD, "--context", "none.txt", "--order", "best-of-3"),
-        "--context none.txt: this stands instead",
+        (*GOOD, "--context", "good.csv", "--order", "best-of-3"),
+        "--context good.csv: this stands instead",
     ),
     "no order": ((*GOOD, "--order", "best"), "--order best: say random, or best-of-K"),
     "orders of nothing": ((*GOOD, "--orders", "2"), "--orders 2: this goes with unlabelled"),

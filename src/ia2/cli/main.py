@@ -6,15 +6,26 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NoReturn
 
 from ia2.adapters.registry import all_sizes
+from ia2.cli.checks import check_inputs
 from ia2.cli.flags import option_of, with_flags
-from ia2.cli.options import Adapt, Demo, Evaluate, Export, Predict
-from ia2.cli.parser import build_parser
-from ia2.cli.study_options import Report, Rescore, Run
+from ia2.cli.parser import COMMANDS, LISTS, build_parser
 from ia2.errors import InputError
 
+RUNNERS = {
+    "demo": ("commands", "run_demo"),
+    "adapt": ("commands", "run_adapt"),
+    "predict": ("predict", "run_predict"),
+    "evaluate": ("commands", "run_evaluate"),
+    "export": ("export", "run_export"),
+    "rescore": ("commands", "run_rescore"),
+    "run": ("commands", "run_study"),
+    "report": ("commands", "run_report"),
+}
+"""The module and function of each command, imported when it runs; a function may return an exit status."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
@@ -85,50 +96,21 @@ def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _run(name: str, settings: dict[str, Any]) -> int:
     """Run one command. Returns 1 where it did what it could and something failed."""
-    if name == "demo":
-        demo = Demo(**settings)
-        from ia2.cli.commands import run_demo
-
-        run_demo(demo)
-    elif name == "adapt":
-        asked = dict(settings)
-        sizes = _sizes(asked)
-        adapt = Adapt(**{**asked, "lr": tuple(asked["lr"]), "beta": tuple(asked["beta"]), "sizes": sizes})
-        from ia2.cli.commands import run_adapt
-
-        run_adapt(adapt)
-    elif name == "evaluate":
-        evaluate = Evaluate(**settings)
-        from ia2.cli.commands import run_evaluate
-
-        run_evaluate(evaluate)
-    elif name == "predict":
-        predict = Predict(**{**settings, "texts": tuple(settings["texts"])})
-        from ia2.cli.predict import run_predict
-
-        run_predict(predict)
-    elif name == "export":
-        export = Export(**settings)
-        from ia2.cli.export import run_export
-
-        run_export(export)
-    elif name == "rescore":
-        rescore = Rescore(**settings)
-        from ia2.cli.commands import run_rescore
-
-        run_rescore(rescore)
-    elif name == "run":
-        study = Run(**settings)
-        from ia2.cli.commands import run_study
-
-        return run_study(study)
-    elif name == "report":
-        report = Report(**settings)
-        from ia2.cli.commands import run_report
-
-        run_report(report)
-    else:
+    if name in LISTS:
         from ia2.cli.catalogue import list_methods, list_models, list_tasks
 
         {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
-    return 0
+        return 0
+    options = _options(name, settings)
+    check_inputs(name, settings)
+    # this is where torch and transformers are imported
+    run_command = getattr(import_module(f"ia2.cli.{RUNNERS[name][0]}"), RUNNERS[name][1])
+    return int(run_command(options) or 0)
+
+
+def _options(name: str, settings: dict[str, Any]) -> Any:
+    """A command's options as its dataclass has them, which refuses those that contradict each other."""
+    options = dict(settings)
+    if name == "adapt":
+        options["sizes"] = _sizes(options)
+    return COMMANDS[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
