@@ -16,6 +16,10 @@ from ia2.cli.argument_errors import command_of, plain_message
             "argument COMMAND: invalid choice: 'rum' (choose from 'run')",
             "rum: there is no such command. Did you mean run?",
         ),
+        (
+            "argument --completion: invalid choice: 'fisch' (choose from 'bash', 'fish')",
+            "--completion fisch: expected one of bash, fish. Did you mean fish?",
+        ),
         ("something else\nhappened", "something else happened"),
     ],
 )

@@ -15,6 +15,9 @@ NO_LIST = "object is not iterable"
 UNRECOGNIZED = "unrecognized arguments: "
 WRONG_COMMAND = re.compile(r"argument (?:command|COMMAND): invalid choice: '(?P<word>[^']*)'")
 NO_COMMAND = 'expected "command" to be one of'
+WRONG_CHOICE = re.compile(
+    r"argument (?P<flag>--[^ :]+): invalid choice: '(?P<word>[^']*)' \(choose from (?P<names>.*)\)"
+)
 NOT_TAKEN = re.compile(r"argument (?P<flag>[^ :/]+)[^ :]*: ignored explicit argument")
 NO_VALUE = re.compile(r"argument (?P<flag>[^ :]+): expected (?:one|at least one) argument")
 
@@ -52,6 +55,10 @@ def plain_message(
         return f"{word}: there is no such option.{did_you_mean(word, flags)}"
     if (command := WRONG_COMMAND.search(text)) is not None:
         return f"{command['word']}: there is no such command.{did_you_mean(command['word'], commands)}"
+    if (choice := WRONG_CHOICE.search(text)) is not None:
+        choices = choice["names"].replace("'", "")
+        hint = did_you_mean(choice["word"], choices.split(", "))
+        return f"{choice['flag']} {choice['word']}: expected one of {choices}.{hint}"
     if NO_COMMAND in text:
         return f"COMMAND: this must be given. There are {', '.join(commands)}."
     if (missing := NO_VALUE.search(text)) is not None:

@@ -14,6 +14,7 @@ from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
 from ia2.adapters.registry import all_sizes
 from ia2.cli.argument_errors import command_of, plain_message
+from ia2.cli.completion import PrintCompletion
 from ia2.cli.flags import option_of
 from ia2.cli.option_groups import GROUPS, group_of
 from ia2.cli.options import Adapt, Demo, Evaluate, Export, Predict
@@ -90,6 +91,11 @@ def build_parser() -> ArgumentParser:
         action="version",
         version=f"%(prog)s {importlib.metadata.version('ia2')}",
         help="Show the version and exit.",
+    )
+    other.add_argument(
+        "--completion",
+        action=PrintCompletion,
+        help="Print what makes a shell complete commands and options, and exit.",
     )
     return parser
 
