@@ -13,6 +13,7 @@ from ia2.adapters.registry import all_sizes
 from ia2.cli.checks import check_inputs
 from ia2.cli.flags import option_of, with_flags
 from ia2.cli.parser import COMMANDS, LISTS, build_parser
+from ia2.cli.threads import wait_passively_if_busy
 from ia2.errors import InputError
 
 RUNNERS = {
@@ -26,6 +27,8 @@ RUNNERS = {
     "report": ("commands", "run_report"),
 }
 """The module and function of each command, imported when it runs; a function may return an exit status."""
+COMPUTING = ("demo", "adapt", "predict", "evaluate", "run")
+"""The commands that run a model."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
@@ -103,6 +106,8 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         return 0
     options = _options(name, settings)
     check_inputs(name, settings)
+    if name in COMPUTING and (sentence := wait_passively_if_busy()) is not None:
+        print(sentence, file=sys.stderr)
     # this is where torch and transformers are imported
     run_command = getattr(import_module(f"ia2.cli.{RUNNERS[name][0]}"), RUNNERS[name][1])
     return int(run_command(options) or 0)
