@@ -148,8 +148,7 @@ def test_the_sizes_that_are_read_from_a_kinds_source_are_those_of_its_dataclass(
     assert {size.name: size.default for size in sizes} == {field.name: field.default for field in fields(kind)}
     hints = get_type_hints(kind)
     for size in sizes:
-        # the names of projections are strings for whoever types them
-        assert size.type == (tuple[str, ...] if size.name == "modules" else hints[size.name])
+        assert size.type == hints[size.name]
         assert size.help.endswith(".")
     as_yaml = {size.name: list(size.default) if size.name == "modules" else size.default for size in sizes}
     assert adapter_of(name, as_yaml) == kind()

@@ -8,7 +8,7 @@ from command_line import run
 from ia2.training.methods import METHODS
 
 
-@pytest.mark.parametrize("command", ["tasks", "models"])
+@pytest.mark.parametrize("command", ["tasks", "models", "methods"])
 def test_what_is_built_in_is_listed_without_torch(command):
     program = f"import sys; from ia2.cli.main import main; main(['{command}']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE).stdout

@@ -45,6 +45,36 @@ def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads
     assert "\x1b" not in out + err  # piped: plain text
 
 
+def test_what_is_said_of_training_reaches_it_and_is_written_down(capsys, tmp_path, model, file):
+    short = ("--method", "sft", "--n", "4", "--no-compare", "--epochs", "3", "--batch-size", "1")
+    status, _, err = adapt(capsys, tmp_path / "patient", model, file, *short, "--lr", "1e-3", "--patience", "50")
+    assert status == 0, err
+    status, _, err = adapt(capsys, tmp_path / "impatient", model, file, *short, "--lr", "1", "--patience", "1")
+    assert status == 0, err
+    (patient,), (impatient,) = (
+        records_of(tmp_path / name / "out")["sft"]["stages"] for name in ("patient", "impatient")
+    )
+    # 3 passes over 4 rows, one at a time
+    assert (patient["steps"], patient["stopped_by"]) == (12, "epochs")
+    assert impatient["stopped_by"] == "patience"
+    # the first dev loss after the best one ends it; they are taken every second step
+    assert impatient["steps"] == impatient["best_step"] + 2 < 12
+    plan = json.loads((tmp_path / "impatient" / "out" / "plan.json").read_text())
+    training = plan["experiment"]["training"]
+    assert (training["epochs"], training["batch_size"], training["patience"]) == (3, 1, 1)
+
+
+def test_what_is_said_of_an_adapter_reaches_it(capsys, tmp_path, model, file):
+    sizes = ("--rank", "2", "--alpha", "6", "--modules", "value", "query")
+    more = ("--method", "sft", "--n", "4", "--no-compare", "--epochs", "1", "--lr", "1e-3")
+    status, _, err = adapt(capsys, tmp_path, model, file, *more, *sizes)
+    assert status == 0, err
+    configuration = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
+    assert (configuration["r"], configuration["lora_alpha"]) == (2, 6)
+    assert all(name.endswith(("q_proj", "v_proj")) for name in configuration["target_modules"])
+    assert {name.rpartition(".")[2] for name in configuration["target_modules"]} == {"q_proj", "v_proj"}
+
+
 def test_the_folder_of_an_adapter_stands_alone(capsys, tmp_path, model, file):
     status, _, err = adapt(capsys, tmp_path, model, file, "--lr", "1e-2", "--method", "sft", "--no-compare")
     assert status == 0, err

@@ -1,4 +1,6 @@
 import io
+import re
+import time
 
 import pytest
 from rich.console import Console
@@ -30,6 +32,19 @@ def test_a_phase_that_stops_early_is_over_all_the_same():
     with progress.phase("train", 100) as advance:
         advance(30)
     assert "30/30" in progress.console.file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_phase_says_how_far_it_is_where_there_is_no_terminal(monkeypatch, terminal):
+    monkeypatch.setattr("ia2.cli.console.SECONDS_OF_SILENCE", 0.02)
+    progress = ConsoleProgress(console(terminal))
+    with progress.phase("train", 100) as advance:
+        advance(30)
+        time.sleep(0.3)  # one long step
+    lines = [line for line in progress.console.file.getvalue().splitlines() if line.startswith("train: 30 of 100")]
+    assert (len(lines) > 1) == (not terminal)
+    assert all(re.fullmatch(r"train: 30 of 100 after \d+ s", line) for line in lines)
+    assert terminal or "\x1b" not in progress.console.file.getvalue()
 
 
 def test_seconds_add_up_over_phases_of_one_name(monkeypatch):

@@ -18,7 +18,7 @@ def test_help_needs_neither_torch_nor_transformers():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert re.search(r"^ +adapt +Turn labelled rows into an adapter", done.stdout, flags=re.MULTILINE)
     loaded = done.stdout.splitlines()[-1]
-    assert not re.search(r"'(torch|transformers|peft|datasets|matplotlib|scipy|sklearn)'", loaded)
+    assert not re.search(r"'(torch|transformers|pydantic|peft|datasets|matplotlib|scipy|sklearn|shtab)'", loaded)
 
 
 def test_help_takes_less_than_a_third_of_the_time_to_import_both():
@@ -31,16 +31,6 @@ def test_help_takes_less_than_a_third_of_the_time_to_import_both():
     helping = [sys.executable, "-c", "from ia2.cli.main import main; main(['--help'])"]
     importing = [sys.executable, "-c", "import torch, transformers; transformers.AutoModelForCausalLM"]
     assert min(seconds(*helping) for _ in range(2)) < min(seconds(*importing) for _ in range(2)) / 3
-
-
-@pytest.mark.parametrize("command", ["demo", "adapt", "evaluate", "report"])
-def test_every_option_has_its_help(capsys, command):
-    status, out, _ = run(capsys, command, "--help")
-    assert status == 0
-    flags = re.findall(r"^  (?:-h, )?(--[\w-]+)", out, flags=re.MULTILINE)
-    assert len(flags) > 4
-    for block in re.split(r"\n  (?=-)", out)[1:]:
-        assert len(block.split()) > 3, block
 
 
 def test_options_can_come_from_a_file_and_the_command_line_has_the_last_word(capsys, tmp_path, model, file):
@@ -128,5 +118,7 @@ def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkey
         raise error
 
     monkeypatch.setattr("ia2.cli.commands.study_of_adapt", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "context.txt").write_text("Judge.")
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--context", "context.txt")
     assert (status, err) == (2, f"{said}\n")

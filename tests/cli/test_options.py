@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ia2.cli.options import Adapt, Demo, Evaluate, Run
+from ia2.cli.options import Adapt, Demo, Evaluate
 from ia2.errors import InputError
 
 FILE = {"model": "m", "data": Path("rows.csv")}
@@ -27,8 +27,6 @@ def test_defaults_are_the_protocols():
         (Adapt, FILE | OUT | {"limit": 0}, "limit 0: this must be 1 or more"),
         (Adapt, FILE | OUT | {"seed": -1}, "seed -1: this must be 0 or more"),
         (Demo, {"seed": -1}, "seed -1: this must be 0 or more"),
-        (Run, {"experiment": Path("a.yaml")}, "--out: this must be given"),
-        (Run, {"experiment": Path("a.yaml"), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
         (Evaluate, TASK | {"icl": 4, "adapter": Path("a")}, "--icl 4"),
         (Evaluate, TASK | {"icl": 1}, "--icl 1"),
         (Evaluate, TASK | {"draw": "class"}, "--draw class: this is for demonstrations; say how many with --icl"),

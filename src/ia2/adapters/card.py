@@ -133,10 +133,10 @@ def _measures(record: Record) -> list[dict[str, Any]]:
         value, interval = record.metrics.get(key), record.metrics.get(f"{key}_interval")
         if value is None or not record.metrics.n:
             continue
-        said = f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval is not None else ""
+        interval_text = f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval is not None else ""
         details = {"n": record.metrics.n} | ({"interval": list(interval)} if interval is not None else {})
         measures.append(
-            {"type": key, "value": value, "name": f"{shown} (n = {record.metrics.n}{said})", "args": details}
+            {"type": key, "value": value, "name": f"{shown} (n = {record.metrics.n}{interval_text})", "args": details}
         )
     return measures
 

@@ -5,7 +5,7 @@ the command line can show them without importing torch.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ia2.adapters.kind import AdapterKind, Effect
 
+Projection = Literal["query", "key", "value", "output"]
+"""As in `ia2.models.architectures`, which imports torch."""
 KINDS: Mapping[str, str] = {
     "lora": "LoRA",
     "ia3": "IA3",
@@ -38,7 +40,7 @@ class Size:
 
     name: str
     type: Any
-    """As the dataclass's annotation says; names of projections are strings here."""
+    """As the dataclass's annotation says."""
     default: Any
     help: str
     """The field's docstring."""
@@ -129,7 +131,7 @@ def all_sizes() -> list[Size]:
 
     Example:
         >>> [size.help for size in all_sizes() if size.name == "tokens"]
-        ['How many virtual tokens there are (prompt, prefix: 8).']
+        ['How many virtual tokens there are (default: 8 for prompt and prefix).']
     """
     shown: dict[str, Size] = {}
     for size in (size for name in KINDS for size in sizes_of(name)):
@@ -137,11 +139,18 @@ def all_sizes() -> list[Size]:
         for kind in kinds_with(size.name):
             (default,) = (kind_size.default for kind_size in sizes_of(kind) if kind_size.name == size.name)
             defaults.setdefault(_shown(default), []).append(kind)
-        default_texts = "; ".join(
-            f"{', '.join(kinds)}{f': {default}' * bool(default)}" for default, kinds in defaults.items()
-        )
-        shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({default_texts})."))
+        shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({_for_kinds(defaults)})."))
     return list(shown.values())
+
+
+def _for_kinds(defaults: Mapping[str, Sequence[str]]) -> str:
+    """Which kinds have a size, by the default as it is typed; no default where something is off."""
+    texts = {
+        default: f"for {' and '.join(filter(None, [', '.join(kinds[:-1]), kinds[-1]]))}"
+        for default, kinds in defaults.items()
+    }
+    named = ", ".join(f"{default} {kinds}".lstrip() for default, kinds in texts.items())
+    return f"default: {named}" if any(defaults) else named
 
 
 def _shown(default: Any) -> str:
@@ -171,7 +180,7 @@ def _fields(body: list[ast.stmt]) -> Iterator[Size]:
 def _type(annotation: ast.expr) -> Any:
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
         return Literal[ast.literal_eval(annotation.slice)]
-    return {"int": int, "float": float, "bool": bool, "tuple[Projection, ...]": tuple[str, ...]}[
+    return {"int": int, "float": float, "bool": bool, "tuple[Projection, ...]": tuple[Projection, ...]}[
         ast.unparse(annotation)
     ]
 

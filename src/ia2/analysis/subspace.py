@@ -69,7 +69,9 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
                 f"subspace overlap: at {path} the adapters' factors are {tuple(b.shape)}, {tuple(a.shape)} and "
                 f"{tuple(their_b.shape)}, {tuple(their_a.shape)}. Compare adapters of one rank for one model."
             )
-        overlaps[_place(path)] = overlap_of(update_basis(b, a), update_basis(their_b, their_a), rank=b.shape[1])
+        overlaps[_layer_and_module(path)] = overlap_of(
+            update_basis(b, a), update_basis(their_b, their_a), rank=b.shape[1]
+        )
     return Overlap(dict(sorted(overlaps.items())))
 
 
@@ -120,7 +122,7 @@ def _factors(adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
     return {path: (factors["B"], factors["A"]) for path, factors in sides.items()}
 
 
-def _place(path: str) -> tuple[int, str]:
+def _layer_and_module(path: str) -> tuple[int, str]:
     match = LAYER.search(path)
     if match is None:
         raise InputError(f"subspace overlap: {path} lies in no numbered layer. Compare adapters on a model's layers.")

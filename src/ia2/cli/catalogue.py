@@ -6,6 +6,7 @@ from ia2.cli.console import stdout
 from ia2.models.packaged import PACKAGED
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.load import load_task
+from ia2.training.method_names import DESCRIPTIONS
 
 
 def list_tasks() -> None:
@@ -34,12 +35,10 @@ def list_models() -> None:
 
 def list_methods() -> None:
     """One line on each method."""
-    from ia2.training.methods import METHODS  # brings torch, which takes seconds
-
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("method", "what it is"):
         table.add_column(heading)
-    for name, method in METHODS.items():
-        table.add_row(name, method.description)
+    for name, description in DESCRIPTIONS.items():
+        table.add_row(name, description)
     stdout().print(table)
     stdout().print("A YAML file can describe another; see docs/method.md.")

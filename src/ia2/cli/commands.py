@@ -12,8 +12,9 @@ from ia2.adapters.provenance import Provenance, weights_id
 from ia2.cache import check_writable, folder_written_whole
 from ia2.cli.console import ConsoleProgress, stdout
 from ia2.cli.demo import compute_demo
-from ia2.cli.options import Adapt, Demo, Evaluate, Report, Rescore, Run
+from ia2.cli.options import Adapt, Demo, Evaluate
 from ia2.cli.resolve import check_demonstrations, load_task_of, study_of_adapt
+from ia2.cli.study_options import Report, Rescore, Run
 from ia2.errors import InputError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.rescoring import rescore

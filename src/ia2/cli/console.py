@@ -1,6 +1,7 @@
 """What a person sees while something runs: sentences on stderr, one bar a phase, and plain text where it is piped."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
+
+SECONDS_OF_SILENCE = 30.0
+"""How long nothing is said of a phase where there is no terminal."""
 
 
 class RowsPerSecond(ProgressColumn):
@@ -41,13 +45,33 @@ class ConsoleProgress:
         )
         with Bars(*columns, console=self.console, transient=False, disable=not self.console.is_terminal) as bars:
             bar = bars.add_task(name, total=total)
-            yield lambda done: bars.advance(bar, done)
+            with self._told_now_and_then(lambda: f"{name}: {bars.tasks[0].completed:g} of {total}", begun):
+                yield lambda done: bars.advance(bar, done)
             # training may stop early, and then what was done is all there was
             bars.update(bar, total=bars.tasks[0].completed)
         took = time.perf_counter() - begun
         self.seconds[name] = self.seconds.get(name, 0.0) + took
         if not self.console.is_terminal:
             self.console.print(f"{name}: {bars.tasks[0].completed:g} in {took:.1f} s")
+
+    @contextmanager
+    def _told_now_and_then(self, how_far: Callable[[], str], begun: float) -> Iterator[None]:
+        """Meanwhile a line every half minute on how far it is, where there is no terminal for a bar."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(SECONDS_OF_SILENCE):
+                self.console.print(f"{how_far()} after {time.perf_counter() - begun:.0f} s")
+
+        teller = threading.Thread(target=tell, daemon=True)
+        if not self.console.is_terminal:
+            teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if teller.is_alive():
+                teller.join()
 
     def say(self, sentence: str) -> None:
         """One sentence on a line of its own."""

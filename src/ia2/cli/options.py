@@ -3,19 +3,26 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ia2.adapters.registry import KINDS, kinds_with
+from ia2.cli.suggestions import did_you_mean
 from ia2.errors import FieldError, InputError
-from ia2.experiments.trackers import TrackerName
+from ia2.experiments.tracker_names import TrackerName
 from ia2.prompting.fewshot import checked_seed
 from ia2.training.early_stopping import checked_count
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """See it work: a small real model learns from eight reviews in every way there is, in a few minutes."""
+    """See it work: a small real model learns from eight reviews in every way there is, in a few minutes.
 
+    Example:
+        ia2 demo
+        ia2 demo --quick --out tried
+    """
+
+    usage: ClassVar[str] = ""
     out: Path = Path("ia2-demo")
     """Folder for records, predictions, adapters and figures: absent, empty, or of the same demo."""
     seed: int = 0
@@ -52,8 +59,8 @@ class Source:
     auto is class for a file with labels, and random for a built-in task, as in the paper."""
     limit: int | None = None
     """The most rows to evaluate."""
-    response_kind: Literal["label", "text"] | None = None
-    """Whether a file's responses are labels or free text (default: text where labels are many and long)."""
+    response_kind: Literal["text", "label"] | None = None
+    """Whether a file's responses are free text or labels (default: text where labels are many and long)."""
     max_new_tokens: int | None = None
     """How long a response of free text may get (default: 200, and as the paper has it for a built-in task)."""
     stop: str | None = None
@@ -84,8 +91,14 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Source):
-    """Turn labelled rows into an adapter, and measure what it is worth beside learning in context."""
+    """Turn labelled rows into an adapter, and measure what it is worth beside learning in context.
 
+    Example:
+        ia2 adapt --model smollm2-135m --data reviews.csv --out my-adapter
+        ia2 adapt --model smollm2-135m --task sst2 --n 16 --lr 3e-4 1e-3 --out sst2
+    """
+
+    usage: ClassVar[str] = "--model MODEL (--data FILE | --task TASK) --out FOLDER"
     out: Path
     """Folder for the adapter, records and predictions: absent, empty, or of the same adaptation, which then goes on."""
     eval_data: Path | None = None
@@ -114,6 +127,10 @@ class Adapt(Source):
     middle one alone where responses are free text, whose steps take far longer)."""
     epochs: int = 50
     """The most passes over the training rows; training stops before where the dev loss stops falling."""
+    batch_size: int = 4
+    """Training rows a step."""
+    patience: int = 5
+    """How many times in a row the dev loss is taken without a new best before training stops."""
     memory: float | None = None
     """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
@@ -124,8 +141,11 @@ class Adapt(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("epochs", "batch_size", "patience", "orders"):
+            checked_count(name, getattr(self, name))
         if self.adapter not in KINDS:
-            raise FieldError("adapter", self.adapter, f"there is no such kind; there are {', '.join(KINDS)}.")
+            hint = did_you_mean(self.adapter, KINDS)
+            raise FieldError("adapter", self.adapter, f"there is no such kind.{hint} There are {', '.join(KINDS)}.")
         for name in self.sizes:
             if self.adapter not in (kinds := kinds_with(name)):
                 raise FieldError(name, None, f"this is for --adapter {' or '.join(kinds)}, and not for {self.adapter}.")
@@ -133,8 +153,14 @@ class Adapt(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Source):
-    """Measure a model zero-shot, with demonstrations in context, or with an adapter."""
+    """Measure a model zero-shot, with demonstrations in context, or with an adapter.
 
+    Example:
+        ia2 evaluate --model smollm2-135m --task sst2 --icl 8
+        ia2 evaluate --model smollm2-135m --adapter my-adapter/adapter --data more.csv
+    """
+
+    usage: ClassVar[str] = "--model MODEL (--data FILE | --task TASK)"
     adapter: Path | None = None
     """Folder of an adapter in PEFT's format."""
     icl: int | None = None
@@ -162,8 +188,14 @@ class Evaluate(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Answer rows without labels with an adapter: the same rows, each with its prediction."""
+    """Answer rows without labels with an adapter: the same rows, each with its prediction.
 
+    Example:
+        ia2 predict --adapter my-adapter/adapter "A fine film."
+        ia2 predict --adapter my-adapter/adapter --data new.csv --out answered.csv
+    """
+
+    usage: ClassVar[str] = "--adapter FOLDER (TEXT ... | --data FILE)"
     texts: tuple[str, ...] = field(default=(), metadata={"positional": True})
     """Texts to answer, or - for one on each line of the standard input."""
     adapter: Path
@@ -197,8 +229,14 @@ class Predict:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Turn an adapter into what others serve: merged weights, a GGUF file, or a repository of the hub."""
+    """Turn an adapter into what others serve: merged weights, a GGUF file, or a repository of the hub.
 
+    Example:
+        ia2 export my-adapter/adapter --merged merged
+        ia2 export my-adapter/adapter --gguf adapter.gguf
+    """
+
+    usage: ClassVar[str] = "FOLDER (--merged FOLDER | --gguf FILE | --push OWNER/NAME)"
     adapter: Path = field(metadata={"positional": True})
     """Folder of an adapter in PEFT's format."""
     merged: Path | None = None
@@ -223,54 +261,3 @@ class Export:
             raise InputError(f"--model {self.model}: this is for --merged and --gguf; --push uploads what is there.")
         if self.dtype is not None and self.merged is None:
             raise InputError(f"--dtype {self.dtype}: this is for --merged.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Compute a study that a YAML file describes; run it again to go on where it was stopped."""
-
-    experiment: Path = field(metadata={"positional": True})
-    """The study's YAML file."""
-    out: Path | None = None
-    """Folder for records, predictions and adapters; it may hold a part of the same study already."""
-    data_dir: Path | None = None
-    """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
-    limit: int | None = None
-    """The most rows to evaluate of each task."""
-    dry_run: bool = False
-    """Say what would be computed, and compute nothing."""
-    cluster: str | None = None
-    """Compute on a Ray cluster: HOST:PORT of its head, or auto for the one that this machine belongs to. This needs
-    pip install 'ia2[cluster]'."""
-    track: TrackerName | None = None
-    """Show each record in this tracker too, as a run with its losses, once its unit is done. It must be installed:
-    pip install 'ia2[trackio]', or one of the others."""
-
-    def __post_init__(self) -> None:
-        if self.out is None and not self.dry_run:
-            raise InputError("--out: this must be given; or say --dry-run to see what would be computed.")
-        if self.limit is not None:
-            checked_count("limit", self.limit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Show what a study found, as tables in the paper's shape or as a page."""
-
-    folder: Path = field(metadata={"positional": True})
-    """What run, adapt or demo wrote."""
-    out: Path | None = None
-    """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
-    tables are printed, and a page goes to report/ in the study's folder."""
-    format: Literal["markdown", "latex", "html", "csv"] = "markdown"
-    """Tables as text for a page, a paper or a program, or one HTML page with everything."""
-    paper: bool = False
-    """Set the paper's numbers beside those of the same model, adapter, N and tasks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rescore:
-    """Find and judge the answers in stored generations again, without a model, after the parser has changed."""
-
-    folder: Path = field(metadata={"positional": True})
-    """What adapt or run wrote: its records are rewritten, and the predictions beside them."""

@@ -61,7 +61,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
         "learning_rates": list(options.lr) or default_learning_rates(adapter, method, task, progress),
         "betas": list(options.beta),
         "rows": options.limit,
-        "training": {"epochs": options.epochs},
+        "training": {name: getattr(options, name) for name in ("epochs", "batch_size", "patience")},
         "memory": options.memory,
         "chat": options.chat,
         "context": options.context,

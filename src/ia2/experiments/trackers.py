@@ -7,12 +7,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ia2.errors import InputError
+from ia2.experiments.tracker_names import TrackerName
 from ia2.records import Record, StageRecord
-
-TrackerName = Literal["trackio", "wandb", "tensorboard"]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ def pooled(cells: Sequence[Result]) -> list[Result]:
     Returns:
         The cells, which have no records and none of the tasks' own names; none where there is one task of one model.
     """
-    places = {_place(cell) for cell in cells}
-    if len(places) < 2:
+    settings_averaged = {_model_and_tasks(cell) for cell in cells}
+    if len(settings_averaged) < 2:
         return []
     models = {cell.setting.model for cell in cells}
     model = ALL_MODELS if len(models) > 1 else next(iter(models))
@@ -26,9 +26,9 @@ def pooled(cells: Sequence[Result]) -> list[Result]:
         of_method: dict[str, dict[tuple[str, str, str], Result]] = {}
         for cell in cells:
             if cell.setting.n == n:
-                of_method.setdefault(cell.method, {})[_place(cell)] = cell
+                of_method.setdefault(cell.method, {})[_model_and_tasks(cell)] = cell
         # a method's mean over other tasks couldn't be compared
-        shared = set.intersection(*(set(by_place) for by_place in of_method.values()))
+        shared = set.intersection(*(set(by_model_and_tasks) for by_model_and_tasks in of_method.values()))
         for method, method_cells in of_method.items():
             shared_cells = [method_cells[key] for key in sorted(shared)]
             accuracy, ece, asim = (
@@ -41,5 +41,5 @@ def pooled(cells: Sequence[Result]) -> list[Result]:
     return averages
 
 
-def _place(cell: Result) -> tuple[str, str, str]:
+def _model_and_tasks(cell: Result) -> tuple[str, str, str]:
     return cell.setting.model, cell.setting.source, cell.setting.eval

@@ -39,7 +39,7 @@ def sound(
     if not planned_records:
         raise InputError(f"{folder}: no records of what its study plans. Run the study, or name another folder.")
     notes = [f"The records of units that the study no longer plans are left out, {unplanned} in all."] * bool(unplanned)
-    return [record for record in planned_records if not record.diverged], notes + _told(planned_records)
+    return [record for record in planned_records if not record.diverged], notes + _divergence_notes(planned_records)
 
 
 def _check(record: Record, folder: Path, select: Select) -> None:
@@ -58,7 +58,7 @@ def _check(record: Record, folder: Path, select: Select) -> None:
         raise InputError(f"{file}: this record has no dev loss, which select: dev goes by. Select by accuracy.")
 
 
-def _told(records: Sequence[Record]) -> list[str]:
+def _divergence_notes(records: Sequence[Record]) -> list[str]:
     """Which adapters diverged, at which learning rate and β, on how many of the sets of all tasks and N."""
     lost: dict[str, dict[str, bool]] = defaultdict(dict)
     for record in records:

@@ -1,6 +1,5 @@
 """The methods as values: a method is a list of stages, a stage an objective and where its responses come from."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Literal
 from ia2.errors import FieldError, InputError
 from ia2.models.sites import Site
 from ia2.training.early_stopping import checked_count
+from ia2.training.method_names import DESCRIPTIONS, checked_method_name
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens, Objective
 
 LabelSource = Literal["ground-truth", "icl-response"]
@@ -145,22 +145,20 @@ ALIGN = Stage(Align(), "icl-response")
 SOLVE = replace(ALIGN, solved=True)
 FINE_TUNE = Stage(MatchTokens(), "ground-truth")
 
-SFT = Method("sft", "supervised fine-tuning on the rows' own responses", (FINE_TUNE,))
-IA2 = Method("ia2", "alignment of attention outputs with those in context", (ALIGN,))
-IA2_THEN_SFT = Method("ia2-sft", "alignment first, then fine-tuning from there", (ALIGN, FINE_TUNE))
-SFT_THEN_IA2 = Method("sft-ia2", "fine-tuning first, then alignment from there", (FINE_TUNE, ALIGN))
+SFT = Method("sft", DESCRIPTIONS["sft"], (FINE_TUNE,))
+IA2 = Method("ia2", DESCRIPTIONS["ia2"], (ALIGN,))
+IA2_THEN_SFT = Method("ia2-sft", DESCRIPTIONS["ia2-sft"], (ALIGN, FINE_TUNE))
+SFT_THEN_IA2 = Method("sft-ia2", DESCRIPTIONS["sft-ia2"], (FINE_TUNE, ALIGN))
 IA2_WITH_SFT = Method(
     "ia2+sft",
-    "alignment and fine-tuning in one loss, weighed by β",
+    DESCRIPTIONS["ia2+sft"],
     (Stage(AlignAndMatch(0.5), "icl-response"),),
     tries_betas=True,
 )
-SOFT_SFT = Method(
-    "sft-soft", "fine-tuning on the teacher's distributions", (Stage(MatchDistribution(), "icl-response"),)
-)
-SOLVED = Method("ia2-solved", "alignment by ridge regression, in one pass", (SOLVE,))
-SOLVED_THEN_IA2 = Method("ia2-solved-ia2", "alignment solved first, then descended from there", (SOLVE, ALIGN))
-SOLVED_THEN_SFT = Method("ia2-solved-sft", "alignment solved first, then fine-tuning from there", (SOLVE, FINE_TUNE))
+SOFT_SFT = Method("sft-soft", DESCRIPTIONS["sft-soft"], (Stage(MatchDistribution(), "icl-response"),))
+SOLVED = Method("ia2-solved", DESCRIPTIONS["ia2-solved"], (SOLVE,))
+SOLVED_THEN_IA2 = Method("ia2-solved-ia2", DESCRIPTIONS["ia2-solved-ia2"], (SOLVE, ALIGN))
+SOLVED_THEN_SFT = Method("ia2-solved-sft", DESCRIPTIONS["ia2-solved-sft"], (SOLVE, FINE_TUNE))
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -194,8 +192,4 @@ def method_named(name: str) -> Method:
     Raises:
         InputError: there is none.
     """
-    if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise FieldError("method", name, f"no such method.{hint} There are {', '.join(METHODS)}.")
-    return METHODS[name]
+    return METHODS[checked_method_name(name)]

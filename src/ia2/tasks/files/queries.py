@@ -52,8 +52,8 @@ def load_queries(
 def _lines(path: Path, form: RowForm, encoding: str | None, notes: list[str]) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
-    content, said = read_text(path, encoding)
-    notes += said
+    content, reading_notes = read_text(path, encoding)
+    notes += reading_notes
     # only \n ends a line, with or without \r: a text may hold other line separators
     texts = [line.strip() for line in content.split("\n")]
     return [query_of_text(form, text) for text in texts if text]

@@ -1,0 +1,55 @@
+"""What a shell completes behind `ia2`: a script for it, which shtab writes from the parser."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
+
+from ia2.adapters.registry import KINDS
+from ia2.tasks.benchmarks import BENCHMARKS
+from ia2.tasks.reviews import NAME as REVIEWS
+from ia2.training.method_names import DESCRIPTIONS
+
+Shell = Literal["bash", "zsh", "fish"]
+"""The shells that a script is written for."""
+
+
+def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
+    """The script that teaches a shell the commands, options, their choices and files.
+
+    Args:
+        parser: the parser of all commands; it is used up, since what its values are is noted on it.
+        shell: which shell is taught.
+    """
+    import shtab  # only needed here
+
+    files = {"FILE": shtab.FILE, "FOLDER": shtab.DIRECTORY, "EXPERIMENT": shtab.FILE, "MODEL": shtab.FILE}
+    _note_values(parser, files, {"METHOD": DESCRIPTIONS, "TASK": (REVIEWS, *BENCHMARKS), "KIND": KINDS})
+    return str(shtab.complete(parser, shell))
+
+
+def _note_values(parser: argparse.ArgumentParser, files: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -> None:
+    """Say of each argument whether its value is a file, a folder or one of few, as its help shows it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _note_values(command, files, names)
+        elif action.metavar in files:
+            action.complete = files[str(action.metavar)]  # type: ignore[attr-defined]
+        elif action.metavar in names:
+            action.choices = list(names[str(action.metavar)])
+        elif isinstance(action.metavar, str) and action.metavar.startswith("{"):
+            action.choices = action.metavar.strip("{}").split(",")
+
+
+class PrintCompletion(argparse.Action):
+    """Prints a shell's script and exits, as `--version` does with the version."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        super().__init__(
+            option_strings, argparse.SUPPRESS, default=argparse.SUPPRESS, choices=get_args(Shell), help=settings["help"]
+        )
+
+    def __call__(self, parser: argparse.ArgumentParser, _namespace: Any, shell: Any, _option: Any = None) -> None:
+        """Print the script of the shell that was named."""
+        print(completion_script(parser, shell))
+        parser.exit()

@@ -1,0 +1,101 @@
+"""In which group of a command's help each option stands, and what is shown for its value."""
+
+from collections.abc import Mapping
+
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Data": {
+        "experiment": "EXPERIMENT",
+        "folder": "FOLDER",
+        "texts": "TEXT",
+        "data": "FILE",
+        "task": "TASK",
+        "text": "COLUMN",
+        "label": "COLUMN",
+        "encoding": "ENCODING",
+        "eval_data": "FILE",
+        "unlabelled": "FILE",
+        "orders": "COUNT",
+        "data_dir": "FOLDER",
+        "response_kind": "",
+        "n": "ROWS",
+        "seed": "SEED",
+        "draw": "",
+        "icl": "ROWS",
+        "order": "ORDER",
+        "context": "FILE",
+    },
+    "Model": {
+        "model": "MODEL",
+        "adapter": "FOLDER",
+        "chat": "",
+        "dtype": "",
+        "device": "DEVICE",
+    },
+    "Method": {
+        "method": "METHOD",
+        "label_source": "",
+        "beta": "WEIGHT",
+        "adapt.adapter": "KIND",
+        "rank": "RANK",
+        "alpha": "ALPHA",
+        "modules": "",
+        "dora": "",
+        "rslora": "",
+        "dropout": "SHARE",
+        "scale": "",
+        "virtual_tokens": "COUNT",
+    },
+    "Training": {
+        "lr": "RATE",
+        "epochs": "COUNT",
+        "batch_size": "ROWS",
+        "patience": "COUNT",
+        "memory": "GIB",
+    },
+    "Evaluation": {
+        "limit": "ROWS",
+        "quick": "",
+        "compare": "",
+        "label_scoring": "",
+        "ece": "",
+        "max_new_tokens": "COUNT",
+        "stop": "TEXT",
+        "probabilities": "",
+    },
+    "Output": {
+        "out": "FOLDER",
+        "evaluate.out": "FILE",
+        "predict.out": "FILE",
+        "format": "",
+        "paper": "",
+        "merged": "FOLDER",
+        "gguf": "FILE",
+        "push": "OWNER/NAME",
+        "public": "",
+        "track": "",
+        "dry_run": "",
+        "cluster": "HOST:PORT",
+    },
+}
+"""Groups in the order of the help; `COMMAND.option` where an option means something else in one command."""
+
+
+def group_of(command: str, option: str) -> tuple[str, str]:
+    """The group of a command's option, and what stands for its value; empty where its choices do, or it has none.
+
+    Args:
+        command: the command's name.
+        option: the option as a field of the command's dataclass.
+
+    Raises:
+        KeyError: it is in no group.
+
+    Example:
+        >>> group_of("adapt", "adapter"), group_of("predict", "adapter")
+        (('Method', 'KIND'), ('Model', 'FOLDER'))
+    """
+    for name in (f"{command}.{option}", option):
+        for group, options in GROUPS.items():
+            if name in options:
+                return group, options[name]
+    raise KeyError(f"{command}: {option} is in no group")

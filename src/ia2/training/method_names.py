@@ -1,0 +1,38 @@
+"""The built-in methods by name and in a line each; apart from what they do, which takes torch and seconds to import."""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ia2.errors import FieldError
+
+DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "sft": "supervised fine-tuning on the rows' own responses",
+        "ia2": "alignment of attention outputs with those in context",
+        "ia2-sft": "alignment first, then fine-tuning from there",
+        "sft-ia2": "fine-tuning first, then alignment from there",
+        "ia2+sft": "alignment and fine-tuning in one loss, weighed by β",
+        "sft-soft": "fine-tuning on the teacher's distributions",
+        "ia2-solved": "alignment by ridge regression, in one pass",
+        "ia2-solved-ia2": "alignment solved first, then descended from there",
+        "ia2-solved-sft": "alignment solved first, then fine-tuning from there",
+    }
+)
+
+
+def checked_method_name(name: str) -> str:
+    """The name of a built-in method, if it is one.
+
+    Raises:
+        FieldError: there is no such method; the closest name is asked for.
+
+    Example:
+        >>> checked_method_name("ia2-sft")
+        'ia2-sft'
+    """
+    if name not in DESCRIPTIONS:
+        close = difflib.get_close_matches(name, DESCRIPTIONS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise FieldError("method", name, f"no such method.{hint} There are {', '.join(DESCRIPTIONS)}.")
+    return name

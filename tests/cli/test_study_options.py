@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from ia2.cli.study_options import Report, Run
+from ia2.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"experiment": Path("a.yaml")}, "--out: this must be given"),
+        ({"experiment": Path("a.yaml"), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
+    ],
+)
+def test_a_study_that_can_not_be_is_refused_by_name(options, said):
+    with pytest.raises(InputError, match=said):
+        Run(**options)
+
+
+def test_a_report_is_markdown_by_default():
+    assert Report(folder=Path("a")).format == "markdown"
