@@ -543,7 +543,7 @@ def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
     assert "no records here" in err
     status, _, err = run(capsys, "report", tmp_path / "nowhere")
     assert status == 2
-    assert "no study here" in err
+    assert "nowhere: there is no such folder" in err
     own = tmp_path / "own" / "index.html"
     own.parent.mkdir()
     own.write_text("<p>mine</p>")
