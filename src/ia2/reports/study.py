@@ -6,6 +6,7 @@ from typing import Literal
 
 from ia2.records import Record
 from ia2.reports.aggregate import Result, Setting, deviation, mean
+from ia2.reports.best import as_accurate
 from ia2.reports.method_names import METHOD_NAMES, method_order
 from ia2.reports.paper import Paper
 from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
@@ -160,7 +161,8 @@ def _entries(
     compared = [cell for cell in of_method.values() if len(cell.records) == most]
     # as printed, so that what reads the same is bold alike
     accuracies = [round(100 * value, 1) for cell in compared if (value := mean(cell.accuracy)) is not None]
-    errors = [round(value, 2) for cell in compared if (value := mean(cell.ece)) is not None]
+    accurate = as_accurate(compared)
+    errors = [round(value, 2) for cell in accurate if (value := mean(cell.ece)) is not None]
     best: dict[Measure, float | None] = {"accuracy": max(accuracies, default=None), "ece": min(errors, default=None)}
     entries = []
     for method in methods:
@@ -168,7 +170,7 @@ def _entries(
         theirs = paper.of(setting, method) if paper is not None else (None, None)
         entries.append(_entry(cell, "accuracy", best["accuracy"] if cell in compared else None, theirs[0], sets))
         if calibrated:
-            entries.append(_entry(cell, "ece", best["ece"] if cell in compared else None, theirs[1], sets))
+            entries.append(_entry(cell, "ece", best["ece"] if cell in accurate else None, theirs[1], sets))
     return entries
 
 
