@@ -132,22 +132,22 @@ def test_csv_has_the_numbers_of_one_setting_together():
 def test_csv_has_comparisons_in_lines_of_their_own():
     made = [
         record(method, value, seed=seed, model=model, ece=None)
-        for model in ("small", "large")
+        for model in ("small", "large", "huge")
         for method, values in (("ia2-sft", (0.7, 0.9)), ("sft", (0.6, 0.6)))
         for seed, value in enumerate(values)
     ]
     tables = comparison(compared(cells(made)), "accuracy")
     rows = list(csv.DictReader(io.StringIO(rendered("fake", tables, "csv", []))))
-    # differences of 10 and 30 points, each twice: mean 20, deviation 20/√3, error 10/√3, so t = 2 √3; Student's 97.5 %
-    # point of 3 degrees is 3.18245
+    # differences of 10 and 30 points, each three times: mean 20, deviation 10 √(6/5), error 10/√5, so t = 2 √5;
+    # Student's 97.5 % point of 5 degrees is 2.57058
     assert [(row["measure"], float(row["mean"]), row["sets"]) for row in rows] == [
-        ("accuracy_difference", 20, "4"),
-        ("accuracy_difference_low", pytest.approx(20 - 3.18245 * 10 / 3**0.5, abs=1e-3), "4"),
-        ("accuracy_difference_high", pytest.approx(20 + 3.18245 * 10 / 3**0.5, abs=1e-3), "4"),
-        ("accuracy_t", pytest.approx(2 * 3**0.5, abs=1e-4), "4"),
-        ("accuracy_p", pytest.approx(0.0405, abs=1e-3), "4"),
+        ("accuracy_difference", 20, "6"),
+        ("accuracy_difference_low", pytest.approx(20 - 2.57058 * 10 / 5**0.5, abs=1e-3), "6"),
+        ("accuracy_difference_high", pytest.approx(20 + 2.57058 * 10 / 5**0.5, abs=1e-3), "6"),
+        ("accuracy_t", pytest.approx(2 * 5**0.5, abs=1e-4), "6"),
+        ("accuracy_p", pytest.approx(0.00657, abs=1e-5), "6"),
     ]
     assert {(row["model"], row["adapter"], row["eval"], row["method"]) for row in rows} == {
-        ("large; small", "lora", "sst2", "ia2-sft less sft")
+        ("huge; large; small", "lora", "sst2", "ia2-sft less sft")
     }
     assert set(rows[0]["records"].split()) == {one.file for one in made}
