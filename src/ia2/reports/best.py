@@ -33,12 +33,11 @@ def _no_worse(cell: Result, leader: Result) -> bool:
     printed, highest = (round(100 * statistics.fmean(each.accuracy), 1) for each in (cell, leader))
     if printed == highest:
         return True
-    theirs = {record.seed: record.metrics.accuracy for record in cell.records}
-    differences = [
-        record.metrics.accuracy - theirs[record.seed]
-        for record in leader.records
-        if record.metrics.accuracy is not None and theirs.get(record.seed) is not None
-    ]
+    theirs, best = (
+        {record.seed: record.metrics.accuracy for record in each.records if record.metrics.accuracy is not None}
+        for each in (cell, leader)
+    )
+    differences = [best[seed] - theirs[seed] for seed in best if seed in theirs]
     if len(differences) < 2:
         return False
     error = statistics.stdev(differences) / math.sqrt(len(differences))
