@@ -50,7 +50,7 @@ class Comparison:
     settings: tuple[Setting, ...]
     """Which models and tasks its pairs are of."""
     records: tuple[Record, ...]
-    """What it was computed from."""
+    """What it was computed from: of each pair the first method's, then the second's."""
     paper: PairedTTest
     """The paper's own, where it's of the same kind."""
 
@@ -58,6 +58,12 @@ class Comparison:
     def t(self) -> float | None:
         """Positive where the first one is better, as in Table 8."""
         return None if self.test.t is None else BETTER[self.measure] * self.test.t
+
+    @property
+    def advantages(self) -> list[bool]:
+        """Whether the first method is better, of each pair."""
+        values = [record.metrics.get(self.measure) for record in self.records]
+        return [BETTER[self.measure] * (a - b) > 0 for a, b in zip(values[::2], values[1::2], strict=True)]
 
     @property
     def p(self) -> float | None:
@@ -77,18 +83,21 @@ class Comparison:
         return list(dict.fromkeys(getattr(setting, part) for setting in self.settings))
 
 
-def compared(cells: Iterable[Result], paper: Paper | None = None) -> list[Comparison]:
+def compared(
+    cells: Iterable[Result], paper: Paper | None = None, methods: tuple[str, str] = COMPARED
+) -> list[Comparison]:
     """How far the two methods are apart, adapters, label sources, N, labels and texts apart; none where one is lacking.
 
     Args:
         cells: what was measured, at the best learning rate of each method.
         paper: the paper's tests, to stand beside ours of LoRA and ground truth on its models and tasks.
+        methods: the two, whose differences are the first's values less the second's.
     """
-    records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in COMPARED}
+    records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in methods}
     for cell in cells:
-        for record in cell.records if cell.method in COMPARED else ():
+        for record in cell.records if cell.method in methods else ():
             records_of[cell.method][cell.setting, record.seed] = record
-    first, second = (records_of[method] for method in COMPARED)
+    first, second = (records_of[method] for method in methods)
     groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
     for setting, seed in sorted(first.keys() & second.keys()):
         pair = first[setting, seed], second[setting, seed]
