@@ -68,12 +68,12 @@ def test_what_stands_beside_a_number_is_not_bold():
 
 def test_latex_is_safe_and_bold():
     (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
-    text = rendered("fake", [table.table], "latex", ["one\nline"])
+    text = rendered("fake", [table.papers_shape], "latex", ["one\nline"])
     assert text.startswith("% ia2 report\n% fake\n% one line\n")
-    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
+    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels. Bold: the highest" in text
     assert (
         " & & & \\multicolumn{2}{c}{IA2$\\to$SFT} \\\\\n\\cmidrule(lr){4-5}\n"
-        "N & source & eval & acc $\\uparrow$ & ECE $\\downarrow$ \\\\\n"
+        "N & source & eval & acc \\% $\\uparrow$ & ECE $\\downarrow$ \\\\\n"
     ) in text
     assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
 
@@ -151,3 +151,12 @@ def test_csv_has_comparisons_in_lines_of_their_own():
         ("huge; large; small", "lora", "sst2", "ia2-sft less sft")
     }
     assert set(rows[0]["records"].split()) == {one.file for one in made}
+
+
+def test_what_a_study_came_to_stands_above_the_notes():
+    text = rendered("fake", [PLAIN], "markdown", ["A note."], "It came to_this.")
+    assert text.startswith("<!-- ia2 report -->\n\n# fake\n\nIt came to\\_this.\n\n- A note.\n")
+    assert rendered("fake", [PLAIN], "latex", ["A note."], "It came.").startswith(
+        "% ia2 report\n% fake\n% It came.\n% A note.\n"
+    )
+    assert "It came" not in rendered("fake", [PLAIN], "csv", [], "It came.")
