@@ -153,7 +153,7 @@ def _share(row: Comparison) -> str:
 
 def _outcome(row: Comparison) -> int:
     """1 where the first method is better, -1 where the second is, 0 where that can't be told."""
-    if row.test.pairs < LEAST_PAIRS or row.test.interval is None:
+    if row.independent < LEAST_PAIRS or row.test.interval is None:
         return 0
     low, high = row.test.interval
     if low <= 0 <= high:
@@ -162,9 +162,10 @@ def _outcome(row: Comparison) -> int:
 
 
 def _verdict(row: Comparison, first: str, second: str, better: str) -> str:
-    settings = {(setting.model, setting.source, setting.eval) for setting in row.settings}
-    pairs = f"{_count(row.test.pairs)} {'set' if len(settings) == 1 else 'pair'}{'s' * (row.test.pairs > 1)}"
-    if row.test.pairs < LEAST_PAIRS:
+    trained_on = {(setting.model, setting.source) for setting in row.settings}
+    noun = "set" if len(trained_on) == 1 else "pair"
+    pairs = f"{_count(row.independent)} {noun}{'s' * (row.independent > 1)}"
+    if row.independent < LEAST_PAIRS:
         return f"{pairs} can't tell which is {better}"
     if outcome := _outcome(row):
         return f"as far as {pairs} can tell, {first if outcome > 0 else second} is {better}"
