@@ -46,6 +46,8 @@ def test_the_page_of_one_unit_shows_its_classes(tmp_path):
     folder = write_study(tmp_path / "one", [measured("icl"), measured("sft")], sets=1)
     text = StudyReport.of(folder, with_paper=False).page(tmp_path)
     assert "<summary>ICL on sst2</summary>" in text
-    assert '<td data-value="bad">bad</td><td class="number" data-value="0.5">0.500</td>' in text
+    assert (
+        '<th scope="row" data-value="bad"><span>bad</span></th><td class="number" data-value="0.5">0.500</td>' in text
+    )
     several = write_study(tmp_path / "two", [measured("sft"), measured("sft", seed=1)])
     assert "By class" not in StudyReport.of(several, with_paper=False).page(tmp_path)

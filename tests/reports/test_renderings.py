@@ -68,12 +68,12 @@ def test_what_stands_beside_a_number_is_not_bold():
 
 def test_latex_is_safe_and_bold():
     (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
-    text = rendered("fake", [table.table], "latex", ["one\nline"])
+    text = rendered("fake", [table.papers_shape], "latex", ["one\nline"])
     assert text.startswith("% ia2 report\n% fake\n% one line\n")
-    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels}" in text
+    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels. Bold: the highest" in text
     assert (
         " & & & \\multicolumn{2}{c}{IA2$\\to$SFT} \\\\\n\\cmidrule(lr){4-5}\n"
-        "N & source & eval & acc $\\uparrow$ & ECE $\\downarrow$ \\\\\n"
+        "N & source & eval & acc \\% $\\uparrow$ & ECE $\\downarrow$ \\\\\n"
     ) in text
     assert "4 & sst2 & sst2 & \\textbf{50.0 (--)} & \\textbf{0.10 (--)} \\\\" in text
 
@@ -132,22 +132,31 @@ def test_csv_has_the_numbers_of_one_setting_together():
 def test_csv_has_comparisons_in_lines_of_their_own():
     made = [
         record(method, value, seed=seed, model=model, ece=None)
-        for model in ("small", "large")
+        for model in ("small", "large", "huge")
         for method, values in (("ia2-sft", (0.7, 0.9)), ("sft", (0.6, 0.6)))
         for seed, value in enumerate(values)
     ]
     tables = comparison(compared(cells(made)), "accuracy")
     rows = list(csv.DictReader(io.StringIO(rendered("fake", tables, "csv", []))))
-    # differences of 10 and 30 points, each twice: mean 20, deviation 20/√3, error 10/√3, so t = 2 √3; Student's 97.5 %
-    # point of 3 degrees is 3.18245
+    # differences of 10 and 30 points, each three times: mean 20, deviation 10 √(6/5), error 10/√5, so t = 2 √5;
+    # Student's 97.5 % point of 5 degrees is 2.57058
     assert [(row["measure"], float(row["mean"]), row["sets"]) for row in rows] == [
-        ("accuracy_difference", 20, "4"),
-        ("accuracy_difference_low", pytest.approx(20 - 3.18245 * 10 / 3**0.5, abs=1e-3), "4"),
-        ("accuracy_difference_high", pytest.approx(20 + 3.18245 * 10 / 3**0.5, abs=1e-3), "4"),
-        ("accuracy_t", pytest.approx(2 * 3**0.5, abs=1e-4), "4"),
-        ("accuracy_p", pytest.approx(0.0405, abs=1e-3), "4"),
+        ("accuracy_difference", 20, "6"),
+        ("accuracy_difference_low", pytest.approx(20 - 2.57058 * 10 / 5**0.5, abs=1e-3), "6"),
+        ("accuracy_difference_high", pytest.approx(20 + 2.57058 * 10 / 5**0.5, abs=1e-3), "6"),
+        ("accuracy_t", pytest.approx(2 * 5**0.5, abs=1e-4), "6"),
+        ("accuracy_p", pytest.approx(0.00657, abs=1e-5), "6"),
     ]
     assert {(row["model"], row["adapter"], row["eval"], row["method"]) for row in rows} == {
-        ("large; small", "lora", "sst2", "ia2-sft less sft")
+        ("huge; large; small", "lora", "sst2", "ia2-sft less sft")
     }
     assert set(rows[0]["records"].split()) == {one.file for one in made}
+
+
+def test_what_a_study_came_to_stands_above_the_notes():
+    text = rendered("fake", [PLAIN], "markdown", ["A note."], "It came to_this.")
+    assert text.startswith("<!-- ia2 report -->\n\n# fake\n\nIt came to\\_this.\n\n- A note.\n")
+    assert rendered("fake", [PLAIN], "latex", ["A note."], "It came.").startswith(
+        "% ia2 report\n% fake\n% It came.\n% A note.\n"
+    )
+    assert "It came" not in rendered("fake", [PLAIN], "csv", [], "It came.")

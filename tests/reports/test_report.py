@@ -72,6 +72,9 @@ def test_sets_that_chose_rates_of_their_own_are_one_number(tmp_path):
     changes = {"methods": ["sft"], "select": "dev", "measure": "chosen"}
     report = StudyReport.of(write_study(tmp_path / "a", records, **changes), with_paper=False)
     assert report.tables[0].lines[0].entries[0].text == "60.0 (14.1)"
+    assert report.first.startswith("This study measured SFT on sst2 with small, N = 4, over two sets")
+    assert report.first in report.text("markdown")
+    assert f'<p class="first">{report.first}</p>' in report.page(tmp_path)
     assert "Each set has its own learning rate and β, those with its lowest dev loss." in report.notes
     # of a single set it is told
     report = StudyReport.of(write_study(tmp_path / "b", records[:1], **changes, sets=1), with_paper=False)

@@ -4,10 +4,11 @@ from study_records import LORA, record
 
 from ia2.reports.aggregate import cells
 from ia2.reports.paper import load_paper
+from ia2.reports.renderings import CSV_COLUMNS, rendered
 from ia2.reports.significance_table import compared, comparison
 
-OURS, THEIRS = (0.7, 0.8, 0.65, 0.9), (0.6, 0.75, 0.65, 0.7)
-OUR_ECE, THEIR_ECE = (0.1, 0.2, 0.1, 0.3), (0.3, 0.1, 0.2, 0.6)
+OURS, THEIRS = (0.7, 0.8, 0.65, 0.9, 0.8), (0.6, 0.75, 0.65, 0.7, 0.75)
+OUR_ECE, THEIR_ECE = (0.1, 0.2, 0.1, 0.3, 0.2), (0.3, 0.1, 0.2, 0.6, 0.3)
 
 
 def both(n=4, texts=False, **more):
@@ -31,13 +32,13 @@ def rows(records, paper=None):
 def test_pairs_are_of_the_same_set_and_task_and_the_test_is_scipys():
     accuracy, ece = rows([*both(), record("icl", 0.9)])
     test = stats.ttest_rel([100 * value for value in OURS], [100 * value for value in THEIRS])
-    assert (accuracy["N"], accuracy["pairs"], accuracy["measure"]) == (4, 4, "accuracy, points")
-    assert accuracy["difference"] == pytest.approx(8.75)
+    assert (accuracy["N"], accuracy["pairs"], accuracy["measure"]) == (4, 5, "accuracy, points")
+    assert accuracy["difference"] == pytest.approx(8.0)
     assert (accuracy["t"], accuracy["p"]) == pytest.approx((test.statistic, test.pvalue))
     assert (accuracy["95 % from"], accuracy["to"]) == pytest.approx(tuple(test.confidence_interval()))
     # less is better, so that the sign of t is the other one, as in Table 8
     test = stats.ttest_rel(THEIR_ECE, OUR_ECE)
-    assert ece["difference"] == pytest.approx(-0.125)
+    assert ece["difference"] == pytest.approx(-0.12)
     assert (ece["t"], ece["p"]) == pytest.approx((test.statistic, test.pvalue))
 
 
@@ -45,11 +46,11 @@ def test_each_n_and_kind_of_response_has_its_rows():
     texts = both(4, texts=True, train="gsm8k", eval="gsm8k")
     found = rows([*both(8), *both(4), *both(4, eval="finsen"), *texts])
     assert [(row["responses"], row["N"], row["pairs"], row["measure"]) for row in found] == [
-        ("single-token", 4, 8, "accuracy, points"),
-        ("single-token", 4, 8, "ECE"),
-        ("single-token", 8, 4, "accuracy, points"),
-        ("single-token", 8, 4, "ECE"),
-        ("multi-token", 4, 4, "accuracy, points"),
+        ("single-token", 4, 10, "accuracy, points"),
+        ("single-token", 4, 10, "ECE"),
+        ("single-token", 8, 5, "accuracy, points"),
+        ("single-token", 8, 5, "ECE"),
+        ("multi-token", 4, 5, "accuracy, points"),
     ]
     assert "responses" not in rows(both())[0]
 
@@ -59,7 +60,7 @@ def test_adapters_and_label_sources_are_not_pooled():
     made = [*both(), *both(adapter=q), *both(labels="icl-response"), *both(labels="icl-response", adapter=q)]
     found = rows(made)
     assert [(row["adapter"], row["labels"], row["pairs"]) for row in found if row["measure"] != "ECE"] == [
-        (adapter, labels, 4) for adapter in ("lora", "lora q") for labels in ("ground-truth", "icl-response")
+        (adapter, labels, 5) for adapter in ("lora", "lora q") for labels in ("ground-truth", "icl-response")
     ]
     assert {(row["t"], row["p"]) for row in found} == {(row["t"], row["p"]) for row in rows(both())}
     assert not {"adapter", "labels"} & rows(both())[0].keys()
@@ -113,3 +114,23 @@ def test_what_was_not_trained_by_both_is_not_compared(lacking):
     assert accuracy["pairs"] == 1
     assert accuracy["difference"] == pytest.approx(0)
     assert (accuracy["t"], accuracy["p"], accuracy["to"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("pairs", [1, 4, 5])
+def test_there_is_a_p_from_five_pairs_on_in_every_format(pairs):
+    records = [each for each in both() if each.seed < pairs]
+    table = listed(records)
+    accuracy = dict(zip(table.headings, table.rows[0], strict=True))
+    says_so = "p takes at least 5 pairs." in table.caption
+    listed_p = [line.split(",") for line in rendered("x", [table], "csv", []).splitlines() if "accuracy_p" in line]
+    p_in_csv = dict(zip(CSV_COLUMNS, listed_p[0], strict=True))["mean"]
+    printed = [rendered("x", [table], kind, []) for kind in ("markdown", "latex")]
+    if pairs == 5:
+        assert accuracy["p"].value == pytest.approx(stats.ttest_rel(OURS, THEIRS).pvalue)
+        assert (says_so, float(p_in_csv)) == (False, pytest.approx(accuracy["p"].value, rel=1e-5))
+        assert not any("n/a" in text for text in printed)
+    else:
+        text = f"n/a ({pairs} pair{'' if pairs == 1 else 's'})"
+        assert (accuracy["p"].text, accuracy["p"].value) == (text, None)
+        assert (says_so, p_in_csv) == (True, "")
+        assert all(text in each for each in printed)

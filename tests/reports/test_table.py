@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from ia2.reports.table import Cell, Column, Table
 
 COLUMNS = (Column("name"), Column("kind"), Column("value", ".1f"), Column("none", "d"))
@@ -27,3 +29,18 @@ def test_a_heading_in_one_line_names_what_it_shares_with_those_beside_it():
 def test_a_cell_keeps_the_value_that_its_text_rounds():
     assert Column("p", ".2g").cell(0.000123456) == Cell("0.00012", 0.000123456)
     assert Column("p", ".2g").cell(None) == Cell("–", None)
+
+
+def test_rows_are_grouped_by_what_their_first_cells_have_in_common():
+    columns = (Column("N", "d"), Column("eval"), Column("method"), Column("acc", ".1f"))
+    rows = [(4, "a", "x", 1.0), (4, "a", "y", 2.0), (4, "b", "x", 3.0)]
+    table = replace(Table.of("", "", columns, rows), grouped=2)
+    assert [(group.heading, [[cell.value for cell in row] for row in group.rows]) for group in table.groups] == [
+        ("N = 4 · eval a", [["x", 1.0], ["y", 2.0]]),
+        ("N = 4 · eval b", [["x", 3.0]]),
+    ]
+    # without the column of tasks, N alone is what they have in common
+    assert [(group.heading, len(group.rows)) for group in table.without_column(1).groups] == [("N = 4", 3)]
+    assert (table.without_column(3).grouped, table.grouped) == (2, 2)
+    (whole,) = replace(table, grouped=0).groups
+    assert (whole.heading, whole.rows) == ("", table.rows)

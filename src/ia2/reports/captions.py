@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from ia2.reports.aggregate import Result, Select, differing
+from ia2.reports.best import BEST_ACCURACY, BEST_ECE
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.paper import Paper
 from ia2.reports.study import StudyTable, eval_name
@@ -42,12 +43,13 @@ def explained(
     sentences = [
         f"{measured}; accuracy in percent.",
         f"Learning rate and β of each method are those with {chosen}.",
-        "Bold is the best of a row as printed, all of them where several are equal.",
+        BEST_ACCURACY,
+        *[BEST_ECE] * any(cell.ece for cell in cells),
     ]
     if planned is not None and counts[0] < planned:
         sentences.append(
             f"Numbers with {counts[0]}/{planned} in their brackets are over {counts[0]} of the study's {planned} sets, "
-            "and so on; bold is the best of those over the most sets of a row."
+            "and so on; bold is the best of those over the most sets of a setting."
         )
     if any(cell.setting.out_of_distribution for cell in cells):
         sentences.append("* marks a task that was not trained on.")

@@ -8,6 +8,8 @@ from ia2.reports.table import NOTHING, Column, Number, Table, Value
 from ia2.reports.table import Cell as TableCell
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
+GROUPED = 5
+"""The setting's columns, which methods have in common."""
 SCORES: Mapping[str, tuple[Column, float]] = {
     "macro_f1": (Column("macro-F1 %", ".1f", better="higher"), 100.0),
     "balanced_accuracy": (Column("balanced %", ".1f", better="higher"), 100.0),
@@ -32,6 +34,7 @@ def class_scores(cells: Sequence[Result]) -> list[Table]:
             "summed squared errors of all labels' probabilities, from 0 to 2.",
             (*NAMED, *(column for column, _ in SCORES.values())),
             tuple(map(_row, model_cells)),
+            grouped=GROUPED,
         )
         tables.append(table.without_empty_columns(("labels", "eval", "source")))
     return tables

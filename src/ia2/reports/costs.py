@@ -10,6 +10,8 @@ NAMED = (
     *(Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method")),
     *(Column("acc %", ".1f"), Column("ECE", ".2f")),
 )
+GROUPED = 5
+"""The setting's columns, which methods have in common."""
 SPENT: Mapping[str, Column] = {
     "asim": Column("asim", ".3f"),
     "steps": Column("steps", ".0f"),
@@ -35,6 +37,7 @@ def costs(cells: Sequence[Result]) -> list[Table]:
             "together took, the teacher's pass not counted.",
             (*NAMED, *SPENT.values(), *CHOSEN),
             tuple(map(_row, model_cells)),
+            grouped=GROUPED,
         )
         tables.append(table.without_empty_columns(("labels", "ECE", "asim", "β", "eval", "source")))
     return tables

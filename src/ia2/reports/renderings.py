@@ -65,7 +65,7 @@ def _in_terminal(table: Table) -> rich_table.Table:
     return shown
 
 
-def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[str]) -> str:
+def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[str], first: str | None = None) -> str:
     """All tables in one format.
 
     Args:
@@ -73,13 +73,15 @@ def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[
         tables: the tables.
         kind: the format.
         notes: how to read them, printed with them; CSV has no place for it.
+        first: what the study came to, above everything else; not in CSV either.
     """
     if kind == "csv":
         return _csv(tables)
     if kind == "markdown":
-        head = f"{STARTS[kind]}\n\n# {title}\n\n" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
+        paragraph = f"{_in_markdown(first)}\n\n" if first else ""
+        head = f"{STARTS[kind]}\n\n# {title}\n\n{paragraph}" + "\n".join(f"- {_in_markdown(note)}" for note in notes)
     else:
-        preamble = (title, *notes, "Needs the packages booktabs, graphicx and longtable.")
+        preamble = (title, *filter(None, [first]), *notes, "Needs the packages booktabs, graphicx and longtable.")
         head = "\n".join((STARTS[kind], *(f"% {' '.join(line.split())}" for line in preamble)))
     make = {"markdown": _markdown, "latex": _latex}[kind]
     return "\n\n".join((head, *map(make, tables))) + "\n"

@@ -28,6 +28,7 @@ from ia2.reports.paper import load_paper
 from ia2.reports.renderings import STARTS, Format, illustrated, rendered
 from ia2.reports.significance_table import compared, comparison
 from ia2.reports.study import StudyTable, study_tables
+from ia2.reports.summary import summary
 from ia2.reports.table import Table
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
@@ -42,7 +43,7 @@ class StudyReport:
     experiment: Experiment
     cells: tuple[Result, ...]
     tables: tuple[StudyTable, ...]
-    """What was measured, in the paper's shape."""
+    """What was measured."""
     below: tuple[Table, ...]
     """Scores of classes and probabilities, how far IA2→SFT and SFT are apart, and what each method took."""
     notes: tuple[str, ...]
@@ -92,6 +93,11 @@ class StudyReport:
         return (*(table.table for table in self.tables), *self.below)
 
     @cached_property
+    def first(self) -> str | None:
+        """What the study came to, in a paragraph; None where nothing was measured."""
+        return conclusion_of_study(self.experiment, self.folder) or summary(self.cells, self.experiment.select)
+
+    @cached_property
     def figures(self) -> dict[str, Drawn]:
         """Every figure that there are numbers and files for, by its heading.
 
@@ -101,15 +107,18 @@ class StudyReport:
         return study_figures(self.cells) | folder_figures(self.cells, self.folder)
 
     def text(self, kind: Format) -> str:
-        """The tables as Markdown, LaTeX or CSV."""
-        return rendered(self.experiment.name, self.all_tables, kind, self.notes)
+        """The tables as Markdown, LaTeX or CSV: in LaTeX, which is for papers, the main ones in the paper's shape."""
+        tables = self.all_tables
+        if kind == "latex":
+            tables = (*(table.papers_shape for table in self.tables), *self.below)
+        return rendered(self.experiment.name, tables, kind, self.notes, self.first)
 
     def page(self, out: Path) -> str:
         """The page, for a folder that it is to stand in."""
         return page(
             self.experiment.name,
             self.all_tables,
-            first=conclusion_of_study(self.experiment, self.folder),
+            first=self.first,
             notes=self.notes,
             settings=self.experiment.model_dump(mode="json"),
             failures=self.failures,

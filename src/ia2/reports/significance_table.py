@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ia2.analysis.significance import PairedTest, paired_test
@@ -17,6 +17,8 @@ COMPARED = ("ia2-sft", "sft")
 BETTER = {"accuracy": 1, "ece": -1}
 """Which sign of a difference is the first one's advantage."""
 SCALES = {"accuracy": ("accuracy, points", 100), "ece": ("ECE", 1)}
+LEAST_PAIRS = 5
+"""Pairs from which on there is a p: from fewer, the spread of the differences is little more than a guess."""
 Pair = tuple[Setting, Record, Record]
 COMPARISON = (
     *(Column("adapter"), Column("labels"), Column("responses"), Column("N", "d"), Column("pairs", "d")),
@@ -48,7 +50,7 @@ class Comparison:
     settings: tuple[Setting, ...]
     """Which models and tasks its pairs are of."""
     records: tuple[Record, ...]
-    """What it was computed from."""
+    """What it was computed from: of each pair the first method's, then the second's."""
     paper: PairedTTest
     """The paper's own, where it's of the same kind."""
 
@@ -57,23 +59,50 @@ class Comparison:
         """Positive where the first one is better, as in Table 8."""
         return None if self.test.t is None else BETTER[self.measure] * self.test.t
 
+    @property
+    def advantages(self) -> list[bool]:
+        """Whether the first method is better, of each pair."""
+        values = [record.metrics.get(self.measure) for record in self.records]
+        return [BETTER[self.measure] * (a - b) > 0 for a, b in zip(values[::2], values[1::2], strict=True)]
+
+    @property
+    def independent(self) -> int:
+        """How many of its pairs are of adapters of their own: those of one set on several tasks share theirs."""
+        return len({(record.model.id, record.task.train, record.seed) for record in self.records})
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided; None of fewer than `LEAST_PAIRS` pairs too."""
+        return self.test.p if self.test.pairs >= LEAST_PAIRS else None
+
+    @property
+    def p_cell(self) -> Cell:
+        """How p stands in a table: a number, or how many pairs are too few for it."""
+        cell = TESTED["p"].cell(self.p, _number(self, "p"))
+        if self.test.pairs >= LEAST_PAIRS:
+            return cell
+        return replace(cell, text=f"n/a ({self.test.pairs} pair{'s' * (self.test.pairs > 1)})")
+
     def pooled(self, part: str) -> list[str]:
         """What it is over: the different values of a part of its settings."""
         return list(dict.fromkeys(getattr(setting, part) for setting in self.settings))
 
 
-def compared(cells: Iterable[Result], paper: Paper | None = None) -> list[Comparison]:
+def compared(
+    cells: Iterable[Result], paper: Paper | None = None, methods: tuple[str, str] = COMPARED
+) -> list[Comparison]:
     """How far the two methods are apart, adapters, label sources, N, labels and texts apart; none where one is lacking.
 
     Args:
         cells: what was measured, at the best learning rate of each method.
         paper: the paper's tests, to stand beside ours of LoRA and ground truth on its models and tasks.
+        methods: the two, whose differences are the first's values less the second's.
     """
-    records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in COMPARED}
+    records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in methods}
     for cell in cells:
-        for record in cell.records if cell.method in COMPARED else ():
+        for record in cell.records if cell.method in methods else ():
             records_of[cell.method][cell.setting, record.seed] = record
-    first, second = (records_of[method] for method in COMPARED)
+    first, second = (records_of[method] for method in methods)
     groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
     for setting, seed in sorted(first.keys() & second.keys()):
         pair = first[setting, seed], second[setting, seed]
@@ -114,6 +143,7 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
         *[f"p isn't corrected for there being {len(comparisons)} tests."] * (len(comparisons) > 1),
         *["Learning rates and β were picked by accuracy on the same rows."] * (select == "accuracy"),
         "Without a t there was one pair, or all differ alike.",
+        *[f"p takes at least {LEAST_PAIRS} pairs."] * any(row.test.pairs < LEAST_PAIRS for row in comparisons),
         *["The paper's t and p span all of its models and tasks."]
         * any(row.paper.t is not None for row in comparisons),
     ]
@@ -131,10 +161,11 @@ def _row(row: Comparison) -> tuple[Cell, ...]:
         row.test.pairs,
         SCALES[row.measure][0],
     )
-    tested = (row.test.difference, *(row.test.interval or (None, None)), row.t, row.test.p)
+    tested = (row.test.difference, *(row.test.interval or (None, None)), row.t)
     return (
         *(column.cell(value) for column, value in zip(COMPARISON, named, strict=True)),
-        *(column.cell(value, _number(row, name)) for (name, column), value in zip(TESTED.items(), tested, strict=True)),
+        *(TESTED[name].cell(value, _number(row, name)) for name, value in zip(TESTED, tested, strict=False)),
+        row.p_cell,
         *(column.cell(value) for column, value in zip(PAPERS, row.paper, strict=True)),
     )
 

@@ -1,4 +1,4 @@
-"""A study's tables in the paper's shape."""
+"""A study's tables: a row for each method in each setting, and in the paper's shape a row for each setting."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,19 +6,24 @@ from typing import Literal
 
 from ia2.records import Record
 from ia2.reports.aggregate import Result, Setting, deviation, mean
+from ia2.reports.best import as_accurate
 from ia2.reports.method_names import METHOD_NAMES, method_order
 from ia2.reports.paper import Paper
 from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
 
 Measure = Literal["accuracy", "ece"]
+BOLD = "Bold: the highest accuracy of a setting"
+BOLD_ECE = f"{BOLD}, and the lowest ECE among methods whose accuracy is within one standard error of it"
+"""Captions; a report's notes have the rule in full."""
 SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
 """What a measure is multiplied by, and how many decimals are printed (the paper's)."""
 SETTING = (Column("N", "d"), Column("source"), Column("eval"))
+METHOD = Column("method")
 MEASURED: Mapping[Measure, Column] = {
-    "accuracy": Column("acc", ".1f", better="higher"),
+    "accuracy": Column("acc %", ".1f", better="higher"),
     "ece": Column("ECE", ".2f", better="lower"),
 }
-"""The column of each measure, below a method's name."""
+"""The column of each measure."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +106,51 @@ class StudyTable:
 
     @property
     def table(self) -> Table:
-        """As it is shown: each method above its measures, and a number opening to its records."""
+        """A row for each method, those of a setting below each other, and a number opening to its records."""
+        measures = list(dict.fromkeys(measure for _, measure in self.columns))
+        rows = []
+        for line in self.lines:
+            named = self._named(line)
+            for position, method in enumerate(self.methods):
+                entries = line.entries[position * len(measures) : (position + 1) * len(measures)]
+                rows.append(
+                    (
+                        *named,
+                        METHOD.cell(METHOD_NAMES.get(method, method)),
+                        *(entry.table_cell(line.setting, method) for entry in entries),
+                    )
+                )
+        columns = (*SETTING, METHOD, *(MEASURED[measure] for measure in measures))
+        return Table(self.title, self.caption, columns, tuple(rows), grouped=len(SETTING))
+
+    @property
+    def caption(self) -> str:
+        """What its bold numbers and those in brackets are."""
+        spread = any(entry.spread is not None for line in self.lines for entry in line.entries)
+        bold = BOLD_ECE if self.calibrated else BOLD
+        return f"{bold}. In brackets the standard deviation over sets." if spread else f"{bold}."
+
+    @property
+    def papers_shape(self) -> Table:
+        """A row for each setting, as the paper prints it: each method above its measures."""
         measured = (
             replace(MEASURED[measure], over=METHOD_NAMES.get(method, method)) for method, measure in self.columns
         )
         rows = []
         for line in self.lines:
-            named: tuple[Value, ...] = (line.setting.n, line.setting.source, eval_name(line.setting))
             entries = zip(self.columns, line.entries, strict=True)
             rows.append(
                 (
-                    *(column.cell(value) for column, value in zip(SETTING, named, strict=True)),
+                    *self._named(line),
                     *(entry.table_cell(line.setting, method) for (method, _), entry in entries),
                 )
             )
-        return Table(self.title, "", (*SETTING, *measured), tuple(rows))
+        return Table(self.title, self.caption, (*SETTING, *measured), tuple(rows))
+
+    def _named(self, line: Line) -> tuple[Cell, ...]:
+        """The cells that say which setting a row is of."""
+        values: tuple[Value, ...] = (line.setting.n, line.setting.source, eval_name(line.setting))
+        return tuple(column.cell(value) for column, value in zip(SETTING, values, strict=True))
 
     @property
     def columns(self) -> list[tuple[str, Measure]]:
@@ -160,7 +195,8 @@ def _entries(
     compared = [cell for cell in of_method.values() if len(cell.records) == most]
     # as printed, so that what reads the same is bold alike
     accuracies = [round(100 * value, 1) for cell in compared if (value := mean(cell.accuracy)) is not None]
-    errors = [round(value, 2) for cell in compared if (value := mean(cell.ece)) is not None]
+    accurate = as_accurate(compared)
+    errors = [round(value, 2) for cell in accurate if (value := mean(cell.ece)) is not None]
     best: dict[Measure, float | None] = {"accuracy": max(accuracies, default=None), "ece": min(errors, default=None)}
     entries = []
     for method in methods:
@@ -168,7 +204,7 @@ def _entries(
         theirs = paper.of(setting, method) if paper is not None else (None, None)
         entries.append(_entry(cell, "accuracy", best["accuracy"] if cell in compared else None, theirs[0], sets))
         if calibrated:
-            entries.append(_entry(cell, "ece", best["ece"] if cell in compared else None, theirs[1], sets))
+            entries.append(_entry(cell, "ece", best["ece"] if cell in accurate else None, theirs[1], sets))
     return entries
 
 

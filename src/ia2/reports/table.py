@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 from ia2.records import Record
@@ -103,6 +104,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class RowGroup:
+    """Rows that have their first cells in common."""
+
+    heading: str
+    """These cells in words; empty where the table has no groups."""
+    rows: tuple[tuple[Cell, ...], ...]
+    """The rows without these cells."""
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of cells under headings."""
 
@@ -111,6 +122,8 @@ class Table:
     """How it is to be read, in a sentence or two; empty where a report's notes say it of several tables."""
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    grouped: int = 0
+    """How many first columns say what rows one below the other have in common, where a format shows them as a group."""
 
     @classmethod
     def of(cls, title: str, caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Value]]) -> "Table":
@@ -124,15 +137,25 @@ class Table:
         return [column.whole_heading for column in self.columns]
 
     @property
+    def groups(self) -> list[RowGroup]:
+        """The rows by what they have in common, each without the cells that say it."""
+        groups = []
+        for texts, rows in groupby(self.rows, key=lambda row: [cell.text for cell in row[: self.grouped]]):
+            named = (
+                f"{column.heading} = {text}" if column.numeric else f"{column.heading} {text}"
+                for column, text in zip(self.columns[: self.grouped], texts, strict=True)
+            )
+            groups.append(RowGroup(" · ".join(named), tuple(row[self.grouped :] for row in rows)))
+        return groups
+
+    @property
     def texts(self) -> list[list[str]]:
         """Every row as it is printed."""
         return [[cell.text for cell in row] for row in self.rows]
 
     def without_column(self, position: int) -> "Table":
         """The same without one column."""
-        columns = self.columns[:position] + self.columns[position + 1 :]
-        rows = tuple(row[:position] + row[position + 1 :] for row in self.rows)
-        return replace(self, columns=columns, rows=rows)
+        return self._with_columns([index for index in range(len(self.columns)) if index != position])
 
     def without_empty_columns(self, optional: Sequence[str]) -> "Table":
         """The same without those of the named columns that hold nothing, or the same text in every row.
@@ -146,5 +169,12 @@ class Table:
             alike = values <= {None} or (len(values) == 1 and not column.numeric)
             if column.heading not in optional or not alike:
                 shown.append(index)
-        rows = tuple(tuple(row[index] for index in shown) for row in self.rows)
-        return replace(self, columns=tuple(self.columns[index] for index in shown), rows=rows)
+        return self._with_columns(shown)
+
+    def _with_columns(self, positions: Sequence[int]) -> "Table":
+        return replace(
+            self,
+            columns=tuple(self.columns[position] for position in positions),
+            rows=tuple(tuple(row[position] for position in positions) for row in self.rows),
+            grouped=sum(position < self.grouped for position in positions),
+        )

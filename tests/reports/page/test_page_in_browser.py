@@ -22,17 +22,31 @@ const errors = [];
 addEventListener("error", event => errors.push(event.message));
 addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
 addEventListener("load", () => {
-  const column = place => [...document.querySelector("tbody").rows].map(row => row.cells[place].dataset.value);
+  const column = place => [...document.querySelector("table").tBodies].map(body =>
+    [...body.querySelectorAll("tr:not(.group)")].map(row => row.cells[place].dataset.value));
   const heads = [...document.querySelector("thead").querySelectorAll("th")], sorted = {};
   const press = place => { heads[place].firstChild.focus(); document.activeElement.click(); };
-  for (const [name, place] of [["n", 0], ["eval", 2], ["accuracy", 3]]) {
+  for (const [name, place] of [["method", 0], ["accuracy", 1]]) {
     press(place); const up = column(place), said = heads.map(head => head.getAttribute("aria-sort"));
     press(place); sorted[name] = [up, column(place), said, heads[place].getAttribute("aria-sort")];
   }
+  const boxes = [...document.querySelectorAll(".wide")].map(one => {
+    // scrolled to its end, the last cell of each row is in sight, and so is what names the row
+    one.scrollLeft = one.scrollWidth;
+    const {left, right} = one.getBoundingClientRect(), rows = [...one.querySelectorAll("tr:not(.group)")];
+    const inside = cell => cell.getBoundingClientRect().left >= left && cell.getBoundingClientRect().right <= right + 1;
+    return {
+      name: one.ariaLabel, scrolls: one.scrollWidth > one.clientWidth, right,
+      ends: rows.every(row => inside(row.cells[row.cells.length - 1])), names: rows.every(row => inside(row.cells[0])),
+    };
+  });
   const details = document.querySelector("details"), box = document.querySelector(".wide");
   details.querySelector("summary").click();
   const link = details.querySelector("a").getBoundingClientRect();
+  const style = (selector, part) => getComputedStyle(document.querySelector(selector))[part];
   parent.postMessage(JSON.stringify({
+    boxes, letters: style("figure svg text", "fill"), ground: style("figure svg .ground", "fill"),
+    line: style("figure svg .line", "stroke"),
     sorted, errors, open: details.open, link: link.height > 0, width: document.documentElement.scrollWidth,
     classes: [...document.querySelectorAll(".classes .wide")].map(one => [
       one.getBoundingClientRect().height > 0, one.getBoundingClientRect().right <= innerWidth,
@@ -46,7 +60,11 @@ addEventListener("load", () => {
 """
 OUTER = """<!doctype html><pre></pre><iframe src="page.html" width="{width}" height="700" style="border: 0"></iframe>
 <script>addEventListener("message", event => {{ document.querySelector("pre").textContent = event.data; }});</script>"""
-FIGURE = '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300" viewBox="0 0 900 300"><text>a</text></svg>'
+FIGURE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300" viewBox="0 0 900 300"><text>a</text>'
+    '<path class="ground" d="M 0 0 L 900 300" style="fill: #ffffff"></path>'
+    '<path class="line" d="M 0 0 L 900 300" style="stroke: #000000"></path></svg>'
+)
 
 LABELS = [f"a label of several words, number {number}" for number in range(12)]
 CLASSES = ByClass(
@@ -66,9 +84,9 @@ CLASSES = ByClass(
 def seen(tmp_path):
     browser = shutil.which("chromium")
     assert browser is not None, "install Chromium: apt-get install chromium"
-    # sft by N: 4 is 0.9, 8 missing, 16 is 0.25, 128 is 0.5; as text 128 would come before 4
-    records = [record("sft", value, n=n) for n, value in ((4, 0.9), (16, 0.25), (128, 0.5))]
-    records += [record("ia2", 0.5, n=n, labels=None, eval=task) for n in (4, 8) for task in ("sst2", "finsen")]
+    # as text 100 would come before 5, and nothing was measured of in-context learning at N = 4
+    records = [record(method, value) for method, value in (("sft", 0.9), ("ia2", 0.05), ("ia2-sft", 1.0))]
+    records += [record(method, value, n=8) for method, value in (("sft", 0.5), ("icl", 0.3))]
     text = page(
         "fake",
         [one.table for one in study_tables(cells(records))],
@@ -101,18 +119,17 @@ def seen(tmp_path):
 def test_columns_sort_both_ways_and_say_so(seen):
     found = seen(1200)
     assert found["errors"] == []
-    up, down, said, last = found["sorted"]["n"]
-    assert up == ["4", "4", "8", "8", "16", "128"]
-    assert down == up[::-1]
-    assert said[0] == "ascending"
-    assert said[1:] == [None] * (len(said) - 1)
+    up, down, said, last = found["sorted"]["method"]
+    # a setting's methods stay together
+    assert up == [["IA2", "IA2→SFT", "ICL", "SFT"]] * 2
+    assert down == [names[::-1] for names in up]
+    assert said == ["ascending", None, None]
     assert last == "descending"
-    assert found["sorted"]["eval"][0] == ["finsen*"] * 2 + ["sst2"] * 4
     up, down, said, _ = found["sorted"]["accuracy"]
     # what was not measured is last both ways
-    assert up == ["25", "50", "90", "", "", ""]
-    assert down == ["90", "50", "25", "", "", ""]
-    assert said[:4] == [None, None, None, "ascending"]
+    assert up == [["5", "90", "100", ""], ["30", "50", "", ""]]
+    assert down == [["100", "90", "5", ""], ["50", "30", "", ""]]
+    assert said == [None, "ascending", None]
     assert found["open"]
     assert found["link"]
 
@@ -120,9 +137,20 @@ def test_columns_sort_both_ways_and_say_so(seen):
 def test_on_a_phone_only_tables_scroll_sideways(seen):
     found = seen(375)
     assert found["width"] == 375
-    assert found["inner"]
+    assert all(box["right"] <= 375 for box in found["boxes"])
     assert found["scrolls"] == "auto"
-    assert found["figure"] <= 375
+    # a figure isn't made so small that its letters can't be read, and scrolls instead
+    assert found["figure"] > 500
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_where_it_can_not_be_reached(seen, width):
+    found = seen(width)
+    assert found["width"] == width
+    assert all(box["ends"] and box["names"] and box["right"] <= width for box in found["boxes"])
+    scrolling = {box["name"].partition(":")[0] for box in found["boxes"] if box["scrolls"]}
+    # the main table has room for everything on a phone too; a matrix of twelve long labels has none even on a desk
+    assert scrolling == ({"SFT on sst2", "One"} if width == 390 else {"SFT on sst2"})
 
 
 def test_on_a_phone_the_classes_are_seen_whole_by_scrolling_their_table(seen):
@@ -139,3 +167,8 @@ def test_it_is_dark_where_that_is_wanted(seen):
     light, dark = seen(1200), seen(1200, "--blink-settings=preferredColorScheme=0")
     assert brightness(light["back"]) > 200 > 100 > brightness(light["text"])
     assert brightness(dark["back"]) < 50 < 200 < brightness(dark["text"])
+    # a figure goes with its page
+    assert (light["ground"], light["line"]) == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
+    assert light["letters"] == light["text"]
+    assert dark["ground"] == dark["back"]
+    assert dark["line"] == dark["letters"] == dark["text"]

@@ -4,7 +4,6 @@ What stands in the page is computed here; how it is set is `page.html.jinja`'s, 
 tables are sorted `sort.js`'s, all of which become part of the page.
 """
 
-import json
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ia2.records import Record
 from ia2.reports.by_class import ByClass
+from ia2.reports.figures.dark import dark_style, following_page
+from ia2.reports.page.settings import setting_rows
 from ia2.reports.table import Cell, Table
 
 START = "<!doctype html>\n<!-- ia2 report -->"
@@ -46,7 +47,7 @@ class InlineFigure:
     heading: str
     caption: str
     drawing: str
-    """An SVG element whose ids no other figure has."""
+    """An SVG element whose ids no other figure has, in the page's colours."""
 
 
 def page(
@@ -93,10 +94,11 @@ def page(
         notes=notes,
         by_class=by_class,
         by_class_closed=len(by_class) > OPEN_BY_CLASS,
-        settings={name: _setting(value) for name, value in settings.items()},
+        settings=setting_rows(settings),
+        dark_style=dark_style(),
         failures=failures,
         figures=[
-            InlineFigure(heading, caption, _inline(svg, f"figure{number}-"))
+            InlineFigure(heading, caption, following_page(_inline(svg, f"figure{number}-")))
             for number, (heading, (svg, caption)) in enumerate((figures or {}).items())
         ],
         origins=_origins(tables),
@@ -129,10 +131,6 @@ def _inline(svg: str, prefix: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
-
-
-def _setting(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _origins(tables: Sequence[Table]) -> list[str]:

@@ -1,0 +1,46 @@
+"""Which methods are accurate enough for their other scores to be called the best: the one-standard-error rule.
+
+A method that answers at random can be well calibrated, so that the lowest ECE of a table says little by itself.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from ia2.reports.aggregate import Result
+
+BEST_ACCURACY = "A bold accuracy is the highest in its setting; equal ones, as printed, are bold alike."
+BEST_ECE = (
+    "A bold ECE is the lowest among the methods that are as accurate as the best: their mean accuracy is at most one "
+    "standard error of the paired difference over sets below the highest, or, with one set, prints the same."
+)
+
+
+def as_accurate(cells: Sequence[Result]) -> list[Result]:
+    """Those of one setting's cells whose accuracy is no worse than the highest.
+
+    Args:
+        cells: of one setting, over equally many sets; those without an accuracy are left out.
+    """
+    measured = [cell for cell in cells if cell.accuracy]
+    if not measured:
+        return []
+    leader = max(measured, key=lambda cell: statistics.fmean(cell.accuracy))
+    return [cell for cell in measured if _no_worse(cell, leader)]
+
+
+def _no_worse(cell: Result, leader: Result) -> bool:
+    printed, highest = (round(100 * statistics.fmean(each.accuracy), 1) for each in (cell, leader))
+    if printed == highest:
+        return True
+    theirs, best = (
+        {record.seed: record.metrics.accuracy for record in each.records if record.metrics.accuracy is not None}
+        for each in (cell, leader)
+    )
+    differences = [best[seed] - theirs[seed] for seed in best if seed in theirs]
+    if len(differences) < 2:
+        return False
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    difference = statistics.fmean(differences)
+    # where two sets differ in one of them both are the same but for rounding
+    return difference < error or math.isclose(difference, error)

@@ -1,0 +1,52 @@
+"""A figure's colours where a page is dark: the SVG names each as a variable of the page's style sheet."""
+
+import re
+
+LIGHT_TO_DARK = {
+    # axes, letters and in-context learning, and what they stand on
+    "#000000": "#e8e8ee",
+    "#ffffff": "#16161a",
+    # the other baselines, and the diagonal of a reliability diagram
+    "#7f7f7f": "#8f8f9a",
+    "#525252": "#b4b4c0",
+    "#999999": "#77777f",
+    # methods and pairs of them, lighter in the same hue
+    "#d55e00": "#f0803c",
+    "#56b4e9": "#6cc4f5",
+    "#009e73": "#2cc295",
+    "#e69f00": "#f0b030",
+    "#0072b2": "#4aa3dd",
+    "#cc79a7": "#dd92bb",
+    "#17becf": "#35d0e0",
+    "#7b3294": "#b57ccb",
+    "#8c564b": "#c08b7f",
+    "#b5bd00": "#c6ce2a",
+}
+"""Each colour that figures have, and the one in its stead on a dark page."""
+
+
+def following_page(svg: str) -> str:
+    """A figure whose colours are the page's variables; elsewhere, where these aren't set, they stay what they were.
+
+    Args:
+        svg: as matplotlib writes it, with colours in style attributes.
+    """
+    return re.sub(
+        r"(fill|stroke): (#[0-9a-f]{6})",
+        lambda match: f"{match[1]}: var(--{variable(match[2])}, {match[2]})" if match[2] in LIGHT_TO_DARK else match[0],
+        svg,
+    )
+
+
+def variable(colour: str) -> str:
+    """The name of a colour's variable.
+
+    Args:
+        colour: its six digits behind a #.
+    """
+    return f"drawn-{colour[1:]}"
+
+
+def dark_style() -> str:
+    """The variables of a dark page, as declarations of a style sheet."""
+    return " ".join(f"--{variable(light)}: {dark};" for light, dark in LIGHT_TO_DARK.items())
