@@ -59,7 +59,7 @@ class Source:
     auto is class for a file with labels, and random for a built-in task, as in the paper."""
     limit: int | None = None
     """The most rows to evaluate."""
-    response_kind: Literal["text", "label"] | None = None
+    response_kind: Literal["label", "text"] | None = None
     """Whether a file's responses are free text or labels (default: text where labels are many and long)."""
     max_new_tokens: int | None = None
     """How long a response of free text may get (default: 200, and as the paper has it for a built-in task)."""

@@ -189,8 +189,8 @@ def choices_of(kind: Any) -> list[str]:
     """The values that an option of a type can have, where they are few: those of a Literal, or of one or None.
 
     Example:
-        >>> choices_of(Literal["label", "text"] | None)
-        ['label', 'text']
+        >>> choices_of(Literal["north", "south"] | None)
+        ['north', 'south']
         >>> choices_of(int)
         []
     """

@@ -9,7 +9,7 @@ from ia2.errors import InputError
 from ia2.tasks.files.header import USUAL_HEADER, looks_like_a_row, missing_header
 from ia2.tasks.files.table import Table
 
-Role = Literal["text", "label"]
+Role = Literal["label", "text"]
 
 USUAL_NAMES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
     {
