@@ -58,7 +58,14 @@ def test_the_source_distribution_holds_what_its_tests_need(distributions):
     with tarfile.open(source) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     assert {f"src/{name}" for name in files_of_the_package()} <= held
-    assert {"LICENSE", "README.md", "constraints.txt", "tests/conftest.py", "experiments/quick.yaml"} <= held
+    assert {
+        "LICENSE",
+        "README.md",
+        "constraints.txt",
+        "tests/conftest.py",
+        "experiments/quick.yaml",
+        "docs/install.md",
+    } <= held
 
 
 def test_the_wheel_runs_in_an_environment_of_its_own(distributions, tmp_path):
