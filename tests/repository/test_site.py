@@ -5,6 +5,8 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import yaml
+
 import ia2
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,7 +61,23 @@ def test_the_makefile_has_each_target_that_a_page_names():
     assert asked <= targets
 
 
-def test_links_from_the_readme_lead_to_files_of_the_repository():
-    links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+def test_links_from_the_first_folder_lead_to_files_of_the_repository():
+    links = [
+        link
+        for page in REPOSITORY.glob("*.md")
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
+    ]
     assert len(links) > 10
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+def test_changes_and_citation_name_the_version_that_is_built():
+    changes = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    unreleased, latest, *_ = re.findall(r"^## \[?([\w.]+)\]?", changes, re.MULTILINE)
+    assert (unreleased, latest) == ("Unreleased", PROJECT["version"])
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    # the README names the paper too
+    (paper,) = citation["references"]
+    readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    assert f"*{paper['title']}* ({', '.join(author['family-names'] for author in paper['authors'])})" in readme
