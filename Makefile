@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow test-gpu lint bench bench-scaling bench-gpu
+.PHONY: install demo test test-slow test-gpu lint docs bench bench-scaling bench-gpu
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -38,6 +38,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the site, in site/; NO_MKDOCS_2_WARNING keeps Material from advertising its successor
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)

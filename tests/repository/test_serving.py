@@ -5,7 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
-from command_line import run, write_csv
+from command_line import ROWS, run, write_csv
 from conftest import tiny_network
 from hub_stand_in import hub_stand_in
 from transformers import AutoModelForCausalLM
@@ -19,7 +19,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 def test_the_commands_and_the_program_run(capsys, tmp_path, monkeypatch, built_in):
     monkeypatch.chdir(tmp_path)
     write_csv(Path("rows.csv"))
-    (commands,) = [text for language, text in BLOCK.findall(PAGE) if language == "sh"]
+    write_csv(Path("more.csv"), [(text, "") for text, _ in ROWS[:3]], header="text,note")
+    commands = "".join(text for language, text in BLOCK.findall(PAGE) if language == "sh")
     (program,) = [text for language, text in BLOCK.findall(PAGE) if language == "python"]
     with hub_stand_in() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
@@ -35,6 +36,7 @@ def test_the_commands_and_the_program_run(capsys, tmp_path, monkeypatch, built_i
             if "--merged" in ia2 or "--gguf" in ia2:
                 # told by the weights that taught it, though the adapter's folder names the hub's
                 assert "smollm2-135m" in err
+        assert len(Path("answered.csv").read_text().splitlines()) == 4
         assert hub.private == {"me/my-adapter": True}
         assert "adapter_model.safetensors" in hub.repositories["me/my-adapter"]
     assert AutoModelForCausalLM.from_pretrained("merged").num_parameters() == tiny_network("llama").num_parameters()
