@@ -121,6 +121,28 @@ def test_the_divergence_is_torchs_in_float64_and_nothing_between_equals(counts):
     assert MatchDistribution().loss(same, wanted).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("top", [None, 2])
+def test_tokens_that_the_head_masks_add_nothing(top):
+    student, wanted = wanted_of([2, 3])
+    unmasked = [0, 2, 3, 5, 6]
+    alone = Wanted(wanted.tokens, {LOGITS: wanted.activations[LOGITS][:, unmasked]}, wanted.example, 2)
+    expected = MatchDistribution(top).loss({LOGITS: student[LOGITS][:, unmasked]}, alone)
+    masked = [logits.clone() for logits in (student[LOGITS], wanted.activations[LOGITS])]
+    for logits in masked:
+        logits[:, [1, 4]] = -torch.inf
+    masked[0].requires_grad_(True)
+    loss = MatchDistribution(top).loss(
+        {LOGITS: masked[0]}, Wanted(wanted.tokens, {LOGITS: masked[1]}, wanted.example, 2)
+    )
+    assert torch.allclose(loss, expected, atol=1e-6)
+    loss.sum().backward()
+    assert masked[0].grad.isfinite().all()
+    # what the teacher may say and the student may not is infinitely far, which training calls diverged
+    closed = student[LOGITS].clone()
+    closed[:, 2] = -torch.inf
+    assert MatchDistribution(top=None).loss({LOGITS: closed}, wanted).isinf().all()
+
+
 def test_the_likeliest_tokens_keep_their_probability_and_the_rest_is_spread_evenly():
     p = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
     assert torch.allclose(MatchDistribution(2).evened(p.log()).exp(), torch.tensor([[0.5, 0.3, 0.1, 0.1]]))

@@ -487,3 +487,15 @@ def _bytes_of_one(model, few, targets):
         longest = sorted(range(6), key=lambda index: -len(rows.sequences[index].inputs))[:4]
         most.append(step_bytes(Reader(model.network, bank), Part(stage, rows, longest)))
     return max(most)
+
+
+def test_a_solution_that_is_no_number_diverged_and_leaves_what_it_began_with(tiny_model, few, targets, monkeypatch):
+    def spoilt(model, rows, start):
+        return replace(start, weights={name: tensor * torch.nan for name, tensor in start.weights.items()})
+
+    monkeypatch.setattr(training_module, "solved", spoilt)
+    (trained,) = train_all(tiny_model, [Plan(few, METHODS["ia2-solved-sft"], 1e-3, targets)], training=SHORT)
+    assert trained.diverged
+    assert [stage.stopped_by for stage in trained.stages] == ["diverged"]
+    start = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), few.seed)
+    assert all(torch.equal(trained.adapter.weights[name], tensor) for name, tensor in start.weights.items())

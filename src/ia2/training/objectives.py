@@ -178,7 +178,10 @@ class MatchDistribution(Objective):
         """The loss of each example. Raises ValueError where logits are missing."""
         theirs = self.evened(_read(wanted.activations, LOGITS).float().log_softmax(-1))
         ours = _read(student, LOGITS).float().log_softmax(-1)
-        divergence = torch.nn.functional.kl_div(ours, theirs, log_target=True, reduction="none").sum(-1)
+        # a token that the teacher's head masks has no probability and adds nothing, where 0 · ∞ would be no number
+        possible = theirs > -torch.inf
+        ours, theirs = ours.where(possible, 0.0), theirs.where(possible, 0.0)
+        divergence = (possible * theirs.exp() * (theirs - ours)).sum(-1)
         return mean_by_example(divergence, wanted.example[LOGITS], wanted.examples)
 
     def evened(self, log_probability: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
@@ -189,8 +192,10 @@ class MatchDistribution(Objective):
         likeliest = log_probability.topk(self.top, dim=-1)
         rest = 1 - likeliest.values.exp().sum(-1, keepdim=True)
         floor = torch.finfo(torch.float32).tiny
-        even = (rest / (vocabulary - self.top)).clamp_min(floor).log()
-        return even.expand_as(log_probability).scatter(-1, likeliest.indices, likeliest.values)
+        possible = log_probability > -torch.inf
+        others = (possible.sum(-1, keepdim=True) - self.top).clamp_min(1)
+        even = (rest / others).clamp_min(floor).log().expand_as(log_probability)
+        return even.where(possible, -torch.inf).scatter(-1, likeliest.indices, likeliest.values)
 
 
 def checked_beta(value: float) -> float:

@@ -1,5 +1,6 @@
 """Training adapters: stage after stage of each method, and each stage of all adapters together."""
 
+import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -195,8 +196,10 @@ class _Trainer:
         begun, rows = time.perf_counter(), self.rows_of(node)
         adapter = solved(self.model, rows, start.adapter)
         loss = dev_loss(self.model, rows.stage, rows.dev, adapter)
-        seconds = time.perf_counter() - begun
-        return adapter, StageHistory(rows.stage.objective.name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
+        seconds, name = time.perf_counter() - begun, rows.stage.objective.name
+        if not math.isfinite(loss):
+            return start.adapter, StageHistory(name, 0, 0, 0, "diverged", (), ((0, loss),), seconds)
+        return adapter, StageHistory(name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
 
     @contextmanager
     def targets_at_hand(self, nodes: Sequence[StageNode[Plan]]) -> Iterator[None]:
