@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from ia2.adapters.registry import KINDS
-from ia2.tasks.benchmarks import BENCHMARKS
-from ia2.tasks.reviews import NAME as REVIEWS
 from ia2.training.method_names import DESCRIPTIONS
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -20,7 +18,11 @@ def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
         parser: the parser of all commands; it is used up, since what its values are is noted on it.
         shell: which shell is taught.
     """
-    import shtab  # only needed here
+    # only needed here
+    import shtab
+
+    from ia2.tasks.benchmarks import BENCHMARKS
+    from ia2.tasks.reviews import NAME as REVIEWS
 
     files = {"FILE": shtab.FILE, "FOLDER": shtab.DIRECTORY, "EXPERIMENT": shtab.FILE, "MODEL": shtab.FILE}
     _note_values(parser, files, {"METHOD": DESCRIPTIONS, "TASK": (REVIEWS, *BENCHMARKS), "KIND": KINDS})

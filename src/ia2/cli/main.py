@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from ia2.adapters.registry import all_sizes
-from ia2.cli.checks import check_inputs
 from ia2.cli.flags import option_of, with_flags
 from ia2.cli.parser import COMMANDS, LISTS, build_parser
 from ia2.cli.threads import wait_passively_if_busy
@@ -105,6 +104,9 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
         return 0
     options = _options(name, settings)
+    # what it looks at takes a quarter of the time that --help does
+    from ia2.cli.checks import check_inputs
+
     check_inputs(name, settings)
     if name in COMPUTING and (sentence := wait_passively_if_busy()) is not None:
         print(sentence, file=sys.stderr)

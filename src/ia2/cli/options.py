@@ -9,8 +9,14 @@ from ia2.adapters.registry import KINDS, kinds_with
 from ia2.cli.suggestions import did_you_mean
 from ia2.errors import FieldError, InputError
 from ia2.experiments.tracker_names import TrackerName
-from ia2.prompting.fewshot import checked_seed
 from ia2.training.early_stopping import checked_count
+
+
+def _check_seed(seed: int) -> None:
+    # what a set is imports what tasks are, which --help has no need of
+    from ia2.prompting.fewshot import checked_seed
+
+    checked_seed("seed", seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +37,7 @@ class Demo:
     """Evaluate few rows and train few steps: a check that everything works, not a result."""
 
     def __post_init__(self) -> None:
-        checked_seed("seed", self.seed)
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,7 @@ class Source:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
         if self.limit is not None:
             checked_count("limit", self.limit)
-        checked_seed("seed", self.seed)
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
