@@ -4,7 +4,8 @@ import pytest
 from conftest import byte_level_tokenizer
 from transformers.utils import chat_template_utils
 
-from ia2.prompting.chat_templates import conversation, turn_end
+from ia2.errors import FieldError
+from ia2.prompting.chat_templates import answer_opening, conversation, turn_end
 
 TURNS = [{"role": "user", "content": "a fine film"}]
 
@@ -82,3 +83,53 @@ def test_what_ends_a_turn_is_the_special_token_behind_what_the_assistant_said(cl
 
 def test_a_template_without_what_the_assistant_said_ends_no_turn():
     assert turn_end(with_template("{{ messages[0].content }}{{ eos_token }}")) is None
+
+
+TURN, END = "{% for turn in messages %}<{{ turn.role }}>", "{{ turn.content }}{% endfor %}"
+ASKING = "{% if add_generation_prompt %}<assistant>"
+BEFORE = "{% if turn.role == 'assistant' %}OPENING{% endif %}"
+THOUGHT = "<think>\n\n</think>\n\n"
+TEMPLATES = {
+    "plain": (TURN + END + ASKING + "{% endif %}", "<user>a fine film<assistant>"),
+    # as Qwen 3's: an empty thought where thinking is turned off, and before the last answer
+    "qwen 3": (
+        TURN + BEFORE.replace("OPENING", "{% if loop.last %}" + THOUGHT + "{% endif %}") + END
+        + ASKING + "{% if not enable_thinking|default(true) %}" + THOUGHT + "{% endif %}{% endif %}",
+        "<user>a fine film<assistant>" + THOUGHT,
+    ),
+    # that can't be told not to think, and writes an empty thought before an answer
+    "always an empty thought": (
+        TURN + BEFORE.replace("OPENING", "<think></think>") + END + ASKING + "{% endif %}",
+        "<user>a fine film<assistant><think></think>",
+    ),
+    # as DeepSeek R1's: asks with an open thought, and leaves thoughts out of answered turns
+    "deepseek": (TURN + END + ASKING + "<think>\n{% endif %}", "<user>a fine film<assistant>"),
+    # as gpt-oss's: an answer stands in a channel
+    "gpt-oss": (
+        TURN + BEFORE.replace("OPENING", "<final>") + END + ASKING + "{% endif %}",
+        "<user>a fine film<assistant><final>",
+    ),
+    # as Llama 2's: an answer follows a space, which its tokens have
+    "a space": (
+        "{% for turn in messages %}{{ ' ' if turn.role == 'assistant' else '[I]' }}{{ turn.content }}"
+        "{{ '' if turn.role == 'assistant' else '[/I]' }}{% endfor %}",
+        "[I]a fine film[/I]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_prompt_ends_where_the_template_puts_an_answer(name):
+    template, expected = TEMPLATES[name]
+    tokenizer = with_template(template)
+    asked = answer_opening(tokenizer).before_answer(conversation(tokenizer, TURNS))
+    assert asked == expected
+    answered = conversation(tokenizer, [*TURNS, {"role": "assistant", "content": "yes"}], asks=False)
+    assert answered.startswith(asked)
+    assert answered[len(asked) :].strip() == "yes"
+
+
+def test_a_template_that_asks_otherwise_than_it_answers_is_refused():
+    template = TURN + END + "{% if add_generation_prompt %}<bot>{% endif %}"
+    with pytest.raises(FieldError, match="what is taught would never be asked"):
+        answer_opening(with_template(template))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
@@ -36,12 +36,53 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
     """
     template = _CLOCK + tokenizer.get_chat_template()
     try:
+        # templates of models that think aloud know this variable; to others it means nothing
         text: str = tokenizer.apply_chat_template(
-            list(turns), chat_template=template, tokenize=False, add_generation_prompt=asks
+            list(turns), chat_template=template, tokenize=False, add_generation_prompt=asks, enable_thinking=False
         )
     except TemplateError as error:
         raise FieldError("chat", None, f"this model's chat template refuses the prompt ({error}).") from error
     return text
+
+
+class AnswerOpening(NamedTuple):
+    """How a chat template's text that asks for an answer differs from the one that stands before a given answer."""
+
+    removed: str
+    """What ends the text that asks and doesn't stand before an answer, such as `<think>`."""
+    added: str
+    """What stands before an answer and isn't asked with, such as an empty thought, or the name of a channel."""
+
+    def before_answer(self, asked: str) -> str:
+        """The text that asks, as it stands before an answer."""
+        return asked.removesuffix(self.removed) + self.added
+
+
+def answer_opening(tokenizer: Any) -> AnswerOpening:
+    """What to change of the text that asks, so that an answer is taught and scored where the template puts it.
+
+    The templates of models that reason may ask with an open thought, in which no label belongs.
+
+    Raises:
+        FieldError: the template writes an answered turn otherwise than it asks for one.
+    """
+    question, answer = {"role": "user", "content": "What is it?"}, "This is the answer."
+    asked = conversation(tokenizer, [question])
+    turns = [question, {"role": "assistant", "content": answer}]
+    answered, matched, _ = conversation(tokenizer, turns, asks=False).rpartition(answer)
+    # white space alone is for the tokenizer's boundary to settle
+    if not matched or asked.rstrip() == answered.rstrip():
+        return AnswerOpening("", "")
+    if answered.startswith(asked):
+        return AnswerOpening("", answered[len(asked) :])
+    if asked.startswith(answered.rstrip()) and "<think>" in asked[len(answered.rstrip()) :]:
+        return AnswerOpening(asked[len(answered) :], "")
+    raise FieldError(
+        "chat",
+        None,
+        f"this model's chat template asks for an answer with …{asked[-30:]!r} and writes one behind "
+        f"…{answered[-30:]!r}, so that what is taught would never be asked. Leave it out, or use another model.",
+    )
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
-from ia2.prompting.chat_templates import conversation, special_tokens, turn_end
+from ia2.prompting.chat_templates import answer_opening, conversation, special_tokens, turn_end
 from ia2.tasks.task import Example, Instruction, Shown, Task, Turn, turns_of
 
 SEPARATOR = "\n\n"
@@ -39,7 +39,7 @@ class PromptTokenizer:
             chat: render prompts through the tokenizer's chat template.
 
         Raises:
-            FieldError: there is no chat template.
+            FieldError: there is no chat template, or it writes an answered turn otherwise than it asks for one.
         """
         if chat and not getattr(tokenizer, "chat_template", None):
             raise FieldError("chat", None, "this model has no chat template. Leave it out, or use an instructed model.")
@@ -47,6 +47,8 @@ class PromptTokenizer:
         self.context_length = context_length
         self.end_token = end_token
         self.chat = chat
+        self.answer_opening = answer_opening(tokenizer) if chat else None
+        """What changes of the text that asks, so that a response stands where the template puts one."""
         text = "a"
         bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
@@ -96,7 +98,7 @@ class PromptTokenizer:
         Raises:
             InputError: the chat template refuses these turns, such as a system message.
         """
-        if not self.chat:
+        if self.answer_opening is None:
             return prompt_text(query, shown)
         turns: list[Turn] = []
         for part in shown:
@@ -105,7 +107,8 @@ class PromptTokenizer:
             else:
                 turns += [*turns_of(part.query), Turn("assistant", part.response)]
         turns += turns_of(query)
-        return conversation(self.tokenizer, [asdict(turn) for turn in _said_once(turns)])
+        asked = conversation(self.tokenizer, [asdict(turn) for turn in _said_once(turns)])
+        return self.answer_opening.before_answer(asked)
 
     def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
         """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
