@@ -549,7 +549,7 @@ def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
     own.write_text("<p>mine</p>")
     status, _, err = run(capsys, "report", own)  # a file where a folder is meant
     assert status == 2
-    assert "no study here" in err
+    assert err.startswith(f"{own}: this is a file. Name the folder.")
     status, _, err = run(capsys, "report", study_folder(tmp_path), "--format", "html", "--out", own.parent)
     assert status == 2
     assert "this is no report of ours" in err

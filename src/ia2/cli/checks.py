@@ -75,7 +75,7 @@ def check_adapter(folder: Path | str) -> None:
     if isinstance(folder, str):
         return
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder.{_sibling(folder)}")
+        raise InputError(_no_folder(folder))
     if all((folder / name).is_file() for name in ADAPTER_FILES):
         return
     if (folder / "adapter" / ADAPTER_FILES[0]).is_file():
@@ -135,7 +135,7 @@ def check_study(folder: Path) -> None:
         InputError: there is no such folder, or no study in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder.{_sibling(folder)}")
+        raise InputError(_no_folder(folder))
     if not (folder / PLAN_FILE).is_file() and (folder.parent / PLAN_FILE).is_file():
         raise InputError(f"{folder}: no study here. Did you mean {folder.parent}?")
 
@@ -182,8 +182,15 @@ def _check_rows(settings: Mapping[str, Any]) -> None:
         load_file(path, evaluation_path=evaluation, **told)
 
 
+def _no_folder(path: Path) -> str:
+    """What is said of a path where a folder is meant and there is none."""
+    if path.exists():
+        return f"{path}: this is a file. Name the folder."
+    return f"{path}: there is no such folder.{_sibling(path)}"
+
+
 def _sibling(path: Path) -> str:
-    """A question with the name in the same folder that is most like a path's."""
+    """A question with the name in the same folder that is most like that of a path which doesn't exist."""
     if not path.parent.is_dir():
         return ""
     # endings are alike without meaning the same file
