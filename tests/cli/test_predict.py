@@ -191,6 +191,7 @@ def test_mistakes_are_one_sentence_before_a_model_is_loaded(capsys, monkeypatch,
     write_csv(tmp_path / "more.csv", [("a warm film", "0")])
     (tmp_path / "odd.jsonl").write_text('{"text": "\\u0007"}\n')
     (tmp_path / "taken.csv").write_text("text,prediction\na,b\n")
+    (tmp_path / "saved").mkdir()
     monkeypatch.setattr("ia2.cli.predict.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
     status, out, err = run(capsys, "predict", "--adapter", folder, *arguments)
     assert (status, out) == (2, "")
