@@ -100,10 +100,10 @@ def test_whole_labels_are_answered_with_the_likeliest_one(tiny_model, toy_task, 
 
 def test_the_teacher_is_asked_once_a_set(tiny_model, few, tmp_path, monkeypatch):
     count = passes(tiny_model, monkeypatch)
-    first = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    first = collect_targets(tiny_model, few, batch_size=4, cache_dir=tmp_path)
     asked = len(count)
     assert asked == 2  # seven rows in batches of four
-    again = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    again = collect_targets(tiny_model, few, batch_size=4, cache_dir=tmp_path)
     assert len(count) == asked
     assert again.folder == first.folder
     assert torch.equal(again.train[3].activations[SITE], first.train[3].activations[SITE])
