@@ -7,6 +7,7 @@ import pytest
 from command_line import run, write_csv
 
 from ia2.cli import checks
+from ia2.errors import InputError
 
 PROGRAM = """
 import sys
@@ -163,3 +164,11 @@ def test_a_file_of_options_names_the_same(capsys, folder):
     (folder / "options.yaml").write_text(json.dumps({"model": "smolm2-135m", "data": "rows.csv", "out": "out"}))
     status, _, err = run(capsys, "adapt", "--config", "options.yaml")
     assert (status, err) == (2, "--model smolm2-135m: there is no such built-in model. Did you mean smollm2-135m?\n")
+
+
+@pytest.mark.parametrize("check", [checks.check_context, checks.check_experiment, checks.check_method])
+def test_a_folder_where_a_file_is_meant_is_called_one(tmp_path, check):
+    folder = tmp_path / "study.yaml"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"study\.yaml: this is a folder\. Name a file\.$"):
+        check(str(folder) if check is checks.check_method else folder)

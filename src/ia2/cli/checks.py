@@ -105,7 +105,7 @@ def check_method(name: str) -> None:
     if path.suffix not in (".yaml", ".yml"):
         checked_method_name(name)
     elif not path.is_file():
-        raise FieldError("method", name, f"this file can't be read (No such file or directory).{_sibling(path)}")
+        raise FieldError("method", name, _no_file(path))
 
 
 def check_context(path: Path) -> None:
@@ -115,7 +115,7 @@ def check_context(path: Path) -> None:
         FieldError: there is no such file.
     """
     if not path.is_file():
-        raise FieldError("context", path, f"this file can't be read (No such file or directory).{_sibling(path)}")
+        raise FieldError("context", path, _no_file(path))
 
 
 def check_experiment(path: Path) -> None:
@@ -125,7 +125,7 @@ def check_experiment(path: Path) -> None:
         InputError: there is no such file.
     """
     if not path.is_file():
-        raise InputError(f"{path}: this file can't be read (No such file or directory).{_sibling(path)}")
+        raise InputError(f"{path}: {_no_file(path)}")
 
 
 def check_study(folder: Path) -> None:
@@ -180,6 +180,13 @@ def _check_rows(settings: Mapping[str, Any]) -> None:
     if sum(file.stat().st_size for file in files) <= MOST_BYTES:
         told = {name: settings[name] for name in ("text", "label", "response_kind", "encoding")}
         load_file(path, evaluation_path=evaluation, **told)
+
+
+def _no_file(path: Path) -> str:
+    """What is said behind a path where a file is meant and there is none."""
+    if path.exists():
+        return "this is a folder. Name a file."
+    return f"this file can't be read (No such file or directory).{_sibling(path)}"
 
 
 def _no_folder(path: Path) -> str:
