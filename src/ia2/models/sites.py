@@ -63,7 +63,7 @@ class Recording:
 
     def __init__(self, at: Mapping[Site, Positions]) -> None:
         self.at = at
-        """Where each site is read; it may be replaced between passes, as decoding moves on."""
+        """Where each site is read."""
         self._outputs: dict[Site, dict[int, Tensor]] = {site: {} for site in at}
 
     def keep(self, site: Site, layer: int, hidden: Tensor) -> None:
