@@ -42,6 +42,9 @@ NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common"
 FORBIDDEN_VARIABLES = {"own", "found", "kept", "one", "place", "given"}
 """Names of variables, parameters and functions that don't say what they hold."""
 
+MARKED = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".cff", ".jinja", ".css", ".js", ".ipynb"}
+"""Endings of the files that a merge may have left unfinished."""
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -194,3 +197,15 @@ def test_a_list_must_be_exact():
         check_list(["a", "b"], {"a"}, "rule")
     with pytest.raises(AssertionError, match="take it out: a"):
         check_list([], {"a"}, "rule")
+
+
+def test_no_text_holds_the_marks_of_a_merge():
+    texts = [
+        path
+        for folder in (ROOT, *(ROOT / name for name in ("src", "tests", "docs", "benchmarks", "experiments", ".ci")))
+        for path in (folder.glob("*") if folder == ROOT else folder.rglob("*"))
+        if path.suffix in MARKED or path.name in ("Makefile", "run")
+    ]
+    assert len(texts) > 400
+    marks = re.compile(r"^(?:<{7} |>{7} |={7}$)", re.MULTILINE)
+    assert [str(path.relative_to(ROOT)) for path in texts if marks.search(path.read_text(encoding="utf-8"))] == []
