@@ -18,8 +18,10 @@ test test-slow: export OMP_WAIT_POLICY ?= passive
 demo: install
 	$(BIN)/ia2 demo $(ARGS)
 
+# a process for each processor, up to eight, of one thread: tiny networks are bound by Python, not by arithmetic
+test: export OMP_NUM_THREADS ?= 1
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 # needs Chromium: apt-get install chromium
 test-slow: .venv/installed-extras

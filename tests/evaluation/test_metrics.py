@@ -13,6 +13,7 @@ from ia2.evaluation.metrics import (
     bootstrap_interval,
     cosine_similarity,
     expected_calibration_error,
+    interval_over_sets,
     reliability_bins,
 )
 
@@ -131,3 +132,27 @@ def test_cosine_similarity_against_float64():
     expected = (ours * theirs).sum(-1) / (ours.norm(dim=-1) * theirs.norm(dim=-1))
     assert torch.allclose(cosine_similarity(ours, theirs).double(), expected, atol=1e-6)
     assert cosine_similarity(torch.zeros(2, 3), torch.ones(2, 3)).tolist() == [0.0, 0.0]
+
+
+def test_the_interval_of_one_set_is_that_of_its_rows_alone():
+    rows = np.random.default_rng(0).random((1, 40)) < 0.7
+    low, high = interval_over_sets(lambda values: float(np.mean(values)), rows, resamples=4000)
+    share = float(rows.mean())
+    # the normal approximation of a proportion, which a percentile interval of 40 rows is near to
+    half = 1.96 * (share * (1 - share) / 40) ** 0.5
+    assert (low, high) == (approx(share - half, abs=0.03), approx(share + half, abs=0.03))
+
+
+def test_sets_that_differ_widen_the_interval():
+    alike = np.tile(np.arange(40) < 30, (3, 1))
+    apart = np.stack([np.arange(40) < 40, np.arange(40) < 30, np.arange(40) < 20])
+    narrow, wide = (interval_over_sets(lambda rows: float(np.mean(rows)), sets) for sets in (alike, apart))
+    assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])
+    assert wide[0] < narrow[0] < 0.75 < narrow[1] < wide[1]
+
+
+def test_columns_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="one shape"):
+        interval_over_sets(lambda a, b: 0.0, np.zeros((2, 3)), np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="at least 1 set of 1 row"):
+        interval_over_sets(lambda a: 0.0, np.zeros((2, 0)))

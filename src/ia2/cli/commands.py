@@ -43,12 +43,15 @@ from ia2.tasks.task import Example, Shown, Task
 
 
 def run_demo(options: Demo) -> None:
-    """Measure every method on the built-in reviews, and show a table and where the picture is."""
+    """Move an instruction and learn from few rows, and show the tables, what they come to, and where the picture is."""
     result = compute_demo(options.out, seed=options.seed, quick=options.quick, progress=ConsoleProgress())
-    show(result.records)
+    console = stdout()
+    for table, conclusion_of_part in zip(result.tables, result.conclusions, strict=True):
+        console.print(in_terminal(table, console.width))
+        print(f"{conclusion_of_part}\n")
     for figure in result.figures:
         print(figure)
-    print(f"{options.out}/: records, predictions and adapters")
+    print(f"{options.out}/: two studies; ia2 report {options.out}/labelled reads one")
 
 
 def run_adapt(options: Adapt) -> None:

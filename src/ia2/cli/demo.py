@@ -1,59 +1,88 @@
-"""The demo: a real model learns a small task from eight reviews, every way there is, with a table and a picture."""
+"""The demo: an instruction moved into an adapter without a label, then a few labelled rows, over three sets each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ia2.cli.demo_conclusions import instruction_conclusion, labelled_conclusion
+from ia2.errors import InputError
+from ia2.experiments.run import run
 from ia2.experiments.schema import Experiment
-from ia2.experiments.single import compute_single
+from ia2.experiments.store import FAILURES, Store
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
-from ia2.records import Record
-from ia2.reports.figures.reliability import reliability_and_similarity
-from ia2.tasks.json_lines import json_lines
+from ia2.records import Record, load_records
+from ia2.reports.figures.dots_over_sets import dots_over_sets
+from ia2.reports.figures.reliability import save_figure
+from ia2.reports.over_sets import OverSets, methods_over_sets, table_over_sets
+from ia2.reports.table import Table
+from ia2.tasks.reviews import INSTRUCTION
 
 MODEL = "smollm2-135m"
 TASK = "reviews"
-N = 8
+SETS = 3
+TEXTS = 8
+"""Reviews without labels that the instruction is moved with."""
+LABELLED = 8
+"""Labelled reviews of the second part."""
 LEARNING_RATE = 1e-3
-ROWS = 200
+ROWS = 100
 """How many of the task's rows are evaluated, so that everything takes less than five minutes on two cores."""
-QUICK_ROWS, QUICK_EPOCHS = 40, 2
+SIMILARITY_ROWS = 20
+"""Of how many of them similarity to in-context learning is measured."""
+QUICK_ROWS, QUICK_EPOCHS, QUICK_SETS = 20, 2, 2
 """What a quick demo evaluates and trains at the most."""
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A half of the demo: a study, what it is called, and what it came to in words."""
+
+    folder: str
+    """Its study's folder inside the demo's."""
+    title: str
+    settings: Mapping[str, Any]
+    """What sets the study apart from the other one."""
+    conclude: Callable[[Mapping[str, OverSets]], str]
+
+    def study(self, seed: int = 0, *, quick: bool = False) -> Experiment:
+        """The study.
+
+        Args:
+            seed: of the first set; each set is another choice of training rows.
+            quick: few sets, evaluation rows and steps: a check that everything works, not a result.
+        """
+        return Experiment.model_validate(
+            {
+                "name": f"demo-{self.folder}",
+                "description": self.title,
+                "models": [MODEL],
+                "tasks": [TASK],
+                "sets": QUICK_SETS if quick else SETS,
+                "first_seed": seed,
+                "learning_rates": [LEARNING_RATE],
+                "rows": QUICK_ROWS if quick else ROWS,
+                "asim_rows": SIMILARITY_ROWS,
+                "label_scoring": "whole",
+                "draw": "class",
+                "training": {"epochs": QUICK_EPOCHS} if quick else {},
+                "select": "dev",
+                "measure": "chosen",
+                **self.settings,
+            }
+        )
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo measured and drew."""
+    """What the demo measured, said and drew."""
 
-    records: list[Record]
+    tables: list[Table]
+    conclusions: list[str]
+    """What each table comes to."""
     figures: list[Path]
-
-
-def demo_study(seed: int = 0, *, quick: bool = False) -> Experiment:
-    """Zero-shot, ICL, SFT, IA2 and IA2→SFT on one set.
-
-    Args:
-        seed: which set of 8 rows.
-        quick: few evaluation rows and few steps: a check that everything works, not a result.
-    """
-    return Experiment.model_validate(
-        {
-            "name": "demo",
-            "description": f"{N} reviews teach {MODEL} in every way there is",
-            "models": [MODEL],
-            "tasks": [TASK],
-            "n": [N],
-            "sets": 1,
-            "first_seed": seed,
-            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
-            "learning_rates": [LEARNING_RATE],
-            "rows": QUICK_ROWS if quick else ROWS,
-            "training": {"epochs": QUICK_EPOCHS} if quick else {},
-            "select": "dev",
-            "measure": "chosen",
-        }
-    )
 
 
 def compute_demo(
@@ -64,19 +93,70 @@ def compute_demo(
     load: Callable[[str], LanguageModel] | None = None,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Measure every way and draw reliability and similarity by layer.
+    """Compute both studies, as far as they aren't there, and draw what they came to.
 
     Args:
         folder: where records, predictions, adapters and figures go.
-        seed: which set of 8 rows.
-        quick: few evaluation rows and few steps: a check that everything works, not a result.
+        seed: of the first set of rows.
+        quick: few sets, evaluation rows and steps: a check that everything works, not a result.
         load: how the model is loaded, usually the packaged one.
         progress: told what is going on.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or another process is computing the same.
+        RuntimeError: a set couldn't be computed.
     """
-    records = compute_single(demo_study(seed, quick=quick), folder, load=load, progress=progress)
-    predictions = {record.method: [row for _, row in json_lines(record.rows(folder))] for record in records}
-    stem = folder / "figures" / "reliability-and-similarity"
-    return DemoResult(records, reliability_and_similarity(records, predictions, stem))
+    _check_free(folder)
+    tables, conclusions, panels = [], [], {}
+    for part in PARTS:
+        progress.say(f"{part.title}.")
+        records = _computed(part.study(seed, quick=quick), folder / part.folder, load, progress)
+        measured = methods_over_sets(records, folder / part.folder)
+        title = f"{part.title} ({TASK}: {QUICK_SETS if quick else SETS} sets, {records[0].metrics.n} rows)"
+        tables.append(table_over_sets(title, list(measured.values())))
+        conclusions.append(part.conclude(measured))
+        panels[part.title] = list(measured.values())
+    figures = save_figure(dots_over_sets(panels), folder / FIGURES / "accuracy-and-calibration")
+    return DemoResult(tables, conclusions, figures)
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but a demo, whose studies refuse other settings themselves."""
+    if not folder.is_dir():
+        return  # what is no folder is refused by the first study
+    if others := {path.name for path in folder.iterdir()} - {part.folder for part in PARTS} - {FIGURES}:
+        listed = ", ".join(sorted(others)[:3])
+        raise InputError(f"{folder}: this folder holds something else ({listed}). Name another one with --out.")
+
+
+def _computed(
+    experiment: Experiment, folder: Path, load: Callable[[str], LanguageModel] | None, progress: Progress
+) -> list[Record]:
+    """The records of a study, which is computed as far as it isn't there."""
+    store = Store(folder)
+    store.open(experiment, growing=False)
+    outcome = run(experiment, store, load=load, progress=progress)
+    if outcome.elsewhere:
+        raise InputError(
+            f"{folder}: another process is computing this. Wait for it, or name another folder with --out."
+        )
+    if outcome.failed:
+        raise RuntimeError(f"{', '.join(outcome.failed)} failed; {folder / FAILURES}/ says why")
+    store.tidy()
+    return load_records(folder)
+
+
+PARTS = (
+    Part(
+        "instruction",
+        f"An instruction of 325 tokens, moved with {TEXTS} reviews without labels",
+        {"context": INSTRUCTION, "n": [TEXTS], "draw": "random", "methods": ["zero-shot", "context", "ia2"]},
+        instruction_conclusion,
+    ),
+    Part(
+        "labelled",
+        f"{LABELLED} labelled reviews",
+        {"n": [LABELLED], "methods": ["zero-shot", "icl", "sft", "ia2-sft"]},
+        labelled_conclusion,
+    ),
+)

@@ -33,7 +33,7 @@ STOPPED = {
     "rescore": "Stopped. Run it again for what is left.",
     "predict": "Stopped. The same command goes on behind the rows that it has answered.",
     "adapt": "Stopped; nothing was written. The same command goes on behind the stages that it had trained.",
-    "demo": "Stopped; nothing was written. The same command goes on behind the stages that it had trained.",
+    "demo": "Stopped. What was done is kept, and the same command goes on with the rest.",
 }
 """What is said of a command that leaves something when it is stopped."""
 

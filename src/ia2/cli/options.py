@@ -21,7 +21,7 @@ def _check_seed(seed: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """See it work: a small real model learns from eight reviews in every way there is, in a few minutes.
+    """See it work in a few minutes: an instruction moved into an adapter of a small real model, and few labelled rows.
 
     Example:
         ia2 demo
@@ -32,9 +32,9 @@ class Demo:
     out: Path = Path("ia2-demo")
     """Folder for records, predictions, adapters and figures: absent, empty, or of the same demo."""
     seed: int = 0
-    """Which eight reviews."""
+    """The seed of the first of three sets of reviews."""
     quick: bool = False
-    """Evaluate few rows and train few steps: a check that everything works, not a result."""
+    """Two sets, few rows and few steps: a check that everything works, not a result."""
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)

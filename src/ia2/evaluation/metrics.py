@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -124,6 +124,41 @@ def bootstrap_interval(
         raise ValueError(f"a bootstrap needs columns of one length, at least 1: {[len(column) for column in columns]}")
     drawn = resampled_rows(rows, resamples=resamples, seed=seed)
     return interval_of([statistic(*(column[index] for column in columns)) for index in drawn], level=level)
+
+
+def interval_over_sets(
+    statistic: Callable[..., float],
+    *columns: Shaped[Array, "_sets _rows"],
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile interval of a statistic's mean over sets, as far as other sets and other rows may change it.
+
+    Sets and rows are crossed, since every set is measured on the same rows: both are drawn with replacement, apart from
+    each other (the pigeonhole bootstrap, Owen 2007).
+
+    Args:
+        statistic: takes one set's rows of each column and returns a number.
+        columns: one array for each argument of the statistic, a row of it for each set.
+        level: the share of resamples that the interval holds.
+        resamples: how often sets and rows are drawn.
+        seed: of the drawing.
+
+    Raises:
+        ValueError: there are no sets or rows, or columns differ in shape.
+    """
+    shapes = {column.shape for column in columns}
+    sets, rows = columns[0].shape
+    if len(shapes) != 1 or not sets or not rows:
+        raise ValueError(f"a bootstrap needs columns of one shape, at least 1 set of 1 row: {sorted(shapes)}")
+    drawn_rows = resampled_rows(rows, resamples=resamples, seed=seed)
+    drawn_sets = np.random.default_rng(derived_seed(seed, "bootstrap-sets")).integers(0, sets, size=(resamples, sets))
+    means = [
+        np.mean([statistic(*(column[index][of_rows] for column in columns)) for index in of_sets])
+        for of_sets, of_rows in zip(drawn_sets, drawn_rows, strict=True)
+    ]
+    return interval_of(np.array(means), level=level)
 
 
 def resampled_rows(rows: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int[Array, "resamples rows"]:

@@ -7,6 +7,7 @@ measured are never those that were learnt from, so that a model has to know what
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Task, rows_digest
@@ -14,6 +15,8 @@ from ia2.tasks.task import Example, Task, rows_digest
 NAME = "reviews"
 DESCRIPTION = "is a one-sentence review negative or positive? built in, needs no download"
 LABELS = (" negative", " positive")
+INSTRUCTION = Path(__file__).with_name("reviews_instruction.txt")
+"""A system prompt of 325 tokens (SmolLM2's) that says how reviews are to be judged."""
 
 SENTENCES = 20
 """How many are made of each subject, label and half of the words."""
