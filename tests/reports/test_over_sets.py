@@ -49,7 +49,7 @@ def test_numbers_are_means_over_sets_worked_by_hand(measured):
     tuned, aligned = measured.values()
     assert tuned.accuracy == approx(5 / 8)
     assert aligned.accuracy == approx(7 / 8)
-    # each row is alone in its bin of 15, at a distance of |1 - 0.9|, |1 - 0.8|, |0 - 0.7| and |1 - 0.6| in the first set
+    # each row is alone in its bin, at a distance of |1 - 0.9|, |1 - 0.8|, |0 - 0.7| and |1 - 0.6| in the first set
     assert tuned.ece == approx(((0.1 + 0.2 + 0.7 + 0.4) / 4 + (0.1 + 0.8 + 0.7 + 0.4) / 4) / 2)
     # one bin in each set: |1 - 0.5| and |0.75 - 1|
     assert aligned.ece == approx((0.5 + 0.25) / 2)

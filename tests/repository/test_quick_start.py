@@ -41,7 +41,8 @@ def test_every_command_runs(capsys, tmp_path, monkeypatch, built_in):
     assert [row["text"] for row in answered] == [text for text, _ in ROWS[:3]]
     assert {row["prediction"] for row in answered} <= {"0", "1"}
     assert Path("configured/adapter/adapter_config.json").is_file()
-    assert Path("ia2-demo/report/index.html").is_file()
+    for folder in ("ia2-demo/labelled", "my-adapter"):
+        assert Path(folder, "report/index.html").is_file()
 
 
 def test_the_demo_is_what_make_runs():

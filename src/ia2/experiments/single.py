@@ -1,4 +1,4 @@
-"""A study of one unit, as an adaptation or the demo is: computed at once, or found to be there."""
+"""A study of one unit, as an adaptation is: computed at once, or found to be there."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

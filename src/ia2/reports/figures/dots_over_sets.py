@@ -6,6 +6,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from ia2.evaluation.metrics import accuracy, expected_calibration_error
 from ia2.reports.figures.reliability import COLOURS, STYLE
@@ -20,7 +22,8 @@ def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
     """
     with matplotlib.rc_context(STYLE):
         lines = [len(measured) for measured in parts.values()]
-        figure = Figure(figsize=(8.6, 0.34 * sum(lines) + 0.95 * len(parts)), layout="constrained")
+        size = (8.6, 0.34 * sum(lines) + 0.95 * len(parts))
+        figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.05))
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(parts), 2, squeeze=False, sharex="col", height_ratios=lines)
         for (accuracies, errors), (title, measured) in zip(grid, parts.items(), strict=True):
@@ -38,10 +41,14 @@ def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
             for axes in (accuracies, errors):
                 axes.set_ylim(len(measured) - 0.5, -0.5)
                 axes.tick_params(axis="y", length=0)
-        accuracies.set(xlim=(0, 100))
+        lowest = min(100 * method.accuracy_interval[0] for measured in parts.values() for method in measured)
+        accuracies.set_xlim(max(10 * (lowest // 10) - 10, 0), 100)
         accuracies.set_xlabel("accuracy % (small dots: sets)")
         errors.set_xlim(left=0)
         errors.set_xlabel("expected calibration error")
+        for axes in (accuracies, errors):
+            # so few that the last number of one panel and the first of the next don't touch
+            axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 
