@@ -65,6 +65,51 @@ def test_targets_are_what_the_model_does_with_each_rows_demonstrations(tiny_mode
             assert_close(target.activations[SITE][0], torch.stack(kept), atol=1e-5, rtol=0)
 
 
+INSTRUCTION = Instruction("Say whether the writer was content: one for yes, nought for no. " * 4)
+
+
+def test_an_instruction_is_read_once_for_all_rows(tiny_model, few, tmp_path, monkeypatch):
+    instructed = replace(few, context=INSTRUCTION)
+    read = []
+    plain = type(tiny_model.network.base_model).forward
+
+    def counted(self, *arguments, **keywords):
+        read.append(keywords["input_ids"].numel())
+        return plain(self, *arguments, **keywords)
+
+    monkeypatch.setattr(type(tiny_model.network.base_model), "forward", counted)
+    targets = collect_targets(tiny_model, instructed, cache_dir=tmp_path)
+    tokens_read = sum(read)
+    tokens = PromptTokenizer(tiny_model.tokenizer)
+    prompts = [tokens.prompt(prompt_text(row.query, (INSTRUCTION,))) for row in (*few.train, *few.dev)]
+    alone = min(map(len, prompts)) - max(len(tokens.prompt(row.query)) for row in (*few.train, *few.dev))
+    # once instead of seven times
+    assert tokens_read < sum(map(len, prompts)) - 5 * alone
+    for prompt, target in zip(prompts, [*targets.train, *targets.dev], strict=True):
+        recorded = []
+        hooks = [
+            layer.self_attn.o_proj.register_forward_hook(lambda _m, _i, output: recorded.append(output[0, -1]))
+            for layer in tiny_model.network.model.layers
+        ]
+        with torch.no_grad():
+            logits = tiny_model.network(input_ids=torch.tensor([prompt])).logits[0, -1]
+        for hook in hooks:
+            hook.remove()
+        assert target.tokens.tolist() == [logits.argmax().item()]
+        assert_close(target.activations[SITE][0], torch.stack(recorded), atol=1e-5, rtol=0)
+
+
+def test_positions_of_the_query_are_read_behind_an_instruction_too(tiny_model, few, tmp_path):
+    instructed = replace(few, context=INSTRUCTION)
+    site = replace(SITE, positions="all")
+    whole = collect_targets(tiny_model, instructed, sites=[site], cache_dir=tmp_path)
+    alone = collect_targets(tiny_model, instructed, cache_dir=tmp_path)
+    for row, positions, response in zip(few.train, whole.train, alone.train, strict=True):
+        values = positions.activations[site]
+        assert len(values) >= len(PromptTokenizer(tiny_model.tokenizer).prompt(row.query)) - 1
+        assert_close(values[-1], response.activations[SITE][-1], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_batch_size_changes_nothing(tiny_model, few, tmp_path, batch_size):
     one = collect_targets(tiny_model, few, cache_dir=tmp_path / "one", batch_size=1)

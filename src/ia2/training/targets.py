@@ -23,7 +23,7 @@ TOKENS, QUERY_TOKENS = "tokens", "query_tokens"
 class Target:
     """What the teacher did for one row."""
 
-    tokens: Int[Tensor, " n"]
+    tokens: Int[Tensor, " response"]
     """Its response."""
     activations: Activations
     """What it did at each site, positions first."""

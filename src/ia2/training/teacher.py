@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,6 +128,8 @@ class _Asked:
     """The labels that compete; None where responses are free text."""
     key: dict[str, Any]
     """All that the answers depend on, beside the model and the sites."""
+    instructed: bool
+    """Whether all prompts begin with one instruction, instead of each with demonstrations of its own."""
 
     @classmethod
     def of(
@@ -166,15 +169,29 @@ class _Asked:
                 _common_end(tokenizer.asked(row.query), prompt) for row, prompt in zip(rows, prompts, strict=True)
             ]
         key |= {"prompts": prompts, "query_tokens": shared}
-        return cls(model, task, tokenizer, sites, prompts, shared, labels, key)
+        instructed = few_shot_set.context is not None
+        return cls(model, task, tokenizer, sites, prompts, shared, labels, key, instructed)
+
+    @cached_property
+    def _decoder(self) -> Reader:
+        """The model behind the instruction, which is read once; the model alone where there are demonstrations."""
+        reader = Reader(self.model.network)
+        # what is read of a query's own tokens can't stand in a prefix
+        if not self.instructed or any(site.positions != "response" for site in self.sites):
+            return reader
+        return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in self.prompts])
+
+    @property
+    def _reader(self) -> Reader:
+        """The same for prompts that are read whole, which have little in common where there are demonstrations."""
+        return self._decoder if self._decoder.prefix.tokens else Reader(self.model.network, layout="right")
 
     def answered(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """Each prompt's number and what the teacher did, in the order in which they are done."""
         if self.labels is None:
             yield from self._written(batch_size)
         elif self.labels.scoring == "whole":
-            reader = Reader(self.model.network, layout="right")
-            (scores,) = score_labels(reader, self.prompts, self.labels, batch_size=batch_size)
+            (scores,) = score_labels(self._reader, self.prompts, self.labels, batch_size=batch_size)
             responses = dict(enumerate(self.labels.tokens[index] for index in scores.label.tolist()))
             yield from self._read(responses, batch_size)
         else:
@@ -184,8 +201,7 @@ class _Asked:
     def _first_tokens(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """The likeliest token of each prompt, read off the same pass that records."""
         sequences = [self._sequence(index, (0,)) for index in range(len(self.prompts))]
-        reader = Reader(self.model.network, layout="right")
-        for read in reader.passes(sequences, [*self.sites, LOGITS], batch_size=batch_size):
+        for read in self._reader.passes(sequences, [*self.sites, LOGITS], batch_size=batch_size):
             chosen = read.activations[LOGITS].argmax(-1)
             for number, index in enumerate(read.indices):
                 yield index, self._target(index, chosen[number : number + 1], read.of_sequence(number, self.sites))
@@ -195,8 +211,7 @@ class _Asked:
         """What the model does as it reads responses that are known, by the number of their prompts."""
         numbers = list(responses)
         sequences = [self._sequence(index, responses[index]) for index in numbers]
-        reader = Reader(self.model.network, layout="right")
-        for read in reader.passes(sequences, self.sites, batch_size=batch_size):
+        for read in self._reader.passes(sequences, self.sites, batch_size=batch_size):
             for number, position in enumerate(read.indices):
                 tokens = torch.tensor(responses[numbers[position]])
                 yield numbers[position], self._target(numbers[position], tokens, read.of_sequence(number, self.sites))
@@ -210,7 +225,7 @@ class _Asked:
         recorded = [site for site in self.sites if site.positions == "response" and site != LOGITS]
         again: dict[int, tuple[int, ...]] = {}
         for index, decoded in continued(
-            Reader(self.model.network), self.model, self.prompts, self.task, batch_size=batch_size, sites=recorded
+            self._decoder, self.model, self.prompts, self.task, batch_size=batch_size, sites=recorded
         ):
             tokens = decoded.tokens
             if decoded.ending == "stop" and self.task.stop is not None:
