@@ -4,6 +4,7 @@ from conftest import tiny_language_model, tiny_network
 
 from ia2.cli.demo import PARTS, compute_demo
 from ia2.errors import InputError
+from ia2.experiments import run as run_module
 from ia2.experiments.plan import units
 from ia2.records import load_records
 
@@ -65,11 +66,27 @@ def test_a_set_that_fails_fails_the_demo(tmp_path, capsys):
         compute_demo(tmp_path / "demo", quick=True, load=broken)
 
 
-def test_the_command_says_what_came_out(model, tmp_path, capsys, monkeypatch):
+def test_the_command_says_what_came_out_and_goes_on_where_it_was_stopped(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ia2.experiments.run.load_model", lambda *_, **__: model)
-    status, out, err = run(capsys, "demo", "--quick", "--out", str(tmp_path / "demo"))
+    asked = ("demo", "--quick", "--out", str(tmp_path / "demo"))
+
+    class StoppedError(KeyboardInterrupt):
+        """Ctrl-C while the second study's first set is computed."""
+
+    def stop_at_labels(experiment, *arguments, **options):
+        if experiment.name == "demo-labelled":
+            raise StoppedError
+        return compute(experiment, *arguments, **options)
+
+    compute = run_module.compute
+    monkeypatch.setattr(run_module, "compute", stop_at_labels)
+    status, out, err = run(capsys, *asked)
+    assert (status, out) == (130, "")
+    assert "What was done is kept, and the same command goes on" in err
+    monkeypatch.setattr(run_module, "compute", compute)
+    status, out, err = run(capsys, *asked)
     assert status == 0, err
     assert "in every prompt" in out
-    assert "IA2→SFT" in out
     assert "accuracy-and-calibration.png" in out
-    assert "An instruction of 325 tokens" in err
+    # the first study was there already
+    assert err.count("unit 1 of 2") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.cache import check_writable
+from ia2.cli.demo_folder import check_demo_folder
 from ia2.cli.suggestions import did_you_mean
 from ia2.errors import FieldError, InputError
 from ia2.models.names import check_model_name, kind_of
@@ -38,8 +39,10 @@ def check_inputs(command: str, settings: Mapping[str, Any]) -> None:
     for name, check in CHECKS.items():
         if settings.get(name) is not None:
             check(settings[name])
-    if command in ("demo", "adapt", "run") and settings.get("out") is not None:
+    if command in ("adapt", "run") and settings.get("out") is not None:
         check_output(settings["out"])
+    if command == "demo":
+        check_demo_folder(settings["out"])
     if settings.get("data") is not None and command in ("adapt", "evaluate"):
         _check_rows(settings)
 

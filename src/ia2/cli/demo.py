@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.cli.demo_conclusions import instruction_conclusion, labelled_conclusion
+from ia2.cli.demo_folder import FIGURES, INSTRUCTION, LABELLED, check_demo_folder
 from ia2.errors import InputError
 from ia2.experiments.run import run
 from ia2.experiments.schema import Experiment
@@ -17,23 +18,24 @@ from ia2.reports.figures.dots_over_sets import dots_over_sets
 from ia2.reports.figures.reliability import save_figure
 from ia2.reports.over_sets import OverSets, methods_over_sets, table_over_sets
 from ia2.reports.table import Table
-from ia2.tasks.reviews import INSTRUCTION
+from ia2.tasks import reviews
 
 MODEL = "smollm2-135m"
 TASK = "reviews"
 SETS = 3
 TEXTS = 8
 """Reviews without labels that the instruction is moved with."""
-LABELLED = 8
+LABELLED_ROWS = 8
 """Labelled reviews of the second part."""
 LEARNING_RATE = 1e-3
 ROWS = 100
 """How many of the task's rows are evaluated, so that everything takes less than five minutes on two cores."""
 SIMILARITY_ROWS = 20
 """Of how many of them similarity to in-context learning is measured."""
+EPOCHS = 20
+"""The most passes over the eight rows: with the default of 50 the demo takes twice as long and comes to the same."""
 QUICK_ROWS, QUICK_EPOCHS, QUICK_SETS = 20, 2, 2
 """What a quick demo evaluates and trains at the most."""
-FIGURES = "figures"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Part:
                 "asim_rows": SIMILARITY_ROWS,
                 "label_scoring": "whole",
                 "draw": "class",
-                "training": {"epochs": QUICK_EPOCHS} if quick else {},
+                "training": {"epochs": QUICK_EPOCHS if quick else EPOCHS},
                 "select": "dev",
                 "measure": "chosen",
                 **self.settings,
@@ -106,7 +108,7 @@ def compute_demo(
         InputError: the folder holds something else, or another process is computing the same.
         RuntimeError: a set couldn't be computed.
     """
-    _check_free(folder)
+    check_demo_folder(folder)
     tables, conclusions, panels = [], [], {}
     for part in PARTS:
         progress.say(f"{part.title}.")
@@ -118,15 +120,6 @@ def compute_demo(
         panels[part.title] = list(measured.values())
     figures = save_figure(dots_over_sets(panels), folder / FIGURES / "accuracy-and-calibration")
     return DemoResult(tables, conclusions, figures)
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse a folder that holds anything but a demo, whose studies refuse other settings themselves."""
-    if not folder.is_dir():
-        return  # what is no folder is refused by the first study
-    if others := {path.name for path in folder.iterdir()} - {part.folder for part in PARTS} - {FIGURES}:
-        listed = ", ".join(sorted(others)[:3])
-        raise InputError(f"{folder}: this folder holds something else ({listed}). Name another one with --out.")
 
 
 def _computed(
@@ -148,15 +141,15 @@ def _computed(
 
 PARTS = (
     Part(
-        "instruction",
+        INSTRUCTION,
         f"An instruction of 325 tokens, moved with {TEXTS} reviews without labels",
-        {"context": INSTRUCTION, "n": [TEXTS], "draw": "random", "methods": ["zero-shot", "context", "ia2"]},
+        {"context": reviews.INSTRUCTION, "n": [TEXTS], "draw": "random", "methods": ["zero-shot", "context", "ia2"]},
         instruction_conclusion,
     ),
     Part(
-        "labelled",
-        f"{LABELLED} labelled reviews",
-        {"n": [LABELLED], "methods": ["zero-shot", "icl", "sft", "ia2-sft"]},
+        LABELLED,
+        f"{LABELLED_ROWS} labelled reviews",
+        {"n": [LABELLED_ROWS], "methods": ["zero-shot", "icl", "sft", "ia2-sft"]},
         labelled_conclusion,
     ),
 )
