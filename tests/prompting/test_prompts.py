@@ -185,6 +185,30 @@ def test_a_dialogue_is_rendered_as_its_turns_and_a_system_turn_that_all_have_onc
         assert list(tokens.asked(query, (shown,))) == expected
 
 
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+SILENT = "{% for turn in messages if turn.role != 'system' %}" + TEMPLATE.partition("%}")[2]
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM + TEMPLATE, SILENT])
+def test_what_a_template_without_system_turns_is_told_stands_before_the_next_user_turn(chat_tokenizer, template):
+    chat_tokenizer.chat_template = template
+    tokens = PromptTokenizer(chat_tokenizer, chat=True)
+    context, system = Instruction("Judge."), Turn("system", "Spell.")
+    dialogue = Dialogue((system, Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?")))
+    for query, shown, turns in [
+        ("a film", (context,), [("user", "Judge.\n\na film")]),
+        (dialogue, (context,), [("user", "Judge.\n\nSpell.\n\nOne?"), ("assistant", "1."), ("user", "Two?")]),
+        (dialogue, (Example(dialogue, "2."),), [
+            *[("user", "Spell.\n\nOne?"), ("assistant", "1."), ("user", "Two?"), ("assistant", "2.")],
+            *[("user", "One?"), ("assistant", "1."), ("user", "Two?")],
+        ]),
+    ]:  # fmt: skip
+        expected = chat_tokenizer.apply_chat_template(
+            [{"role": role, "content": content} for role, content in turns], add_generation_prompt=True
+        )
+        assert list(tokens.asked(query, shown)) == expected["input_ids"]
+
+
 def test_chat_needs_a_template_that_takes_the_turns(tokenizer, chat_tokenizer):
     with pytest.raises(FieldError, match="^chat: this model has no chat template"):
         PromptTokenizer(tokenizer, chat=True)

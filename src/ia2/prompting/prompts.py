@@ -6,7 +6,7 @@ from typing import Any
 from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
-from ia2.prompting.chat_templates import answer_opening, conversation, turn_end
+from ia2.prompting.chat_templates import answer_opening, conversation, takes_system, turn_end
 from ia2.prompting.literal_text import TextEncoder
 from ia2.tasks.task import Example, Instruction, Shown, Task, Turn, turns_of
 
@@ -50,6 +50,8 @@ class PromptTokenizer:
         self.chat = chat
         self.answer_opening = answer_opening(tokenizer) if chat else None
         """What changes of the text that asks, so that a response stands where the template puts one."""
+        self.takes_system = not chat or takes_system(tokenizer)
+        """Whether system turns are turns of the template; else the next user turn begins with what they say."""
         text = "a"
         bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
@@ -99,7 +101,7 @@ class PromptTokenizer:
         What a conversation's turns say of special tokens is hidden (`TextEncoder.hidden`), so that they stay text.
 
         Raises:
-            InputError: the chat template refuses these turns, such as a system message.
+            InputError: the chat template refuses these turns.
         """
         if self.answer_opening is None:
             return prompt_text(query, shown)
@@ -110,9 +112,11 @@ class PromptTokenizer:
             else:
                 turns += [*turns_of(part.query), Turn("assistant", part.response)]
         turns += turns_of(query)
+        turns = list(_said_once(turns))
+        if not self.takes_system:
+            turns = list(_before_user_turns(turns))
         asked = conversation(
-            self.tokenizer,
-            [{"role": turn.role, "content": self.encoder.hidden(turn.content)} for turn in _said_once(turns)],
+            self.tokenizer, [{"role": turn.role, "content": self.encoder.hidden(turn.content)} for turn in turns]
         )
         return self.answer_opening.before_answer(asked)
 
@@ -210,6 +214,19 @@ def _said_once(turns: Sequence[Turn]) -> Iterator[Turn]:
                 continue
             system = turn
         yield turn
+
+
+def _before_user_turns(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """The turns without system turns, what those say standing before what the user says next."""
+    before = ""
+    for turn in turns:
+        if turn.role == "system":
+            before += turn.content + SEPARATOR
+        elif turn.role == "user":
+            yield Turn("user", before + turn.content)
+            before = ""
+        else:
+            yield turn
 
 
 def _shortened(text: str) -> str:
