@@ -77,6 +77,8 @@ def test_a_template_without_system_turns_is_said_of_the_rows_that_have_one(tiny_
         "{% for turn in messages %}{% if turn.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
         "{{ turn.content }}\n{% endfor %}"
     )
+    takes = copy.deepcopy(chatty)
+    takes.chat_template = "{% for turn in messages %}{{ turn.content }}\n{% endfor %}"
     model = replace(tiny_model, tokenizer=chatty)
     rows = [
         {"messages": [{"role": "user", "content": f"{number}"}, {"role": "assistant", "content": answer}]}
@@ -84,12 +86,12 @@ def test_a_template_without_system_turns_is_said_of_the_rows_that_have_one(tiny_
     ]
     rows[3]["messages"].insert(0, {"role": "system", "content": "s"})
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    note = "It has no system turn: what one would say stands before the user's next words."
     for kind in ("label", "text"):
-        with pytest.raises(InputError) as refusal:
-            fitted(load_file(tmp_path / "chats.jsonl", response_kind=kind), model)
-        assert str(refusal.value) == (
-            "chats: a conversation begins with a system turn, and this model's chat template refuses the prompt "
-            "(no system role). Take system turns out of the rows, or use another model."
-        )
+        form = fitted(load_file(tmp_path / "chats.jsonl", response_kind=kind), model)
+        assert form.notes[-1].endswith(note)
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row["messages"]) == 2))
-    assert fitted(load_file(tmp_path / "chats.jsonl"), model).chat
+    without = load_file(tmp_path / "chats.jsonl")
+    assert not fitted(without, model).notes[-1].endswith(note)
+    assert fitted(without, model, context=True).notes[-1].endswith(note)
+    assert not fitted(without, replace(model, tokenizer=takes), context=True).notes[-1].endswith(note)

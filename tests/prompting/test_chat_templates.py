@@ -5,7 +5,7 @@ from conftest import byte_level_tokenizer
 from transformers.utils import chat_template_utils
 
 from ia2.errors import FieldError
-from ia2.prompting.chat_templates import answer_opening, conversation, turn_end
+from ia2.prompting.chat_templates import answer_opening, conversation, takes_system, turn_end
 
 TURNS = [{"role": "user", "content": "a fine film"}]
 
@@ -133,3 +133,15 @@ def test_a_template_that_asks_otherwise_than_it_answers_is_refused():
     template = TURN + END + "{% if add_generation_prompt %}<bot>{% endif %}"
     with pytest.raises(FieldError, match="what is taught would never be asked"):
         answer_opening(with_template(template))
+
+
+@pytest.mark.parametrize(
+    ("loop", "takes"),
+    [
+        ("messages", True),
+        ("messages if turn.role != 'system'", False),
+        ("messages if turn.role != 'system' or raise_exception('System role not supported')", False),
+    ],
+)
+def test_whether_a_template_has_system_turns(loop, takes):
+    assert takes_system(with_template("{% for turn in " + loop + " %}{{ turn.content }}\n{% endfor %}")) is takes

@@ -6,7 +6,7 @@ import pytest
 from conftest import sentencepiece_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from ia2.errors import FieldError, InputError
@@ -84,14 +84,18 @@ def test_a_space_that_a_normalizer_adds_or_marks_is_no_part_of_a_response():
         assert tokens.continuation(tokens.prompt("Label:"), tokens.response("Label:", response)) == read
 
 
-def test_a_special_token_in_a_response_is_refused_by_name(tokenizer):
+def test_a_special_token_that_data_writes_is_those_characters(tokenizer):
     tokens = PromptTokenizer(tokenizer)
-    with pytest.raises(InputError) as refusal:
-        tokens.response("Text:a\nLabel:", f"There are 42 apples, and that is certain.{tokenizer.eos_token}")
-    assert str(refusal.value) == (
-        "'There are 42 apples, and that is certain…': "
-        f"this model's special token {tokenizer.eos_token!r} can't be part of a response. Take it out of the text."
-    )
+    special = set(tokenizer.all_special_ids)
+    for mark in tokenizer.all_special_tokens:
+        said = f"it is {mark} great"
+        shown = (Example(f"Text:{said}\nLabel:", f" {mark}"), Instruction(f"Judge {mark}."))
+        sequence = tokens.sequence(f"Text:{said}\nLabel:", f"42{mark}", shown)
+        written = (*sequence.prompt[len(tokens.opening) :], *sequence.response)
+        assert special.isdisjoint(written)
+        assert tokenizer.decode(list(written), skip_special_tokens=False).strip() == (
+            prompt_text(f"Text:{said}\nLabel:", shown) + f"42{mark}"
+        )
 
 
 def test_what_a_tokenizer_makes_of_a_response_that_it_cannot_read_is_said():
@@ -181,6 +185,30 @@ def test_a_dialogue_is_rendered_as_its_turns_and_a_system_turn_that_all_have_onc
         assert list(tokens.asked(query, (shown,))) == expected
 
 
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+SILENT = "{% for turn in messages if turn.role != 'system' %}" + TEMPLATE.partition("%}")[2]
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM + TEMPLATE, SILENT])
+def test_what_a_template_without_system_turns_is_told_stands_before_the_next_user_turn(chat_tokenizer, template):
+    chat_tokenizer.chat_template = template
+    tokens = PromptTokenizer(chat_tokenizer, chat=True)
+    context, system = Instruction("Judge."), Turn("system", "Spell.")
+    dialogue = Dialogue((system, Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?")))
+    for query, shown, turns in [
+        ("a film", (context,), [("user", "Judge.\n\na film")]),
+        (dialogue, (context,), [("user", "Judge.\n\nSpell.\n\nOne?"), ("assistant", "1."), ("user", "Two?")]),
+        (dialogue, (Example(dialogue, "2."),), [
+            *[("user", "Spell.\n\nOne?"), ("assistant", "1."), ("user", "Two?"), ("assistant", "2.")],
+            *[("user", "One?"), ("assistant", "1."), ("user", "Two?")],
+        ]),
+    ]:  # fmt: skip
+        expected = chat_tokenizer.apply_chat_template(
+            [{"role": role, "content": content} for role, content in turns], add_generation_prompt=True
+        )
+        assert list(tokens.asked(query, shown)) == expected["input_ids"]
+
+
 def test_chat_needs_a_template_that_takes_the_turns(tokenizer, chat_tokenizer):
     with pytest.raises(FieldError, match="^chat: this model has no chat template"):
         PromptTokenizer(tokenizer, chat=True)
@@ -215,3 +243,41 @@ def test_a_free_response_ends_where_its_turn_does(tiny_model, toy_task, toy_text
     chatty.chat_template = TEMPLATE.replace("<end>", "")
     assert PromptTokenizer.of(model, task).end_token == model.end_token
     assert PromptTokenizer.of(model, toy_task.as_chat()).end_token is None
+
+
+@pytest.mark.parametrize("bound", ["", "\n"])
+def test_a_special_token_that_data_writes_in_a_conversation_is_those_characters(tokenizer, bound):
+    chatty = copy.deepcopy(tokenizer)
+    # as Phi-3's, which take the white space behind them
+    chatty.add_special_tokens({"additional_special_tokens": [AddedToken("<end>", rstrip=True, normalized=False)]})
+    chatty.chat_template = TEMPLATE.replace("|>\n", f"|>{bound}")
+    tokens, special = PromptTokenizer(chatty, chat=True), set(chatty.all_special_ids)
+    plain = Dialogue((Turn("system", "Judge."), Turn("user", "Is it?"), Turn("assistant", "It is."), Turn("user", "Q")))
+    for mark in (*chatty.all_special_tokens, "\ufdd0", "\ufdd00\ufdd1"):
+        for position in range(4):
+            turns = list(plain.turns)
+            turns[position] = Turn(turns[position].role, f"so {mark} is {mark}")
+            changed = tokens.sequence(Dialogue(turns), f"No{mark}.")
+            expected = tokens.sequence(plain, "No.")
+            assert [token for token in changed.prompt if token in special] == [
+                token for token in expected.prompt if token in special
+            ]
+            decoded = chatty.decode(list(changed.prompt + changed.response), skip_special_tokens=False)
+            assert decoded.count(f"so {mark} is {mark}") == 1
+            assert decoded.endswith(f"No{mark}.")
+            # what stands before and behind that turn is as it was
+            turn_ends = [
+                at for at, token in enumerate(expected.prompt) if token == chatty.convert_tokens_to_ids("<end>")
+            ]
+            before = turn_ends[position - 1] + 1 if position else 0
+            assert changed.prompt[:before] == expected.prompt[:before]
+            if position < 3:
+                behind = len(expected.prompt) - turn_ends[position]
+                assert changed.prompt[-behind:] == expected.prompt[-behind:]
+
+
+def test_what_a_teacher_wrote_follows_its_prompt_as_characters(chat_tokenizer):
+    mark = chat_tokenizer.eos_token
+    tokens = PromptTokenizer(chat_tokenizer, chat=True)
+    prompt = tokens.asked(f"Say {mark}")
+    assert tokens.following(prompt, f"4{mark}") == tokens.response(tokens.rendered("Say"), f"4{mark}")

@@ -117,7 +117,9 @@ def run_evaluate(options: Evaluate) -> None:
         check_demonstrations(task, options.icl)
     model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
     scoring = _label_scoring(options, taught)
-    task = fitted(task, model, chat=options.chat, stop=options.stop, label_scoring=scoring, taught=taught)
+    task = fitted(
+        task, model, chat=options.chat, stop=options.stop, label_scoring=scoring, taught=taught, context=bool(context)
+    )
     notes = task.notes
     demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
@@ -130,9 +132,7 @@ def run_evaluate(options: Evaluate) -> None:
         notes, drawing = notes + few_shot_set.notes, few_shot_set.drawing
         demonstrations, examples = few_shot_set.demonstrations(), few_shot_set.evaluation
     every, examples = examples, task.at_most(examples, options.limit)
-    if not examples:
-        reason = "the adapter has seen them all" if adapter else "use fewer demonstrations (--icl)"
-        raise InputError(f"{task.name}: no row is left to evaluate; {reason}.")
+    _check_some_left(task, every, adapter)
     method = "context" if context else "icl" if demonstrations else "adapter" if adapter else "zero-shot"
     share = f"{len(examples)} of " if len(examples) < len(every) else ""
     for sentence in (*notes, f"{task.name}: {method} on {share}{_counted(every, 'row')}"):
@@ -261,6 +261,18 @@ def run_report(options: Report) -> None:
         return
     for path in report.write(options.out or options.folder / "report", options.format):
         print(path)
+
+
+def _check_some_left(task: Task, examples: Sequence[Example], adapter: Adapter | None) -> None:
+    """Refuse to measure nothing. Raises InputError."""
+    if examples:
+        return
+    reason = (
+        "every row of it taught the adapter or chose it; name a file with other rows"
+        if adapter
+        else "the demonstrations take all of them; use fewer (--icl) or add rows"
+    )
+    raise InputError(f"{task.name}: no row is left to evaluate: {reason}.")
 
 
 def _counted(rows: Sequence[Any], noun: str) -> str:

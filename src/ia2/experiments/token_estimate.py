@@ -10,6 +10,7 @@ from ia2.errors import InputError
 from ia2.experiments.plan import Unit, drawn, measured, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
+from ia2.prompting.literal_text import TextEncoder
 from ia2.prompting.prompts import SEPARATOR
 from ia2.tasks.task import Example, Shown, Task
 from ia2.training.early_stopping import EarlyStopping
@@ -159,7 +160,8 @@ def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit
         tokenizer = tokenizer_of(model)
         if tokenizer is None:
             return lambda text: math.ceil(len(text) / CHARACTERS)
-        return cache(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        encoder = TextEncoder(tokenizer)
+        return cache(lambda text: len(encoder.of_text(text)))
 
     try:
         estimate = estimated_tokens(experiment, task_of, length_of, limit)

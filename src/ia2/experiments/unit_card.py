@@ -3,6 +3,7 @@
 from ia2.adapters.card import Asked
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.literal_text import TextEncoder
 from ia2.tasks.files.forms import query_of_text
 
 
@@ -16,7 +17,8 @@ def asked_of(few_shot_set: FewShotSet, model: LanguageModel) -> Asked:
     task = few_shot_set.task
     # a benchmark's queries are made of several columns, and a conversation is no text
     of_texts = task.as_written and task.form != "conversation"
-    lengths = [len(model.tokenizer(label, add_special_tokens=False)["input_ids"]) for label in task.labels]
+    encoder = TextEncoder(model.tokenizer)
+    lengths = [len(encoder.of_text(label)) for label in task.labels]
     return Asked(
         query_of_text(task.form, "{text}") if of_texts else None, task.chat, max(lengths, default=task.max_new_tokens)
     )

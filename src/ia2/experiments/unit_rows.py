@@ -59,6 +59,7 @@ def unit_rows(
             chat=experiment.chat,
             stop=experiment.rows_of(name).stop,
             label_scoring=experiment.label_scoring,
+            context=experiment.context is not None,
         )
 
     most = min((value for value in (experiment.rows, limit) if value is not None), default=None)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from ia2.adapters.provenance import Provenance
-from ia2.errors import FieldError, InputError
+from ia2.errors import InputError
 from ia2.inference.decoding import stop_token
 from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, label_scoring_of
 from ia2.models.load import LanguageModel
@@ -23,6 +23,7 @@ def fitted(
     stop: str | None = None,
     label_scoring: AnyLabelScoring = "auto",
     taught: Provenance | None = None,
+    context: bool = False,
 ) -> Task:
     """A task as a model is asked it; what was chosen is said in its notes.
 
@@ -36,6 +37,7 @@ def fitted(
         stop: a text that ends a response of free text, where one was asked for.
         label_scoring: how labels compete.
         taught: what the adapter was taught that is measured, if one is.
+        context: whether a text of the person stands before the queries.
 
     Raises:
         InputError: the model can't answer in this form, never comes to the stop that was asked for, or the adapter was
@@ -51,10 +53,7 @@ def fitted(
         if of_a_file:
             task = taught.in_form(task)
     if chat:
-        PromptTokenizer.of(model, task.as_chat())  # refuses a model without a template
-        turns = "Queries and labels are turns of the model's chat template."
-        if tells_the_day(model.tokenizer):
-            turns += f" The day that it tells is always {TODAY:%d %B %Y}."
+        turns = _turns_said(task, model, context)
         # a blank line ends no turn of a conversation, but what the person named does
         said = (*_scoring_said(task, label_scoring), *_beginnings_said(task.as_chat(), model, label_scoring, taught))
         return replace(task.as_chat(), stop=stop, notes=(*task.notes, *said, turns))
@@ -111,17 +110,22 @@ def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | 
             f"{task.name}: these rows are conversations, and the adapter was taught without a chat template. Use rows "
             "like those that taught it."
         )
-    queries = (row.query for row in task.pool + task.evaluation)
-    with_system = next((query for query in queries if turns_of(query)[0].role == "system"), None)
-    if with_system is None:
-        return
-    try:
-        PromptTokenizer.of(model, task).rendered(with_system)
-    except FieldError as error:
-        raise InputError(
-            f"{task.name}: a conversation begins with a system turn, and {error.rule} Take system turns out of the "
-            "rows, or use another model."
-        ) from error
+
+
+def _turns_said(task: Task, model: LanguageModel, context: bool) -> str:
+    """What the model's chat template does with a task. Raises InputError where there is no template."""
+    tokenizer = PromptTokenizer.of(model, task.as_chat())
+    turns = "Queries and labels are turns of the model's chat template."
+    if not tokenizer.takes_system and (context or _has_system_turns(task)):
+        turns += " It has no system turn: what one would say stands before the user's next words."
+    if tells_the_day(model.tokenizer):
+        turns += f" The day that it tells is always {TODAY:%d %B %Y}."
+    return turns
+
+
+def _has_system_turns(task: Task) -> bool:
+    """Whether rows are conversations that begin with a system turn."""
+    return any(turns_of(row.query)[0].role == "system" for row in task.pool + task.evaluation)
 
 
 def _labels_said(task: Task) -> str:

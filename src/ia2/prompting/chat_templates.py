@@ -45,6 +45,16 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
     return text
 
 
+def takes_system(tokenizer: Any) -> bool:
+    """Whether the tokenizer's chat template writes what a system turn says; Gemma's refuses it."""
+    said = "This is said first."
+    turns = [{"role": "system", "content": said}, {"role": "user", "content": "What is it?"}]
+    try:
+        return said in conversation(tokenizer, turns)
+    except FieldError:
+        return False
+
+
 class AnswerOpening(NamedTuple):
     """How a chat template's text that asks for an answer differs from the one that stands before a given answer."""
 

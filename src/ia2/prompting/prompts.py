@@ -1,13 +1,13 @@
 """Prompts: the text of demonstrations and a query, and its tokens, with an exact boundary before the response."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
-from ia2.prompting.chat_templates import answer_opening, conversation, special_tokens, turn_end
+from ia2.prompting.chat_templates import answer_opening, conversation, takes_system, turn_end
+from ia2.prompting.literal_text import TextEncoder
 from ia2.tasks.task import Example, Instruction, Shown, Task, Turn, turns_of
 
 SEPARATOR = "\n\n"
@@ -44,11 +44,14 @@ class PromptTokenizer:
         if chat and not getattr(tokenizer, "chat_template", None):
             raise FieldError("chat", None, "this model has no chat template. Leave it out, or use an instructed model.")
         self.tokenizer = tokenizer
+        self.encoder = TextEncoder(tokenizer)
         self.context_length = context_length
         self.end_token = end_token
         self.chat = chat
         self.answer_opening = answer_opening(tokenizer) if chat else None
         """What changes of the text that asks, so that a response stands where the template puts one."""
+        self.takes_system = not chat or takes_system(tokenizer)
+        """Whether system turns are turns of the template; else the next user turn begins with what they say."""
         text = "a"
         bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
@@ -95,8 +98,10 @@ class PromptTokenizer:
     def rendered(self, query: str, shown: Sequence[Shown] = ()) -> str:
         """The text of that prompt: joined by blank lines, or turns of a conversation that end where a response begins.
 
+        What a conversation's turns say of special tokens is hidden (`TextEncoder.hidden`), so that they stay text.
+
         Raises:
-            InputError: the chat template refuses these turns, such as a system message.
+            InputError: the chat template refuses these turns.
         """
         if self.answer_opening is None:
             return prompt_text(query, shown)
@@ -107,7 +112,12 @@ class PromptTokenizer:
             else:
                 turns += [*turns_of(part.query), Turn("assistant", part.response)]
         turns += turns_of(query)
-        asked = conversation(self.tokenizer, [asdict(turn) for turn in _said_once(turns)])
+        turns = list(_said_once(turns))
+        if not self.takes_system:
+            turns = list(_before_user_turns(turns))
+        asked = conversation(
+            self.tokenizer, [{"role": turn.role, "content": self.encoder.hidden(turn.content)} for turn in turns]
+        )
         return self.answer_opening.before_answer(asked)
 
     def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
@@ -115,11 +125,11 @@ class PromptTokenizer:
         return sum(len(self.asked(row.query, context)) for row, context in zip(rows, contexts, strict=True)) / len(rows)
 
     def prompt(self, text: str) -> tuple[int, ...]:
-        """The tokens of a prompt, what the tokenizer puts before a text included once."""
+        """The tokens of a prompt as `rendered`, what the tokenizer puts before a text included once."""
         return self.opening + tuple(self._ids(text))
 
     def response(self, prompt: str, response: str) -> tuple[int, ...]:
-        """The tokens of a response that follows this prompt directly, the prompt's own left untouched.
+        """The tokens of a response that follows this prompt, as `rendered`, directly, the prompt's own left untouched.
 
         A tokenizer may merge across the boundary, or put a space before any text of its own accord. So the response is
         tokenised behind the prompt where that leaves the prompt's tokens alone, and else behind a line break, which
@@ -127,18 +137,23 @@ class PromptTokenizer:
         tokenizer gives to all text.
 
         Raises:
-            InputError: the response holds a special token, or something else that the tokenizer can't read.
+            InputError: the response holds something that the tokenizer can't read.
         """
         line = prompt.rpartition("\n")[2] or "\n"
+        written = self._as_rendered(response)
         for before in (line, "a\n"):
-            head, whole = self._ids(before), self._ids(before + response)
+            head, whole = self._ids(before), self._ids(before + written)
             tail = whole[len(head) :]
             if whole[: len(head)] == head and tail and self._adds(head, tail, response):
                 return tuple(tail)
-        tail = self._ids(response)
+        tail = self._ids(written)
         if not self._adds(self._ids(line), tail, response):
             raise InputError(f"{_shortened(response)!r}: {self._refusal(self._ids(line), tail, response)}")
         return tuple(tail)
+
+    def following(self, prompt: Sequence[int], response: str) -> tuple[int, ...]:
+        """The tokens of a response that follows a prompt's tokens. Raises as `response`."""
+        return self.response(self._as_rendered(self.text(prompt)), response)
 
     def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:
         """The sequence, if the model can read it. Raises as `check_length`."""
@@ -167,7 +182,11 @@ class PromptTokenizer:
         return decoded
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self.encoder.of_template(text) if self.chat else self.encoder.of_text(text)
+
+    def _as_rendered(self, text: str) -> str:
+        """A text from data as it stands in a prompt's text."""
+        return self.encoder.hidden(text) if self.chat else text
 
     def _adds(self, head: list[int], tail: list[int], text: str) -> bool:
         return self._normalized(self.continuation(head, tail)) == self._normalized(text)
@@ -179,9 +198,6 @@ class PromptTokenizer:
 
     def _refusal(self, head: list[int], tail: list[int], text: str) -> str:
         """Why these tokens don't add the text to what stands before them, and what to do."""
-        for mark in special_tokens(self.tokenizer):
-            if mark in text:
-                return f"this model's special token {mark!r} can't be part of a response. Take it out of the text."
         right, wrong = self._normalized(text), self._normalized(self.continuation(head, tail))
         alike = (expected == actual for expected, actual in zip(right, wrong, strict=False))
         position = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
@@ -198,6 +214,19 @@ def _said_once(turns: Sequence[Turn]) -> Iterator[Turn]:
                 continue
             system = turn
         yield turn
+
+
+def _before_user_turns(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """The turns without system turns, what those say standing before what the user says next."""
+    before = ""
+    for turn in turns:
+        if turn.role == "system":
+            before += turn.content + SEPARATOR
+        elif turn.role == "user":
+            yield Turn("user", before + turn.content)
+            before = ""
+        else:
+            yield turn
 
 
 def _shortened(text: str) -> str:

@@ -230,7 +230,7 @@ class _Asked:
             tokens = decoded.tokens
             if decoded.ending == "stop" and self.task.stop is not None:
                 text = self.tokenizer.continuation(self.prompts[index], tokens).partition(self.task.stop)[0]
-                tokens = self.tokenizer.response(self.tokenizer.text(self.prompts[index]), text) if text else ()
+                tokens = self.tokenizer.following(self.prompts[index], text) if text else ()
             response = tokens if decoded.ending == "length" else (*tokens, *self.tokenizer.ending)
             read = len(decoded.tokens) + (decoded.ending == "end")
             as_decoded = tokens == decoded.tokens[: len(tokens)] and read >= len(response)
