@@ -43,6 +43,22 @@ def test_built_in_tasks_draw_the_rows_that_they_always_drew(toy_task):
     assert drawn.as_record()["draw"] == "random"
 
 
+def test_nested_sets_of_a_seed_lie_in_each_other_and_say_so(toy_task):
+    for task in (toy_task, replace(toy_task, as_written=True)):
+        small, large, other = (FewShotSet.draw(task, n, seed, nested=True) for n, seed in ((4, 1), (8, 1), (4, 2)))
+        assert {*small.train} < {*large.train}
+        assert {*small.dev} < {*large.dev}
+        assert {*small.train} != {*other.train}
+        assert small.as_record()["nested"] is True
+    # one shuffle of all rows: the first ones teach, the last ones check
+    order = list(range(36))
+    generator(1, "nested sets from toy").shuffle(order)
+    drawn = FewShotSet.draw(toy_task, 4, 1, nested=True)
+    assert drawn.train == tuple(toy_task.pool[index] for index in order[:4])
+    assert {*drawn.dev} == {toy_task.pool[index] for index in order[-2:]}
+    assert FewShotSet.draw(toy_task, 4, 1).as_record()["nested"] is False
+
+
 def test_rows_of_a_file_are_drawn_by_class(toy_task):
     # 4 rows of one label and 18 of the other, which stand first in the file
     pool = (*toy_task.pool[18:], *toy_task.pool[:4])

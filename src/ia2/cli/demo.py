@@ -46,6 +46,7 @@ def demo_study(seed: int = 0, *, quick: bool = False) -> Experiment:
             "n": [N],
             "sets": 1,
             "first_seed": seed,
+            "nested": False,  # there is no other N
             "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
             "learning_rates": [LEARNING_RATE],
             "rows": QUICK_ROWS if quick else ROWS,

@@ -163,7 +163,7 @@ def drawn(
     Raises:
         InputError: the task has too few rows, or a file can't be read or holds no text.
     """
-    few_shot_set = FewShotSet.draw(task, unit.n, unit.seed, experiment.draw).limited(rows)
+    few_shot_set = FewShotSet.draw(task, unit.n, unit.seed, experiment.draw, nested=experiment.nested).limited(rows)
     unlabelled: tuple[str, ...] = ()
     notes = few_shot_set.notes
     if unit.rows.unlabelled is not None:

@@ -75,6 +75,9 @@ class Experiment(Strict):
     """The seed of the first set."""
     draw: DrawingChoice = "auto"
     """Whether training and dev rows are drawn by class or by chance (random); auto is by class for a file's labels."""
+    nested: bool = True
+    """Whether a set lies in those of the same seed that have more rows, so that trends over N are paired; else each N
+    has rows of its own."""
     methods: Annotated[tuple[str | MethodSettings | dict[str, Any], ...], Field(min_length=1)]
     """Names, `zero-shot` and `icl` among them, descriptions as in a method's own file, or either with a label source
     of its own."""

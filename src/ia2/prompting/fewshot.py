@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ia2.errors import FieldError, InputError
-from ia2.prompting.drawing import Drawing, DrawingChoice, drawing_of, drawn_at_random, drawn_by_class
+from ia2.prompting.drawing import (
+    Drawing,
+    DrawingChoice,
+    drawing_of,
+    drawn_at_random,
+    drawn_by_class,
+    nested_at_random,
+    nested_by_class,
+)
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
 
@@ -39,7 +47,7 @@ def checked_n(value: int) -> int:
 
 @dataclass(frozen=True)
 class FewShotSet:
-    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed, drawing).
+    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed, drawing, nesting).
 
     Example:
         >>> few = FewShotSet.draw(task, 4, seed=0)
@@ -63,6 +71,8 @@ class FewShotSet:
     """Which of the orders that can be chosen among all prompts follow; by default each has one of its own."""
     drawing: Drawing = "random"
     """How the training and dev rows were drawn."""
+    nested: bool = False
+    """Whether the set lies in those of the same seed that have more rows."""
 
     @property
     def n(self) -> int:
@@ -70,7 +80,9 @@ class FewShotSet:
         return len(self.train)
 
     @classmethod
-    def draw(cls, task: Task, n: int, seed: int = 0, draw: DrawingChoice = "auto") -> "FewShotSet":
+    def draw(
+        cls, task: Task, n: int, seed: int = 0, draw: DrawingChoice = "auto", *, nested: bool = False
+    ) -> "FewShotSet":
         """Draw set `seed` of `n` rows from a task's training pool.
 
         Args:
@@ -78,6 +90,8 @@ class FewShotSet:
             n: training rows, at least 2, so that each has another one to learn from in its prompt.
             seed: which of the sets of this size; the paper uses 0 to 4.
             draw: whether rows are drawn by class or by chance.
+            nested: whether the set lies in those of the same seed that have more rows (PROTOCOL, Data), or is drawn
+                without regard to them.
 
         Raises:
             InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are
@@ -94,15 +108,20 @@ class FewShotSet:
                 "different rows to draw from. "
                 + (f"Use n = {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
             )
-        drawing, chance = drawing_of(task, draw), generator(seed, f"set of {n} from {task.name}")
-        if drawing == "class":
+        drawing = drawing_of(task, draw)
+        chance = generator(seed, f"nested sets from {task.name}" if nested else f"set of {n} from {task.name}")
+        if nested and drawing == "class":
+            chosen = nested_by_class(task.pool, task.labels, n, chance)
+        elif nested:
+            chosen = nested_at_random(len(task.pool), n, chance)
+        elif drawing == "class":
             chosen = drawn_by_class(task.pool, task.labels, n, n // 2, chance)
         else:
             chosen = drawn_at_random(len(task.pool), n, n // 2, chance)
         train, dev = (tuple(task.pool[index] for index in indices) for indices in chosen)
         taken = {index for indices in chosen for index in indices}
         left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
-        return cls(task, seed, train, dev, task.evaluation or left_over, drawing=drawing)
+        return cls(task, seed, train, dev, task.evaluation or left_over, drawing=drawing, nested=nested)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -129,6 +148,7 @@ class FewShotSet:
             "max_new_tokens": self.task.max_new_tokens if texts else None,
             "stop": self.task.stop if texts else None,
             "draw": self.drawing,
+            "nested": self.nested,
             "order": self.order,
             "context_sha256": hashlib.sha256(context).hexdigest() if context is not None else None,
             "unlabelled": len(self.unlabelled),
