@@ -116,8 +116,8 @@ def test_nested_sets_hold_those_of_fewer_rows_and_their_parts_share_none(drawn, 
     pool, large, _, seed = drawn
     small = data.draw(st.integers(2, large))
     for few, many in (
-        [nested_by_class(pool, "abcdefg", train, Random(seed)) for train in (small, large)],
-        [nested_at_random(len(pool), train, Random(seed)) for train in (small, large)],
+        [nested_by_class(pool, "abcdefg", train, train // 2, Random(seed)) for train in (small, large)],
+        [nested_at_random(len(pool), train, train // 2, Random(seed)) for train in (small, large)],
     ):
         for train, (teaching, checking) in ((small, few), (large, many)):
             assert (len(teaching), len(checking)) == (train, train // 2)
@@ -129,7 +129,7 @@ def test_nested_sets_hold_those_of_fewer_rows_and_their_parts_share_none(drawn, 
 def test_each_class_teaches_in_nested_sets_as_soon_as_there_are_rows_enough(drawn):
     pool, train, _, seed = drawn
     counts = Counter(row.response for row in pool)
-    taught = classes(pool, nested_by_class(pool, "abcdefg", train, Random(seed))[0])
+    taught = classes(pool, nested_by_class(pool, "abcdefg", train, train // 2, Random(seed))[0])
     assert len(taught) == min(train, len(counts))
     absent = [count for label, count in counts.items() if label not in taught]
     assert min(counts[label] for label in taught) >= max(absent, default=0)
@@ -140,7 +140,7 @@ def test_classes_of_nested_sets_are_divided_by_sainte_lague(sizes, train, seed):
     # as the method is defined: one divisor rounds every class's share to its count, or to less than the 1 that it has
     pool = pool_of(dict(zip("abcdefg", sizes, strict=False)))
     train = max(train, len(sizes))
-    taught = classes(pool, nested_by_class(pool, "abcdefg", train, Random(seed))[0])
+    taught = classes(pool, nested_by_class(pool, "abcdefg", train, train // 2, Random(seed))[0])
     counted = [(size, taught[label]) for label, size in zip("abcdefg", sizes, strict=False)]
     lowest = max(Fraction(2 * size, 2 * count + 1) for size, count in counted)
     highest = min((Fraction(2 * size, 2 * count - 1) for size, count in counted if count > 1), default=lowest)
@@ -151,7 +151,7 @@ def test_a_nested_drawing_worked_by_hand():
     # behind one row of each class the largest quotients by 3, 5, 7, … are a's eight from 80/3 to 80/17 = 4.71, b's
     # 14/3 = 4.67, and a's 80/19, 80/21 and 80/23; of dev rows a's 80, 80/3, 80/5, b's 14, then a's 80/7 to 80/13
     pool = pool_of({"a": 80, "b": 14, "c": 4, "d": 2}, order=1)
-    teaching, checking = nested_by_class(pool, "abcd", 16, Random(0))
+    teaching, checking = nested_by_class(pool, "abcd", 16, 8, Random(0))
     assert classes(pool, teaching) == {"a": 12, "b": 2, "c": 1, "d": 1}
     assert classes(pool, checking) == {"a": 7, "b": 1}
 
@@ -160,7 +160,7 @@ def test_dev_rows_leave_the_last_row_of_a_class_to_teach():
     # the dev row of N = 2 is drawn before the third training row, which is to be of the class that has none
     pool = pool_of({"a": 4, "b": 1, "c": 1})
     for seed in range(20):
-        assert classes(pool, nested_by_class(pool, "abc", 3, Random(seed))[0]) == {"a": 1, "b": 1, "c": 1}
+        assert classes(pool, nested_by_class(pool, "abc", 3, 1, Random(seed))[0]) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_persons_labels_are_drawn_by_class_and_built_in_tasks_by_chance(toy_task, toy_texts):

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ia2.adapters.adapter import Adapter, adapted
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.merging import read_with
 from ia2.evaluation.metrics import bootstrap_interval, cosine_similarity
 from ia2.models.load import LanguageModel
 from ia2.models.sites import ATTENTION_OUTPUT, Site
@@ -55,6 +56,7 @@ def response_activations(
     demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
     site: Site = ATTENTION_OUTPUT,
+    merge: bool = False,
 ) -> list[Float[Tensor, "_ layers width"]]:
     """The activations at the positions of each row's response, one tensor a row, on the CPU.
 
@@ -65,6 +67,7 @@ def response_activations(
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
         site: what is read.
+        merge: whether the adapter is merged into the weights.
 
     Example:
         >>> first, *_ = response_activations(model, task.evaluation[:2], task)
@@ -73,7 +76,7 @@ def response_activations(
     """
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
-    with adapted(model, [] if adapter is None else [adapter]) as reader:
+    with read_with(model, adapter, merge=merge) as reader:
         read = reader.behind_common_tokens(sequences).activations(sequences, [site])
     return [activations[site].cpu() for activations in read]
 

@@ -187,6 +187,8 @@ class _Computation:
         return Asking(
             label_scoring=label_scoring or self.experiment.label_scoring,
             confidence=self.experiment.confidence,
+            correct=self.experiment.correct,
+            merged=self.experiment.evaluate == "merged",
             progress=self.progress,
             phase=phase,
         )
@@ -194,9 +196,12 @@ class _Computation:
     def contexts(self, task: Task) -> Sequence[Sequence[Shown]]:
         """What is shown before each query in context: the set's demonstrations, or others for each."""
         queries = len(self.rows.of(task))
+        few_shot_set = self.rows.few_shot_set
         if self.experiment.demonstrations == "shared":
-            return [self.rows.few_shot_set.demonstrations()] * queries
-        return self.rows.few_shot_set.resampled_contexts(queries)
+            return [few_shot_set.demonstrations()] * queries
+        if self.experiment.demonstrations == "reshuffled":
+            return few_shot_set.reshuffled_contexts(queries)
+        return few_shot_set.resampled_contexts(queries)
 
     def note_diverged(self, candidates: Sequence[Candidate]) -> None:
         """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
@@ -270,8 +275,9 @@ class _Computation:
     def attention(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> list[Any]:
         """Attention outputs at the responses of the compared rows, one tensor a row."""
         task = self.rows.few_shot_set.task
+        merge = self.experiment.evaluate == "merged"
         return response_activations(
-            self.model, self.rows.compared, task, demonstrations=demonstrations, adapter=adapter
+            self.model, self.rows.compared, task, demonstrations=demonstrations, adapter=adapter, merge=merge
         )
 
     def write(self, measurement: Measurement) -> Record:

@@ -37,19 +37,20 @@ def drawn_at_random(rows: int, train: int, dev: int, chance: Random) -> Sets:
     return tuple(chosen[:train]), tuple(chosen[train:])
 
 
-def nested_at_random(rows: int, train: int, chance: Random) -> Sets:
-    """Indices of `train` training rows and half as many dev rows, which lie in those of every larger number.
+def nested_at_random(rows: int, train: int, dev: int, chance: Random) -> Sets:
+    """Indices of `train` training rows and `dev` dev rows, which lie in those of every larger number.
 
     Training rows are the first ones of a shuffle, dev rows the last ones.
 
     Args:
         rows: how many there are to draw from.
         train: training rows.
+        dev: dev rows.
         chance: shuffles; the same one for every number of training rows.
     """
     order = list(range(rows))
     chance.shuffle(order)
-    return tuple(order[:train]), tuple(order[rows - train // 2 :][::-1])
+    return tuple(order[:train]), tuple(order[rows - dev :][::-1])
 
 
 def drawn_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, dev: int, chance: Random) -> Sets:
@@ -79,18 +80,19 @@ def drawn_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, d
     return tuple(chosen), tuple(checked)
 
 
-def nested_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, chance: Random) -> Sets:
-    """Indices of `train` training rows and half as many dev rows, which lie in those of every larger number.
+def nested_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, dev: int, chance: Random) -> Sets:
+    """Indices of `train` training rows and `dev` dev rows, which lie in those of every larger number.
 
-    Rows are taken one after another, a dev row behind every second training row. A training row is of the largest
-    class that has none yet; once each has one, of the class that is furthest behind its share of the pool
-    (Sainte-Laguë's divisors, under which no class loses a row where there are more to divide). Dev rows follow the same
-    divisors, and leave each class its last row until it has a training row. Chance breaks ties.
+    Rows are taken one after another, a dev row behind every second training row until there are `dev`. A training row
+    is of the largest class that has none yet; once each has one, of the class that is furthest behind its share of the
+    pool (Sainte-Laguë's divisors, under which no class loses a row where there are more to divide). Dev rows follow the
+    same divisors, and leave each class its last row until it has a training row. Chance breaks ties.
 
     Args:
-        pool: what is drawn from; at least `train` + `train // 2` rows.
+        pool: what is drawn from; at least `train` + `dev` rows.
         labels: the classes.
         train: training rows.
+        dev: dev rows, at most half as many.
         chance: decides which rows of a class are drawn; the same one for every number of training rows.
     """
     rows_of = [[index for index, row in enumerate(pool) if row.response == label] for label in labels]
@@ -108,7 +110,7 @@ def nested_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, 
         chosen = max(new, key=sizes.__getitem__) if new else _furthest_behind(left, sizes, teaching)
         teaching[chosen] += 1
         taught.append(rows_of[chosen].pop())
-        if number % 2 == 0:
+        if number % 2 == 0 and len(checked) < dev:
             left = [index for index in classes if rows_of[index]]
             spare = [index for index in left if teaching[index] or len(rows_of[index]) > 1]
             chosen = _furthest_behind(spare or left, sizes, checking)
