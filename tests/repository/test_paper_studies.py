@@ -107,6 +107,7 @@ def test_what_the_scripts_do_otherwise_is_asked_for_wherever_it_changes_a_number
     assert (study.correct == "stripped") == bool(used - texts)
     assert study.benchmark_options.poems_rows == ("train" if "poems" in used else "all")
     assert study.evaluate == "merged"
+    assert (study.asim_tokens == "greedy") == (bool(used & texts) and study.asim_rows > 0)
     assert (study.demonstrations == "resampled") == ("icl" in study.baselines)
 
 

@@ -96,6 +96,9 @@ class Experiment(Strict):
     """The most evaluation rows of each task."""
     asim_rows: Annotated[int, Field(ge=0)] = 100
     """Of how many of them similarity to in-context learning is measured."""
+    asim_tokens: Literal["response", "greedy"] = "response"
+    """At which tokens of a text: those of the row's own response, or those that each way writes itself, cut to the
+    shorter of the two (the paper)."""
     training: Training = Training()
     memory: Annotated[float, AfterValidator(_checked_memory)] | None = None
     """GiB that training may take beyond the model; by default a share of all that the machine has."""

@@ -102,6 +102,7 @@ def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measureme
         "set_n": unit.n,
         "label_scoring": label_scoring_of(task, experiment.label_scoring) if scored is None else scored,
         "confidence": experiment.confidence,
+        "asim_tokens": experiment.asim_tokens if measurement.task.response_kind == "text" else None,
         "correct": experiment.correct,
         "teacher_stop": experiment.teacher_stop,
         "benchmark_options": {
