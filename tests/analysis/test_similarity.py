@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import torch
 from pytest import approx
 from torch.testing import assert_close
 
-from ia2.analysis.similarity import asim, response_activations
+from ia2.analysis.similarity import asim, greedy_activations, response_activations
 from ia2.prompting.prompts import PromptTokenizer
 
 
@@ -54,3 +56,38 @@ def test_attention_is_that_of_each_whole_prompt_alone(tiny_model, toy_task):
         for hook in hooks:
             hook.remove()
         assert_close(output, torch.stack(kept, dim=1), atol=1e-5, rtol=0)
+
+
+def test_of_texts_of_different_lengths_as_many_tokens_are_compared_as_both_have():
+    # one layer: the first tokens are alike, the second ones are not, and a third is there one way alone
+    ours = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]])
+    theirs = torch.tensor([[[2.0, 0.0]], [[0.0, 5.0]]])
+    for first, second in ((ours, theirs), (theirs, ours)):
+        similarity = asim([first], [second])
+        assert similarity.by_layer.tolist() == approx([0.5])
+        assert similarity.by_layer_and_token.tolist() == [approx([1.0, 0.0])]
+
+
+def test_greedy_activations_are_those_of_reading_what_was_written(tiny_model, toy_texts):
+    rows = toy_texts.evaluation[:4]
+    shown, task = toy_texts.pool[:2], replace(toy_texts, max_new_tokens=6, stop=None)
+    tokens = PromptTokenizer.of(tiny_model, task)
+    lengths = set()
+    for row, output in zip(rows, greedy_activations(tiny_model, rows, task, demonstrations=shown), strict=True):
+        written = list(tokens.asked(row.query, shown))
+        start = len(written)
+        kept = []
+        hooks = [
+            layer.self_attn.o_proj.register_forward_hook(lambda _m, _g, output: kept.append(output[0]))
+            for layer in tiny_model.network.model.layers
+        ]
+        for _ in range(len(output)):
+            kept.clear()
+            with torch.no_grad():
+                written.append(int(tiny_model.network(torch.tensor([written])).logits[0, -1].argmax()))
+        for hook in hooks:
+            hook.remove()
+        assert_close(output, torch.stack(kept, dim=1)[start - 1 :], atol=1e-4, rtol=1e-4)
+        assert len(output) == 6 or written[-1] in tiny_model.end_tokens
+        lengths.add(len(output))
+    assert max(lengths) == 6

@@ -228,3 +228,20 @@ def test_another_token_that_reads_like_the_label_is_not_the_label(tiny_model, to
     (prediction,) = evaluate(tiny_model, [row], toy_task).predictions
     assert prediction.predicted == row.response
     assert not prediction.correct
+
+
+def test_spaces_around_an_answer_are_ignored_where_that_is_asked_for(tiny_model, toy_task, monkeypatch):
+    # the tokens " 1", "1" and " 0" are likeliest, and the right answers are 1, 1 and 1
+    plain, texts = PromptTokenizer.text, {(90,): " 1", (91,): " 0"}
+    monkeypatch.setattr(PromptTokenizer, "text", lambda self, ids: texts.get(tuple(ids)) or plain(self, ids))
+    label = LabelTokens.of(toy_task, PromptTokenizer.of(tiny_model, toy_task)).tokens[1][0]
+    ones = torch.ones(3)
+    scores = LabelScores(torch.tensor([90, label, 91]), ones, torch.tensor([1, 1, 1]), ones, torch.ones(3, 2) / 2)
+    monkeypatch.setattr("ia2.evaluation.evaluate.score_labels", lambda *_a, **_k: [scores])
+    rows = [replace(row, response="1") for row in toy_task.evaluation[:3]]
+    judged = {
+        correct: [row.correct for row in evaluate(tiny_model, rows, toy_task, asking=asking).predictions]
+        for correct in ("exact", "stripped")
+        for asking in [Asking(correct=correct)]
+    }
+    assert judged == {"exact": [False, True, False], "stripped": [True, True, False]}

@@ -1,4 +1,5 @@
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,21 @@ def test_an_encoding_reaches_the_file(tmp_path):
     (tmp_path / "rows.csv").write_bytes("text,label\né,x\nb,y\n".encode("cp850"))
     rows = Rows(data=tmp_path / "rows.csv", encoding="cp850")
     assert load_rows(rows, None).pool[0].query == "Text:é\nLabel:"
+
+
+def test_the_teacher_writes_200_tokens_of_a_built_in_task_or_as_many_as_are_said(tmp_path):
+    (tmp_path / "hendrycks_math_algebra").mkdir()
+    for split in ("train", "test"):
+        rows = [json.dumps({"problem": f"{split} {at}", "solution": r"\boxed{1}"}) for at in range(3)]
+        (tmp_path / "hendrycks_math_algebra" / f"{split}.jsonl").write_text("\n".join(rows))
+
+    def lengths(**rows):
+        task = load_rows(Rows(**rows), "hmath_algebra", tmp_path)
+        return task.max_new_tokens, task.as_asked_of_the_teacher.max_new_tokens
+
+    assert lengths() == (400, 200)
+    assert lengths(teacher_tokens=50) == (400, 50)
+    assert lengths(max_new_tokens=600) == (600, 600)
+    assert lengths(max_new_tokens=600, teacher_tokens=50) == (600, 50)
+    with pytest.raises(FieldError, match="teacher_tokens: this is for responses of free text"):
+        load_rows(Rows(teacher_tokens=50), "reviews")

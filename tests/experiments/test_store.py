@@ -36,6 +36,19 @@ def test_a_folder_of_other_settings_or_of_something_else_is_refused(tmp_path):
         load_experiment_of(tmp_path / "other")
 
 
+def test_a_folder_whose_sets_were_drawn_independently_goes_on_so_or_is_refused(tmp_path):
+    opened(tmp_path, study(nested=False))
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    del plan["experiment"]["nested"]  # as the first versions wrote it
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(InputError, match="each N has rows of its own.* Say nested: false to go on with it"):
+        opened(tmp_path, study())
+    assert opened(tmp_path, study(nested=False, n=[4, 8])).is_done(units(study())[0]) is False
+    opened(tmp_path / "other", study())
+    with pytest.raises(InputError, match=r"with other settings \(nested\)"):
+        opened(tmp_path / "other", study(nested=False))
+
+
 def test_tasks_that_are_measured_may_not_change_for_units_that_are_planned(tmp_path):
     opened(tmp_path / "out", study())
     with pytest.raises(

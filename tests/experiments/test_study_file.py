@@ -77,7 +77,7 @@ def write(path, **changes):
             {"tasks": [{"data": "sst2.csv"}, {"train": "finsen", "evaluate": ["sst2"]}]},
             r"line 4: tasks: two entries of tasks say different things of the rows of sst2",
         ),
-        ({"select": "test"}, r"select: input should be 'accuracy' or 'dev'"),
+        ({"select": "test"}, r"select: input should be 'accuracy', 'evaluated' or 'dev'"),
         ({"models": []}, r"models: .*at least 1 item"),
         ({"teacher_stop": "never"}, r"line 10: teacher_stop: input should be 'task' or 'none'"),
         ({"confidence": "top-10", "label_scoring": "whole"}, r"top-10 is of single tokens"),

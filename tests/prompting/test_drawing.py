@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from pytest import approx
 
 from ia2.errors import FieldError
-from ia2.prompting.drawing import drawing_of, drawn_at_random, drawn_by_class, in_proportion
+from ia2.prompting.drawing import (
+    drawing_of,
+    drawn_at_random,
+    drawn_by_class,
+    in_proportion,
+    nested_at_random,
+    nested_by_class,
+)
 from ia2.tasks.task import Example
 
 
@@ -102,6 +109,58 @@ def test_shares_are_whole_and_no_more_than_there_are(available, data):
 def test_by_chance_each_row_is_as_likely_as_another():
     drawn = Counter(index for seed in range(2000) for index in drawn_at_random(5, 2, 1, Random(seed))[0])
     assert [drawn[index] / 2000 for index in range(5)] == approx([0.4] * 5, abs=0.05)
+
+
+@given(draws(), st.data())
+def test_nested_sets_hold_those_of_fewer_rows_and_their_parts_share_none(drawn, data):
+    pool, large, _, seed = drawn
+    small = data.draw(st.integers(2, large))
+    for few, many in (
+        [nested_by_class(pool, "abcdefg", train, train // 2, Random(seed)) for train in (small, large)],
+        [nested_at_random(len(pool), train, train // 2, Random(seed)) for train in (small, large)],
+    ):
+        for train, (teaching, checking) in ((small, few), (large, many)):
+            assert (len(teaching), len(checking)) == (train, train // 2)
+            assert len({*teaching, *checking}) == train + train // 2
+        assert all({*part} <= {*whole} for part, whole in zip(few, many, strict=True))
+
+
+@given(draws())
+def test_each_class_teaches_in_nested_sets_as_soon_as_there_are_rows_enough(drawn):
+    pool, train, _, seed = drawn
+    counts = Counter(row.response for row in pool)
+    taught = classes(pool, nested_by_class(pool, "abcdefg", train, train // 2, Random(seed))[0])
+    assert len(taught) == min(train, len(counts))
+    absent = [count for label, count in counts.items() if label not in taught]
+    assert min(counts[label] for label in taught) >= max(absent, default=0)
+
+
+@given(st.lists(st.integers(30, 90), min_size=2, max_size=5), st.integers(2, 20), st.integers(0, 9))
+def test_classes_of_nested_sets_are_divided_by_sainte_lague(sizes, train, seed):
+    # as the method is defined: one divisor rounds every class's share to its count, or to less than the 1 that it has
+    pool = pool_of(dict(zip("abcdefg", sizes, strict=False)))
+    train = max(train, len(sizes))
+    taught = classes(pool, nested_by_class(pool, "abcdefg", train, train // 2, Random(seed))[0])
+    counted = [(size, taught[label]) for label, size in zip("abcdefg", sizes, strict=False)]
+    lowest = max(Fraction(2 * size, 2 * count + 1) for size, count in counted)
+    highest = min((Fraction(2 * size, 2 * count - 1) for size, count in counted if count > 1), default=lowest)
+    assert lowest <= highest, "a class that could have had the next row is further behind than one that has had it"
+
+
+def test_a_nested_drawing_worked_by_hand():
+    # behind one row of each class the largest quotients by 3, 5, 7, … are a's eight from 80/3 to 80/17 = 4.71, b's
+    # 14/3 = 4.67, and a's 80/19, 80/21 and 80/23; of dev rows a's 80, 80/3, 80/5, b's 14, then a's 80/7 to 80/13
+    pool = pool_of({"a": 80, "b": 14, "c": 4, "d": 2}, order=1)
+    teaching, checking = nested_by_class(pool, "abcd", 16, 8, Random(0))
+    assert classes(pool, teaching) == {"a": 12, "b": 2, "c": 1, "d": 1}
+    assert classes(pool, checking) == {"a": 7, "b": 1}
+
+
+def test_dev_rows_leave_the_last_row_of_a_class_to_teach():
+    # the dev row of N = 2 is drawn before the third training row, which is to be of the class that has none
+    pool = pool_of({"a": 4, "b": 1, "c": 1})
+    for seed in range(20):
+        assert classes(pool, nested_by_class(pool, "abc", 3, 1, Random(seed))[0]) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_persons_labels_are_drawn_by_class_and_built_in_tasks_by_chance(toy_task, toy_texts):

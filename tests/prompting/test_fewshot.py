@@ -43,6 +43,22 @@ def test_built_in_tasks_draw_the_rows_that_they_always_drew(toy_task):
     assert drawn.as_record()["draw"] == "random"
 
 
+def test_nested_sets_of_a_seed_lie_in_each_other_and_say_so(toy_task):
+    for task in (toy_task, replace(toy_task, as_written=True)):
+        small, large, other = (FewShotSet.draw(task, n, seed, nested=True) for n, seed in ((4, 1), (8, 1), (4, 2)))
+        assert {*small.train} < {*large.train}
+        assert {*small.dev} < {*large.dev}
+        assert {*small.train} != {*other.train}
+        assert small.as_record()["nested"] is True
+    # one shuffle of all rows: the first ones teach, the last ones check
+    order = list(range(36))
+    generator(1, "nested sets from toy").shuffle(order)
+    drawn = FewShotSet.draw(toy_task, 4, 1, nested=True)
+    assert drawn.train == tuple(toy_task.pool[index] for index in order[:4])
+    assert {*drawn.dev} == {toy_task.pool[index] for index in order[-2:]}
+    assert FewShotSet.draw(toy_task, 4, 1).as_record()["nested"] is False
+
+
 def test_rows_of_a_file_are_drawn_by_class(toy_task):
     # 4 rows of one label and 18 of the other, which stand first in the file
     pool = (*toy_task.pool[18:], *toy_task.pool[:4])
@@ -162,3 +178,37 @@ def test_resampled_demonstrations_need_rows_that_are_left(toy_task):
     few = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:8]), 4)
     with pytest.raises(InputError, match="3 demonstrations are to be drawn afresh for each query, and 2 rows are left"):
         few.resampled_contexts(1)
+
+
+def test_dev_rows_may_be_fewer_than_half_as_many(toy_task):
+    for nested in (False, True):
+        for task in (toy_task, replace(toy_task, as_written=True)):
+            drawn = FewShotSet.draw(task, 8, 1, nested=nested, dev_rows=3)
+            assert (len(drawn.train), len(drawn.dev), drawn.as_record()["dev_rows"]) == (8, 3, 3)
+            assert len(FewShotSet.draw(task, 4, 1, nested=nested, dev_rows=3).dev) == 2
+            assert not {*drawn.train} & {*drawn.dev}
+    # 36 rows: 33 teach where 3 check, and only 24 where half as many do
+    assert len(FewShotSet.draw(toy_task, 33, dev_rows=3).train) == 33
+    with pytest.raises(InputError, match="34 training rows and 3 dev rows .* Use n = 33 or fewer"):
+        FewShotSet.draw(toy_task, 34, dev_rows=3)
+
+
+def test_prompts_hold_no_more_demonstrations_than_they_may(toy_task):
+    drawn = FewShotSet.draw(toy_task, 6)
+    few = replace(drawn, most_demonstrations=2)
+    for contexts, whole in (
+        (few.training_contexts(), drawn.training_contexts()),
+        (few.dev_contexts(), drawn.dev_contexts()),
+        ((few.demonstrations(),), (drawn.demonstrations(),)),
+    ):
+        # the first ones of the order that all of them stand in
+        assert contexts == tuple(context[:2] for context in whole)
+    assert all(len(context) == 2 for context in few.resampled_contexts(5))
+    assert replace(drawn, most_demonstrations=9).demonstrations() == drawn.demonstrations()
+    assert few.as_record()["most_demonstrations"] == 2
+
+
+def test_demonstrations_can_stand_in_a_new_order_for_each_query(toy_task):
+    contexts = FewShotSet.draw(toy_task, 6).reshuffled_contexts(10)
+    assert {frozenset(context) for context in contexts} == {frozenset(FewShotSet.draw(toy_task, 6).train)}
+    assert len(set(contexts)) == 10

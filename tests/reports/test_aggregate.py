@@ -35,6 +35,24 @@ def test_the_best_rate_has_the_highest_mean_accuracy_on_the_source_task():
     assert [one.seed for one in at_home.records] == [0, 1]
 
 
+def test_by_the_evaluated_task_each_has_a_rate_of_its_own():
+    # sst2: 0.7 at 1e-4 and 0.75 at 1e-3; finsen: 0.9 and 0.3
+    tried = {1e-4: ((0.9, 0.5), (0.9, 0.9)), 1e-3: ((0.7, 0.8), (0.2, 0.4))}
+    records = [
+        record("sft", accuracy, lr=rate, seed=seed, eval=task)
+        for rate, (home, away) in tried.items()
+        for task, values in (("sst2", home), ("finsen", away))
+        for seed, accuracy in enumerate(values)
+    ]
+    found = cells(records, "evaluated")
+    at_home, away = only(found, eval="sst2"), only(found, eval="finsen")
+    assert (at_home.lr, at_home.accuracy) == (1e-3, (0.7, 0.8))
+    assert (away.lr, away.accuracy) == (1e-4, (0.9, 0.9))
+    # a rate without a set on a task isn't chosen for it, whatever it has on others
+    fewer = [one for one in records if (one.task.eval, one.lr, one.seed) != ("finsen", 1e-4, 1)]
+    assert only(cells(fewer, "evaluated"), eval="finsen").lr == 1e-3
+
+
 def test_by_dev_loss_accuracy_does_not_count():
     # 1e-4: losses 0.5 and 0.3, so 0.4; 1e-3: 0.1 and 0.8, so 0.45
     records = [
@@ -59,7 +77,7 @@ def test_rate_and_beta_are_chosen_together_and_of_equals_the_lowest_are_taken():
     assert cell.lr == 1e-4
 
 
-@pytest.mark.parametrize("select", ["accuracy", "dev"])
+@pytest.mark.parametrize("select", ["accuracy", "evaluated", "dev"])
 def test_a_rate_that_has_fewer_sets_is_not_compared(select):
     tried = [(1e-3, 0, 0.9), (1e-4, 0, 0.5), (1e-4, 1, 0.6)]
     (cell,) = cells(

@@ -81,7 +81,7 @@ def test_a_tables_study_computes_what_the_table_prints_and_nothing_else(table):
 @pytest.mark.parametrize("path", sorted((STUDIES / "paper").glob("*.yaml")), ids=lambda path: path.stem)
 def test_rates_weights_and_sets_are_the_papers(path):
     study = load_experiment(path)
-    assert (study.sets, study.rows, study.ece, study.select) == (5, None, "equal-mass", "accuracy")
+    assert (study.sets, study.rows, study.ece, study.select) == (5, None, "equal-mass", "evaluated")
     for unit in units(study):
         family = QWEN_BETAS if "Qwen" in unit.model else OTHER_BETAS
         own = planned(study, unit, ())
@@ -104,6 +104,10 @@ def test_what_the_scripts_do_otherwise_is_asked_for_wherever_it_changes_a_number
     assert study.benchmark_options.keep_empty_support == ("sciq" in used)
     assert (study.teacher_stop == "none") == bool(used & texts)
     assert (study.confidence == "top-10") == bool(used - texts)
+    assert (study.correct == "stripped") == bool(used - texts)
+    assert study.benchmark_options.poems_rows == ("train" if "poems" in used else "all")
+    assert study.evaluate == "merged"
+    assert (study.asim_tokens == "greedy") == (bool(used & texts) and study.asim_rows > 0)
     assert (study.demonstrations == "resampled") == ("icl" in study.baselines)
 
 

@@ -311,3 +311,38 @@ def test_every_label_that_is_a_number_has_a_word(benchmark):
     assert numbered == ("label_words" in benchmark.options)
     if numbered:
         assert set(benchmark.words) == set(benchmark.labels)
+
+
+def test_poems_of_the_train_split_and_sciqs_validation_split_can_be_measured(tmp_path):
+    for folder, make in (
+        ("poem_sentiment", lambda split, at: {"verse_text": f"{split} {at}", "label": at % 2}),
+        ("sciq", lambda split, at: {"question": f"{split} {at}", "support": "s", "correct_answer": "a"}),
+    ):
+        (tmp_path / folder).mkdir()
+        for split in ("train", "validation", "test"):
+            rows = [make(split, at) for at in range(4)]
+            (tmp_path / folder / f"{split}.jsonl").write_text(lines(rows), encoding="utf-8")
+
+    def measured(name, **options):
+        task = load_task(name, data_dir=tmp_path, options=BenchmarkOptions(**options))
+        return {row.query.split(":")[1].split()[0] for row in task.evaluation}
+
+    assert measured("poems") == {"train", "test"}
+    assert measured("poems", poems_rows="train") == {"train"}
+    assert measured("sciq") == {"test"}
+    assert measured("sciq", sciq_rows="validation") == {"validation"}
+    with pytest.raises(InputError, match="sciq: the option poems_rows means nothing for this task"):
+        measured("sciq", poems_rows="train")
+
+
+def test_the_hub_is_asked_for_the_split_that_is_measured():
+    assert BENCHMARKS["poems"].measured(BenchmarkOptions()) == ("train", "validation", "test")
+    assert BENCHMARKS["poems"].measured(BenchmarkOptions(poems_rows="train", sciq_rows="validation")) == ("train",)
+    assert BENCHMARKS["sciq_remap"].measured(BenchmarkOptions(sciq_rows="validation")) == ("validation",)
+    assert BENCHMARKS["gsm8k"].measured(BenchmarkOptions(sciq_rows="validation")) == ("test",)
+
+
+@real_data
+def test_the_papers_poems_are_288(data_dir):
+    task = load_task("poems", data_dir=data_dir, options=BenchmarkOptions(poems_rows="train"))
+    assert len(task.evaluation) == 288

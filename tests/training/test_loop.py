@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.adapters.registry import effect_of
 from ia2.adapters.vera import VeRA
+from ia2.errors import FieldError
 from ia2.models.load import LanguageModel
 from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT, Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import EarlyStopping, Training
 from ia2.training.layer_weights import Layers
-from ia2.training.loop import Job, RunningStage, bank_size, train_stage, trained_reader
+from ia2.training.loop import Job, RunningStage, bank_size, clip, train_stage, trained_reader
 from ia2.training.methods import ALIGN, FINE_TUNE, Stage
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution
 from ia2.training.passes import step_bytes
@@ -160,3 +162,33 @@ def test_a_step_runs_where_no_number_can_be_read(tiny_model, few, tmp_path, made
     assert [losses.device.type for losses in away.unread] == ["meta", "meta"]
     with pytest.raises(NotImplementedError, match="meta"):
         away.evaluate_due()
+
+
+def test_gradients_are_clipped_as_torch_does_for_each_adapter_alone():
+    gradient = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)) * torch.tensor([[0.01], [1.0], [9.0]])
+    expected = []
+    for row in gradient.clone():
+        values = torch.nn.Parameter(torch.zeros(50))
+        values.grad = row
+        torch.nn.utils.clip_grad_norm_([values], 2.5)
+        expected.append(values.grad)
+    clip(gradient, 2.5)
+    assert torch.allclose(gradient, torch.stack(expected), rtol=1e-5)
+    assert (gradient.norm(dim=1) <= 2.5001).all()
+    nothing = torch.zeros(1, 4)
+    clip(nothing, 2.5)
+    assert nothing.tolist() == [[0.0] * 4]
+
+
+def test_a_clipped_stage_learns_otherwise(tiny_model, few):
+    def weights(training):
+        jobs = jobs_of(tiny_model, few, (1e-2,))
+        ((adapter, _),) = train_stage(tiny_model.network, jobs, LowRank(1.0), training, "stage", SILENT)
+        return torch.cat([value.flatten() for value in adapter.weights.values()])
+
+    plain = weights(TRAINING)
+    # Adam's steps don't depend on the gradient's size but for the ratio of one step's to the next's
+    assert not torch.allclose(plain, weights(replace(TRAINING, clip=1e-3)))
+    assert torch.equal(plain, weights(replace(TRAINING, clip=1e9)))
+    with pytest.raises(FieldError, match="clip 0: this must be more than 0"):
+        Training(clip=0)

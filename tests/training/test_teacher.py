@@ -369,3 +369,15 @@ def test_another_end_of_turns_is_another_pass_even_where_the_prompts_have_none(
     monkeypatch.setattr(tiny_model.network.generation_config, "eos_token_id", every)
     first, second = (collect_targets(model, few, cache_dir=tmp_path) for model in models)
     assert first.folder != second.folder
+
+
+def test_the_teacher_may_write_less_than_a_response_may_have(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(replace(toy_texts, max_new_tokens=12, stop=None), 2)
+    long = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    brief = replace(few, task=replace(few.task, teacher_tokens=5))
+    short = collect_targets(tiny_model, brief, cache_dir=tmp_path)
+    assert any(len(target.tokens) == 5 for target in short.train), "a text should be cut off"
+    for target, whole in zip(short.train, long.train, strict=True):
+        assert target.tokens.tolist() == whole.tokens.tolist()[:5]
+    assert brief.as_record()["teacher_tokens"] == 5
+    assert (brief.as_record()["max_new_tokens"], few.as_record()["teacher_tokens"]) == (12, 12)

@@ -8,9 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ia2.adapters.adapter import Adapter, adapted
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.merging import read_with
 from ia2.evaluation.metrics import bootstrap_interval, cosine_similarity
+from ia2.inference.decoding import checked_prompts, continued
 from ia2.models.load import LanguageModel
+from ia2.models.sequences import TokenSequence
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
@@ -55,6 +58,7 @@ def response_activations(
     demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
     site: Site = ATTENTION_OUTPUT,
+    merge: bool = False,
 ) -> list[Float[Tensor, "_ layers width"]]:
     """The activations at the positions of each row's response, one tensor a row, on the CPU.
 
@@ -65,6 +69,7 @@ def response_activations(
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
         site: what is read.
+        merge: whether the adapter is merged into the weights.
 
     Example:
         >>> first, *_ = response_activations(model, task.evaluation[:2], task)
@@ -73,15 +78,49 @@ def response_activations(
     """
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
-    with adapted(model, [] if adapter is None else [adapter]) as reader:
+    with read_with(model, adapter, merge=merge) as reader:
         read = reader.behind_common_tokens(sequences).activations(sequences, [site])
     return [activations[site].cpu() for activations in read]
+
+
+def greedy_activations(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    task: Task,
+    *,
+    demonstrations: Sequence[Shown] = (),
+    adapter: Adapter | None = None,
+    site: Site = ATTENTION_OUTPUT,
+    merge: bool = False,
+) -> list[Float[Tensor, "_ layers width"]]:
+    """The activations at the positions that predict what the model writes itself, one tensor a row, on the CPU.
+
+    Args:
+        model: the model.
+        examples: the rows, whose own responses aren't read.
+        task: theirs, which says how long a text may get and what ends it; the positions are those of all tokens that
+            are written until then, the end token included.
+        demonstrations: shown before every query.
+        adapter: runs on the model meanwhile.
+        site: what is read, at the positions of a response.
+        merge: whether the adapter is merged into the weights.
+    """
+    activations: dict[int, Tensor] = {}
+    with read_with(model, adapter, merge=merge) as reader:
+        tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
+        prompts = checked_prompts(tokenizer, examples, [demonstrations] * len(examples), task)
+        reader = reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
+        for index, decoded in continued(reader, model, prompts, task, sites=[site]):
+            activations[index] = decoded.activations[site].cpu()
+    return [activations[index] for index in range(len(examples))]
 
 
 def asim(
     ours: Sequence[Float[Tensor, "_ layers width"]], theirs: Sequence[Float[Tensor, "_ layers width"]]
 ) -> Similarity:
     """The token-wise cosine similarity of two activations of the same rows (section 2), averaged over tokens.
+
+    Of a row that has more tokens one way than the other, as many are compared as both have.
 
     Args:
         ours: activations of each row, one way: (response tokens, layers, width).
@@ -94,7 +133,10 @@ def asim(
         [1.0, 0.0]
     """
     # (layers, tokens)
-    cosines = [cosine_similarity(first, second).T for first, second in zip(ours, theirs, strict=True)]
+    cosines = [
+        cosine_similarity(first[: len(second)], second[: len(first)]).T
+        for first, second in zip(ours, theirs, strict=True)
+    ]
     by_row_and_layer = torch.stack([cosine.mean(-1) for cosine in cosines])
     longest = max(cosine.shape[1] for cosine in cosines)
     padded = [torch.nn.functional.pad(cosine, (0, longest - cosine.shape[1]), value=torch.nan) for cosine in cosines]

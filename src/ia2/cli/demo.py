@@ -64,6 +64,7 @@ class Part:
                 "tasks": [TASK],
                 "sets": QUICK_SETS if quick else SETS,
                 "first_seed": seed,
+                "nested": False,  # there is no other N
                 "learning_rates": [LEARNING_RATE],
                 "rows": QUICK_ROWS if quick else ROWS,
                 "asim_rows": SIMILARITY_ROWS,

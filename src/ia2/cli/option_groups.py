@@ -59,6 +59,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "label_scoring": "",
         "ece": "",
         "max_new_tokens": "COUNT",
+        "teacher_tokens": "COUNT",
         "stop": "TEXT",
         "probabilities": "",
     },

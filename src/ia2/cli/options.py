@@ -111,6 +111,9 @@ class Adapt(Source):
     """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
     unlabelled: Path | None = None
     """A file of more texts, without labels, for the model to answer in context and the adapter to be aligned on."""
+    teacher_tokens: int | None = None
+    """The most tokens of free text that the model writes in context (default: 200 for a built-in task, as in the paper,
+    else as many as a response may get)."""
     orders: int = 1
     """In how many orders of the demonstrations the model answers each unlabelled text."""
     order: str = "random"
@@ -147,8 +150,9 @@ class Adapt(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "patience", "orders"):
-            checked_count(name, getattr(self, name))
+        for name in ("epochs", "batch_size", "patience", "orders", "teacher_tokens"):
+            if (value := getattr(self, name)) is not None:
+                checked_count(name, value)
         if self.adapter not in KINDS:
             hint = did_you_mean(self.adapter, KINDS)
             raise FieldError("adapter", self.adapter, f"there is no such kind.{hint} There are {', '.join(KINDS)}.")

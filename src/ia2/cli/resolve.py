@@ -56,6 +56,8 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
         "sets": 1,
         "first_seed": options.seed,
         "draw": options.draw,
+        # there is no other N, and ia2 evaluate --icl shows the same rows
+        "nested": False,
         "methods": [*compared, entry],
         "adapters": [{"kind": adapter.kind, **adapter.changed_sizes}],
         "learning_rates": list(options.lr) or default_learning_rates(adapter, method, task, progress),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ia2.adapters.adapter import Adapter, adapted, bank_of
+from ia2.adapters.merging import read_with
 from ia2.evaluation.classification import classification_metrics
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
 from ia2.evaluation.texts import TextEvaluation, generate
@@ -26,6 +27,10 @@ from ia2.models.sequences import TokenSequence
 from ia2.progress import SILENT, Progress
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
+
+Correct = Literal["exact", "stripped"]
+"""Whether an answer counts where it is exactly the label's token, or also where only the spaces around it differ (the
+published scripts)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ Evaluation = LabelEvaluation | TextEvaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How rows are asked; answers depend on the first two fields alone.
+    """How rows are asked; answers and what counts as right depend on the first four fields alone.
 
     Example:
         >>> evaluate(model, task.evaluation[:4], task, asking=Asking(label_scoring="whole")).metrics()["n"]
@@ -98,6 +103,10 @@ class Asking:
     """How labels compete; means nothing for free text."""
     confidence: Confidence = "vocabulary"
     """What a first token's confidence is."""
+    correct: Correct = "exact"
+    """Which first tokens are right answers; means nothing for whole labels and free text."""
+    merged: bool = False
+    """Whether adapters are merged into the network's weights, which are rounded to its dtype, or run beside them."""
     batch_size: int | None = None
     """Queries that each adapter is asked at once; by default as many as keep the machine busy, or of generated texts as
     many as fit in memory."""
@@ -147,7 +156,7 @@ def evaluate(
         4
     """
     shown = demonstrations if isinstance(demonstrations, PerQuery) else PerQuery([demonstrations] * len(examples))
-    with adapted(model, [] if adapter is None else [adapter]) as reader:
+    with read_with(model, adapter, merge=asking.merged) as reader:
         return _asked(model, reader, examples, task, shown, asking)[0]
 
 
@@ -160,7 +169,7 @@ def evaluate_all(
 ) -> list[Evaluation]:
     """What `evaluate` says of each adapter, all of them asked in the same forward passes.
 
-    Adapters that can't share a bank are evaluated one after another.
+    Adapters that can't share a bank, and those that are merged, are evaluated one after another.
 
     Args:
         model: the model.
@@ -177,7 +186,7 @@ def evaluate_all(
         >>> [len(one.predictions) for one in evaluate_all(model, task.evaluation[:4], task, adapters)]
         [4, 4]
     """
-    if bank_of(model.network, adapters) is None:
+    if asking.merged or bank_of(model.network, adapters) is None:
         return [evaluate(model, examples, task, adapter=adapter, asking=asking) for adapter in adapters]
     with adapted(model, adapters) as reader:
         return _asked(model, reader, examples, task, PerQuery([()] * len(examples)), asking)
@@ -219,13 +228,19 @@ def _asked(
             advance=lambda done: advance(done * count),
         )
     return [
-        LabelEvaluation(_predictions(examples, labels, adapter_scores, tokenizer), labels.scoring, labels.texts)
+        LabelEvaluation(
+            _predictions(examples, labels, adapter_scores, tokenizer, asking.correct), labels.scoring, labels.texts
+        )
         for adapter_scores in scores
     ]
 
 
 def _predictions(
-    examples: Sequence[Example], labels: LabelTokens, scores: LabelScores, tokenizer: PromptTokenizer
+    examples: Sequence[Example],
+    labels: LabelTokens,
+    scores: LabelScores,
+    tokenizer: PromptTokenizer,
+    correct: Correct,
 ) -> tuple[Prediction, ...]:
     answers = [labels.texts[index] for index in scores.label.tolist()]
     token_labels: Sequence[str | None] = answers
@@ -244,9 +259,13 @@ def _predictions(
         *(predicted, token_labels, confidence, answers, label_confidence, scores.probabilities.tolist()),
         strict=True,
     )
+
+    def right(label: str | None, text: str, response: str) -> bool:
+        return label == response or (correct == "stripped" and text.strip() == response.strip())
+
     return tuple(
         Prediction(
-            *(row.query, row.response, text, sure, first == row.response),
+            *(row.query, row.response, text, sure, right(first, text, row.response)),
             *(label, share, label == row.response, tuple(shares)),
         )
         for row, text, first, sure, label, share, shares in rows

@@ -163,7 +163,10 @@ def drawn(
     Raises:
         InputError: the task has too few rows, or a file can't be read or holds no text.
     """
-    few_shot_set = FewShotSet.draw(task, unit.n, unit.seed, experiment.draw).limited(rows)
+    few_shot_set = FewShotSet.draw(
+        task, unit.n, unit.seed, experiment.draw, nested=experiment.nested, dev_rows=experiment.dev_rows
+    )
+    few_shot_set = replace(few_shot_set.limited(rows), most_demonstrations=experiment.most_demonstrations)
     unlabelled: tuple[str, ...] = ()
     notes = few_shot_set.notes
     if unit.rows.unlabelled is not None:

@@ -39,11 +39,14 @@ def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, option
     else:
         assert name is not None, "what comes from no file has a name"
         task = load_task(name, data_dir=data_dir, options=options)
-    ends = {field: value for field in ("max_new_tokens", "stop") if (value := getattr(rows, field)) is not None}
+    fields = ("max_new_tokens", "teacher_tokens", "stop")
+    ends = {field: value for field in fields if (value := getattr(rows, field)) is not None}
     if ends and task.response_kind == "label":
         raise FieldError(
             next(iter(ends)), None, f"this is for responses of free text, and those of {task.name} are labels."
         )
+    if "max_new_tokens" in ends:
+        ends.setdefault("teacher_tokens", None)  # the teacher writes as much as is said of responses
     return replace(task, **ends)
 
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ia2.errors import FieldError
+from ia2.evaluation.evaluate import Correct
 from ia2.evaluation.metrics import Binning
+from ia2.experiments.contradictions import check_consistent
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
     Adapters,
@@ -75,6 +77,11 @@ class Experiment(Strict):
     """The seed of the first set."""
     draw: DrawingChoice = "auto"
     """Whether training and dev rows are drawn by class or by chance (random); auto is by class for a file's labels."""
+    nested: bool = True
+    """Whether a set lies in those of the same seed that have more rows, so that trends over N are paired; else each N
+    has rows of its own."""
+    dev_rows: Count | None = None
+    """The most dev rows of a set; by default half as many as it has training rows."""
     methods: Annotated[tuple[str | MethodSettings | dict[str, Any], ...], Field(min_length=1)]
     """Names, `zero-shot` and `icl` among them, descriptions as in a method's own file, or either with a label source
     of its own."""
@@ -89,6 +96,9 @@ class Experiment(Strict):
     """The most evaluation rows of each task."""
     asim_rows: Annotated[int, Field(ge=0)] = 100
     """Of how many of them similarity to in-context learning is measured."""
+    asim_tokens: Literal["response", "greedy"] = "response"
+    """At which tokens of a text: those of the row's own response, or those that each way writes itself, cut to the
+    shorter of the two (the paper)."""
     training: Training = Training()
     memory: Annotated[float, AfterValidator(_checked_memory)] | None = None
     """GiB that training may take beyond the model; by default a share of all that the machine has."""
@@ -104,13 +114,21 @@ class Experiment(Strict):
     label_scoring: LabelScoringChoice = "auto"
     ece: Binning = "equal-width"
     confidence: Confidence = "vocabulary"
-    demonstrations: Literal["shared", "resampled"] = "shared"
-    """Whether all queries of a set meet its training rows, or each N-1 rows drawn afresh (the published scripts)."""
+    correct: Correct = "exact"
+    demonstrations: Literal["shared", "resampled", "reshuffled"] = "shared"
+    """Whether all queries of a set meet its training rows in one order (shared), each in an order of its own
+    (reshuffled), or each N-1 rows drawn afresh (resampled, the published scripts)."""
+    most_demonstrations: Count | None = None
+    """The most demonstrations in a prompt; by default all: N-1 in the teacher's, N in those of ICL."""
     teacher_stop: TeacherStop = "task"
     benchmark_options: BenchmarkOptions = DEFAULTS
     """How rows of the tasks that have these options become queries."""
     select: Select = "accuracy"
-    """How reports choose the learning rate and β: by mean accuracy on the source task, or by dev loss."""
+    """How reports choose the learning rate and β: by mean accuracy on the source task, on the evaluated task itself (as
+    the paper and its scripts), or by dev loss."""
+    evaluate: Literal["adapters", "merged"] = "adapters"
+    """Whether adapters run beside the model's weights, or merged into them, rounded to their dtype (as the published
+    scripts do in bfloat16)."""
     measure: Measure = "all"
     """Whether every adapter is measured and kept, or of each method the one with the lowest dev loss alone."""
 
@@ -142,80 +160,8 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":
-        self._check_methods()
-        self._check_adapters()
-        self._check_context()
-        whole = self.label_scoring == "auto" and any(source.data is not None for source in self.tasks)
-        if self.confidence != "vocabulary" and (whole or self.label_scoring == "whole"):
-            raise FieldError(
-                "confidence", None, "top-10 is of single tokens, and whole labels are scored. Say label_scoring: token."
-            )
-        if self.measure == "chosen" and self.select != "dev":
-            raise FieldError(
-                "measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well."
-            )
-        self._check_tasks()
+        check_consistent(self)
         return self
-
-    def _check_methods(self) -> None:
-        # files are named by what fine-tuning fits only where that isn't the ground truth
-        named = [*self.baselines, *((method.name, source == "icl-response") for source, method in self.fitted_methods)]
-        if len(set(named)) < len(named):
-            raise FieldError("methods", None, "a method is named twice.")
-        methods = self.trained_methods
-        if self.betas and not any(method.tries_betas for method in methods):
-            raise FieldError("betas", self.betas[0], "no method tries several weights of the token loss; ia2+sft does.")
-        if self.learning_rates and methods and not any(method.has_learning_rate for method in methods):
-            raise FieldError(
-                "learning_rates", self.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
-            )
-        if methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
-            for path in (source.unlabelled for source in self.tasks if source.unlabelled is not None):
-                names = " and ".join(dict.fromkeys(method.name for method in methods))
-                raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
-
-    def _check_adapters(self) -> None:
-        solving = [method.name for method in self.trained_methods if any(stage.solved for stage in method.stages)]
-        asked = [adapter for source in self.tasks for adapter in self.adapters_of(source)]
-        unfit = [adapter.kind for adapter in asked if adapter.kind != "lora"]
-        if solving and unfit:
-            raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
-
-    def _check_context(self) -> None:
-        if self.context is None:
-            if "context" in self.baselines:
-                raise FieldError("methods", "context", "this study has no context; name its file with the key context.")
-            return
-        if self.order != "random" or self.demonstrations != "shared" or any(source.orders > 1 for source in self.tasks):
-            raise FieldError(
-                "context", self.context, "this stands instead of demonstrations, which then have no order."
-            )
-        if "icl" in self.baselines:
-            raise FieldError(
-                "context",
-                self.context,
-                "the model isn't shown demonstrations then; name the method context instead of icl.",
-            )
-
-    def _check_tasks(self) -> None:
-        files = {source.train: source for source in self.tasks if source.data is not None}
-        used = {name for source in self.tasks for name in (source.train, *source.measured)}
-        for option in sorted(self.benchmark_options.changed):
-            if not any(option in BENCHMARKS[name].options for name in used.intersection(BENCHMARKS).difference(files)):
-                raise FieldError(
-                    "benchmark_options", None, f"the option {option} is changed, and no task of the study has it."
-                )
-        seen: dict[tuple[str, str, int], Source] = {}
-        for source in self.tasks:
-            for name in (source.train, *source.measured):
-                if self.rows_of(name) != source.rows and (name == source.train or name in files):
-                    raise FieldError("tasks", None, f"two entries of tasks say different things of the rows of {name}.")
-            trained = {(model, source.train, n) for model in self.models_of(source) for n in self.n_of(source)}
-            for model, train, n in sorted(trained.intersection(seen)):
-                raise FieldError(
-                    "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant."
-                )
-            seen |= dict.fromkeys(trained, source)
 
     def models_of(self, source: Source) -> tuple[str, ...]:
         """The models that are trained on a source."""

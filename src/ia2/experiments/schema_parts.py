@@ -145,6 +145,9 @@ class Rows(Strict):
     """In how many orders of the demonstrations it answers each of them."""
     max_new_tokens: Annotated[int, AfterValidator(partial(checked_count, "max_new_tokens"))] | None = None
     """How long a response of free text may get."""
+    teacher_tokens: Annotated[int, AfterValidator(partial(checked_count, "teacher_tokens"))] | None = None
+    """The most tokens of free text that the teacher writes; by default the paper's 200 for a built-in task, and else as
+    many as a response may get."""
     stop: str | None = None
     """A text or special token that ends a response of free text."""
 
@@ -249,5 +252,5 @@ def best_of(order: str) -> int | None:
     return int(count)
 
 
-Select = Literal["accuracy", "dev"]
+Select = Literal["accuracy", "evaluated", "dev"]
 Measure = Literal["all", "chosen"]

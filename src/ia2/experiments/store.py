@@ -75,6 +75,11 @@ class Store:
         commits = {} if all(map(self.is_done, asked)) else hub_commits(experiment.files)
         if plan.exists():
             earlier, earlier_limit, versions = _load_plan(self.folder)
+            if experiment.nested and not earlier.nested:
+                raise InputError(
+                    f"{self.folder}: here each N has rows of its own, as all studies did before there were nested "
+                    "sets. Say nested: false to go on with it, or name another folder with --out."
+                )
             for path, digest in digests.items():
                 if versions["files"].get(path, digest) != digest:
                     raise InputError(
@@ -267,7 +272,9 @@ def _load_plan(folder: Path) -> tuple[Experiment, int | None, dict[str, dict[str
         if absent := [name for name in ("experiment", "limit") if name not in content]:
             raise ValueError(f"{absent[0]} is missing")
         versions = {part: dict(content.get(part, {})) for part in ("files", "commits")}
-        return Experiment.model_validate(content["experiment"]), content["limit"], versions
+        # plans of the first versions don't say it
+        settings = {"nested": False, **content["experiment"]}
+        return Experiment.model_validate(settings), content["limit"], versions
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."

@@ -103,9 +103,9 @@ class _Unit:
         task, rows = self.set.task, self.set.train + self.set.dev
         rows += tuple(Example(query, "") for query in self.set.unlabelled_queries())
         contexts = self.set.training_contexts() + self.set.dev_contexts() + self.set.unlabelled_contexts()
+        most, endless = task.as_asked_of_the_teacher.max_new_tokens, self.experiment.teacher_stop == "none"
         return sum(
-            self.shown(context)
-            + self.read(row, task, task.max_new_tokens, endless=self.experiment.teacher_stop == "none")
+            self.shown(context) + self.read(row, task, most, endless=endless)
             for row, context in zip(rows, contexts, strict=True)
         )
 
@@ -131,8 +131,9 @@ class _Unit:
         total = 0
         for task, rows in self.measured:
             queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
-            resampled = self.experiment.demonstrations == "resampled"
-            before = len(rows) * context * (self.set.n - 1) // self.set.n if resampled else context
+            before = context if self.experiment.demonstrations == "shared" else len(rows) * context
+            if self.experiment.demonstrations == "resampled" and len(self.set.demonstrations()) == self.set.n:
+                before = before * (self.set.n - 1) // self.set.n
             total += bare * queries + (len(baselines) > ("zero-shot" in baselines)) * (before + queries)
         if compared := self.set.evaluation[: self.experiment.asim_rows]:
             queries = sum(self.read(row, self.set.task) for row in compared)

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ia2.adapters.adapter import Adapter
 from ia2.adapters.card import write_card
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
-from ia2.analysis.similarity import asim, response_activations
 from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
 from ia2.experiments.candidates import Candidate, chosen
 from ia2.experiments.plan import Planned, Unit, planned
@@ -22,6 +19,7 @@ from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
+from ia2.experiments.unit_similarity import UnitSimilarity
 from ia2.inference.label_scoring import AnyLabelScoring, LabelScoring, adapter_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
@@ -72,7 +70,8 @@ def compute(
     rows = unit_rows(experiment, unit, model, data_dir=data_dir, limit=limit)
     if (orders := best_of(experiment.order)) is not None:
         rows = replace(rows, few_shot_set=best_ordered(model, rows.few_shot_set, orders, progress))
-    _Computation(experiment, unit, model, rows, folder, cache_dir, progress).run()
+    similarity = UnitSimilarity(experiment, model, rows)
+    _Computation(experiment, unit, model, rows, folder, cache_dir, progress, similarity).run()
 
 
 @dataclass
@@ -84,8 +83,7 @@ class _Computation:
     folder: Path
     cache_dir: Path | None
     progress: Progress
-    in_context: list[Any] | None = None
-    """The teacher's attention outputs at the responses of compared rows, once they were needed."""
+    similarity: UnitSimilarity
 
     def run(self) -> None:
         """Compute and write."""
@@ -158,7 +156,7 @@ class _Computation:
     def measure_baseline(self, name: str) -> None:
         """The model as it is, without demonstrations or with what the set shows."""
         shown = () if name == "zero-shot" else self.rows.few_shot_set.demonstrations()
-        similarity, spent = self.similarity(None, in_context=bool(shown))
+        similarity, spent = self.similarity.of(None, in_context=bool(shown))
         for task in self.rows.measured:
             examples = self.rows.of(task)
             contexts = self.contexts(task) if shown else [()] * len(examples)
@@ -187,6 +185,8 @@ class _Computation:
         return Asking(
             label_scoring=label_scoring or self.experiment.label_scoring,
             confidence=self.experiment.confidence,
+            correct=self.experiment.correct,
+            merged=self.experiment.evaluate == "merged",
             progress=self.progress,
             phase=phase,
         )
@@ -194,9 +194,12 @@ class _Computation:
     def contexts(self, task: Task) -> Sequence[Sequence[Shown]]:
         """What is shown before each query in context: the set's demonstrations, or others for each."""
         queries = len(self.rows.of(task))
+        few_shot_set = self.rows.few_shot_set
         if self.experiment.demonstrations == "shared":
-            return [self.rows.few_shot_set.demonstrations()] * queries
-        return self.rows.few_shot_set.resampled_contexts(queries)
+            return [few_shot_set.demonstrations()] * queries
+        if self.experiment.demonstrations == "reshuffled":
+            return few_shot_set.reshuffled_contexts(queries)
+        return few_shot_set.resampled_contexts(queries)
 
     def note_diverged(self, candidates: Sequence[Candidate]) -> None:
         """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
@@ -211,7 +214,7 @@ class _Computation:
         """Every adapter of a kind: saved, measured on every task, compared with in-context learning, and described."""
         if not candidates:
             return
-        similarities = [self.similarity(candidate.trained.adapter) for candidate in candidates]
+        similarities = [self.similarity.of(candidate.trained.adapter) for candidate in candidates]
         for candidate in candidates:
             folder = self.adapter_folder(candidate)
             candidate.trained.save(folder)
@@ -253,26 +256,6 @@ class _Computation:
                 for index, evaluation in zip(asked, answers, strict=True):
                     evaluations[index] = evaluation
         return evaluations, {"evaluate": seconds["evaluate"] / len(candidates)}
-
-    def similarity(
-        self, adapter: Adapter | None, *, in_context: bool = False
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """Asim to in-context learning on rows of the source task, and the seconds that it took."""
-        if not self.rows.compared:
-            return {"asim": None}, {}
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "asim"):
-            if self.in_context is None:
-                self.in_context = self.attention(self.rows.few_shot_set.demonstrations(), None)
-            ours = self.in_context if in_context else self.attention((), adapter)
-            return asim(ours, self.in_context).metrics(), seconds
-
-    def attention(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> list[Any]:
-        """Attention outputs at the responses of the compared rows, one tensor a row."""
-        task = self.rows.few_shot_set.task
-        return response_activations(
-            self.model, self.rows.compared, task, demonstrations=demonstrations, adapter=adapter
-        )
 
     def write(self, measurement: Measurement) -> Record:
         """Write a record, which is returned, and its predictions; those of an adapter that diverged are empty."""

@@ -102,6 +102,8 @@ def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measureme
         "set_n": unit.n,
         "label_scoring": label_scoring_of(task, experiment.label_scoring) if scored is None else scored,
         "confidence": experiment.confidence,
+        "asim_tokens": experiment.asim_tokens if measurement.task.response_kind == "text" else None,
+        "correct": experiment.correct,
         "teacher_stop": experiment.teacher_stop,
         "benchmark_options": {
             name: getattr(experiment.benchmark_options, name) for name in sorted(experiment.benchmark_options.changed)
@@ -116,6 +118,7 @@ def _method_options(experiment: Experiment, measurement: Measurement) -> dict[st
     tried = candidate.tried if candidate is not None else ()
     return {
         "demonstrations": experiment.demonstrations if measurement.method == "icl" else None,
+        "evaluate": experiment.evaluate if candidate is not None else None,
         "label_source": candidate.planned.label_source if candidate is not None else None,
         "label_sources": [stage.labels for stage in candidate.planned.method.stages] if candidate is not None else None,
         "beta": candidate.planned.method.beta if candidate is not None else None,

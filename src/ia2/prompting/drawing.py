@@ -12,6 +12,8 @@ Drawing = Literal["class", "random"]
 DrawingChoice = Literal["auto", "class", "random"]
 """Automatic: by class where labels are a person's own, and by chance in built-in tasks, as the paper does."""
 Indices = tuple[int, ...]
+Sets = tuple[Indices, Indices]
+"""Indices of training and of dev rows."""
 
 
 def drawing_of(task: Task, choice: DrawingChoice) -> Drawing:
@@ -29,15 +31,29 @@ def drawing_of(task: Task, choice: DrawingChoice) -> Drawing:
     return choice
 
 
-def drawn_at_random(rows: int, train: int, dev: int, chance: Random) -> tuple[Indices, Indices]:
+def drawn_at_random(rows: int, train: int, dev: int, chance: Random) -> Sets:
     """Indices of training and dev rows, any of so many rows by chance."""
     chosen = chance.sample(range(rows), train + dev)
     return tuple(chosen[:train]), tuple(chosen[train:])
 
 
-def drawn_by_class(
-    pool: Sequence[Example], labels: Sequence[str], train: int, dev: int, chance: Random
-) -> tuple[Indices, Indices]:
+def nested_at_random(rows: int, train: int, dev: int, chance: Random) -> Sets:
+    """Indices of `train` training rows and `dev` dev rows, which lie in those of every larger number.
+
+    Training rows are the first ones of a shuffle, dev rows the last ones.
+
+    Args:
+        rows: how many there are to draw from.
+        train: training rows.
+        dev: dev rows.
+        chance: shuffles; the same one for every number of training rows.
+    """
+    order = list(range(rows))
+    chance.shuffle(order)
+    return tuple(order[:train]), tuple(order[rows - dev :][::-1])
+
+
+def drawn_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, dev: int, chance: Random) -> Sets:
     """Indices of training and dev rows, each in random order.
 
     Training rows have each class at least once, or, where they are fewer than classes, as many classes as they can,
@@ -62,6 +78,51 @@ def drawn_by_class(
     chance.shuffle(chosen)
     chance.shuffle(checked)
     return tuple(chosen), tuple(checked)
+
+
+def nested_by_class(pool: Sequence[Example], labels: Sequence[str], train: int, dev: int, chance: Random) -> Sets:
+    """Indices of `train` training rows and `dev` dev rows, which lie in those of every larger number.
+
+    Rows are taken one after another, a dev row behind every second training row until there are `dev`. A training row
+    is of the largest class that has none yet; once each has one, of the class that is furthest behind its share of the
+    pool (Sainte-Laguë's divisors, under which no class loses a row where there are more to divide). Dev rows follow the
+    same divisors, and leave each class its last row until it has a training row. Chance breaks ties.
+
+    Args:
+        pool: what is drawn from; at least `train` + `dev` rows.
+        labels: the classes.
+        train: training rows.
+        dev: dev rows, at most half as many.
+        chance: decides which rows of a class are drawn; the same one for every number of training rows.
+    """
+    rows_of = [[index for index, row in enumerate(pool) if row.response == label] for label in labels]
+    sizes = [len(rows) for rows in rows_of]
+    for rows in rows_of:
+        chance.shuffle(rows)
+    classes = list(range(len(labels)))
+    chance.shuffle(classes)  # the first of equals is taken
+    teaching, checking = [0] * len(labels), [0] * len(labels)
+    taught: list[int] = []
+    checked: list[int] = []
+    for number in range(1, train + 1):
+        left = [index for index in classes if rows_of[index]]
+        new = [index for index in left if not teaching[index]]
+        chosen = max(new, key=sizes.__getitem__) if new else _furthest_behind(left, sizes, teaching)
+        teaching[chosen] += 1
+        taught.append(rows_of[chosen].pop())
+        if number % 2 == 0 and len(checked) < dev:
+            left = [index for index in classes if rows_of[index]]
+            spare = [index for index in left if teaching[index] or len(rows_of[index]) > 1]
+            chosen = _furthest_behind(spare or left, sizes, checking)
+            checking[chosen] += 1
+            checked.append(rows_of[chosen].pop())
+    chance.shuffle(taught)
+    return tuple(taught), tuple(checked)
+
+
+def _furthest_behind(classes: Sequence[int], sizes: Sequence[int], counts: Sequence[int]) -> int:
+    """The class that the next row falls to, by Sainte-Laguë: the largest quotient of its size and 2 x count + 1."""
+    return max(classes, key=lambda index: sizes[index] / (2 * counts[index] + 1))
 
 
 def _at_least_once(available: Sequence[int], rows: int, chance: Random) -> list[int]:

@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ia2.errors import FieldError, InputError
-from ia2.prompting.drawing import Drawing, DrawingChoice, drawing_of, drawn_at_random, drawn_by_class
+from ia2.prompting.drawing import (
+    Drawing,
+    DrawingChoice,
+    drawing_of,
+    drawn_at_random,
+    drawn_by_class,
+    nested_at_random,
+    nested_by_class,
+)
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
 
@@ -39,7 +47,7 @@ def checked_n(value: int) -> int:
 
 @dataclass(frozen=True)
 class FewShotSet:
-    """N training rows, ⌊N/2⌋ dev rows and what is measured: fully determined by (task, N, seed, drawing).
+    """N training rows, ⌊N/2⌋ dev rows or fewer, and what is measured; (task, N, seed, drawing) determine all of it.
 
     Example:
         >>> few = FewShotSet.draw(task, 4, seed=0)
@@ -63,6 +71,10 @@ class FewShotSet:
     """Which of the orders that can be chosen among all prompts follow; by default each has one of its own."""
     drawing: Drawing = "random"
     """How the training and dev rows were drawn."""
+    nested: bool = False
+    """Whether the set lies in those of the same seed that have more rows."""
+    most_demonstrations: int | None = None
+    """The most demonstrations that a prompt holds; None for all that there are."""
 
     @property
     def n(self) -> int:
@@ -70,7 +82,16 @@ class FewShotSet:
         return len(self.train)
 
     @classmethod
-    def draw(cls, task: Task, n: int, seed: int = 0, draw: DrawingChoice = "auto") -> "FewShotSet":
+    def draw(
+        cls,
+        task: Task,
+        n: int,
+        seed: int = 0,
+        draw: DrawingChoice = "auto",
+        *,
+        nested: bool = False,
+        dev_rows: int | None = None,
+    ) -> "FewShotSet":
         """Draw set `seed` of `n` rows from a task's training pool.
 
         Args:
@@ -78,6 +99,9 @@ class FewShotSet:
             n: training rows, at least 2, so that each has another one to learn from in its prompt.
             seed: which of the sets of this size; the paper uses 0 to 4.
             draw: whether rows are drawn by class or by chance.
+            nested: whether the set lies in those of the same seed that have more rows (PROTOCOL, Data), or is drawn
+                without regard to them.
+            dev_rows: the most dev rows; by default half as many as training rows.
 
         Raises:
             InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are
@@ -85,24 +109,31 @@ class FewShotSet:
         """
         task.trainable()
         checked_seed("seed", seed)
-        needed = checked_n(n) + n // 2
+        checks = n // 2 if dev_rows is None else min(n // 2, dev_rows)
+        needed = checked_n(n) + checks
         if needed > len(task.pool):
-            # the most for which n + ⌊n/2⌋ rows are there
+            # the most for which n + ⌊n/2⌋ rows are there, or n and all the dev rows that were asked for
             most = (2 * len(task.pool) + 1) // 3
+            most = most if dev_rows is None else max(most, len(task.pool) - dev_rows)
             raise InputError(
-                f"{task.name}: {n} training rows and {n // 2} dev rows were asked for, and there are {len(task.pool)} "
+                f"{task.name}: {n} training rows and {checks} dev rows were asked for, and there are {len(task.pool)} "
                 "different rows to draw from. "
                 + (f"Use n = {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
             )
-        drawing, chance = drawing_of(task, draw), generator(seed, f"set of {n} from {task.name}")
-        if drawing == "class":
-            chosen = drawn_by_class(task.pool, task.labels, n, n // 2, chance)
+        drawing = drawing_of(task, draw)
+        chance = generator(seed, f"nested sets from {task.name}" if nested else f"set of {n} from {task.name}")
+        if nested and drawing == "class":
+            chosen = nested_by_class(task.pool, task.labels, n, checks, chance)
+        elif nested:
+            chosen = nested_at_random(len(task.pool), n, checks, chance)
+        elif drawing == "class":
+            chosen = drawn_by_class(task.pool, task.labels, n, checks, chance)
         else:
-            chosen = drawn_at_random(len(task.pool), n, n // 2, chance)
+            chosen = drawn_at_random(len(task.pool), n, checks, chance)
         train, dev = (tuple(task.pool[index] for index in indices) for indices in chosen)
         taken = {index for indices in chosen for index in indices}
         left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
-        return cls(task, seed, train, dev, task.evaluation or left_over, drawing=drawing)
+        return cls(task, seed, train, dev, task.evaluation or left_over, drawing=drawing, nested=nested)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -127,8 +158,12 @@ class FewShotSet:
         return {
             "chat": self.task.chat,
             "max_new_tokens": self.task.max_new_tokens if texts else None,
+            "teacher_tokens": self.task.as_asked_of_the_teacher.max_new_tokens if texts else None,
             "stop": self.task.stop if texts else None,
             "draw": self.drawing,
+            "nested": self.nested,
+            "dev_rows": len(self.dev),
+            "most_demonstrations": self.most_demonstrations,
             "order": self.order,
             "context_sha256": hashlib.sha256(context).hexdigest() if context is not None else None,
             "unlabelled": len(self.unlabelled),
@@ -140,24 +175,30 @@ class FewShotSet:
         """What every query of this set meets: all training rows in one order (PROTOCOL, Evaluation), or the context."""
         return self._shown(self.train, "demonstrations")
 
-    def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
-        """For each query N-1 rows drawn afresh from those of the pool that neither teach, check nor are measured.
+    def reshuffled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
+        """For each query the training rows in an order of its own."""
+        return tuple(self._shown(self.train, f"demonstrations of query {index}") for index in range(queries))
 
-        So the published scripts do it (PROTOCOL, Evaluation).
+    def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
+        """For each query N-1 rows drawn afresh, or the most demonstrations if they are fewer.
+
+        They are of the pool's rows that neither teach, check nor are measured. So the published scripts do it
+        (PROTOCOL, Evaluation).
 
         Raises:
             InputError: fewer are left.
         """
         taken = {*self.train, *self.dev, *self.evaluation}
         unused = [row for row in self.task.pool if row not in taken]
-        if len(unused) < self.n - 1:
+        count = min(self.n - 1, self.most_demonstrations or self.n)
+        if len(unused) < count:
             raise InputError(
-                f"{self.task.name}: {self.n - 1} demonstrations are to be drawn afresh for each query, and "
+                f"{self.task.name}: {count} demonstrations are to be drawn afresh for each query, and "
                 f"{len(unused)} rows are left to draw from. Use a smaller N, or the same ones for all queries."
             )
         named = f"set of {self.n} from {self.task.name}"
         return tuple(
-            tuple(generator(self.seed, f"demonstrations of query {index}, {named}").sample(unused, self.n - 1))
+            tuple(generator(self.seed, f"demonstrations of query {index}, {named}").sample(unused, count))
             for index in range(queries)
         )
 
@@ -173,7 +214,7 @@ class FewShotSet:
         if self.context is not None:
             return ((self.context,),) * len(self.dev)
         return tuple(
-            self._shown(self.train, f"context of dev row {index}")[: self.n - 1] for index in range(len(self.dev))
+            self._shown(self.train, f"context of dev row {index}", most=self.n - 1) for index in range(len(self.dev))
         )
 
     def unlabelled_contexts(self) -> tuple[tuple[Shown, ...], ...]:
@@ -188,12 +229,14 @@ class FewShotSet:
         """The query of each of those contexts."""
         return tuple(query for query in self.unlabelled for _ in range(self.orders))
 
-    def _shown(self, examples: tuple[Example, ...], purpose: str) -> tuple[Shown, ...]:
+    def _shown(self, examples: tuple[Example, ...], purpose: str, most: int | None = None) -> tuple[Shown, ...]:
         if self.context is not None:
             return (self.context,)
+        count = min(len(examples), most or len(examples), self.most_demonstrations or len(examples))
         if self.order is None:
-            return self._shuffled(examples, purpose)
-        return tuple(row for row in self._shuffled(self.train, f"order {self.order}") if row in examples)
+            return self._shuffled(examples, purpose)[:count]
+        ordered = self._shuffled(self.train, f"order {self.order}")
+        return tuple(row for row in ordered if row in examples)[:count]
 
     def _shuffled(self, examples: tuple[Example, ...], purpose: str) -> tuple[Example, ...]:
         order = list(examples)

@@ -10,7 +10,7 @@ from ia2.adapters.registry import label
 from ia2.records import Record
 from ia2.reports.method_names import method_order
 
-Select = Literal["accuracy", "dev"]
+Select = Literal["accuracy", "evaluated", "dev"]
 MADE_WITH = ("dtype", "device", "revision", "sha256")
 """What of a model may not differ among the records of one number."""
 HASH = 12
@@ -82,18 +82,19 @@ def differing(cell: Result) -> dict[str, list[str]]:
 
 
 def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result]:
-    """Every cell that records have, the best learning rate and β of each chosen on the source task.
+    """Every cell that records have, at the best learning rate and β of each.
 
     A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with,
     a method that fits no labels of its own (`ia2`) beside each label source. Of equally good pairs the one with the
-    lowest learning rate is taken, then the one with the lowest β. Where the source task itself wasn't measured, the
-    mean over the tasks that were decides. A pair that has fewer sets than another one, since it diverged on some, isn't
-    chosen: means over other sets can't be compared.
+    lowest learning rate is taken, then the one with the lowest β. Where accuracy on the source task decides and that
+    wasn't measured, the mean over the tasks that were does. A pair that has fewer sets than another one, since it
+    diverged on some, isn't chosen: means over other sets can't be compared.
 
     Args:
         records: a study's.
-        select: whether the best has the highest mean accuracy on the source task's evaluation set, as in the paper, or
-            the lowest mean dev loss, which never looks at that set (PROTOCOL, Evaluation).
+        select: whether the best has the highest mean accuracy on the source task's evaluation set (accuracy), on that
+            of the very task that a cell is of (evaluated, as the paper and its scripts do), or the lowest mean dev
+            loss, which never looks at either (dev; PROTOCOL, Evaluation).
     """
     groups: dict[tuple[Any, ...], dict[tuple[float | None, float | None], list[Record]]] = defaultdict(
         lambda: defaultdict(list)
@@ -115,11 +116,15 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
         groups[key][record.lr, options.beta].append(record)
     measured: list[Result] = []
     for (model, adapter, labels, n, source, method), tried in groups.items():
-        lr, beta = _best(tried, source, select)
-        chosen = tried[lr, beta]
         beside = [labels] if labels is not None else _label_sources(groups, model, adapter)
-        for task in dict.fromkeys(record.task.eval for record in chosen):
-            task_records = [record for record in chosen if record.task.eval == task]
+        for task in dict.fromkeys(record.task.eval for of_pair in tried.values() for record in of_pair):
+            on_task = {
+                pair: [record for record in of_pair if record.task.eval == task] for pair, of_pair in tried.items()
+            }
+            deciding = {pair: of_pair for pair, of_pair in on_task.items() if of_pair}
+            lr, beta = _best(deciding if select == "evaluated" else tried, source, select)
+            if not (task_records := on_task[lr, beta]):
+                continue
             measured += [
                 _cell(Setting(model, adapter, label_source, n, source, task), method, task_records, lr, beta)
                 for label_source in beside
@@ -158,7 +163,7 @@ def _best(
     def score(records: Sequence[Record]) -> float:
         if select == "dev":
             return statistics.fmean(record.options.dev_loss or 0.0 for record in records)
-        at_home = [record for record in records if record.task.eval == source] or records
+        at_home = [record for record in records if record.task.eval == source and select == "accuracy"] or records
         # sums in another order may differ in the last digits, which is a tie
         return -round(statistics.fmean(record.metrics.accuracy or 0.0 for record in at_home), 12)
 

@@ -38,6 +38,7 @@ def explained(
     )
     chosen = {
         "accuracy": "the highest mean accuracy on the source task's evaluation set",
+        "evaluated": "the highest mean accuracy on the evaluated task itself, as in the paper",
         "dev": "the lowest mean dev loss, without a look at the evaluation set",
     }[select]
     sentences = [
@@ -76,7 +77,11 @@ def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
     options = [record.options for cell in cells for record in cell.records]
     ways = {
         ("confidence", "top-10"): "Confidence is a share of the ten likeliest tokens.",
+        ("correct", "stripped"): "An answer is right where only the spaces around it differ from the label's.",
+        ("demonstrations", "reshuffled"): "Demonstrations in context are in a new order for each query.",
         ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
+        ("evaluate", "merged"): "Adapters are merged into the model's weights and rounded to their dtype.",
+        ("asim_tokens", "greedy"): "asim of texts is at the tokens that each way writes itself, cut to the shorter.",
         ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
     }
     sentences = [

@@ -141,7 +141,7 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
         f"A row's pairs are of all {_pooled(comparisons)} that there are at its N, taken as independent: those of one "
         "set on several tasks share an adapter, so that p is too low where they go together.",
         *[f"p isn't corrected for there being {len(comparisons)} tests."] * (len(comparisons) > 1),
-        *["Learning rates and β were picked by accuracy on the same rows."] * (select == "accuracy"),
+        *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
         "Without a t there was one pair, or all differ alike.",
         *[f"p takes at least {LEAST_PAIRS} pairs."] * any(row.test.pairs < LEAST_PAIRS for row in comparisons),
         *["The paper's t and p span all of its models and tasks."]

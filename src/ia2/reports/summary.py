@@ -44,7 +44,7 @@ def summary(cells: Sequence[Result], select: Select) -> str | None:
     cautions = [
         *[f"These two were picked since they are the most accurate, which flatters {first}."] * (pair != COMPARED),
         *["Learning rates were picked by accuracy on the same rows, which flatters every trained method."]
-        * (select == "accuracy" and any(cell.lr is not None for cell in measured)),
+        * (select != "dev" and any(cell.lr is not None for cell in measured)),
     ]
     return " ".join(filter(None, (_studied(measured), *told, *cautions)))
 

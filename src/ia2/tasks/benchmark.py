@@ -19,6 +19,10 @@ class BenchmarkOptions:
     """Multiple choice: a blank line between the choices and `Answer:`, as in the scripts."""
     text_limit: int | None = 256
     """bbcnews: characters that an article is cut to, less its last word; None leaves it whole."""
+    poems_rows: Literal["all", "train"] = "all"
+    """poems: all 359 rows are measured, or the 288 of the train split, as in the paper."""
+    sciq_rows: Literal["test", "validation"] = "test"
+    """sciq and sciq_remap: the split that is measured."""
     keep_empty_support: bool = False
     """sciq: keep the rows whose support is empty, as the scripts do."""
     blank_lines: Literal["kept", "single"] = "kept"
@@ -75,6 +79,8 @@ class Benchmark:
     """How the answer is found in a response of free text."""
     max_new_tokens: int = 1
     """How long a generated response may get."""
+    teacher_tokens: int | None = None
+    """How long the teacher's may get, where that is another length."""
     options: frozenset[str] = frozenset()
     """The options that mean something here."""
 
@@ -89,6 +95,14 @@ class Benchmark:
     def relevant(self, options: BenchmarkOptions) -> BenchmarkOptions:
         """The same options without those that mean nothing here."""
         return replace(DEFAULTS, **{name: getattr(options, name) for name in self.options})
+
+    def measured(self, options: BenchmarkOptions) -> tuple[str, ...]:
+        """The hub's splits that are measured."""
+        if "poems_rows" in self.options and options.poems_rows == "train":
+            return ("train",)
+        if "sciq_rows" in self.options:
+            return (options.sciq_rows,)
+        return self.evaluation
 
     def check(self, options: BenchmarkOptions) -> None:
         """Refuse an option that would do nothing.

@@ -136,7 +136,7 @@ _ALL = (
         evaluation=("train", "validation", "test"),
         evaluation_only=True,
         all_local_files=True,
-        options=frozenset({"label_words"}),
+        options=frozenset({"label_words", "poems_rows"}),
     ),
     Benchmark(
         name="strategytf",
@@ -185,7 +185,7 @@ _ALL = (
         columns=dict.fromkeys(("question", "correct_answer", "distractor1", "distractor2", "distractor3"), str),
         example=_sciq_remap,
         labels=REMAPPED[:4],
-        options=frozenset({"blank_line_before_answer"}),
+        options=frozenset({"blank_line_before_answer", "sciq_rows"}),
     ),
     Benchmark(
         name="qasc_remap",
@@ -238,6 +238,7 @@ _ALL = (
         example=_hmath,
         answer="boxed",
         max_new_tokens=400,
+        teacher_tokens=200,
         options=frozenset({"blank_lines"}),
     ),
     Benchmark(
@@ -250,7 +251,7 @@ _ALL = (
         example=_sciq,
         answer="marked",
         max_new_tokens=200,
-        options=frozenset({"keep_empty_support"}),
+        options=frozenset({"keep_empty_support", "sciq_rows"}),
     ),
 )
 

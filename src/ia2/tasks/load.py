@@ -71,6 +71,7 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         evaluation_only=benchmark.evaluation_only,
         answer=benchmark.answer,
         max_new_tokens=benchmark.max_new_tokens,
+        teacher_tokens=benchmark.teacher_tokens,
         stop=None if benchmark.labels else STOP,
     )
 
@@ -118,7 +119,11 @@ def _from_folder(
     benchmark: Benchmark, folder: Path, options: BenchmarkOptions
 ) -> tuple[list[Example], list[Example], str]:
     train, test = folder / "train.jsonl", folder / "test.jsonl"
-    measured = [train, test] if benchmark.all_local_files else [test]
+    splits = benchmark.measured(options)
+    if splits != benchmark.evaluation:
+        measured = [folder / f"{split}.jsonl" for split in splits]
+    else:
+        measured = [train, test] if benchmark.all_local_files else [test]
     evaluation = [example for file in measured for example in _examples(file, json_lines(file), benchmark, options)]
     rows = [] if benchmark.evaluation_only else _examples(train, json_lines(train), benchmark, options)
     return rows, evaluation, f"folder {folder.name}"
@@ -132,7 +137,7 @@ def _from_hub(benchmark: Benchmark, options: BenchmarkOptions) -> tuple[list[Exa
         revision=benchmark.revision,
     )
     parts = []
-    for splits in (() if benchmark.evaluation_only else benchmark.train, benchmark.evaluation):
+    for splits in (() if benchmark.evaluation_only else benchmark.train, benchmark.measured(options)):
         parts.append([example for split in splits for example in _split(benchmark, split, commit, options)])
     train, evaluation = parts if benchmark.evaluation else _held_out(parts[0], benchmark.name)
     return train, evaluation, f"hub {benchmark.hub}@{commit}"

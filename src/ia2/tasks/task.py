@@ -117,6 +117,8 @@ class Task:
     """How the answer is found in a response of free text."""
     max_new_tokens: int = 1
     """How long a generated response may get, in tokens."""
+    teacher_tokens: int | None = None
+    """How long the teacher's may get; None where it is the same."""
     stop: str | None = None
     """The text that ends a generated response, where it isn't a single token."""
     chat: bool = False
@@ -134,6 +136,11 @@ class Task:
     def response_kind(self) -> Literal["label", "text"]:
         """Whether a response is one of a few labels or a text of any length."""
         return "label" if self.labels else "text"
+
+    @property
+    def as_asked_of_the_teacher(self) -> "Task":
+        """The same task with responses as long as the teacher's may get."""
+        return replace(self, max_new_tokens=self.teacher_tokens or self.max_new_tokens)
 
     @property
     def teaches_the_end(self) -> bool:

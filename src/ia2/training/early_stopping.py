@@ -28,6 +28,8 @@ class Training:
     """Dev evaluations without a new best before training stops."""
     keep: Literal["best", "last"] = "best"
     """Whether the adapter with the lowest dev loss is kept, or the last one (the published scripts)."""
+    clip: float | None = None
+    """The largest norm of an adapter's gradient in a step; a larger one is scaled down to it. By default none is."""
     rows_per_pass: int | None = None
     """Rows a forward pass, where a whole batch doesn't fit in memory; gradients are accumulated."""
 
@@ -35,6 +37,8 @@ class Training:
         for name in ("batch_size", "epochs", "dev_every", "patience", "rows_per_pass"):
             if (value := getattr(self, name)) is not None:
                 checked_count(name, value)
+        if self.clip is not None and not self.clip > 0:
+            raise FieldError("clip", self.clip, "this must be more than 0.")
 
 
 def checked_count(field: str, value: int) -> int:

@@ -210,9 +210,17 @@ class RunningStage:
         self.unread.append(gradient_step(self.reader, parts, self.training.rows_per_pass))
         values = self.bank.values
         assert values.grad is not None, "every adapter has learnt from rows"
+        if self.training.clip is not None:
+            clip(values.grad, self.training.clip)
         self.optimiser.step(values, values.grad)
         for job in self.active:
             job.stopping.note_step()
+
+
+@torch.no_grad()
+def clip(gradient: Float[Tensor, "adapters values"], most: float) -> None:
+    """Scale each adapter's gradient in place to a norm of at most `most`; a smaller one stays as it is."""
+    gradient.mul_((most / gradient.norm(dim=1, keepdim=True)).clamp(max=1.0))
 
 
 def _outcome(job: Job, bank: Bank) -> Outcome:

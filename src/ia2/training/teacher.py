@@ -141,7 +141,8 @@ class _Asked:
         teacher_stop: TeacherStop,
     ) -> "_Asked":
         """The prompts of a set, tokenised and checked."""
-        task = few_shot_set.task if teacher_stop == "task" else replace(few_shot_set.task, stop=None)
+        task = few_shot_set.task.as_asked_of_the_teacher
+        task = task if teacher_stop == "task" else replace(task, stop=None)
         tokenizer = PromptTokenizer.of(model, task)
         # what an unlabelled query is answered with is for the teacher to say
         unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())

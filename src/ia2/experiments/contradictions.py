@@ -1,0 +1,126 @@
+"""What a study can't say at once: combinations of settings that mean nothing or contradict each other."""
+
+from typing import TYPE_CHECKING
+
+from ia2.adapters.merging import check_merges
+from ia2.errors import FieldError
+from ia2.tasks.benchmarks import BENCHMARKS
+
+if TYPE_CHECKING:
+    from ia2.experiments.schema import Experiment
+    from ia2.experiments.schema_parts import Source
+
+
+def check_consistent(experiment: "Experiment") -> None:
+    """Refuse a study whose settings contradict each other.
+
+    Raises:
+        FieldError: two settings can't go together, or one would do nothing; it names the field.
+    """
+    _check_methods(experiment)
+    _check_adapters(experiment)
+    _check_context(experiment)
+    _check_measuring(experiment)
+    _check_tasks(experiment)
+
+
+def _check_measuring(experiment: "Experiment") -> None:
+    whole = experiment.label_scoring == "auto" and any(source.data is not None for source in experiment.tasks)
+    whole = whole or experiment.label_scoring == "whole"
+    if experiment.confidence != "vocabulary" and whole:
+        raise FieldError(
+            "confidence", None, "top-10 is of single tokens, and whole labels are scored. Say label_scoring: token."
+        )
+    if experiment.correct == "stripped" and whole:
+        raise FieldError(
+            "correct", "stripped", "this is of single tokens, and whole labels are scored. Say label_scoring: token."
+        )
+    if experiment.measure == "chosen" and experiment.select != "dev":
+        raise FieldError("measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well.")
+    if experiment.evaluate == "merged":
+        for source in experiment.tasks:
+            for settings in experiment.adapters_of(source):
+                check_merges(settings.kind)
+    if experiment.demonstrations == "reshuffled" and experiment.order != "random":
+        raise FieldError(
+            "order",
+            experiment.order,
+            "demonstrations: reshuffled gives each query an order of its own. Say one of both.",
+        )
+
+
+def _check_methods(experiment: "Experiment") -> None:
+    # files are named by what fine-tuning fits only where that isn't the ground truth
+    named = [
+        *experiment.baselines,
+        *((method.name, source == "icl-response") for source, method in experiment.fitted_methods),
+    ]
+    if len(set(named)) < len(named):
+        raise FieldError("methods", None, "a method is named twice.")
+    methods = experiment.trained_methods
+    if experiment.betas and not any(method.tries_betas for method in methods):
+        raise FieldError(
+            "betas", experiment.betas[0], "no method tries several weights of the token loss; ia2+sft does."
+        )
+    if experiment.learning_rates and methods and not any(method.has_learning_rate for method in methods):
+        raise FieldError(
+            "learning_rates", experiment.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
+        )
+    if methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
+        for path in (source.unlabelled for source in experiment.tasks if source.unlabelled is not None):
+            names = " and ".join(dict.fromkeys(method.name for method in methods))
+            raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
+
+
+def _check_adapters(experiment: "Experiment") -> None:
+    solving = [method.name for method in experiment.trained_methods if any(stage.solved for stage in method.stages)]
+    asked = [adapter for source in experiment.tasks for adapter in experiment.adapters_of(source)]
+    unfit = [adapter.kind for adapter in asked if adapter.kind != "lora"]
+    if solving and unfit:
+        raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
+
+
+def _check_context(experiment: "Experiment") -> None:
+    if experiment.context is None:
+        if "context" in experiment.baselines:
+            raise FieldError("methods", "context", "this study has no context; name its file with the key context.")
+        return
+    if experiment.most_demonstrations is not None:
+        raise FieldError(
+            "most_demonstrations", experiment.most_demonstrations, "a context stands instead of demonstrations."
+        )
+    if (
+        experiment.order != "random"
+        or experiment.demonstrations != "shared"
+        or any(source.orders > 1 for source in experiment.tasks)
+    ):
+        raise FieldError(
+            "context", experiment.context, "this stands instead of demonstrations, which then have no order."
+        )
+    if "icl" in experiment.baselines:
+        raise FieldError(
+            "context",
+            experiment.context,
+            "the model isn't shown demonstrations then; name the method context instead of icl.",
+        )
+
+
+def _check_tasks(experiment: "Experiment") -> None:
+    files = {source.train: source for source in experiment.tasks if source.data is not None}
+    used = {name for source in experiment.tasks for name in (source.train, *source.measured)}
+    for option in sorted(experiment.benchmark_options.changed):
+        if not any(option in BENCHMARKS[name].options for name in used.intersection(BENCHMARKS).difference(files)):
+            raise FieldError(
+                "benchmark_options", None, f"the option {option} is changed, and no task of the study has it."
+            )
+    seen: dict[tuple[str, str, int], Source] = {}
+    for source in experiment.tasks:
+        for name in (source.train, *source.measured):
+            if experiment.rows_of(name) != source.rows and (name == source.train or name in files):
+                raise FieldError("tasks", None, f"two entries of tasks say different things of the rows of {name}.")
+        trained = {(model, source.train, n) for model in experiment.models_of(source) for n in experiment.n_of(source)}
+        for model, train, n in sorted(trained.intersection(seen)):
+            raise FieldError(
+                "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant."
+            )
+        seen |= dict.fromkeys(trained, source)

@@ -1,0 +1,32 @@
+import pytest
+from small_study import study
+
+from ia2.experiments.contradictions import check_consistent
+
+
+def test_a_study_that_makes_sense_is_let_through():
+    check_consistent(study())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"correct": "stripped"}, "correct stripped: this is of single tokens, and whole labels are scored"),
+        ({"confidence": "top-10"}, "confidence: top-10 is of single tokens, and whole labels are scored"),
+        ({"measure": "chosen"}, "measure: what is chosen by dev loss alone is measured, so say select: dev as well"),
+        (
+            {"demonstrations": "reshuffled", "order": "best-of-4"},
+            "order best-of-4: demonstrations: reshuffled gives each query an order of its own",
+        ),
+        (
+            {"context": "prompt.txt", "methods": ["context"], "most_demonstrations": 2},
+            "most_demonstrations 2: a context stands instead of demonstrations",
+        ),
+        ({"evaluate": "merged", "adapters": ["lora", "prompt"]}, "evaluate merged: .* and not prompt"),
+        ({"methods": ["sft", "sft"]}, "a method is named twice"),
+        ({"methods": ["sft"], "betas": [0.5]}, "betas 0.5: no method tries several weights of the token loss"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_by_its_field(changes, message):
+    with pytest.raises(ValueError, match=message):
+        study(**changes)
