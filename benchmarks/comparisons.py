@@ -15,9 +15,10 @@ from benchmarks.measuring import Comparison
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
 from ia2.evaluation.evaluate import evaluate, evaluate_all
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer

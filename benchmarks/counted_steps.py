@@ -14,10 +14,11 @@ from benchmarks.dispatched import Dispatched, dispatched
 from ia2.adapters.adapter import bank_of, fresh_adapter
 from ia2.adapters.lora import LoRA
 from ia2.adapters.registry import effect_of
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.layout import lay_out
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet

@@ -26,9 +26,10 @@ from ia2.adapters.lora import LoRA
 from ia2.adapters.registry import effect_of
 from ia2.cache import written_whole
 from ia2.evaluation.evaluate import Asking, evaluate
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel, ModelIdentity
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.load import load_task

@@ -15,9 +15,10 @@ from benchmarks.__main__ import OUT, data_folder
 from benchmarks.measuring import Memory, machine, timed
 from ia2.cache import written_whole
 from ia2.evaluation.evaluate import evaluate
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel, load_model
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer

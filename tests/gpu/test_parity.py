@@ -11,8 +11,9 @@ from ia2.adapters.adapter import fresh_adapter
 from ia2.adapters.lora import LoRA
 from ia2.adapters.registry import effect_of
 from ia2.evaluation.evaluate import evaluate
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import EarlyStopping, Training

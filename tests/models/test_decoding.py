@@ -11,10 +11,11 @@ from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks
-from ia2.models.decoding import STEPS_UNREAD, Limits, decode
+from ia2.models.decoding import STEPS_UNREAD, decode
 from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sequences import TokenSequence, shared_tokens
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
 

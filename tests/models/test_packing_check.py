@@ -3,22 +3,31 @@ import torch
 import transformers
 from conftest import tiny_network
 
+from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.packing_check import check_agreement
+from ia2.models.row_forms import PACKED, PADDED, PADDED_WITHOUT_CACHE, row_form_of
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-CONFIGURATIONS = {
-    "mpt": lambda: transformers.MptConfig(vocab_size=300, d_model=32, n_heads=4, n_layers=2, initializer_range=0.3),
-    "bloom": lambda: transformers.BloomConfig(vocab_size=300, hidden_size=32, n_head=4, n_layer=2),
-    "falcon": lambda: transformers.FalconConfig(alibi=True, **SIZES),
-    "bert": lambda: transformers.BertConfig(intermediate_size=64, initializer_range=0.3, **SIZES),
-    "mamba": lambda: transformers.MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2),
+# ALiBi, a state, and neither positions nor a cache
+OTHER_ROWS = {
+    "mpt": (
+        lambda: transformers.MptConfig(vocab_size=300, d_model=32, n_heads=4, n_layers=2, initializer_range=0.3),
+        PADDED,
+    ),
+    "bloom": (lambda: transformers.BloomConfig(vocab_size=300, hidden_size=32, n_head=4, n_layer=2), PADDED),
+    "falcon": (lambda: transformers.FalconConfig(alibi=True, **SIZES), PADDED),
+    "mamba": (lambda: transformers.MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2), PADDED),
+    "rwkv": (
+        lambda: transformers.RwkvConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2),
+        PADDED_WITHOUT_CACHE,
+    ),
 }
 
 
 def test_what_is_supported_agrees(network):
-    check_agreement(network, "tiny")
+    assert check_agreement(network, "tiny") is PACKED
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -26,11 +35,26 @@ def test_rounding_is_no_disagreement(dtype):
     check_agreement(tiny_network("llama").to(dtype), "tiny")
 
 
-@pytest.mark.parametrize("kind", CONFIGURATIONS)
-def test_what_depends_on_its_neighbours_is_refused(kind):
+@pytest.mark.parametrize("kind", OTHER_ROWS)
+def test_what_depends_on_its_neighbours_has_rows_of_its_own(kind):
+    configuration, form = OTHER_ROWS[kind]
     torch.manual_seed(0)
-    network = transformers.AutoModelForCausalLM.from_config(CONFIGURATIONS[kind]())
+    network = transformers.AutoModelForCausalLM.from_config(configuration())
     network.eval().requires_grad_(False)
     attend_in_groups(network)
-    with pytest.raises(InputError, match=rf"some/model: models of the kind {kind} .*such as Llama, Qwen or Gemma"):
+    assert check_agreement(network, "some/model") is form
+    assert row_form_of(network) is form
+
+
+def test_an_encoder_is_refused():
+    torch.manual_seed(0)
+    configuration = transformers.BertConfig(intermediate_size=64, initializer_range=0.3, **SIZES)
+    network = transformers.AutoModelForCausalLM.from_config(configuration).eval()
+    with pytest.raises(InputError, match=r"some/model: models of the kind bert .* alone \(encoders do\)"):
+        check_agreement(network, "some/model")
+
+
+def test_what_runs_in_no_form_is_refused_with_its_reason():
+    network = shrunken_network("gemma4_unified_assistant")
+    with pytest.raises(InputError, match=r"can't be run here \(inputs_embeds and shared_kv_states"):
         check_agreement(network, "some/model")

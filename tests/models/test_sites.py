@@ -193,4 +193,4 @@ def test_nothing_recorded_is_an_error_and_never_a_zero(tiny_llama):
     with record(tiny_llama, {ATTENTION_OUTPUT: lay_out(SEQUENCES).at()}) as recorded:
         pass
     with pytest.raises(RuntimeError, match=r"layers \[0, 1, 2\] recorded no attention-output"):
-        recorded.taken(3)
+        recorded.taken()

@@ -8,8 +8,9 @@ from torch.testing import assert_close
 
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.models.architectures import attention_blocks
-from ia2.models.decoding import Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer, prompt_text

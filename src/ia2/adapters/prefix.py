@@ -12,6 +12,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ia2.adapters.kind import AdapterKind, Effect, Shapes, Values, VirtualTokens, check_at_least_one, is_understood
 from ia2.models.prefix import prefill
+from ia2.models.row_forms import check_reads_virtual_tokens
 
 EMBEDDINGS = "prompt_embeddings"
 """What PEFT calls them, though they are keys and values."""
@@ -44,7 +45,8 @@ class PrefixTuning(AdapterKind):
         return self.tokens
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network."""
+        """PEFT's form of this for one network. Raises InputError where its rows stand behind no cache."""
+        check_reads_virtual_tokens(network)
         layers, heads, size = key_shape(network)
         return PrefixTuningConfig(
             task_type="CAUSAL_LM",
@@ -80,7 +82,8 @@ class LearnedPrefix(VirtualTokens):
         return self.tokens
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
-        """(tokens, 2 · layers · heads · size)."""
+        """(tokens, 2 · layers · heads · size). Raises InputError where the network's rows stand behind no cache."""
+        check_reads_virtual_tokens(network)
         layers, heads, size = key_shape(network)
         return {EMBEDDINGS: torch.Size((self.tokens, 2 * layers * heads * size))}
 

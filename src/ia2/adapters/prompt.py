@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ia2.adapters.kind import AdapterKind, Effect, Shapes, Values, VirtualTokens, check_at_least_one, is_understood
+from ia2.models.row_forms import check_reads_virtual_tokens
 
 EMBEDDINGS = "prompt_embeddings"
 _SETTINGS = frozenset(
@@ -41,7 +42,8 @@ class PromptTuning(AdapterKind):
         return self.tokens
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network."""
+        """PEFT's form of this for one network. Raises InputError where its rows stand behind no cache."""
+        check_reads_virtual_tokens(network)
         return PromptTuningConfig(
             task_type="CAUSAL_LM",
             num_virtual_tokens=self.tokens,
@@ -74,7 +76,8 @@ class LearnedPrompt(VirtualTokens):
         return self.tokens
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
-        """(tokens, hidden)."""
+        """(tokens, hidden). Raises InputError where the network's rows stand behind no cache."""
+        check_reads_virtual_tokens(network)
         return {EMBEDDINGS: torch.Size((self.tokens, network.get_input_embeddings().weight.shape[1]))}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ import numpy as np
 from ia2.evaluation.classification import WITHOUT_CLASSES
 from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval
 from ia2.inference.decoding import generated
-from ia2.models.decoding import Ending
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
+from ia2.models.responses import Ending
 from ia2.tasks.answers import FINDERS, MATHEMATICAL, AnswerKind, equivalent
 from ia2.tasks.task import Example, Task
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ia2.errors import FieldError
-from ia2.models.decoding import Decoded, Ending, Limits, decode
+from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
+from ia2.models.responses import Decoded, Ending, Limits
 from ia2.models.sites import Site
 from ia2.prompting.chat_templates import special_tokens
 from ia2.prompting.prompts import PromptTokenizer

@@ -5,9 +5,8 @@ prefill, nor give the place of a response that has ended to a prompt that waits.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -16,82 +15,21 @@ from transformers import Cache, DynamicCache
 
 from ia2.errors import InputError
 from ia2.models.forward import next_token_logits, response_logits
+from ia2.models.in_step import decode_in_step
 from ia2.models.layout import Positions, lay_out
 from ia2.models.memory import responses_that_fit
 from ia2.models.packing import by_length
 from ia2.models.reader import Reader
+from ia2.models.responses import Decoded, Limits, Row
+from ia2.models.row_forms import row_form_of
 from ia2.models.sequences import TokenSequence
-from ia2.models.sites import Activations, Site, layer_count, record
+from ia2.models.sites import Site, record
 from ia2.models.slot_cache import ROOM, SlotCache
 from ia2.models.transfer import on_device
 
 STEPS_UNREAD = {"cuda": 8}
 """On which devices how many tokens are chosen before they are read back: reading back waits for all that a device has
 been told to do, and a response that ends meanwhile costs the rest of them. Elsewhere each is read at once."""
-
-Ending = Literal["end", "stop", "length"]
-"""Whether an end token came, the stop was met, or the most tokens were reached."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What was decoded after one prompt."""
-
-    tokens: tuple[int, ...]
-    """All tokens but an end token."""
-    ending: Ending
-    activations: Activations
-    """What was recorded at the positions that predict the tokens (and the end token, if it came)."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What ends a response."""
-
-    most_tokens: int
-    """Tokens that are decoded at the most."""
-    end_tokens: frozenset[int] = frozenset()
-    """Any of these ends a response, and is no part of it."""
-    stops: Callable[[Sequence[int]], bool] = lambda tokens: False
-    """Told all tokens decoded so far, says whether they hold what ends a response."""
-
-    def ending(self, tokens: Sequence[int]) -> Ending | None:
-        """Why a response of these tokens ends here; None where it goes on."""
-        if self.stops(tokens):
-            return "stop"
-        return "length" if len(tokens) == self.most_tokens else None
-
-
-@dataclass
-class _Row:
-    """A prompt that is being continued."""
-
-    index: int
-    length: int
-    """Tokens of the prompt, virtual ones counted."""
-    tokens: list[int] = field(default_factory=list)
-    recorded: list[dict[Site, Float[Tensor, "steps layers width"]]] = field(default_factory=list)
-    """What was read, some steps at a time."""
-    ending: Ending | None = None
-
-    def take(self, tokens: Sequence[int], limits: Limits) -> int:
-        """Go on with tokens until one of them ends the response; says how many were looked at."""
-        for count, token in enumerate(tokens, start=1):
-            if token in limits.end_tokens:
-                self.ending = "end"
-            else:
-                self.tokens.append(token)
-                self.ending = limits.ending(self.tokens)
-            if self.ending is not None:
-                return count
-        return len(tokens)
-
-    def finished(self) -> Decoded:
-        """What was decoded, when it has ended."""
-        assert self.ending is not None, "only what has ended is given out"
-        sites = self.recorded[0] if self.recorded else ()
-        activations = {site: torch.cat([steps[site] for steps in self.recorded]) for site in sites}
-        return Decoded(tuple(self.tokens), self.ending, activations)
 
 
 @torch.no_grad()
@@ -132,6 +70,9 @@ def decode(
         tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.most_tokens
         copies = len(set(adapter_of))
         batch_size = copies * responses_that_fit(reader.network, copies * tokens, len(sites))
+    if not row_form_of(reader.network).shares_prefix:
+        yield from decode_in_step(reader, prompts, limits, adapter_of, sites, batch_size or 1)
+        return
     slots = _Slots(reader, prompts, limits, adapter_of, sites, min(batch_size or 1, len(prompts)))
     while waiting or slots.rows:
         if waiting and slots.worth_refilling:
@@ -146,7 +87,7 @@ def decode(
 class _PromptsRead:
     """Prompts that were read, and the token that each is continued with first."""
 
-    rows: list[_Row]
+    rows: list[Row]
     cache: Cache
     token: Int[Tensor, " rows"]
 
@@ -166,8 +107,7 @@ class _Slots:
         self.reader, self.prompts, self.limits = reader, prompts, limits
         self.adapter_of, self.sites, self.size = adapter_of, sites, size
         self.network, self.device = reader.network, reader.network.device
-        self.layers = layer_count(reader.network)
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
         self.cache: SlotCache | None = None
         self.token = self.column = torch.zeros(0, dtype=torch.long, device=self.device)
         """The token of each slot that is read next, and its place in the sequence, which is its column in the cache."""
@@ -237,7 +177,7 @@ class _Slots:
                     self.token = logits.argmax(-1)
                     self.column = self.column + self._live
                     chosen.append(self.token)
-                    read.append(recorded.taken(self.layers))
+                    read.append(recorded.taken())
                 self._take(torch.stack(chosen, dim=1).tolist(), read)
         for slot in set(self.ended) - before:
             yield self.rows[slot].index, self.rows[slot].finished()
@@ -264,7 +204,7 @@ class _Slots:
     def _read(self, indices: Sequence[int]) -> _PromptsRead:
         """Read prompts, and choose the first token of each."""
         virtual = self.reader.adapters.virtual_tokens
-        rows = [_Row(index, virtual + len(self.prompts[index])) for index in indices]
+        rows = [Row(index, virtual + len(self.prompts[index])) for index in indices]
         sequences = [TokenSequence(self.prompts[index], (0,)) for index in indices]
         batch = lay_out(sequences, layout="right", skip=len(self.reader.prefix.tokens), device=self.device)
         batch = batch.behind(virtual)
@@ -278,7 +218,7 @@ class _Slots:
             record(self.network, dict.fromkeys(self.sites, at)) as recorded,
         ):
             token = response_logits(self.network, batch, cache, at=at).argmax(-1)
-        read = recorded.taken(self.layers)
+        read = recorded.taken()
         for number, (row, first) in enumerate(zip(rows, token.tolist(), strict=True)):
             row.take([first], self.limits)
             if self.sites:

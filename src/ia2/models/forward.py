@@ -14,7 +14,8 @@ from transformers import Cache, PreTrainedModel
 
 from ia2.models.architectures import last_feed_forward
 from ia2.models.layout import Batch, Positions
-from ia2.models.masks import Keys, attention_masks, shared_keys
+from ia2.models.masks import Keys, attention_masks
+from ia2.models.row_forms import row_form_of
 
 
 @contextmanager
@@ -144,12 +145,20 @@ def next_token_logits(
     return logits[:, -1].float()
 
 
+def logits_behind_rows(
+    network: PreTrainedModel, token: Int[Tensor, " rows"], cache: Cache
+) -> Float[Tensor, "rows vocabulary"]:
+    """The logits behind one more token of each row, where all rows have read as many; in float32.
+
+    Args:
+        network: a causal language model.
+        token: what each row reads.
+        cache: what the network keeps of the rows' earlier tokens; it is read and grown by this call.
+    """
+    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True).logits
+    return logits[:, -1].float()
+
+
 def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:
-    prefix = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
-    return module(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        attention_mask=attention_masks(network, (batch.owner, batch.position_ids), prefix.followed_by(batch)),
-        cache=cache,
-        use_cache=cache is not None,
-    )
+    told = row_form_of(network).arguments(network, batch, cache)
+    return module(input_ids=batch.input_ids, cache=cache, use_cache=cache is not None, **told)

@@ -19,6 +19,7 @@ from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
+from ia2.models.reading_notes import reading_notes
 from ia2.progress import SILENT, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -141,7 +142,7 @@ def load_model(
     check_agreement(network, shown)
     # an adapter's configuration names its base model by this, and other programs load that model by it
     network.name_or_path = _loadable(kind, name, folder)
-    notes = (*notes, f"Model {shown}: {number} on {where} ({why}; {reason}).")
+    notes = (*notes, f"Model {shown}: {number} on {where} ({why}; {reason}).", *reading_notes(network, shown))
     for note in notes:
         progress.say(note)
     return LanguageModel(

@@ -70,8 +70,9 @@ def responses_that_fit(network: PreTrainedModel, tokens: int, sites: int = 0) ->
         for each token.
     """
     config = network.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    query_heads = getattr(config, "num_attention_heads", None) or 1  # a network of states alone has none
+    heads = getattr(config, "num_key_value_heads", None) or query_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // query_heads
     numbers = config.num_hidden_layers * (2 * heads * size + sites * config.hidden_size)
     most = CPU_RESPONSES if network.device.type == "cpu" else GPU_RESPONSES
     room = 0.5 * steady_bytes(network) / (tokens * numbers * network.dtype.itemsize)

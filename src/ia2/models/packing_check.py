@@ -1,18 +1,24 @@
-"""Whether a network reads texts packed behind a shared prefix as it reads each alone: tried once, when it is loaded.
+"""How a network can be given rows: tried when it is loaded, against each text read alone.
 
-Everything here relies on that, and not every architecture does so: ALiBi takes distances from where keys stand in a
-row, encoders look ahead, and layers with a state of their own can't share a row at all.
+Packed rows are tried first, and padded ones where a network reads those otherwise: ALiBi takes distances from where
+keys stand in a row, and layers with a state of their own can't share a row at all. Encoders look ahead, and are
+refused.
 """
 
 import random
+from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
+from ia2.models.forward import logits_behind_rows, response_logits
 from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
+from ia2.models.row_forms import PACKED, PADDED, PADDED_WITHOUT_CACHE, RowForm, empty_cache, give_rows
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 
@@ -20,43 +26,82 @@ PREFIX, TEXTS = 6, (5, 9)
 """Tokens of what is tried."""
 TOLERANCE = {torch.float32: 0.01, torch.bfloat16: 0.2, torch.float16: 0.2}
 """How far logits may be apart by rounding, as a share of how far they are from their mean."""
+Tokens = tuple[int, ...]
 
 
 @torch.no_grad()
-def check_agreement(network: PreTrainedModel, name: str) -> None:
-    """Refuse a network whose logits depend on what else stands in its row.
+def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
+    """Choose how a network is given rows from now on, and refuse one that reads none of them as each text alone.
 
     Args:
         network: a causal language model.
         name: what an error calls it.
 
     Raises:
-        InputError: it gives other logits than for each text alone, or can't run like this.
+        InputError: it gives other logits than for each text alone in padded rows too, or can't run like this.
     """
     numbers = random.Random(0)
     prefix, *texts = (
         tuple(numbers.choices(range(network.get_input_embeddings().weight.shape[0]), k=count))
         for count in (PREFIX, *TEXTS)
     )
-    alone = torch.stack(
-        [network(input_ids=torch.tensor([prefix + text], device=network.device)).logits[0, -1] for text in texts]
-    ).float()
-    kind = network.config.model_type
-    try:
-        batch = lay_out(
-            [TokenSequence(prefix + text, (0,)) for text in texts], rows=[[0, 1]], skip=PREFIX, device=network.device
-        )
-        together = Reader(network, prefix=prefill(network, prefix)).read(batch, {LOGITS: batch.at()})[LOGITS]
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
+    forms = ((PACKED, _packed), (PADDED, _padded), (PADDED_WITHOUT_CACHE, _padded_without_cache))
+    problem: Exception | None = None
+    for form, read in forms:
+        give_rows(network, form)
+        try:
+            alone = _alone(network, [prefix + text for text in texts])
+            together = read(network, prefix, texts)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
+            problem = error
+            continue
+        apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
+        if bool((apart < TOLERANCE[network.dtype]).all()):
+            return form
+        problem = None
+    kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
+    if problem is not None:
         raise InputError(
-            f"{name}: models of the kind {kind} can't be run here ({str(error).splitlines()[0]}). Use a causal decoder "
-            "with rotary or learned positions, such as Llama, Qwen or Gemma."
-        ) from error
-    apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-    if not bool((apart < TOLERANCE[network.dtype]).all()):
-        raise InputError(
-            f"{name}: models of the kind {kind} read texts that share a row otherwise than each alone (ALiBi and "
-            "encoders do). Use a causal decoder with rotary or learned positions, such as Llama, Qwen or Gemma."
-        )
+            f"{name}: models of the kind {kind} can't be run here ({_first_line(problem)}). {instead}"
+        ) from problem
+    raise InputError(
+        f"{name}: models of the kind {kind} read texts beside others otherwise than each alone (encoders do). {instead}"
+    )
+
+
+def _alone(network: PreTrainedModel, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
+    rows = [network(input_ids=torch.tensor([text], device=network.device), use_cache=False) for text in texts]
+    return torch.stack([row.logits[0, -1] for row in rows]).float()
+
+
+def _packed(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
+    """Texts that share a row behind a prefix that was read beforehand."""
+    sequences = [TokenSequence(prefix + text, (0,)) for text in texts]
+    batch = lay_out(sequences, rows=[[0, 1]], skip=len(prefix), device=network.device)
+    return Reader(network, prefix=prefill(network, prefix)).read(batch, {LOGITS: batch.at()})[LOGITS]
+
+
+def _padded(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
+    """The same, but that the longer text's last token is read behind a cache of those before it."""
+    read = _padded_without_cache(network, prefix, texts)
+    *first, last = prefix + texts[-1]
+    begun = lay_out([TokenSequence(tuple(first), (0,))], layout="right", device=network.device)
+    cache = empty_cache(network)
+    response_logits(network, begun, cache)
+    behind = logits_behind_rows(network, torch.tensor([last], device=network.device), cache)
+    return torch.cat([read[:-1], behind])
+
+
+def _padded_without_cache(
+    network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]
+) -> Float[Tensor, "texts vocabulary"]:
+    """Texts in a row each, the shorter one's with padding behind it."""
+    sequences = [TokenSequence(prefix + text, (0,)) for text in texts]
+    batch = lay_out(sequences, layout="right", device=network.device)
+    return Reader(network).read(batch, {LOGITS: batch.at()})[LOGITS]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

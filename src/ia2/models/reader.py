@@ -17,8 +17,9 @@ from ia2.models.forward import forward, response_logits
 from ia2.models.layout import Batch, Layout, Positions, lay_out
 from ia2.models.packing import passes, shared_rows
 from ia2.models.prefix import NO_PREFILL, Prefill, prefill
+from ia2.models.row_forms import row_form_of
 from ia2.models.sequences import TokenSequence, shared_tokens
-from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, layer_count, record
+from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, record
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,22 @@ class Reader:
             network: a causal language model.
             adapters: what runs on it; by default nothing.
             prefix: keys and values of what all prompts begin with, as the network with the adapters computes them.
-            layout: how sequences share a pass.
+            layout: how sequences share a pass, where the network can read them so.
 
         Raises:
-            ValueError: each adapter would have a prefix of its own.
+            ValueError: each adapter would have a prefix of its own, or the network reads no rows behind one.
         """
+        form = row_form_of(network)
+        if prefix.tokens and not form.shares_prefix:
+            raise ValueError("a network whose rows are padded reads each prompt from its first token")
         if prefix.tokens and not adapters.shares_prefill:
             raise ValueError("adapters read the whole prompt: no prefill can be shared with a bank")
-        self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, layout
+        self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, form.layout(layout)
 
     def behind_common_tokens(self, sequences: Sequence[TokenSequence]) -> "Reader":
         """One that has read what all these prompts begin with; the same where that can't be shared, or is nothing."""
-        if not self.adapters.shares_prefill or len(sequences) < 2:
+        shares = self.adapters.shares_prefill and row_form_of(self.network).shares_prefix
+        if not shares or len(sequences) < 2:
             return self
         return Reader(self.network, self.adapters, prefill(self.network, shared_tokens(sequences)), self.layout)
 
@@ -114,7 +119,7 @@ class Reader:
                 read[LOGITS] = response_logits(self.network, batch, cache, at=at[LOGITS], whole=whole)
             else:
                 forward(self.network, batch, cache, whole=whole)
-        return read | recorded.taken(layer_count(self.network))
+        return read | recorded.taken()
 
     def passes(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.models.architectures import attention_blocks, feed_forward_outputs, layers_of, output_projections
+from ia2.models.architectures import feed_forward_outputs, layers_of, output_projections
 from ia2.models.layout import Positions
 from ia2.models.sequences import Where
 
@@ -64,6 +64,8 @@ class Recording:
     def __init__(self, at: Mapping[Site, Positions]) -> None:
         self.at = at
         """Where each site is read."""
+        self.layers = dict.fromkeys(at, 0)
+        """In how many layers each site is read: all, or those that mix tokens."""
         self._outputs: dict[Site, dict[int, Tensor]] = {site: {} for site in at}
 
     def keep(self, site: Site, layer: int, hidden: Tensor) -> None:
@@ -76,21 +78,19 @@ class Recording:
         """
         self._outputs[site][layer] = self.at[site].taken(hidden)
 
-    def taken(self, layers: int) -> dict[Site, Float[Tensor, "n layers width"]]:
+    def taken(self) -> dict[Site, Float[Tensor, "n layers width"]]:
         """The outputs of the last pass at all sites; the recording is empty afterwards.
-
-        Args:
-            layers: how many layers the network has.
 
         Raises:
             RuntimeError: a layer has recorded nothing: no forward pass was run, or it went around the module.
         """
         for site, outputs in self._outputs.items():
-            if missing := [layer for layer in range(layers) if layer not in outputs]:
+            if missing := [layer for layer in range(self.layers[site]) if layer not in outputs]:
                 raise RuntimeError(f"layers {missing} recorded no {site}: was a forward pass run?")
         read, self._outputs = self._outputs, {site: {} for site in self.at}
         return {
-            site: torch.stack([by_layer[layer] for layer in range(layers)], dim=1) for site, by_layer in read.items()
+            site: torch.stack([by_layer[layer] for layer in range(self.layers[site])], dim=1)
+            for site, by_layer in read.items()
         }
 
 
@@ -111,7 +111,7 @@ def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[R
         >>> batch = lay_out([TokenSequence((5, 6, 7), (8,))])
         >>> with record(model.network, {ATTENTION_OUTPUT: batch.at()}) as recording, torch.no_grad():
         ...     _ = response_logits(model.network, batch)
-        >>> recording.taken(layers=3)[ATTENTION_OUTPUT].shape  # response positions, layers, width
+        >>> recording.taken()[ATTENTION_OUTPUT].shape  # response positions, layers, width
         torch.Size([1, 3, 32])
     """
     recorded = Recording(at)
@@ -119,17 +119,13 @@ def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[R
         for site in at:
             for layer, module in enumerate(_modules(network, site)):
                 hooks.callback(_hooked(module, site, layer, recorded))
+                recorded.layers[site] = layer + 1
         yield recorded
-
-
-def layer_count(network: PreTrainedModel) -> int:
-    """How many layers a network has."""
-    return int(network.config.get_text_config(decoder=True).num_hidden_layers)
 
 
 def _modules(network: PreTrainedModel, site: Site) -> Iterable[nn.Module]:
     of: dict[str, Callable[[PreTrainedModel], list[nn.Module]]] = {
-        "attention-output": attention_blocks,
+        "attention-output": output_projections,
         "residual": layers_of,
         "mlp-output": feed_forward_outputs,
         "heads": output_projections,
@@ -141,7 +137,7 @@ def _hooked(module: nn.Module, site: Site, layer: int, recorded: Recording) -> C
     """Set a hook; what is returned takes it away."""
 
     def output_hook(_module: nn.Module, _arguments: Any, output: Any) -> None:
-        # an attention block may say its scores as well, a mixture of experts what its router chose
+        # a layer may say its attention's scores as well, a mixture of experts what its router chose
         recorded.keep(site, layer, output[0] if isinstance(output, tuple) else output)
 
     def input_hook(_module: nn.Module, arguments: tuple[Any, ...]) -> None:

@@ -1,0 +1,46 @@
+"""What was chosen of how a network is read, and what of it is adapted, where that isn't as in a plain decoder."""
+
+from transformers import PreTrainedModel
+
+from ia2.errors import InputError
+from ia2.models.architectures import Architecture, architecture_of
+from ia2.models.row_forms import PACKED, row_form_of
+
+
+def reading_notes(network: PreTrainedModel, name: str) -> tuple[str, ...]:
+    """One sentence for each choice; none for a plain decoder whose rows are packed.
+
+    Args:
+        network: a model whose rows have been tried.
+        name: what a sentence calls it.
+    """
+    notes: list[str] = []
+    form = row_form_of(network)
+    if form is not PACKED:
+        reason = "where texts share a row it reads them otherwise than each alone"
+        notes.append(f"Model {name}: each text has a row of its own ({form.name}), as {reason}.")
+    if network.config._attn_implementation == "eager":
+        notes.append(f"Model {name}: attention is computed step by step (eager), as its kind allows nothing faster.")
+    try:
+        architecture = architecture_of(network)
+    except InputError:  # whoever reads its parts is told
+        return tuple(notes)
+    return (*notes, *_mixers(architecture, name))
+
+
+def _mixers(architecture: Architecture, name: str) -> list[str]:
+    """What stands for W_Q, W_K, W_V and W_O in layers that mix tokens by a state, and which layers mix none."""
+    layers: dict[str, int] = {}
+    for _, parts in architecture.mixing:
+        if parts.recurrent:
+            inputs = ", ".join(dict.fromkeys(filter(None, (parts.query, parts.key, parts.value))))
+            modules = f"{parts.block}.{inputs} for query, key and value, {parts.block}.{parts.output} for output"
+            layers[modules] = layers.get(modules, 0) + 1
+    total = len(architecture.parts)
+    notes = [
+        f"Model {name}: {count} of {total} layers mix tokens by a state; there the projections are {modules}."
+        for modules, count in layers.items()
+    ]
+    if idle := total - len(architecture.mixing):
+        notes.append(f"Model {name}: {idle} of {total} layers mix no tokens, and are neither aligned nor adapted.")
+    return notes

@@ -1,0 +1,115 @@
+"""How a network is given the rows of a batch: packed under masks of ours, or padded under its own causal mask.
+
+Packed rows need a network whose attention follows masks and positions that are handed to it. Where distances are taken
+from where tokens stand (ALiBi), where layers have a state, and where a network makes masks that it alone knows, each
+sequence has a row of its own, padding behind it, and the network is told nothing but the tokens: a causal network's
+earlier tokens never see what stands behind them.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from ia2.errors import InputError
+from ia2.models.layout import Batch, Layout
+from ia2.models.masks import attention_masks, shared_keys
+
+
+class RowForm(ABC):
+    """One of the ways to give rows to a network. All that differs between them is asked here."""
+
+    name: ClassVar[str]
+    """What a record calls it."""
+    shares_prefix: ClassVar[bool]
+    """Whether rows can stand behind keys and values that were computed beforehand, and that all of them share."""
+    caches: ClassVar[bool] = True
+    """Whether the network reads further from a cache, or must read a text again for every token behind it."""
+
+    @abstractmethod
+    def layout(self, wanted: Layout) -> Layout:
+        """How sequences are laid out where a caller wants this layout."""
+
+    @abstractmethod
+    def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
+        """What the network is told of a batch beside its tokens and the cache.
+
+        Args:
+            network: a causal language model.
+            batch: what it reads.
+            cache: keys and values of earlier tokens.
+        """
+
+
+class Packed(RowForm):
+    """Sequences share rows, each sees itself alone, and what they begin with is read once."""
+
+    name = "packed"
+    shares_prefix = True
+
+    def layout(self, wanted: Layout) -> Layout:
+        """As it is wanted."""
+        return wanted
+
+    def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
+        """Each token's position in its sequence, and which tokens it sees."""
+        prefix = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
+        masks = attention_masks(network, (batch.owner, batch.position_ids), prefix.followed_by(batch))
+        return {"position_ids": batch.position_ids, "attention_mask": masks}
+
+
+class Padded(RowForm):
+    """Each sequence has a row, from its first token on, with padding behind it."""
+
+    name = "padded"
+    shares_prefix = False
+
+    def layout(self, wanted: Layout) -> Layout:
+        """Padded on the right, whatever is wanted."""
+        del wanted
+        return "right"
+
+    def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
+        """Nothing: positions count from the row's first token, and masks are the network's own."""
+        del network, batch, cache
+        return {}
+
+
+class PaddedWithoutCache(Padded):
+    """The same for networks that keep nothing, or what isn't kept in transformers' cache."""
+
+    name = "padded, without a cache"
+    caches = False
+
+
+PACKED, PADDED, PADDED_WITHOUT_CACHE = Packed(), Padded(), PaddedWithoutCache()
+FORMS: dict[str, RowForm] = {form.name: form for form in (PACKED, PADDED, PADDED_WITHOUT_CACHE)}
+_ATTRIBUTE = "ia2_row_form"
+
+
+def row_form_of(network: PreTrainedModel) -> RowForm:
+    """How this network is given rows; packed where nothing else was chosen."""
+    return FORMS[vars(network).get(_ATTRIBUTE, PACKED.name)]
+
+
+def give_rows(network: PreTrainedModel, form: RowForm) -> None:
+    """Choose how a network is given rows from now on; copies of it are given them alike."""
+    vars(network)[_ATTRIBUTE] = form.name
+
+
+def check_reads_virtual_tokens(network: PreTrainedModel) -> None:
+    """Refuse adapters of virtual tokens, which stand in a cache before every row, where rows stand behind none.
+
+    Raises:
+        InputError: this network's rows are padded.
+    """
+    if not row_form_of(network).shares_prefix:
+        raise InputError(
+            f"{network.config.model_type}: virtual tokens can't stand before this model's texts, as it reads each from "
+            "its first token in a row of its own. Use lora, ia3 or vera."
+        )
+
+
+def empty_cache(network: PreTrainedModel) -> DynamicCache:
+    """A cache with what each of the network's layers keeps: keys and values, or a state."""
+    return DynamicCache(config=network.config.get_text_config(decoder=True))

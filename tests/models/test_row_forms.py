@@ -1,0 +1,76 @@
+import copy
+
+import pytest
+import torch
+from conftest import tiny_network
+
+from benchmarks.shrunken import shrunken_network
+from ia2.adapters.prefix import PrefixTuning
+from ia2.adapters.prompt import PromptTuning
+from ia2.errors import InputError
+from ia2.models.packing_check import check_agreement
+from ia2.models.prefix import prefill
+from ia2.models.reader import Reader
+from ia2.models.row_forms import PACKED, PADDED, empty_cache, give_rows, row_form_of
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
+
+SEQUENCES = [
+    TokenSequence((5, 9, 13, 2, 8, 8, 1), (7, 3)),
+    TokenSequence((5, 9), (6,)),
+    TokenSequence((5, 9, 4, 4), (6, 2, 2)),
+]
+
+
+def test_rows_are_packed_where_nothing_was_chosen_and_a_copy_is_given_them_alike():
+    network = tiny_network("llama")
+    assert row_form_of(network) is PACKED
+    give_rows(network, PADDED)
+    assert row_form_of(copy.deepcopy(network)) is PADDED
+
+
+@pytest.mark.parametrize("kind", ["bloom", "mpt", "gpt_neo", "llama4_text", "qwen3_5_text", "lfm2_moe", "nemotron_h"])
+def test_what_is_read_of_a_text_does_not_depend_on_what_stands_beside_it(kind):
+    network = shrunken_network(kind)
+    assert check_agreement(network, kind) is PADDED
+    reader = Reader(network)
+    together = reader.activations(SEQUENCES, [ATTENTION_OUTPUT, LOGITS])
+    for sequence, read in zip(SEQUENCES, together, strict=True):
+        (alone,) = reader.activations([sequence], [ATTENTION_OUTPUT, LOGITS])
+        with torch.no_grad():
+            logits = network(torch.tensor([sequence.inputs])).logits[0, len(sequence.prompt) - 1 :]
+        assert torch.allclose(read[LOGITS], logits, atol=1e-4)
+        assert torch.allclose(read[ATTENTION_OUTPUT], alone[ATTENTION_OUTPUT], atol=1e-5)
+
+
+def test_packed_and_padded_rows_of_one_network_give_the_same():
+    network = tiny_network("llama")
+    sites = [ATTENTION_OUTPUT, Site("residual", "all")]
+    packed = Reader(network).activations(SEQUENCES, sites)
+    give_rows(network, PADDED)
+    padded = Reader(network).activations(SEQUENCES, sites)
+    for one, other in zip(packed, padded, strict=True):
+        assert all(torch.allclose(one[site], other[site], atol=1e-5) for site in sites)
+
+
+def test_padded_rows_stand_behind_no_prefix():
+    network = tiny_network("llama")
+    prefix = prefill(network, (5, 9))
+    give_rows(network, PADDED)
+    assert Reader(network).behind_common_tokens(SEQUENCES).prefix.tokens == ()
+    with pytest.raises(ValueError, match="from its first token"):
+        Reader(network, prefix=prefix)
+
+
+@pytest.mark.parametrize("kind", [PrefixTuning(), PromptTuning()])
+def test_virtual_tokens_are_refused_where_rows_are_padded(kind):
+    network = tiny_network("llama")
+    give_rows(network, PADDED)
+    with pytest.raises(InputError, match="llama: virtual tokens can't stand before"):
+        kind.configuration(network)
+
+
+def test_a_cache_has_a_state_where_a_layer_has_one():
+    kinds = [type(layer).__name__ for layer in empty_cache(shrunken_network("qwen3_5_text")).layers]
+    assert len(set(kinds[:3])) == 1
+    assert kinds[3] != kinds[0]
