@@ -162,3 +162,13 @@ def test_resampled_demonstrations_need_rows_that_are_left(toy_task):
     few = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:8]), 4)
     with pytest.raises(InputError, match="3 demonstrations are to be drawn afresh for each query, and 2 rows are left"):
         few.resampled_contexts(1)
+
+
+def test_that_no_row_is_left_to_measure_is_said(toy_task):
+    every = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:6], evaluation=()), 4)
+    assert every.notes[-1] == (
+        "toy: 4 rows teach and 2 choose between adapters, which leaves none to measure, so that nothing will be "
+        "measured. Use a smaller n, or add rows or a file to evaluate."
+    )
+    left = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:7], evaluation=()), 4)
+    assert not any("none to measure" in sentence for sentence in left.notes)
