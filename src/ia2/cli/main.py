@@ -24,6 +24,7 @@ RUNNERS = {
     "rescore": ("commands", "run_rescore"),
     "run": ("commands", "run_study"),
     "report": ("commands", "run_report"),
+    "cache": ("cache", "run_cache"),
 }
 """The module and function of each command, imported when it runs; a function may return an exit status."""
 COMPUTING = ("demo", "adapt", "predict", "evaluate", "run")
