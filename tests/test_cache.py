@@ -2,10 +2,14 @@ import errno
 import os
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+from matplotlib import pyplot
+from safetensors import SafetensorError
 
-from ia2.cache import cache_folder, folder_written_whole, written_whole
-from ia2.errors import InputError
+from ia2.cache import cache_folder, folder_written_whole, shown_size, size_of, written_whole
+from ia2.errors import FullDiskError, InputError
 
 
 def test_the_cache_folder_is_the_users_choice(monkeypatch, tmp_path):
@@ -117,3 +121,62 @@ def test_a_folder_that_the_system_does_not_make_is_refused_by_name(tmp_path, mon
     told = r"new: this folder can't be made \(Read-only file system\)"
     with pytest.raises(InputError, match=told), folder_written_whole(tmp_path / "new"):
         pass
+
+
+def write_json(path):
+    with path.open("w") as file:
+        file.write("x" * 100_000)
+
+
+def write_table(path):
+    pyarrow.parquet.write_table(pyarrow.table({"value": list(range(100_000))}), path)
+
+
+def write_figure(path):
+    figure, axes = pyplot.subplots()
+    axes.plot([1, 2])
+    try:
+        figure.savefig(path, format="png")
+    finally:
+        pyplot.close(figure)
+
+
+def write_tensors(path):
+    # what it raises where a disk is full
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("write", [write_json, write_table, write_figure, write_tensors])
+def test_a_full_disk_is_named_by_its_folder_and_leaves_things_as_they_were(tmp_path, write):
+    for whole, written in [
+        (written_whole, lambda partial: partial),
+        (folder_written_whole, lambda partial: partial / "a"),
+    ]:
+        name = tmp_path / whole.__name__ / "result"
+        name.parent.mkdir()
+        with pytest.raises(FullDiskError) as refusal, whole(name) as partial:
+            (partial.parent if written(partial) == partial else partial).joinpath("before").write_bytes(b"1" * 2000)
+            # a device that is always full
+            written(partial).symlink_to("/dev/full")
+            write(written(partial))
+        assert str(refusal.value).startswith(f"{name.parent}: the disk of this folder is full (")
+        assert "result needs more than the " + ("0 bytes" if whole is written_whole else "2.0 kB") in str(refusal.value)
+        assert not name.exists()
+        assert [entry.name for entry in name.parent.iterdir()] == ["before"] * (whole is written_whole)
+
+
+def test_another_failure_is_no_full_disk(tmp_path):
+    with pytest.raises(OSError, match="^damaged$"), written_whole(tmp_path / "file"):
+        raise OSError("damaged")
+
+
+def test_sizes_as_people_read_them(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a").write_bytes(b"1" * 1200)
+    (tmp_path / "folder" / "b").write_bytes(b"1" * 300)
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "a")
+    assert size_of(tmp_path) == 1500
+    assert size_of(tmp_path / "absent") == 0
+    assert [shown_size(size) for size in (999, 1500, 2_340_000, 5 * 10**9, 10**13)] == [
+        "999 bytes", "1.5 kB", "2.3 MB", "5.0 GB", "10.0 TB",
+    ]  # fmt: skip

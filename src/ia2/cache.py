@@ -1,13 +1,19 @@
 """Where fetched and computed things are kept, and how anything is written: whole or not at all."""
 
+import errno
+import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ia2.errors import InputError
+from ia2.errors import FullDiskError, InputError
+
+_NO_SPACE = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+"""What libraries say of a full disk that don't raise the system's own error."""
 
 
 def cache_folder() -> Path:
@@ -27,13 +33,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a path to write a file to, with the same ending; it becomes `path` on success and vanishes on failure.
 
     A file that stood at `path` is replaced in one step. Folders above it are made.
+
+    Raises:
+        InputError: something above it is a file, or may not be written to.
+        FullDiskError: there is no room for it.
     """
     check_writable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path.parent, path.name)
     try:
-        yield partial
-        partial.replace(path)
+        with _full_disk_named(path, partial):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -51,6 +62,31 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: {above} is a file, so that nothing can be written there. Name another place.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"{path}: {above} can't be written to (permission denied). Name another place.")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only process of this machine here for a while, in a folder that is made if it isn't there.
+
+    The lock is on the folder itself, as a file in it would be something else to who looks whether it is empty; it goes
+    with the process. A path that can't be a folder is left to who writes to it.
+    """
+    if folder.exists() and not folder.is_dir():
+        yield
+        return
+    check_writable(folder)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # whoever held it may have taken the folder away
+            if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
+                continue
+            yield
+            return
+        finally:
+            os.close(descriptor)
 
 
 def check_absent_or_empty(path: Path) -> None:
@@ -81,6 +117,7 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
     Raises:
         InputError: something is at `path` other than an empty folder, and it isn't to be replaced; or no folder can be
             made there.
+        FullDiskError: there is no room for it.
     """
     path = path.absolute()
     if not replace:
@@ -89,18 +126,22 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
     fill = path.is_dir() and not replace
     partial = _partial(path if fill else path.parent, path.name)
     try:
-        partial.mkdir(parents=True)
-    except OSError as error:  # a disk that is read-only or full, or a place such as /proc
+        with _full_disk_named(path, partial):
+            partial.mkdir(parents=True)
+    except FullDiskError:
+        raise
+    except OSError as error:  # a disk that is read-only, or a place such as /proc
         raise InputError(f"{path}: this folder can't be made ({error.strerror}). Name another place.") from error
     try:
-        yield partial
-        if fill:
-            _move_up(partial, path)
-        elif replace:
-            _swap(partial, path)
-        else:
-            check_absent_or_empty(path)
-            partial.rename(path)
+        with _full_disk_named(path, partial):
+            yield partial
+            if fill:
+                _move_up(partial, path)
+            elif replace:
+                _swap(partial, path)
+            else:
+                check_absent_or_empty(path)
+                partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -108,6 +149,58 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
 
 def _partial(folder: Path, name: str) -> Path:
     return folder / f".partial-{secrets.token_hex(4)}-{name}"
+
+
+@contextmanager
+def _full_disk_named(path: Path, partial: Path) -> Iterator[None]:
+    """Say of a full disk which folder is on it and how much was needed, whatever library was writing.
+
+    Raises:
+        FullDiskError: there was no room for `path`, of which `partial` holds what was written.
+    """
+    try:
+        yield
+    except FullDiskError:  # told of a file in the folder that was being written
+        raise
+    except Exception as error:
+        if not _is_full_disk(error):
+            raise
+        folder = next(above for above in path.absolute().parents if above.exists())
+        written, free = size_of(partial), shutil.disk_usage(folder).free
+        raise FullDiskError(
+            f"{folder}: the disk of this folder is full ({shown_size(free)} free). {path.name} needs more than the "
+            f"{shown_size(written)} that could be written of it, which are taken away again. Make room, and run the "
+            "same command again."
+        ) from error
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return (isinstance(error, OSError) and error.errno in numbers) or any(text in str(error) for text in _NO_SPACE)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder, links not followed; 0 where there is nothing."""
+    entries = [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]
+    total = 0
+    for entry in entries:
+        with suppress(OSError):  # another process may take it away
+            status = entry.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
+
+
+def shown_size(size: int) -> str:
+    """Bytes as people read them, such as 12.3 MB.
+
+    Example:
+        >>> shown_size(12_345_678)
+        '12.3 MB'
+    """
+    if size < 1000:
+        return f"{size} bytes"
+    power = min((len(str(size)) - 1) // 3, 4)
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 def _move_up(partial: Path, path: Path) -> None:

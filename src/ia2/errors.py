@@ -63,3 +63,7 @@ class FieldError(InputError):
     def __reduce__(self) -> tuple[type["FieldError"], tuple[str, object, str]]:
         """As its parts, so that it comes whole from another process."""
         return type(self), (self.field, self.value, self.rule)
+
+
+class FullDiskError(OSError):
+    """A disk without room for what was to be written: the folder first, then what was needed (exit status 1)."""

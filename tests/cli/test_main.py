@@ -1,3 +1,4 @@
+import errno
 import importlib.metadata
 import json
 import re
@@ -9,6 +10,7 @@ import time
 import pytest
 from command_line import adapt, records_of, run
 
+from ia2.cache import written_whole
 from ia2.errors import ChangedFieldsError, FieldError, InputError
 from ia2.experiments import single
 
@@ -54,6 +56,18 @@ def test_a_failure_of_ours_has_status_one_and_its_traceback_on_demand(capsys, tm
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--debug")
     assert status == 1
     assert "Traceback" in err
+
+
+def test_a_full_disk_has_status_one_and_is_said_in_one_sentence(capsys, tmp_path, monkeypatch, file):
+    def fails(*_arguments, **_keywords):
+        with written_whole(tmp_path / "cache" / "file"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(single, "load_model", fails)
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
+    assert status == 1
+    assert err.splitlines()[-1].startswith(f"{tmp_path / 'cache'}: the disk of this folder is full (")
+    assert "fault of ours" not in err
 
 
 def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monkeypatch):

@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from small_study import opened, study
@@ -240,3 +244,42 @@ def test_a_plan_of_an_earlier_version_knows_no_commit_and_takes_the_one_of_now(t
     file.write_text(json.dumps({name: value for name, value in plan.items() if name != "commits"}))
     opened(tmp_path / "out", asked)
     assert json.loads(file.read_text()) == plan
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from small_study import opened, study
+from ia2.errors import InputError
+
+folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+experiment = study(rows=rows)
+for number in range(20):
+    (folder / f"ready-{rows}-{number}").touch()
+    while len(list(folder.glob(f"ready-*-{number}"))) < 2:
+        pass
+    try:
+        opened(folder / f"out-{number}", experiment)
+        print("accepted")
+    except InputError as error:
+        assert "with other settings (rows)" in str(error), error
+        print("refused")
+"""
+
+
+def test_of_two_processes_that_begin_at_once_with_other_settings_one_is_refused(tmp_path):
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, tmp_path, str(rows)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        for rows in (6, 7)
+    ]
+    outcomes = [racer.communicate(timeout=300)[0].split() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert [set(pair) for pair in zip(*outcomes, strict=True)] == [{"accepted", "refused"}] * 20
+    for number, (first, _second) in enumerate(zip(*outcomes, strict=True)):
+        assert load_experiment_of(tmp_path / f"out-{number}").rows == (6 if first == "accepted" else 7)

@@ -212,3 +212,13 @@ def test_demonstrations_can_stand_in_a_new_order_for_each_query(toy_task):
     contexts = FewShotSet.draw(toy_task, 6).reshuffled_contexts(10)
     assert {frozenset(context) for context in contexts} == {frozenset(FewShotSet.draw(toy_task, 6).train)}
     assert len(set(contexts)) == 10
+
+
+def test_that_no_row_is_left_to_measure_is_said(toy_task):
+    every = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:6], evaluation=()), 4)
+    assert every.notes[-1] == (
+        "toy: 4 rows teach and 2 choose between adapters, which leaves none to measure, so that nothing will be "
+        "measured. Use a smaller n, or add rows or a file to evaluate."
+    )
+    left = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:7], evaluation=()), 4)
+    assert not any("none to measure" in sentence for sentence in left.notes)

@@ -13,7 +13,7 @@ from ia2.adapters.registry import all_sizes
 from ia2.cli.flags import option_of, with_flags
 from ia2.cli.parser import COMMANDS, LISTS, build_parser
 from ia2.cli.threads import wait_passively_if_busy
-from ia2.errors import InputError
+from ia2.errors import FullDiskError, InputError
 
 RUNNERS = {
     "demo": ("commands", "run_demo"),
@@ -24,6 +24,7 @@ RUNNERS = {
     "rescore": ("commands", "run_rescore"),
     "run": ("commands", "run_study"),
     "report": ("commands", "run_report"),
+    "cache": ("cache", "run_cache"),
 }
 """The module and function of each command, imported when it runs; a function may return an exit status."""
 COMPUTING = ("demo", "adapt", "predict", "evaluate", "run")
@@ -56,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(STOPPED.get(name, "Stopped; nothing was written."), file=sys.stderr)
         return 130
+    except FullDiskError as error:
+        if debug:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return 1
     except Exception as error:
         if debug:
             traceback.print_exc()

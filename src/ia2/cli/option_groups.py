@@ -6,6 +6,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Data": {
         "experiment": "EXPERIMENT",
         "folder": "FOLDER",
+        "action": "ACTION",
         "texts": "TEXT",
         "data": "FILE",
         "task": "TASK",
@@ -76,6 +77,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "track": "",
         "dry_run": "",
         "cluster": "HOST:PORT",
+        "days": "DAYS",
     },
 }
 """Groups in the order of the help; `COMMAND.option` where an option means something else in one command."""

@@ -271,3 +271,23 @@ class Export:
             raise InputError(f"--model {self.model}: this is for --merged and --gguf; --push uploads what is there.")
         if self.dtype is not None and self.merged is None:
             raise InputError(f"--dtype {self.dtype}: this is for --merged.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Show what is kept so that it needn't be fetched or computed again, or take away what hasn't been used for long.
+
+    Example:
+        ia2 cache
+        ia2 cache prune --days 7
+    """
+
+    usage: ClassVar[str] = "[list | where | prune]"
+    action: Literal["list", "where", "prune"] = field(default="list", metadata={"positional": True})
+    """Show each kind with its size (the default), print the folder, or take away."""
+    days: int = 30
+    """Take away what no command has used for so many days; 0 for everything. Whatever is missing is made again."""
+
+    def __post_init__(self) -> None:
+        if self.days < 0:
+            raise FieldError("days", self.days, "this must be 0 or more.")

@@ -17,7 +17,7 @@ from ia2.cli.argument_errors import command_of, plain_message
 from ia2.cli.completion import PrintCompletion
 from ia2.cli.flags import option_of
 from ia2.cli.option_groups import GROUPS, group_of
-from ia2.cli.options import Adapt, Demo, Evaluate, Export, Predict
+from ia2.cli.options import Adapt, Cache, Demo, Evaluate, Export, Predict
 from ia2.cli.study_options import Report, Rescore, Run
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, type] = {
     "rescore": Rescore,
     "run": Run,
     "report": Report,
+    "cache": Cache,
 }
 LISTS = {
     "tasks": "List the built-in tasks.",
@@ -164,6 +165,8 @@ class _Command:
         if positional and typing.get_origin(kind) is tuple:
             (item, _) = typing.get_args(kind)
             self._add(option.name, positional=True, type=item, nargs="*", default=[], help=help)
+        elif positional and option.default is not MISSING:
+            self._add(option.name, positional=True, type=kind, nargs="?", default=option.default, help=help)
         elif positional:
             self._add(option.name, positional=True, type=kind, help=help)
         elif option.default is MISSING:

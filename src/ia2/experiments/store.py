@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ia2.cache import check_writable, folder_written_whole, written_whole
+from ia2.cache import alone_in, check_writable, folder_written_whole, written_whole
 from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.rows import file_digests, hub_commits
@@ -40,9 +40,11 @@ class Store:
         Raises:
             InputError: as in `check`.
         """
-        versions = self._checked(experiment, limit, growing=growing)
         plan = {"limit": limit, "experiment": experiment.model_dump(mode="json")}
-        _write(self.folder / PLAN_FILE, plan | versions)
+        # of two processes that begin with different settings the second finds the first one's plan
+        with alone_in(self.folder):
+            versions = self._checked(experiment, limit, growing=growing)
+            _write(self.folder / PLAN_FILE, plan | versions)
 
     def check(self, experiment: Experiment, limit: int | None = None, *, growing: bool = True) -> None:
         """Refuse a study that this folder can't take, before anything is computed.

@@ -137,14 +137,19 @@ class FewShotSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which classes no training row has, in a sentence; none where each has one, and where responses are texts."""
+        """Which classes no training row has, and that no row is left to measure, a sentence each."""
+        sentences: list[str] = []
         taught = {row.response for row in self.train}
-        missing = [label.strip() for label in self.task.labels if label not in taught]
-        if not missing:
-            return ()
-        more = f" and {len(missing) - SHOWN_CLASSES} more" if len(missing) > SHOWN_CLASSES else ""
-        shown = f"{', '.join(map(repr, missing[:SHOWN_CLASSES]))}{more}"
-        return (f"{self.task.name}: none of the {self.n} training rows has the label {shown}.",)
+        if missing := [label.strip() for label in self.task.labels if label not in taught]:
+            more = f" and {len(missing) - SHOWN_CLASSES} more" if len(missing) > SHOWN_CLASSES else ""
+            shown = f"{', '.join(map(repr, missing[:SHOWN_CLASSES]))}{more}"
+            sentences.append(f"{self.task.name}: none of the {self.n} training rows has the label {shown}.")
+        if not self.evaluation:
+            sentences.append(
+                f"{self.task.name}: {self.n} rows teach and {len(self.dev)} choose between adapters, which leaves none "
+                "to measure, so that nothing will be measured. Use a smaller n, or add rows or a file to evaluate."
+            )
+        return tuple(sentences)
 
     def limited(self, rows: int | None) -> "FewShotSet":
         """The same set with at most `rows` evaluation rows (all of them for None), as `Task.at_most` chooses them."""

@@ -75,6 +75,8 @@ def collect_targets(
         with progress.phase("teacher", len(asked.prompts)) as advance:
             _write(asked.answered(batch_size), len(asked.prompts), folder, advance)
         files = [folder / _name(index) for index in range(len(asked.prompts))]
+    else:
+        progress.say(f"What the teacher answered is read from the cache ({folder}).")
     labelled = few_shot_set.n + len(few_shot_set.dev)
     parts = (files[: few_shot_set.n], files[few_shot_set.n : labelled], files[labelled:])
     train, dev, unlabelled = (TargetRows(part, ordered) for part in parts)

@@ -1,0 +1,105 @@
+"""What the cache folder holds, by kind, and taking away what hasn't been used for long."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from ia2.cache import cache_folder, shown_size, size_of
+from ia2.cli.console import stdout
+from ia2.cli.options import Cache
+
+KINDS: Mapping[str, str] = {
+    "models": "fetched and dequantised models",
+    "targets": "what teachers answered",
+    "stages": "trained stages of adapters",
+}
+"""The folders that are ours, with what they hold; nothing else in the cache folder is looked at or taken away."""
+DAY = 24 * 60 * 60
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is kept: a model, the targets of a set, or the stages of a study."""
+
+    path: Path
+    kind: str
+    size: int
+    """Bytes."""
+    used: float
+    """When one of its files was last written or read, in seconds since 1970."""
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """Everything that is kept in a cache folder, what a killed process has left included."""
+    for kind in KINDS:
+        for path in sorted((folder / kind).glob("*")):
+            with suppress(FileNotFoundError):  # another process was quicker
+                yield Entry(path, kind, size_of(path), _last_used(path))
+
+
+def prune(folder: Path, days: int, now: float) -> list[Entry]:
+    """Take away what wasn't used for so many days; a link goes, what it leads to stays.
+
+    Returns:
+        What was taken away.
+    """
+    old = [entry for entry in entries(folder) if entry.used <= now - days * DAY]
+    for entry in old:
+        if entry.path.is_dir() and not entry.path.is_symlink():
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            entry.path.unlink(missing_ok=True)
+    return [entry for entry in old if not entry.path.exists()]
+
+
+def run_cache(options: Cache) -> None:
+    """List, say where it is, or prune."""
+    folder = cache_folder()
+    if options.action == "where":
+        _say(str(folder))
+    elif options.action == "prune":
+        gone = prune(folder, options.days, time.time())
+        left = sum(entry.size for entry in entries(folder))
+        _say(
+            f"{folder}: {len(gone)} {'entry' if len(gone) == 1 else 'entries'} of "
+            f"{shown_size(sum(entry.size for entry in gone))} taken away, {shown_size(left)} left."
+        )
+    else:
+        _list(folder)
+
+
+def _list(folder: Path) -> None:
+    every = list(entries(folder))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("kind", "entries", "size", "last used", "what it is"):
+        table.add_column(heading, justify="right" if heading in ("entries", "size") else "left")
+    for kind, description in KINDS.items():
+        of_kind = [entry for entry in every if entry.kind == kind]
+        used = max((time.strftime("%Y-%m-%d", time.localtime(entry.used)) for entry in of_kind), default="–")
+        size = shown_size(sum(entry.size for entry in of_kind))
+        table.add_row(kind, str(len(of_kind)), size, used, description)
+    _say(f"{folder}: {shown_size(sum(entry.size for entry in every))}")
+    stdout().print(table)
+
+
+def _last_used(path: Path) -> float:
+    """The latest time that a file here was written, or read as far as the system keeps account of that."""
+    times: list[float] = []
+    for entry in (path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())):
+        with suppress(FileNotFoundError):
+            status = entry.lstat()
+            # a folder is read by whoever lists it
+            times.append(status.st_mtime if entry.is_dir() else max(status.st_mtime, status.st_atime))
+    if not times:
+        raise FileNotFoundError(path)
+    return max(times)
+
+
+def _say(text: str) -> None:
+    stdout().print(text, markup=False, soft_wrap=True)
