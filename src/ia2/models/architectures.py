@@ -135,8 +135,9 @@ LAYER_PARTS = (
     LayerParts("mlstm_layer", "q", "k", "v", "out_proj", None, "ffn", True),
 )
 
-NO_MIXER = ("mixer.down_proj", "mixer.experts")
-"""What layers have that are nothing but a feed-forward block, as some of Nemotron-H's are."""
+NO_MIXER = ("mixer.down_proj", "mixer.experts", "cross_attn.q_proj")
+"""What layers have that are nothing but a feed-forward block, as some of Nemotron-H's are, or that look at pictures, of
+which a text has none, as some of Llama 3.2's do."""
 
 ONLY_INPUTS_ADAPTED = frozenset({"falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 """Kinds whose fast kernels multiply by W_O themselves, so that PEFT puts no adapter on that module."""
