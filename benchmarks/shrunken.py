@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    PreTrainedModel,
+)
+
+from ia2.models.auto_classes import auto_class_of
 
 LAYERS = 4
 VOCABULARY = 320
@@ -20,14 +27,14 @@ LARGEST = 30_000_000
 _NAMES: tuple[tuple[int, str], ...] = (
     (
         LAYERS,
-        "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_blocks "
+        "num_hidden_layers depth n_layer n_layers num_layers decoder_layers encoder_layers num_blocks "
         "num_decoder_layers num_encoder_layers num_layers_per_stack",
     ),
     (
         HIDDEN,
-        "hidden_size d_model n_embd emb_dim word_embed_proj_dim embedding_dim lru_width d_inner "
-        "input_embedding_size output_embedding_size embedding_size linear_embed_dim attention_hidden_size "
-        "mamba_d_ssm",
+        "hidden_size out_hidden_size embed_dim d_model n_embd emb_dim word_embed_proj_dim embedding_dim "
+        "lru_width d_inner input_embedding_size output_embedding_size embedding_size linear_embed_dim "
+        "attention_hidden_size mamba_d_ssm",
     ),
     (
         HEADS,
@@ -98,6 +105,12 @@ def causal_kinds() -> list[str]:
     return sorted(kind for kind, configuration in CONFIG_MAPPING.items() if configuration in classes)
 
 
+def wrapped_kinds() -> list[str]:
+    """Every other kind whose text decoder stands in a wrapper that reads pictures as well, in alphabetical order."""
+    classes = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING.keys()) - set(MODEL_FOR_CAUSAL_LM_MAPPING.keys())
+    return sorted(kind for kind, configuration in CONFIG_MAPPING.items() if configuration in classes)
+
+
 def shrunken_configuration(kind: str, changes: Mapping[str, Any] = {}) -> Any:
     """The usual configuration of a kind with all sizes small.
 
@@ -121,11 +134,12 @@ def shrunken_network(kind: str, changes: Mapping[str, Any] = {}) -> PreTrainedMo
     configuration = shrunken_configuration(kind, changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        auto_class = auto_class_of(configuration)
         with torch.device("meta"):
-            size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(configuration).parameters())
+            size = sum(weight.numel() for weight in auto_class.from_config(configuration).parameters())
         if size > LARGEST:
             raise ValueError(f"{kind}: {size:,} parameters are left; name the size that is large in SIZES")
-        network = AutoModelForCausalLM.from_config(configuration, dtype=torch.float32)
+        network = auto_class.from_config(configuration, dtype=torch.float32)
         for parameter in network.parameters():
             # as they are made, matrices are so small that a mistake would be lost in rounding
             if parameter.ndim > 1:
@@ -175,7 +189,10 @@ def _chosen_layers(by_layer: Mapping[str, list[Any]], layers: int) -> list[int]:
 
 _MAMBA_2 = {"mamba_n_heads": 8, "mamba_d_head": 8}
 _PER_LAYER = {"layer_types": ["sliding_attention", "sliding_attention", "full_attention", "full_attention"]}
-_MIXTURE = {"n_routed_experts": 4, "num_experts_per_tok": 2}
+_MIXTURE = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1}
+_THREE_POSITIONS = {
+    "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}}
+}
 CHANGES: dict[str, dict[str, Any]] = {
     "bamba": {**_MAMBA_2, "attn_layer_indices": [1, 3]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
@@ -184,6 +201,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "falcon_h1": {**_MAMBA_2, "mamba_d_ssm": 64},
     "gemma3n_text": {"num_kv_shared_layers": 1, **_PER_LAYER},
     "gemma4_text": _PER_LAYER,
+    "glm4v": _THREE_POSITIONS,
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granitemoehybrid": {
         **_MAMBA_2,
@@ -191,9 +209,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "hunyuan_v1_dense": {"head_dim": HEAD_SIZE},
     "hunyuan_v1_moe": {"head_dim": HEAD_SIZE},
+    "lfm2": {"layer_types": ["conv", "conv", "full_attention", "conv"]},
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"]},
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "ministral": {"head_dim": HEAD_SIZE},
     "nemotron": {"num_key_value_heads": KEY_HEADS},
+    "qwen2_5_vl": _THREE_POSITIONS,
+    "qwen2_vl": _THREE_POSITIONS,
 }
 """What of some kinds must be otherwise, so that their sizes go together."""

@@ -4,7 +4,13 @@ from torch import nn
 
 from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
-from ia2.models.architectures import architecture_of, attention_blocks, output_projections, projection_names
+from ia2.models.architectures import (
+    architecture_of,
+    attention_blocks,
+    last_feed_forward,
+    output_projections,
+    projection_names,
+)
 
 
 def test_a_network_with_a_layer_of_another_kind_is_refused_by_name():
@@ -36,8 +42,21 @@ def test_layers_without_a_mixer_are_left_out():
     assert len(output_projections(network)) == 2
 
 
+def test_mamba_s_output_projection_is_read_but_not_adapted_where_peft_refuses_it():
+    network = shrunken_network("mamba")
+    assert projection_names(network, ["query", "output"])[0] == "backbone.layers.0.mixer.in_proj"
+    assert not any(name.endswith("out_proj") for name in projection_names(network, ["query", "output"]))
+    assert len(output_projections(network)) == 4
+
+
+def test_a_feed_forward_block_whose_outputs_are_mixed_is_run_whole():
+    assert last_feed_forward(shrunken_network("inkling_text")) is None
+    network = shrunken_network("llama")
+    assert last_feed_forward(network) is network.model.layers[-1].mlp
+
+
 def test_where_a_layer_has_none_of_the_projections_it_is_named():
     network = shrunken_network("gemma3n_text")
     assert "model.layers.3.self_attn.q_proj" in projection_names(network, ["query", "key"])
-    with pytest.raises(InputError, match=r"model\.layers\.3 has no module for key, value"):
+    with pytest.raises(InputError, match=r"model\.layers\.3 has no module for key, value that can be adapted"):
         projection_names(network, ["key", "value"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
 from safetensors.torch import load_file, save_file
-from transformers import T5Config, ViTConfig
+from transformers import AutoModelForCausalLM, T5Config, ViTConfig
 
 from ia2.errors import FieldError, InputError
 from ia2.models import load
@@ -147,9 +147,7 @@ def test_a_network_is_named_so_that_other_programs_find_it_wherever_they_run(fol
 def test_a_configuration_is_loaded_without_weights(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "fetch", lambda *_a: tmp_path / "model.gguf")
     monkeypatch.setattr(load, "dequantised", lambda *_a: folder)
-    monkeypatch.setattr(
-        load.AutoModelForCausalLM, "from_pretrained", lambda *_a, **_k: pytest.fail("weights were read")
-    )
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_a, **_k: pytest.fail("weights were read"))
     for name in (str(folder), "smollm2-135m"):
         assert load_configuration(name).num_attention_heads == 4
     (folder / "config.json").write_text("{}")

@@ -4,8 +4,9 @@ import psutil
 import pytest
 import torch
 
+from benchmarks.shrunken import shrunken_network
 from ia2.models import memory
-from ia2.models.memory import free_bytes, saved_bytes, steady_bytes
+from ia2.models.memory import free_bytes, responses_that_fit, saved_bytes, steady_bytes
 
 
 def test_what_is_kept_is_counted_once_and_weights_are_not(tiny_llama):
@@ -83,3 +84,11 @@ def test_as_many_responses_are_written_at_once_as_half_of_the_memory_holds(tiny_
     assert memory.responses_that_fit(tiny_llama, 100, sites=1) == 10 * plain // recorded
     assert memory.responses_that_fit(tiny_llama, 10) == memory.CPU_RESPONSES
     assert memory.responses_that_fit(tiny_llama, 10_000) == 1
+
+
+# two narrow layers with 2 heads of 8 numbers and two wide ones with 2 of 512; four of 32 numbers
+@pytest.mark.parametrize(("kind", "numbers"), [("gemma4_text", 2 * 2 * (16 + 1024)), ("mamba", 2 * 4 * 32)])
+def test_each_layer_s_keys_are_counted_and_a_state_as_one_head(monkeypatch, kind, numbers):
+    # room for ten tokens of four bytes a number, in half of what there is
+    monkeypatch.setattr(memory, "steady_bytes", lambda _network: 2 * 4 * 10 * numbers)
+    assert responses_that_fit(shrunken_network(kind), tokens=1) == 10

@@ -46,6 +46,11 @@ def test_what_depends_on_its_neighbours_has_rows_of_its_own(kind):
     assert row_form_of(network) is form
 
 
+def test_what_is_told_no_positions_has_rows_of_its_own_however_near_it_comes():
+    # RoFormer's distances are those of a row, which few tokens hardly show
+    assert check_agreement(shrunken_network("roformer"), "tiny") is not PACKED
+
+
 def test_an_encoder_is_refused():
     torch.manual_seed(0)
     configuration = transformers.BertConfig(intermediate_size=64, initializer_range=0.3, **SIZES)

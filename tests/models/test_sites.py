@@ -189,6 +189,13 @@ def test_gradients_are_kept_for_the_student_and_not_for_the_teacher(tiny_llama):
         handle.remove()
 
 
+def test_a_layer_that_runs_twice_in_a_pass_is_refused(tiny_llama):
+    batch = lay_out(SEQUENCES)
+    with record(tiny_llama, {ATTENTION_OUTPUT: batch.at()}), pytest.raises(InputError, match="layer 0 ran twice"):
+        for _ in range(2):
+            tiny_llama(torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12, 13, 14]]))
+
+
 def test_nothing_recorded_is_an_error_and_never_a_zero(tiny_llama):
     with record(tiny_llama, {ATTENTION_OUTPUT: lay_out(SEQUENCES).at()}) as recorded:
         pass

@@ -41,15 +41,13 @@ class LayerParts:
         return {"query": self.query, "key": self.key, "value": self.value, "output": self.output}[which]
 
     def fits(self, layer: nn.Module) -> bool:
-        """Whether a layer has all of these modules."""
+        """Whether a layer has all of these modules, each with a weight."""
         names = [name for name in (self.query, self.key, self.value, self.output) if name is not None]
         try:
             block = layer.get_submodule(self.block)
-            for name in names:
-                block.get_submodule(name)
+            return all(getattr(block.get_submodule(name), "weight", None) is not None for name in names)
         except AttributeError:
             return False
-        return True
 
 
 def _fused(block: str, inputs: str, output: str, feed_forward: str | None = "mlp") -> LayerParts:
@@ -62,12 +60,23 @@ def _recurrent(block: str, inputs: str, output: str) -> LayerParts:
     return LayerParts(block, inputs, inputs, inputs, output, None, recurrent=True)
 
 
-LAYERS = ("layers", "h", "decoder.layers", "language_model.layers", "blocks", "encoder.layer", "encoder.layers")
+LAYERS = (
+    "layers",
+    "h",
+    "decoder.layers",
+    "language_model.layers",
+    "text_model.layers",
+    "blocks",
+    "encoder.layer",
+    "encoder.layers",
+)
 """Where the layers are, inside the decoder."""
 
 LAYER_PARTS = (
     # Llama, Qwen 2 and 3, Mistral, Gemma 2 and 3, OLMo 2
     LayerParts("self_attn", "q_proj", "k_proj", "v_proj", "o_proj"),
+    # Moshi and Inkling 2, whose projections hold their matrix beside something else
+    LayerParts("self_attn", "q_proj.linear", "k_proj.linear", "v_proj.linear", "o_proj.linear"),
     # Phi-3
     _fused("self_attn", "qkv_proj", "o_proj"),
     # GPT-2
@@ -126,8 +135,12 @@ LAYER_PARTS = (
     LayerParts("mlstm_layer", "q", "k", "v", "out_proj", None, "ffn", True),
 )
 
-NO_MIXER = ("mixer.down_proj", "mixer.experts")
-"""What layers have that are nothing but a feed-forward block, as some of Nemotron-H's are."""
+NO_MIXER = ("mixer.down_proj", "mixer.experts", "cross_attn.q_proj")
+"""What layers have that are nothing but a feed-forward block, as some of Nemotron-H's are, or that look at pictures, of
+which a text has none, as some of Llama 3.2's do."""
+
+ONLY_INPUTS_ADAPTED = frozenset({"falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+"""Kinds whose fast kernels multiply by W_O themselves, so that PEFT puts no adapter on that module."""
 
 
 @dataclass(frozen=True)
@@ -202,16 +215,20 @@ def feed_forward_outputs(network: PreTrainedModel) -> list[nn.Module]:
 def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> list[str]:
     """The full names of these projections' modules in every layer, each once, in the network's own naming.
 
+    The output projection of a Mamba layer is left out where PEFT refuses it.
+
     Raises:
         InputError: as `architecture_of`, or a layer has none of them.
     """
     names: list[str] = []
     for path, parts in architecture_of(network).mixing:
-        modules = [name for projection in which if (name := parts.projection(projection)) is not None]
+        refused = {"output"} if parts.recurrent and network.config.model_type in ONLY_INPUTS_ADAPTED else set()
+        modules = [parts.projection(projection) for projection in which if projection not in refused]
+        modules = [name for name in modules if name is not None]
         if not modules:
             raise InputError(
-                f"{network.config.model_type}: {path} has no module for {', '.join(which)}, as it uses another "
-                "layer's. Name query or output as well."
+                f"{network.config.model_type}: {path} has no module for {', '.join(which)} that can be adapted. Name "
+                "query as well."
             )
         names += [f"{path}.{parts.block}.{name}" for name in modules]
     return list(dict.fromkeys(names))
@@ -229,7 +246,14 @@ def feed_forward_blocks(network: PreTrainedModel) -> list[nn.Module]:
 
 
 def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
-    """The feed-forward block of the last layer; None where the network's family isn't in the table or has no block."""
+    """The feed-forward block of the last layer, if nothing behind it looks at other tokens' outputs; else None.
+
+    None as well where the network's family isn't in the table or has no block.
+    """
+    for path in _paths(network):
+        # Inkling's layers mix the block's outputs of neighbouring tokens
+        if any("conv" in name for layer in _layers(network, path)[-1:] for name, _ in layer.named_children()):
+            return None
     blocks = feed_forward_blocks(network)
     return blocks[-1] if blocks else None
 

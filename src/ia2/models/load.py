@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.cache import cache_folder
 from ia2.errors import FieldError, InputError
+from ia2.models.auto_classes import auto_class_of
 from ia2.models.gguf import dequantised, dequantised_folder, first_line, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
@@ -272,10 +273,11 @@ def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel,
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
-    if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+    auto_class = auto_class_of(config)
+    if auto_class is None:
         raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
     try:
-        network, loading_info = AutoModelForCausalLM.from_pretrained(
+        network, loading_info = auto_class.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 CPU_RESPONSES, GPU_RESPONSES = 32, 512
 """How many responses are worth writing at once for each adapter."""
@@ -70,13 +70,20 @@ def responses_that_fit(network: PreTrainedModel, tokens: int, sites: int = 0) ->
         for each token.
     """
     config = network.config.get_text_config(decoder=True)
-    query_heads = getattr(config, "num_attention_heads", None) or 1  # a network of states alone has none
-    heads = getattr(config, "num_key_value_heads", None) or query_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // query_heads
-    numbers = config.num_hidden_layers * (2 * heads * size + sites * config.hidden_size)
+    # each layer's, as Gemma 4's differ
+    keys = sum(_key_numbers(layer) for layer in config.per_layer_config)
+    numbers = 2 * keys + config.num_hidden_layers * sites * config.hidden_size
     most = CPU_RESPONSES if network.device.type == "cpu" else GPU_RESPONSES
     room = 0.5 * steady_bytes(network) / (tokens * numbers * network.dtype.itemsize)
     return max(1, min(most, int(room)))
+
+
+def _key_numbers(config: PreTrainedConfig) -> int:
+    """Numbers of one token's keys in a layer of this configuration; of a state about as many."""
+    query_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or query_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // query_heads
+    return int(heads * size)
 
 
 def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:

@@ -5,6 +5,7 @@ keys stand in a row, and layers with a state of their own can't share a row at a
 refused.
 """
 
+import inspect
 import random
 from collections.abc import Sequence
 
@@ -78,6 +79,9 @@ def _alone(network: PreTrainedModel, texts: Sequence[Tokens]) -> Float[Tensor, "
 
 def _packed(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
     """Texts that share a row behind a prefix that was read beforehand."""
+    if "position_ids" not in inspect.signature(network.base_model.forward).parameters:
+        # it may agree nearly, where it takes distances alone from where tokens stand
+        raise ValueError("it takes no positions")
     sequences = [TokenSequence(prefix + text, (0,)) for text in texts]
     batch = lay_out(sequences, rows=[[0, 1]], skip=len(prefix), device=network.device)
     return Reader(network, prefix=prefill(network, prefix)).read(batch, {LOGITS: batch.at()})[LOGITS]

@@ -3,7 +3,7 @@
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.models.architectures import Architecture, architecture_of
+from ia2.models.architectures import ONLY_INPUTS_ADAPTED, Architecture, architecture_of
 from ia2.models.row_forms import PACKED, row_form_of
 
 
@@ -25,16 +25,18 @@ def reading_notes(network: PreTrainedModel, name: str) -> tuple[str, ...]:
         architecture = architecture_of(network)
     except InputError:  # whoever reads its parts is told
         return tuple(notes)
-    return (*notes, *_mixers(architecture, name))
+    return (*notes, *_mixers(architecture, network.config.model_type, name))
 
 
-def _mixers(architecture: Architecture, name: str) -> list[str]:
+def _mixers(architecture: Architecture, kind: str, name: str) -> list[str]:
     """What stands for W_Q, W_K, W_V and W_O in layers that mix tokens by a state, and which layers mix none."""
     layers: dict[str, int] = {}
     for _, parts in architecture.mixing:
         if parts.recurrent:
             inputs = ", ".join(dict.fromkeys(filter(None, (parts.query, parts.key, parts.value))))
             modules = f"{parts.block}.{inputs} for query, key and value, {parts.block}.{parts.output} for output"
+            if kind in ONLY_INPUTS_ADAPTED:
+                modules += ", on which PEFT puts no adapter"
             layers[modules] = layers.get(modules, 0) + 1
     total = len(architecture.parts)
     notes = [

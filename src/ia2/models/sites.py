@@ -75,7 +75,12 @@ class Recording:
             site: where it was read.
             layer: the layer, from 0.
             hidden: (rows, width, size); some families give (rows · width, size).
+
+        Raises:
+            InputError: the layer was run before in this pass, so that there are several outputs of it.
         """
+        if layer in self._outputs[site]:
+            raise InputError(f"layer {layer} ran twice in one pass: networks that repeat layers can't be aligned.")
         self._outputs[site][layer] = self.at[site].taken(hidden)
 
     def taken(self) -> dict[Site, Float[Tensor, "n layers width"]]:
