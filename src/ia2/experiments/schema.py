@@ -27,6 +27,7 @@ from ia2.experiments.schema_parts import (
     Strict,
     TrainingRows,
     best_of,
+    check_label_sources,
     method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoringChoice
@@ -151,9 +152,7 @@ class Experiment(Strict):
                 "confidence", None, "top-10 is of single tokens, and whole labels are scored. Say label_scoring: token."
             )
         if self.measure == "chosen" and self.select != "dev":
-            raise FieldError(
-                "measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well."
-            )
+            raise FieldError("measure", None, "what is chosen by dev loss alone is measured, so say select: dev too.")
         self._check_tasks()
         return self
 
@@ -162,6 +161,7 @@ class Experiment(Strict):
         named = [*self.baselines, *((method.name, source == "icl-response") for source, method in self.fitted_methods)]
         if len(set(named)) < len(named):
             raise FieldError("methods", None, "a method is named twice.")
+        check_label_sources(self.label_sources, self.methods)
         methods = self.trained_methods
         if self.betas and not any(method.tries_betas for method in methods):
             raise FieldError("betas", self.betas[0], "no method tries several weights of the token loss; ia2+sft does.")

@@ -1,5 +1,6 @@
 """The parts of a study: adapters with their sizes, methods with what they fit, and tasks with their rows."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -251,3 +252,22 @@ def best_of(order: str) -> int | None:
 
 Select = Literal["accuracy", "dev"]
 Measure = Literal["all", "chosen"]
+
+
+def check_label_sources(
+    sources: Sequence[LabelSource], entries: Iterable[str | MethodSettings | dict[str, Any]]
+) -> None:
+    """Refuse label sources that no method of a study takes: described ones keep the labels of their stages.
+
+    Raises:
+        FieldError: they aren't the default, and every method has its own or fits no tokens.
+    """
+    named = [METHODS[entry] for entry in entries if isinstance(entry, str) and entry in METHODS]
+    fits = any(isinstance(stage.objective, MatchTokens) for method in named for stage in method.stages)
+    if tuple(sources) != ("ground-truth",) and not fits:
+        raise FieldError(
+            "label_sources",
+            sources[0],
+            "no method of this study takes it: a method that is described keeps the labels of its stages, and "
+            "alignment fits none. Name labels in the description, or leave this out.",
+        )
