@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow test-gpu lint docs bench bench-scaling bench-gpu
+.PHONY: install demo test test-slow fuzz test-gpu lint docs bench bench-scaling bench-gpu
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -26,6 +26,11 @@ test: install
 # needs Chromium: apt-get install chromium
 test-slow: .venv/installed-extras
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# hours; IA2_FUZZ_EXAMPLES says how many inputs each parser is given
+fuzz: export IA2_FUZZ_EXAMPLES ?= 100000
+fuzz: install
+	$(BIN)/python -m pytest -m slow tests/fuzz $(ARGS)
 
 # needs a CUDA GPU
 test-gpu: install

@@ -1,6 +1,6 @@
 import pickle
 
-from ia2.errors import ChangedFieldsError, FieldError
+from ia2.errors import ChangedFieldsError, FieldError, InputError, printable
 
 
 def test_a_field_is_named_with_its_value_and_may_have_another_name():
@@ -19,3 +19,8 @@ def test_changed_fields_may_have_other_names():
     error = ChangedFieldsError(["rows", "ece"], "{a}: other settings ({fields}).")
     assert str(error) == "{a}: other settings (rows, ece)."
     assert error.named(["--limit"]) == "{a}: other settings (--limit)."
+
+
+def test_what_moves_the_cursor_of_a_terminal_is_escaped():
+    assert printable("a\r\n\x1b[2J\u202eé ½") == "a\\r\\n\\x1b[2J\\u202eé ½"
+    assert str(InputError("rows.csv: \x1b[31mred\nand more")) == "rows.csv: \\x1b[31mred\nand more"

@@ -3,6 +3,23 @@
 from collections.abc import Iterable
 
 
+def printable(text: object, keep: str = "") -> str:
+    r"""A text of a file's as it can be shown in a sentence: what would move the cursor or colour a terminal is escaped.
+
+    Args:
+        text: what is shown.
+        keep: characters that stay as they are.
+
+    Example:
+        >>> printable("price\n\x1b[31m")
+        'price\\n\\x1b[31m'
+    """
+    return "".join(
+        character if character.isprintable() or character in keep else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )
+
+
 class InputError(ValueError):
     """An input that can't be used: the input first, then what was found, then what to do (exit status 2).
 
@@ -11,6 +28,10 @@ class InputError(ValueError):
         Traceback (most recent call last):
         ia2.errors.InputError: rows.csv: no such file. Name another one.
     """
+
+    def __init__(self, sentence: object = "") -> None:
+        # several problems stand on lines of their own
+        super().__init__(printable(sentence, keep="\n"))
 
 
 class ChangedFieldsError(InputError):

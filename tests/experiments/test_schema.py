@@ -119,3 +119,13 @@ def test_seeds_count_from_the_first_one(tmp_path):
 def test_sets_are_counted_from_zero_on(tmp_path):
     with pytest.raises(InputError, match=r"first_seed: this must be 0 or more \(given: -1\)"):
         load_experiment(write(tmp_path / "a.yaml", first_seed=-1))
+
+
+def test_label_sources_that_no_method_takes_are_refused():
+    described = {"name": "mine", "stages": [{"objective": "match-tokens", "labels": "icl-response"}]}
+    for methods in ([described], ["ia2"], [{"method": "sft", "label_source": "ground-truth"}], ["zero-shot"]):
+        with pytest.raises(ValueError, match=r"label_sources icl-response: no method of this study takes it"):
+            Experiment.model_validate({**SMALL, "methods": methods, "label_sources": ["icl-response"]})
+        # what it is where nothing is said
+        Experiment.model_validate({**SMALL, "methods": methods, "label_sources": ["ground-truth"]})
+    Experiment.model_validate({**SMALL, "methods": [described, "ia2-sft"], "label_sources": ["icl-response"]})

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ia2.adapters.merging import check_merges
 from ia2.errors import FieldError
 from ia2.tasks.benchmarks import BENCHMARKS
+from ia2.training.methods import METHODS
+from ia2.training.objectives import MatchTokens
 
 if TYPE_CHECKING:
     from ia2.experiments.schema import Experiment
@@ -18,6 +20,7 @@ def check_consistent(experiment: "Experiment") -> None:
         FieldError: two settings can't go together, or one would do nothing; it names the field.
     """
     _check_methods(experiment)
+    _check_label_sources(experiment)
     _check_adapters(experiment)
     _check_context(experiment)
     _check_measuring(experiment)
@@ -70,6 +73,19 @@ def _check_methods(experiment: "Experiment") -> None:
         for path in (source.unlabelled for source in experiment.tasks if source.unlabelled is not None):
             names = " and ".join(dict.fromkeys(method.name for method in methods))
             raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
+
+
+def _check_label_sources(experiment: "Experiment") -> None:
+    # described methods keep the labels of their stages, and alignment fits none
+    named = [METHODS[entry] for entry in experiment.methods if isinstance(entry, str) and entry in METHODS]
+    fits = any(isinstance(stage.objective, MatchTokens) for method in named for stage in method.stages)
+    if experiment.label_sources != ("ground-truth",) and not fits:
+        raise FieldError(
+            "label_sources",
+            experiment.label_sources[0],
+            "no method of this study takes it: a method that is described keeps the labels of its stages, and "
+            "alignment fits none. Name labels in the description, or leave this out.",
+        )
 
 
 def _check_adapters(experiment: "Experiment") -> None:

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 from table_files import write
 
 from ia2.errors import InputError
 from ia2.tasks.files import load_file
+from ia2.tasks.files.columns import find_column
+from ia2.tasks.files.table import Table
 from ia2.tasks.task import Example
 
 
@@ -89,3 +93,11 @@ def test_a_usual_word_in_a_sentence_says_nothing(tmp_path):
     path = write(tmp_path / "rows.csv", [("fine", "a", "b")], ("the content of this was good", "more", "most"))
     with pytest.raises(InputError, match="no column looks like the text"):
         load_file(path)
+
+
+def test_a_line_break_in_a_columns_name_is_escaped_where_it_is_shown():
+    table = Table(Path("rows.json"), ("text", "prompt", "a\nb"), ())
+    with pytest.raises(
+        InputError, match=r"^rows\.json: more than one .* Columns: text, prompt, a\\nb\. Name it [^\n]*$"
+    ):
+        find_column(table, "text", None, [])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from ia2.errors import InputError
+from ia2.errors import InputError, printable
 from ia2.tasks.files.header import USUAL_HEADER, looks_like_a_row, missing_header
 from ia2.tasks.files.table import Table
 
@@ -54,7 +54,7 @@ def find_column(
         >>> find_column(Table(Path("rows.csv"), ("Review", "mark"), ()), "text", None, notes), notes
         ('Review', ["rows.csv: 'Review' is taken for the text."])
     """
-    columns = ", ".join(table.leaves)
+    columns = ", ".join(map(printable, table.leaves))
     if named is not None:
         if named not in table.columns and named not in table.leaves:
             check_header(table)
@@ -64,7 +64,9 @@ def find_column(
         check_header(table)
     candidates = _candidates(table.columns, role, other)
     if len(candidates) != 1:
-        finding = f"more than one column looks ({', '.join(candidates)})" if candidates else "no column looks"
+        finding = (
+            f"more than one column looks ({', '.join(map(printable, candidates))})" if candidates else "no column looks"
+        )
         advice = advice or f"Name it with --{role} COLUMN"
         if table.first_line is not None and not candidates:
             advice += f"; if the first line is a row, put one such as {USUAL_HEADER} above it"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import InputError, printable
 from ia2.tasks.files.table import Table
 
 USUAL_HEADER = "text,label"
@@ -79,7 +79,7 @@ def looks_like_a_row(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> b
 
 def missing_header(path: Path, position: str, columns: Sequence[str]) -> InputError:
     """What is said of a file without a line that names its columns."""
-    shown = ", ".join(columns)
+    shown = ", ".join(map(printable, columns))
     shown = shown if len(shown) <= 60 else shown[:60] + "…"
     return InputError(
         f"{path}: no header was found: the first line looks like a row ({shown}). Put a line with the columns' names, "

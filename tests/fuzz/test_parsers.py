@@ -1,0 +1,112 @@
+"""What no file and no response may do: end in anything but a result or one sentence, or take over five seconds.
+
+`make fuzz` tries 100,000 inputs each; IA2_FUZZ_EXAMPLES says how many otherwise.
+"""
+
+import json
+import os
+import string
+import tempfile
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ia2.errors import InputError
+from ia2.experiments.study_file import load_experiment
+from ia2.records import Record
+from ia2.tasks.answers import FINDERS
+from ia2.tasks.files import load_file
+
+pytestmark = pytest.mark.slow
+
+fuzzed = settings(
+    max_examples=int(os.environ.get("IA2_FUZZ_EXAMPLES", "300")),
+    deadline=timedelta(seconds=5),
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
+COLUMNS = st.sampled_from(["text", "label", "prompt", "completion", "instruction", "output", "messages", "id"])
+ROWS = st.lists(st.dictionaries(COLUMNS | TEXT, VALUES, max_size=4), max_size=6)
+TURNS = st.lists(
+    st.dictionaries(st.sampled_from(["role", "content"]), st.sampled_from(["user", "assistant"]) | SCALARS)
+)
+CHATS = st.lists(st.fixed_dictionaries({"messages": TURNS | VALUES}), max_size=4)
+LINES = st.lists(
+    st.sampled_from(["text", "label", ",", "\t", '"', "\n", "\r\n", ";", "a", "0", "\0", "é"]), max_size=40
+)
+
+
+def read(name, content):
+    """Read a file of these bytes as rows, which gives rows or a sentence."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        try:
+            load_file(file)
+        except InputError as error:
+            sentence = str(error)
+        else:
+            sentence = ""
+        assert "\n" not in sentence
+
+
+@fuzzed
+@given(name=st.sampled_from(["a.csv", "a.tsv"]), content=st.binary(max_size=300) | LINES.map("".join).map(str.encode))
+def test_tables_of_text(name, content):
+    read(name, content)
+
+
+@fuzzed
+@given(name=st.sampled_from(["a.json", "a.jsonl"]), content=st.binary(max_size=200) | TEXT.map(str.encode))
+def test_bytes_as_json(name, content):
+    read(name, content)
+
+
+@fuzzed
+@given(rows=ROWS | CHATS | VALUES)
+def test_rows_as_json(rows):
+    read("a.json", json.dumps(rows).encode())
+    if isinstance(rows, list):
+        read("a.jsonl", "\n".join(map(json.dumps, rows)).encode())
+
+
+@fuzzed
+@given(name=st.sampled_from(["a.parquet", "a.xlsx", "a.arrow"]), content=st.binary(max_size=300))
+def test_bytes_as_binary_tables(name, content):
+    read(name, content)
+    read(name, {"a.parquet": b"PAR1", "a.xlsx": b"PK\x03\x04", "a.arrow": b"ARROW1"}[name] + content + b"PAR1")
+
+
+@fuzzed
+@given(response=TEXT | st.text(string.digits + ".,/-−+^*{}\\e ½³π√$%'_:()" + "frac", max_size=80))
+def test_answers(response):
+    for find in FINDERS.values():
+        found = find(response)
+        assert found is None or found.strip()
+
+
+def written(name, content, load):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        with suppress(InputError):
+            load(file)
+
+
+@fuzzed
+@given(content=st.binary(max_size=200) | VALUES.map(json.dumps).map(str.encode))
+def test_studies(content):
+    written("study.yaml", content, load_experiment)
+
+
+@fuzzed
+@given(content=st.binary(max_size=200) | VALUES.map(json.dumps).map(str.encode))
+def test_records(content):
+    written("a.json", content, Record.read)
