@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow fuzz test-gpu lint docs bench bench-scaling bench-gpu
+.PHONY: install demo test test-slow fuzz test-gpu lint docs bench bench-scaling bench-gpu architectures
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -59,6 +59,10 @@ bench: install
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
+
+# every causal kind that transformers knows, from end to end; writes docs/models.md. ARGS name kinds to try alone
+architectures: install
+	$(BIN)/python -m benchmarks.architectures $(ARGS)
 
 # needs a GPU and nothing that is fetched
 bench-gpu: install

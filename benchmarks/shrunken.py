@@ -129,12 +129,14 @@ def shrunken_network(kind: str, changes: Mapping[str, Any] = {}) -> PreTrainedMo
         changes: fields of its configuration that are to be otherwise.
 
     Raises:
-        ValueError: it is still large, since it names a size as no other kind does.
+        ValueError: it is still large, since it names a size as no other kind does, or it is no decoder.
     """
     configuration = shrunken_configuration(kind, changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         auto_class = auto_class_of(configuration)
+        if auto_class is None:
+            raise ValueError(f"{kind}: transformers loads no decoder by this configuration")
         with torch.device("meta"):
             size = sum(weight.numel() for weight in auto_class.from_config(configuration).parameters())
         if size > LARGEST:
@@ -201,7 +203,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "falcon_h1": {**_MAMBA_2, "mamba_d_ssm": 64},
     "gemma3n_text": {"num_kv_shared_layers": 1, **_PER_LAYER},
     "gemma4_text": _PER_LAYER,
-    "glm4v": _THREE_POSITIONS,
+    **dict.fromkeys(("glm46v", "glm4v", "glm_ocr", "glmga"), _THREE_POSITIONS),
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granitemoehybrid": {
         **_MAMBA_2,

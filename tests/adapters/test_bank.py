@@ -4,7 +4,8 @@ from conftest import ARCHITECTURES, tiny_network
 from peft import get_peft_model, set_peft_model_state_dict
 from torch.testing import assert_close
 
-from ia2.adapters.adapter import fresh_adapter
+from benchmarks.shrunken import shrunken_network
+from ia2.adapters.adapter import bank_of, fresh_adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.full import FullFineTuning
 from ia2.adapters.ia3 import IA3
@@ -217,3 +218,23 @@ def test_what_cannot_be_stacked_is_refused(tiny_llama):
     for wrong in ([], [one, other], [{"base_model.model.prompt": torch.zeros(2)}]):
         with pytest.raises(ValueError, match="bank"):
             Bank(tiny_llama, wrong, effect)
+
+
+def test_adapters_keep_to_their_rows_where_a_projection_is_given_rows_of_rows():
+    # latent attention gives (rows, 1, width, n), and the rows of the two adapters don't lie side by side
+    network = shrunken_network("deepseek_v3")
+    configuration = LoRA(rank=2, modules=("key", "output")).configuration(network)
+    adapters = [fresh_adapter(network, configuration, seed) for seed in (0, 1)]
+    generator = torch.Generator().manual_seed(0)
+    for adapter in adapters:
+        for tensor in adapter.weights.values():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    tokens = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
+    with torch.no_grad():
+        for one_token in (False, True):
+            with bank_of(network, adapters).attached([0, 1, 0], one_token=one_token):
+                together = network(input_ids=tokens, use_cache=False).logits
+            for row, number in enumerate([0, 1, 0]):
+                with bank_of(network, [adapters[number]]).attached([0]):
+                    alone = network(input_ids=tokens[row : row + 1], use_cache=False).logits
+                assert torch.allclose(together[row : row + 1], alone, atol=1e-5)

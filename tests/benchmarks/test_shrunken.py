@@ -1,6 +1,6 @@
 import torch
 
-from benchmarks.shrunken import LAYERS, causal_kinds, shrunken_configuration, shrunken_network
+from benchmarks.shrunken import LAYERS, shrunken_configuration, shrunken_network
 
 
 def test_every_kind_of_layer_stays():
@@ -22,8 +22,3 @@ def test_the_parts_of_a_wrapper_are_small_too():
 
 def test_fields_can_be_otherwise():
     assert shrunken_configuration("llama", {"hidden_size": 64}).hidden_size == 64
-
-
-def test_kinds_are_those_of_causal_language_models():
-    assert {"llama", "bloom", "qwen3_5_text"} <= set(causal_kinds())
-    assert "t5" not in causal_kinds()

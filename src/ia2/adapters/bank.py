@@ -169,17 +169,20 @@ class Bank(Attachment):
         effect, dtype = self.effect, self._dtype
 
         def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            inputs = arguments[0].to(dtype)
+            shape, inputs = output.shape, arguments[0].to(dtype)
+            if inputs.ndim > 3:  # latent attention gives (rows, 1, width, n)
+                inputs, output = inputs.flatten(1, -2), output.flatten(1, -2)
             if dropout is not None:
                 inputs = dropout.applied(inputs, number)
             width, inputs = inputs.shape[1], groups.gathered(inputs)
             if isinstance(effect, AdditiveEffect):
                 if groups.rows is None:
-                    return effect.added(module, inputs, groups.gathered(output), values).view_as(output)
-                return output + groups.scattered(effect.delta(module, inputs, values), width).to(output.dtype)
+                    return effect.added(module, inputs, groups.gathered(output), values).view(shape)
+                added = output + groups.scattered(effect.delta(module, inputs, values), width).to(output.dtype)
+                return added.view(shape)
             assert isinstance(effect, ModuleEffect), "virtual tokens change no module"
             after = effect.update(module, inputs, groups.gathered(output.to(dtype)), values)
-            return groups.scattered(after, width).to(output.dtype)
+            return groups.scattered(after, width).to(output.dtype).view(shape)
 
         return change
 

@@ -23,12 +23,12 @@ def grouped_attention(
     module: nn.Module,
     query: Float[Tensor, "rows heads q size"],
     key: Float[Tensor, "rows groups k size"],
-    value: Float[Tensor, "rows groups k size"],
+    value: Float[Tensor, "rows groups k value_size"],
     attention_mask: Bool[Tensor, "rows 1 q k"] | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **keywords: Any,
-) -> tuple[Float[Tensor, "rows q heads size"], None]:
+) -> tuple[Float[Tensor, "rows q heads value_size"], None]:
     """Scaled dot-product attention of query heads that share keys and values in groups (Ainslie et al. 2023).
 
     What transformers has no copies for already is left to it: a single query token, and attention without a mask.

@@ -16,7 +16,7 @@ class Prefill:
     """Keys and values of tokens that many prompts begin with; read-only."""
 
     tokens: tuple[int, ...]
-    states: tuple[tuple[Float[Tensor, "1 heads length dimension"], Float[Tensor, "1 heads length dimension"]], ...]
+    states: tuple[tuple[Float[Tensor, "1 heads length keys"], Float[Tensor, "1 heads length values"]], ...]
     """Keys and values of each layer; empty where there are no tokens."""
 
     def cache(self, rows: int) -> DynamicCache | None:
