@@ -523,7 +523,7 @@ def test_a_report_beside_the_papers_numbers(capsys, tmp_path):
     folder = study_records.write_study(tmp_path / "qwen", own, models=[hub], tasks=[{"train": "agnews"}])
     status, out, _ = run(capsys, "report", folder, "--paper")
     assert status == 0
-    assert "**50.0 (0.0)** [paper 30.0, +20.0] | **0.10 (0.00)** [paper 0.13, -0.03]" in out
+    assert "**50.0 (0.0)** [paper 30.0 (2.3), +20.0] | **0.10 (0.00)** [paper 0.13 (0.03), -0.03]" in out
     assert "paper 30.0" not in run(capsys, "report", tmp_path / "qwen")[1]
 
 
@@ -628,6 +628,7 @@ def test_a_study_of_the_same_rows_finds_the_same(capsys, tmp_path, model, file):
         n: [4]
         sets: 1
         first_seed: 3
+        nested: false
         methods: [zero-shot, context, sft, ia2-sft]
         learning_rates: [1.0e-3]
         context: {tmp_path / "context.txt"}

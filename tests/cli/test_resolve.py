@@ -42,7 +42,7 @@ MISTAKES = {
     ),
     "unlabelled of a task": (
         ("--task", "gsm8k", "--unlabelled", "good.csv"),
-        "--unlabelled good.csv: this goes with data",
+        "--unlabelled good.csv: gsm8k asks questions, which a text can't be",
     ),
     "no rows": ((*GOOD, "--limit", "0"), "--limit 0: this must be 1 or more"),
     "one rate of two": ((*GOOD, "--lr", "1e-3", "-1"), "--lr -1: this must be a positive number, such as 1e-3"),

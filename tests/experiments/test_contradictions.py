@@ -23,6 +23,11 @@ def test_a_study_that_makes_sense_is_let_through():
             "most_demonstrations 2: a context stands instead of demonstrations",
         ),
         ({"evaluate": "merged", "adapters": ["lora", "prompt"]}, "evaluate merged: .* and not prompt"),
+        (
+            {"compare": [["ia2-sft", "sft-soft"]]},
+            "compare sft-soft: the study has no such method; it has zero-shot, icl",
+        ),
+        ({"compare": [["sft", "sft"]]}, "compare sft: a method can't be compared with itself"),
         ({"methods": ["sft", "sft"]}, "a method is named twice"),
         ({"methods": ["sft"], "betas": [0.5]}, "betas 0.5: no method tries several weights of the token loss"),
     ],

@@ -7,6 +7,9 @@ import pytest
 from ia2.errors import FieldError, InputError
 from ia2.experiments.rows import file_digests, load_rows, read_context
 from ia2.experiments.schema_parts import Rows
+from ia2.tasks.benchmark import BenchmarkOptions
+from ia2.tasks.benchmarks import BENCHMARKS
+from ia2.tasks.files.forms import query_of_text
 
 TEXTS = "question,answer\n" + "".join(f"what is {at}?,it is the number that is called {at}\n" for at in range(12))
 
@@ -82,3 +85,17 @@ def test_the_teacher_writes_200_tokens_of_a_built_in_task_or_as_many_as_are_said
     assert lengths(max_new_tokens=600, teacher_tokens=50) == (600, 50)
     with pytest.raises(FieldError, match="teacher_tokens: this is for responses of free text"):
         load_rows(Rows(teacher_tokens=50), "reviews")
+
+
+def test_unlabelled_texts_go_with_tasks_that_ask_of_texts(tmp_path):
+    more = tmp_path / "more.txt"
+    more.write_text("the sea was wide\n")
+    assert load_rows(Rows(unlabelled=more), "reviews").name == "reviews"
+    with pytest.raises(FieldError, match=r"unlabelled .*: sciq_remap asks questions.* one of sst2, finsen, agnews\."):
+        load_rows(Rows(unlabelled=more), "sciq_remap")
+    # each of those asks as unlabelled texts are asked
+    for benchmark in BENCHMARKS.values():
+        row = {column: {str: "x", int: 0, bool: True, dict: {"text": ["x"], "label": ["x"]}}[kind]
+               for column, kind in benchmark.columns.items()} | {"answerKey": "x"}  # fmt: skip
+        example = benchmark.example(row, BenchmarkOptions())
+        assert (example.query == query_of_text("labelled", "x")) == benchmark.asks_of_texts

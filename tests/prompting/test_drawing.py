@@ -4,7 +4,7 @@ from fractions import Fraction
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx
 
@@ -111,6 +111,7 @@ def test_by_chance_each_row_is_as_likely_as_another():
     assert [drawn[index] / 2000 for index in range(5)] == approx([0.4] * 5, abs=0.05)
 
 
+@settings(deadline=None)
 @given(draws(), st.data())
 def test_nested_sets_hold_those_of_fewer_rows_and_their_parts_share_none(drawn, data):
     pool, large, _, seed = drawn
@@ -125,6 +126,7 @@ def test_nested_sets_hold_those_of_fewer_rows_and_their_parts_share_none(drawn, 
         assert all({*part} <= {*whole} for part, whole in zip(few, many, strict=True))
 
 
+@settings(deadline=None)
 @given(draws())
 def test_each_class_teaches_in_nested_sets_as_soon_as_there_are_rows_enough(drawn):
     pool, train, _, seed = drawn
@@ -135,6 +137,7 @@ def test_each_class_teaches_in_nested_sets_as_soon_as_there_are_rows_enough(draw
     assert min(counts[label] for label in taught) >= max(absent, default=0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(30, 90), min_size=2, max_size=5), st.integers(2, 20), st.integers(0, 9))
 def test_classes_of_nested_sets_are_divided_by_sainte_lague(sizes, train, seed):
     # as the method is defined: one divisor rounds every class's share to its count, or to less than the 1 that it has

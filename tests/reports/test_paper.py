@@ -27,8 +27,9 @@ def test_numbers_as_printed_in_table_1():
     # its first rows: 30.0/0.13 in context, 27.9/0.52 fine-tuned, 24.0/0.11 aligned, 31.8/0.35 both
     paper = load_paper()
     found = [paper.of(setting(), method) for method in ("icl", "sft", "ia2", "ia2-sft")]
-    assert found == [(30.0, 0.13), (27.9, 0.52), (24.0, 0.11), (31.8, 0.35)]
-    assert paper.of(setting(model="Qwen3-4B-Base"), "sft") == (27.9, 0.52)
+    assert [printed[:2] for printed in found] == [(30.0, 0.13), (27.9, 0.52), (24.0, 0.11), (31.8, 0.35)]
+    # with their standard deviations: 27.9 (04.3) and 0.52 (0.12)
+    assert paper.of(setting(model="Qwen3-4B-Base"), "sft") == (27.9, 0.52, 4.3, 0.12)
     assert paper.of(setting(model="smollm2-135m"), "sft") == NOTHING
 
 
@@ -49,6 +50,8 @@ def test_every_printed_row_is_found_again():
         found = paper.of(own, row["method"])
         assert found.accuracy == float(row["acc_mean"])
         assert found.ece == (float(row["ece_mean"]) if row["ece_mean"] else None)
+        assert found.accuracy_deviation == float(row["acc_std"])
+        assert found.ece_deviation == (float(row["ece_std"]) if row["ece_std"] else None)
     assert blank == 5
 
 
@@ -62,7 +65,7 @@ def test_tests_of_table_8():
 
 def test_what_means_nothing_for_a_method_is_not_asked():
     paper = Paper(read_means([ROW | {"method": method} for method in ("zero-shot", "icl", "ia2", "sft")]))
-    same, other = setting(model="M", source="sst2", eval="sst2"), Printed(6.9, 0.12)
+    same, other = setting(model="M", source="sst2", eval="sst2"), Printed(6.9, 0.12, 1.0, 0.01)
 
     def of(method, **changes):
         return paper.of(Setting(**{**vars(same), **changes}), method)

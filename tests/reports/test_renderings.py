@@ -84,7 +84,7 @@ def test_csv_has_a_line_for_each_number():
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 2 * 3 * 2  # and nothing of asim, steps or seconds, which these records don't have
     row = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "sft", "accuracy"))
-    assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "7.07107", "2", "True")
+    assert (row["mean"], row["std"], row["sets"], row["best"]) == ("65", "5", "2", "True")
     assert (row["lr"], row["beta"], row["paper"], row["difference"]) == ("0.001", "", "70.5", "-5.5")
     assert row["records"].split() == [one.file for one in RECORDS[:2]]
     ece = next(row for row in rows if (row["eval"], row["method"], row["measure"]) == ("sst2", "ia2", "ece"))
@@ -146,6 +146,10 @@ def test_csv_has_comparisons_in_lines_of_their_own():
         ("accuracy_difference_high", pytest.approx(20 + 2.57058 * 10 / 5**0.5, abs=1e-3), "6"),
         ("accuracy_t", pytest.approx(2 * 5**0.5, abs=1e-4), "6"),
         ("accuracy_p", pytest.approx(0.00657, abs=1e-5), "6"),
+        # over two sets: two of four assignments of signs are as far; the means' deviation is √200, and two pairs find
+        # 11.55 deviations four times in five
+        ("accuracy_sign_flip_p", 0.5, "2"),
+        ("accuracy_detectable", pytest.approx(11.5499 * 200**0.5, abs=1e-2), "2"),
     ]
     assert {(row["model"], row["adapter"], row["eval"], row["method"]) for row in rows} == {
         ("huge; large; small", "lora", "sst2", "ia2-sft less sft")

@@ -2,6 +2,7 @@ import pytest
 from scipy import stats
 from study_records import LORA, record
 
+from ia2.analysis.significance import detectable_difference
 from ia2.reports.aggregate import cells
 from ia2.reports.paper import load_paper
 from ia2.reports.renderings import CSV_COLUMNS, rendered
@@ -70,7 +71,7 @@ def test_the_caption_names_what_is_pooled_and_how_rates_were_picked():
     two = [*both(), *both(model="large"), *both(eval="finsen")]
     caption = listed(two).caption
     assert "of all sets and 2 models (large, small) and 2 tasks (sst2, sst2 → finsen) that" in caption
-    assert "p isn't corrected for there being 2 tests." in caption
+    assert "Holm's p is p by set, corrected for there being 2 tests; the others aren't corrected." in caption
     assert "picked by accuracy on the same rows" in caption
     alone = listed(both(texts=True), select="dev").caption
     assert "of all sets that" in alone
@@ -134,3 +135,37 @@ def test_there_is_a_p_from_five_pairs_on_in_every_format(pairs):
         assert (accuracy["p"].text, accuracy["p"].value) == (text, None)
         assert (says_so, p_in_csv) == (True, "")
         assert all(text in each for each in printed)
+
+
+def test_two_models_on_one_set_count_once_in_the_test_over_sets():
+    accuracy, ece = rows([*both(), *both(model="large")])
+    assert (accuracy["pairs"], accuracy["sets"]) == (10, 5)
+    once = stats.ttest_rel([100 * value for value in OURS], [100 * value for value in THEIRS]).pvalue
+    assert accuracy["p by set"] == pytest.approx(once) != accuracy["p"]
+    # Holm: the lower of the two p counts twice, the other is no less
+    lower, higher = sorted((accuracy, ece), key=lambda row: row["p by set"])
+    assert lower["Holm's p"] == pytest.approx(2 * lower["p by set"])
+    assert higher["Holm's p"] == pytest.approx(max(2 * lower["p by set"], higher["p by set"]))
+    # differences 10, 5, 0, 20 and 5 points: of 32 signs, those of the 0 make no difference, and of the other 16
+    # assignments only all plus and all minus are as far
+    assert accuracy["sign-flip p"] == pytest.approx(2 / 16)
+    # whose deviation is √57.5
+    assert accuracy["detectable"] == pytest.approx(detectable_difference(57.5**0.5, 5))
+
+
+def test_of_few_sets_there_is_no_p_over_them():
+    few = [one for one in [*both(), *both(model="large"), *both(model="third")] if one.seed < 2]
+    table = listed(few)
+    assert "p by set" not in table.headings
+    assert "p by set takes at least 5 sets." in table.caption
+
+
+def test_any_two_methods_can_be_compared_and_only_the_papers_pair_has_its_numbers():
+    records = [*both(**PAPERS), *(record("icl", 0.5, seed=seed, **PAPERS) for seed in range(5))]
+    found = compared(cells(records), load_paper(), ("sft", "icl"))
+    (table,) = comparison(found, "dev")
+    assert table.title == "SFT less ICL"
+    row = dict(zip(table.headings, table.rows[0], strict=True))
+    assert row["difference"].value == pytest.approx(100 * (sum(THEIRS) / 5 - 0.5))
+    assert row["difference"].number.method == "sft less icl"
+    assert "paper's t" not in table.headings

@@ -62,12 +62,26 @@ def test_one_set_has_no_deviation_and_texts_have_no_ece():
     assert "*" not in notes
 
 
+def test_beside_the_papers_deviation_ours_has_its_divisor():
+    # 0.6 and 0.7: a deviation of 5 by n, and of 7.1 by n - 1
+    setting = cells([record("sft", 0.6)])[0].setting
+    paper = Paper({Key.of(setting, "sft"): Printed(70.5, None, 4.25)})
+    found = cells([record("sft", value, seed=seed) for seed, value in enumerate((0.6, 0.7))])
+    (with_paper,), (without,) = study_tables(found, paper), study_tables(found)
+    assert with_paper.table.texts[0][4] == "65.0 (5.0)"
+    assert with_paper.table.rows[0][4].beside == "paper 70.5 (4.2), -5.5"
+    assert with_paper.table.rows[0][4].number.paper_spread == 4.25
+    assert without.table.texts[0][4] == "65.0 (7.1)"
+    assert "(standard deviation, n as in the paper)" in explained(found, "dev", [with_paper], paper)[0]
+    assert "(standard deviation, n - 1)" in explained(found, "dev", [without], None)[0]
+
+
 def test_the_papers_number_and_ours_less_it():
     found = cells(RECORDS)
     (table,) = study_tables(found, PAPER)
-    assert markdown_cells(rendered("fake", [table.table], "markdown", []), 4)[4] == "**65.0 (7.1)** [paper 70.5, -5.5]"
+    assert markdown_cells(rendered("fake", [table.table], "markdown", []), 4)[4] == "**65.0 (5.0)** [paper 70.5, -5.5]"
     notes = " ".join(explained(found, "dev", [table], PAPER))
-    assert "1 of 12 numbers have the paper's beside them" in notes
+    assert "1 of 12 numbers have the paper's (standard deviation) beside them" in notes
     assert "lowest mean dev loss" in notes
     assert "over 2 sets" in notes
     assert "15 equal-width bins" in notes

@@ -60,6 +60,12 @@ def _check_methods(experiment: "Experiment") -> None:
     ]
     if len(set(named)) < len(named):
         raise FieldError("methods", None, "a method is named twice.")
+    measured = [*experiment.baselines, *(method.name for method in experiment.trained_methods)]
+    for pair in experiment.compare:
+        if absent := [name for name in pair if name not in measured]:
+            raise FieldError("compare", absent[0], f"the study has no such method; it has {', '.join(measured)}.")
+        if pair[0] == pair[1]:
+            raise FieldError("compare", pair[0], "a method can't be compared with itself.")
     methods = experiment.trained_methods
     if experiment.betas and not any(method.tries_betas for method in methods):
         raise FieldError(

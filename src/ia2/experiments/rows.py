@@ -8,6 +8,7 @@ from pathlib import Path
 from ia2.errors import FieldError, InputError
 from ia2.experiments.schema_parts import Rows
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
+from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import load_file
 from ia2.tasks.files.hub import commit_now, is_hub_name
 from ia2.tasks.load import load_task
@@ -24,7 +25,8 @@ def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, option
         options: how rows of a benchmark become queries.
 
     Raises:
-        InputError: it can't be loaded, or its responses are labels, which nothing cuts short.
+        InputError: it can't be loaded, its responses are labels, which nothing cuts short, or unlabelled texts are
+            named and it doesn't ask of texts.
     """
     if rows.data is not None:
         task = load_file(
@@ -38,6 +40,7 @@ def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, option
         task = replace(task, name=name or task.name)
     else:
         assert name is not None, "what comes from no file has a name"
+        _check_unlabelled(rows.unlabelled, name)
         task = load_task(name, data_dir=data_dir, options=options)
     fields = ("max_new_tokens", "teacher_tokens", "stop")
     ends = {field: value for field in fields if (value := getattr(rows, field)) is not None}
@@ -48,6 +51,19 @@ def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, option
     if "max_new_tokens" in ends:
         ends.setdefault("teacher_tokens", None)  # the teacher writes as much as is said of responses
     return replace(task, **ends)
+
+
+def _check_unlabelled(path: Path | None, name: str) -> None:
+    """Refuse texts without labels for a built-in task that asks of something else. Raises FieldError."""
+    benchmark = BENCHMARKS.get(name)
+    if path is None or benchmark is None or benchmark.asks_of_texts:
+        return
+    others = [other.name for other in BENCHMARKS.values() if other.asks_of_texts and not other.evaluation_only]
+    raise FieldError(
+        "unlabelled",
+        path,
+        f"{name} asks questions, which a text can't be. Use a file of your own, or one of {', '.join(others)}.",
+    )
 
 
 def read_context(path: Path | None) -> Instruction | None:

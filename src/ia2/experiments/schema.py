@@ -129,6 +129,8 @@ class Experiment(Strict):
     evaluate: Literal["adapters", "merged"] = "adapters"
     """Whether adapters run beside the model's weights, or merged into them, rounded to their dtype (as the published
     scripts do in bfloat16)."""
+    compare: tuple[tuple[str, str], ...] = ()
+    """Pairs of methods whose difference reports test, the first less the second; by default ia2-sft less sft."""
     measure: Measure = "all"
     """Whether every adapter is measured and kept, or of each method the one with the lowest dev loss alone."""
 
@@ -242,4 +244,4 @@ class Experiment(Strict):
     def settings(self) -> dict[str, Any]:
         """Everything that decides what records hold, whichever units there are."""
         units = {"models", "tasks", "n", "sets", "first_seed", "adapters"}
-        return self.model_dump(mode="json", exclude={"name", "description", "select", *units})
+        return self.model_dump(mode="json", exclude={"name", "description", "select", "compare", *units})

@@ -159,10 +159,6 @@ class Rows(Strict):
                     raise FieldError(name, value, "a built-in task has its own columns and responses.")
             if self.eval_data is not None:
                 raise FieldError("eval_data", self.eval_data, "this goes with data; a built-in task has its own rows.")
-            if self.unlabelled is not None:
-                raise FieldError(
-                    "unlabelled", self.unlabelled, "this goes with data; a built-in task has labels for all."
-                )
         if self.orders > 1 and self.unlabelled is None:
             raise FieldError("orders", self.orders, "this goes with unlabelled.")
         if self.stop == "":

@@ -68,9 +68,11 @@ def mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def deviation(values: Sequence[float]) -> float:
-    """The standard deviation over sets as a sample's (n - 1); 0 of a single one."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def deviation(values: Sequence[float], *, as_paper: bool = False) -> float:
+    """The standard deviation over sets as a sample's (n - 1), or with the paper's divisor n; 0 of a single one."""
+    if len(values) < 2:
+        return 0.0
+    return statistics.pstdev(values) if as_paper else statistics.stdev(values)
 
 
 def differing(cell: Result) -> dict[str, list[str]]:

@@ -33,8 +33,9 @@ def explained(
         return ["Nothing was measured."]
     counts = sorted({len(cell.records) for cell in cells})
     sets = f"{counts[0]} to {counts[-1]} sets" if counts[0] < counts[-1] else f"{counts[0]} sets"
+    divisor = "n - 1" if paper is None else "n as in the paper"
     measured = (
-        f"Mean (standard deviation, n - 1) over {sets}" if counts[-1] > 1 else "One set, so no standard deviation"
+        f"Mean (standard deviation, {divisor}) over {sets}" if counts[-1] > 1 else "One set, so no standard deviation"
     )
     chosen = {
         "accuracy": "the highest mean accuracy on the source task's evaluation set",
@@ -66,7 +67,8 @@ def explained(
             sentences.append("The paper printed none of these settings, so there is nothing of it to show.")
         else:
             sentences.append(
-                f"{in_paper} of {len(entries)} numbers have the paper's beside them, with ours less the paper's; its "
+                f"{in_paper} of {len(entries)} numbers have the paper's (standard deviation) beside them, with ours "
+                "less the paper's; its "
                 "ECE is of equal-mass bins."
             )
     return sentences

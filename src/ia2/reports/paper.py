@@ -50,11 +50,14 @@ class Key(NamedTuple):
 
 
 class Printed(NamedTuple):
-    """Means over the paper's five sets; None where it reports none."""
+    """Means over the paper's five sets, with their standard deviations; None where it reports none."""
 
     accuracy: float | None
     """In percent."""
     ece: float | None
+    accuracy_deviation: float | None = None
+    """In percent, of all five (its divisor is n)."""
+    ece_deviation: float | None = None
 
 
 class PairedTTest(NamedTuple):
@@ -118,7 +121,8 @@ def read_means(rows: Iterable[Mapping[str, str]]) -> dict[Key, Printed]:
     for row in rows:
         if not row["acc_mean"]:
             continue  # a column that is headed and blank (Table 17)
-        printed = Printed(float(row["acc_mean"]), float(row["ece_mean"]) if row["ece_mean"] else None)
+        columns = ("acc_mean", "ece_mean", "acc_std", "ece_std")
+        printed = Printed(*(float(row[column]) if row.get(column) else None for column in columns))
         config = row["adapter_config"]
         for adapter in ADAPTERS_OF_TABLE_7[config] if config else ADAPTERS.get(row["adapter"], (row["adapter"],)):
             setting = Setting(row["model"], adapter, row["label_source"], int(row["n"]), row["source"], row["eval"])

@@ -17,7 +17,7 @@ from ia2.reports.table import Cell, Column, Number, Table
 Format = Literal["markdown", "latex", "csv"]
 CSV_COLUMNS = (
     *("model", "adapter", "label_source", "n", "source", "eval", "ood", "method", "measure", "mean", "std", "sets"),
-    *("best", "lr", "beta", "paper", "difference", "records", "differing"),
+    *("best", "lr", "beta", "paper", "paper_std", "difference", "records", "differing"),
 )
 STARTS: Mapping[Format, str] = {
     "markdown": "<!-- ia2 report -->",
@@ -224,7 +224,7 @@ def _csv(tables: Sequence[Table]) -> str:
 def _csv_line(cell: Cell, number: Number) -> list[object]:
     value = cell.value if not isinstance(cell.value, str) else None
     measured = (_plain(value), _plain(number.spread), number.sets, "" if number.best is None else number.best)
-    chosen_and_paper = map(_plain, (number.lr, number.beta, number.paper, number.difference))
+    chosen_and_paper = map(_plain, (number.lr, number.beta, number.paper, number.paper_spread, number.difference))
     files = " ".join(str(record.file) for record in number.records)
     return [*number.setting, number.method, number.measure, *measured, *chosen_and_paper, files, number.differing]
 

@@ -20,13 +20,15 @@ from ia2.reports.class_scores import class_scores
 from ia2.reports.conclusion import conclusion_of_study
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
+from ia2.reports.figures.panels import Drawn
 from ia2.reports.figures.reliability import save_figure, svg_of
-from ia2.reports.figures.study_figures import Drawn, study_figures
+from ia2.reports.figures.study_figures import study_figures
 from ia2.reports.load_records import sound
+from ia2.reports.overlaps import Curve, Group, Pair, overlap_table, overlaps_of
 from ia2.reports.page.page import START, page
 from ia2.reports.paper import load_paper
 from ia2.reports.renderings import STARTS, Format, illustrated, rendered
-from ia2.reports.significance_table import compared, comparison
+from ia2.reports.significance_table import COMPARED, compared, comparison
 from ia2.reports.study import StudyTable, study_tables
 from ia2.reports.summary import summary
 from ia2.reports.table import Table
@@ -83,14 +85,27 @@ class StudyReport:
         notes += left_out
         notes += explained(averages, experiment.select, tables, paper, experiment.sets)
         notes += absent_files(averages, folder)
-        differences = comparison(compared(averages, paper), experiment.select)
+        differences = [
+            table
+            for pair in experiment.compare or (COMPARED,)
+            for table in comparison(compared(averages, paper, pair), experiment.select)
+        ]
         below = (*class_scores(averages), *differences, *costs(averages))
         return cls(folder, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are shown."""
-        return (*(table.table for table in self.tables), *self.below)
+        return (*(table.table for table in self.tables), *self.below, *overlap_table(self.overlaps))
+
+    @cached_property
+    def overlaps(self) -> dict[Group, dict[Pair, list[Curve]]]:
+        """How much of two methods' updates lies in the same directions, of the adapters that are in the folder.
+
+        Raises:
+            InputError: a saved adapter can't be read.
+        """
+        return overlaps_of(self.cells, self.folder)
 
     @cached_property
     def first(self) -> str | None:
@@ -104,13 +119,13 @@ class StudyReport:
         Raises:
             InputError: a saved adapter can't be read.
         """
-        return study_figures(self.cells) | folder_figures(self.cells, self.folder)
+        return study_figures(self.cells) | folder_figures(self.cells, self.folder, self.overlaps)
 
     def text(self, kind: Format) -> str:
         """The tables as Markdown, LaTeX or CSV: in LaTeX, which is for papers, the main ones in the paper's shape."""
         tables = self.all_tables
         if kind == "latex":
-            tables = (*(table.papers_shape for table in self.tables), *self.below)
+            tables = (*(table.papers_shape for table in self.tables), *tables[len(self.tables) :])
         return rendered(self.experiment.name, tables, kind, self.notes, self.first)
 
     def page(self, out: Path) -> str:

@@ -8,7 +8,7 @@ from ia2.records import Record
 from ia2.reports.aggregate import Result, Setting, deviation, mean
 from ia2.reports.best import as_accurate
 from ia2.reports.method_names import METHOD_NAMES, method_order
-from ia2.reports.paper import Paper
+from ia2.reports.paper import Paper, Printed
 from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
 
 Measure = Literal["accuracy", "ece"]
@@ -42,6 +42,8 @@ class Entry:
     best: bool = False
     paper: float | None = None
     """The paper's mean."""
+    paper_spread: float | None = None
+    """The paper's standard deviation."""
     difference: float | None = None
     """Ours, as printed, less the paper's."""
 
@@ -56,7 +58,8 @@ class Entry:
         if self.paper is None:
             return ""
         digits = SCALES[self.measure][1]
-        shown = f"paper {self.paper:.{digits}f}"
+        spread = f" ({self.paper_spread:.{digits}f})" if self.paper_spread is not None else ""
+        shown = f"paper {self.paper:.{digits}f}{spread}"
         return shown if self.difference is None else f"{shown}, {self.difference:+.{digits}f}"
 
     def table_cell(self, setting: Setting, method: str) -> Cell:
@@ -74,6 +77,7 @@ class Entry:
             lr=lr,
             beta=beta,
             paper=self.paper,
+            paper_spread=self.paper_spread,
             difference=self.difference,
             differing=self.cell.differing_in_words if self.cell is not None else "",
         )
@@ -201,21 +205,24 @@ def _entries(
     entries = []
     for method in methods:
         cell = of_method.get(method)
-        theirs = paper.of(setting, method) if paper is not None else (None, None)
-        entries.append(_entry(cell, "accuracy", best["accuracy"] if cell in compared else None, theirs[0], sets))
+        theirs = paper.of(setting, method) if paper is not None else None
+        entries.append(_entry(cell, "accuracy", best["accuracy"] if cell in compared else None, theirs, sets))
         if calibrated:
-            entries.append(_entry(cell, "ece", best["ece"] if cell in accurate else None, theirs[1], sets))
+            entries.append(_entry(cell, "ece", best["ece"] if cell in accurate else None, theirs, sets))
     return entries
 
 
-def _entry(cell: Result | None, measure: Measure, best: float | None, theirs: float | None, sets: int | None) -> Entry:
+def _entry(cell: Result | None, measure: Measure, best: float | None, paper: Printed | None, sets: int | None) -> Entry:
     values = () if cell is None else cell.accuracy if measure == "accuracy" else cell.ece
     average = mean(values)
+    # a table with the paper's numbers has all deviations with its divisor
+    theirs = getattr(paper, measure, None)
+    their_spread = getattr(paper, f"{measure}_deviation", None)
     if cell is None or average is None:
-        return Entry("–", measure, paper=theirs)
+        return Entry("–", measure, paper=theirs, paper_spread=their_spread)
     scale, digits = SCALES[measure]
     printed = round(scale * average, digits)
-    spread = scale * deviation(values) if len(values) > 1 else None
+    spread = scale * deviation(values, as_paper=paper is not None) if len(values) > 1 else None
     within = "–" if spread is None else f"{spread:.{digits}f}"
     if sets is not None and len(values) < sets:
         within += f", {len(values)}/{sets}"
@@ -227,6 +234,7 @@ def _entry(cell: Result | None, measure: Measure, best: float | None, theirs: fl
         spread,
         best=printed == best,
         paper=theirs,
+        paper_spread=their_spread,
         difference=round(printed - theirs, digits) if theirs is not None else None,
     )
 

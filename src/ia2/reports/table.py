@@ -41,6 +41,8 @@ class Number:
     lr: float | None = None
     beta: float | None = None
     paper: float | None = None
+    paper_spread: float | None = None
+    """The paper's standard deviation, in the value's unit."""
     difference: float | None = None
     """Ours, as printed, less the paper's."""
     differing: str = ""

@@ -81,6 +81,8 @@ class Benchmark:
     """How long a generated response may get."""
     teacher_tokens: int | None = None
     """How long the teacher's may get, where that is another length."""
+    asks_of_texts: bool = False
+    """Whether a query is a text alone, as unlabelled texts are asked; else it is a question, or has choices."""
     options: frozenset[str] = frozenset()
     """The options that mean something here."""
 

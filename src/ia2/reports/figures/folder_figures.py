@@ -3,25 +3,22 @@
 import json
 import math
 import textwrap
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ia2.adapters.adapter import Adapter
-from ia2.analysis.subspace import subspace_overlap
 from ia2.errors import InputError
 from ia2.reports.aggregate import Result, Setting, mean
+from ia2.reports.figures.panels import Drawn, new_figure
 from ia2.reports.figures.reliability import STYLE, draw_reliability
-from ia2.reports.figures.study_figures import OTHER_COLOURS, Drawn
+from ia2.reports.figures.study_figures import OTHER_COLOURS
 from ia2.reports.method_names import METHOD_NAMES, method_order
+from ia2.reports.overlaps import Curve, Group, Pair, adapters_of, group_name, overlaps_of
 
 OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
 CAPTIONS = {
@@ -38,14 +35,11 @@ PAIR_COLOURS = OTHER_COLOURS
 LINES = ("-", "--", ":", "-.")
 ABREAST, ROW_TITLE = 2, 30
 """Panels of overlaps that stand abreast, and letters on a line beside a row of diagrams."""
-Group = tuple[str, str, str]
-"""A model, an adapter with its sizes, and a label source."""
-Pair = tuple[str, str]
-Curve = Mapping[int, float]
-"""The overlap at each layer."""
 
 
-def folder_figures(cells: Sequence[Result], folder: Path) -> dict[str, Drawn]:
+def folder_figures(
+    cells: Sequence[Result], folder: Path, overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]] | None = None
+) -> dict[str, Drawn]:
     """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
 
     Adapters that aren't plain LoRA have no place in the first: no factors give their updates.
@@ -53,12 +47,13 @@ def folder_figures(cells: Sequence[Result], folder: Path) -> dict[str, Drawn]:
     Args:
         cells: what was measured, at the best learning rate of each method.
         folder: the study's.
+        overlaps: those of its adapters, where they are known already.
 
     Raises:
         InputError: an adapter or a file of predictions is there and can't be read.
     """
     figures = {}
-    overlaps = _overlaps(cells, folder)
+    overlaps = overlaps_of(cells, folder) if overlaps is None else overlaps
     predictions = [(cell, rows) for cell in cells if (rows := _predictions(cell, folder))]
     with matplotlib.rc_context(STYLE):
         if overlaps:
@@ -70,7 +65,7 @@ def folder_figures(cells: Sequence[Result], folder: Path) -> dict[str, Drawn]:
 
 def absent_files(cells: Sequence[Result], folder: Path) -> list[str]:
     """Sentences on what records name, isn't in the folder, and is left out of figures for that reason."""
-    adapters = {folder / path for paths in _adapters(cells).values() for path in paths.values()}
+    adapters = {folder / path for paths in adapters_of(cells).values() for path in paths.values()}
     predictions = {file for cell in cells for file in _files(cell, folder)}
     sentences = []
     for name, paths, figure in (("adapters", adapters, OVERLAP), ("files of predictions", predictions, RELIABILITY)):
@@ -79,32 +74,6 @@ def absent_files(cells: Sequence[Result], folder: Path) -> list[str]:
                 f"{absent} of {len(paths)} {name} aren't in the folder; the figure {figure} leaves them out."
             )
     return sentences
-
-
-def _overlaps(cells: Iterable[Result], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
-    """A curve for each set and pair of methods that were trained on it."""
-    overlaps: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
-    for (*group, _n, _source, _seed), paths in _adapters(cells).items():
-        model, adapter, labels = group
-        saved = {method: Adapter.load(folder / path) for method, path in paths.items() if (folder / path).is_dir()}
-        for first, second in combinations(sorted(saved, key=method_order), 2):
-            curve = subspace_overlap(saved[first], saved[second]).by_layer
-            overlaps[model, adapter, labels][first, second].append(curve)
-    return {group: dict(curves) for group, curves in overlaps.items()}
-
-
-def _adapters(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, str]]:
-    """Where each method's adapter of a set lies; one that is measured on several tasks is one adapter."""
-    paths: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
-    for cell in cells:
-        for record in cell.records:
-            adapter = record.adapter
-            # one without a path was never saved
-            if adapter and adapter.kind == "lora" and not adapter.get("dora") and adapter.path:
-                setting = cell.setting
-                key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seed)
-                paths[key][cell.method] = adapter.path
-    return paths
 
 
 def _predictions(cell: Result, folder: Path) -> list[dict[str, Any]]:
@@ -134,7 +103,7 @@ def _files(cell: Result, folder: Path) -> list[Path]:
 def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) -> Figure:
     columns = min(len(overlaps), ABREAST)
     lines = math.ceil(len(overlaps) / columns)
-    figure = _figure(5.6 * columns, 2.9 * lines)
+    figure = new_figure(5.6 * columns, 2.9 * lines)
     table = figure.subplots(lines, columns, squeeze=False, sharey=True)
     grid = list(table.flat)
     for axes in grid[len(overlaps) :]:
@@ -147,7 +116,7 @@ def _overlap_figure(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) ->
             if pair in curves:
                 _draw_curves(axes, pair, curves[pair], index)
         axes.set(xlabel="layer", ylim=(0, 1))
-        axes.set_title(_named(group), loc="left")
+        axes.set_title(group_name(group), loc="left")
         axes.margins(x=0.02)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     for first in table[:, 0]:
@@ -171,7 +140,7 @@ def _draw_curves(axes: Axes, pair: Pair, curves: Sequence[Curve], index: int) ->
 def _reliability_figure(predictions: Sequence[tuple[Result, Sequence[Mapping[str, Any]]]]) -> Figure:
     settings = sorted({cell.setting for cell, _ in predictions})
     methods = sorted({cell.method for cell, _ in predictions}, key=method_order)
-    figure = _figure(1.9 * len(methods) + 0.8, 2.7 * len(settings) + 0.2)
+    figure = new_figure(1.9 * len(methods) + 0.8, 2.7 * len(settings) + 0.2)
     grid = figure.subplots(len(settings), len(methods), squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -193,14 +162,3 @@ def _row_titles(settings: Sequence[Setting]) -> Iterator[str]:
     for setting in settings:
         texts = [str(getattr(setting, part)) for part in differing] + [f"{setting.source}, N = {setting.n}"]
         yield "\n".join(line for text in texts for line in textwrap.wrap(text, ROW_TITLE))
-
-
-def _named(group: Group) -> str:
-    model, adapter, labels = group
-    return f"{model}, {adapter}" + (f", {labels} labels" if labels != "–" else "")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -3,40 +3,31 @@
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle, zip_longest
 from typing import Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ia2.reports.aggregate import Result, deviation, mean
 from ia2.reports.averages import ALL_MODELS, ALL_TASKS, pooled
+from ia2.reports.figures.panels import SHOWN, Drawn, add_legend, measures_of, new_figure
 from ia2.reports.figures.reliability import COLOURS, STYLE
+from ia2.reports.figures.scatter import against, correlations
 from ia2.reports.method_names import METHOD_NAMES
 
 OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00", "#17BECF")
 """For methods that `COLOURS` doesn't name."""
 WIDEST = 4
 """Panels that stand abreast."""
-SHOWN = {"accuracy": "accuracy %", "ece": "ECE", "asim": "cosine similarity"}
-"""What each measure is called on an axis."""
+AGAINST = "Similarity to ICL against accuracy and ECE"
 POOLED = (
     f"{ALL_TASKS}: mean and standard deviation over tasks and models, each by its mean over sets, of those that all "
     "methods have at an N."
 )
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure and what it shows."""
-
-    figure: Figure
-    caption: str
 
 
 def study_figures(cells: Sequence[Result]) -> dict[str, Drawn]:
@@ -57,8 +48,12 @@ def study_figures(cells: Sequence[Result]) -> dict[str, Drawn]:
             figures |= _likeness(group_cells, methods, colours, named)
         for adapter, labels in dict.fromkeys(_group(cell)[1:] for cell in cells):
             group_cells = [cell for cell in cells if _group(cell)[1:] == (adapter, labels)]
-            if len({cell.setting.model for cell in group_cells}) > 1 and (over := pooled(group_cells)):
-                figures |= _by_n(over, methods, colours, f"{ALL_MODELS}, {_fitted(adapter, labels)}")
+            if len({cell.setting.model for cell in group_cells}) > 1:
+                named = f"{ALL_MODELS}, {_fitted(adapter, labels)}"
+                if over := pooled(group_cells):
+                    figures |= _by_n(over, methods, colours, named)
+                if compared := _compared(group_cells):
+                    figures[f"{AGAINST}: {named}"] = _points(compared, methods, colours)
     return figures
 
 
@@ -89,9 +84,7 @@ def _by_n(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, st
 
 def _likeness(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str], named: str) -> dict[str, Drawn]:
     figures: dict[str, Drawn] = {}
-    at_home = [cell for cell in cells if not cell.setting.out_of_distribution]
-    compared = [cell for cell in at_home if cell.method != "icl" and cell.asim]
-    if compared:
+    if compared := _compared(cells):
         several = len({(cell.setting.source, cell.setting.n) for cell in compared}) > 1
         figures[f"Similarity to ICL by layer: {named}"] = Drawn(
             _curves(compared, methods, colours, "layer"),
@@ -104,10 +97,17 @@ def _likeness(cells: Sequence[Result], methods: Sequence[str], colours: dict[str
                 "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
                 "response is so long, and sets.",
             )
-        figures[f"Similarity to ICL against accuracy and ECE: {named}"] = Drawn(
-            _against(compared, methods, colours), "A point for each set."
-        )
+        figures[f"{AGAINST}: {named}"] = _points(compared, methods, colours)
     return figures
+
+
+def _compared(cells: Sequence[Result]) -> list[Result]:
+    """Those that were compared with in-context learning, each on the task that it was trained on."""
+    return [cell for cell in cells if not cell.setting.out_of_distribution and cell.method != "icl" and cell.asim]
+
+
+def _points(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Drawn:
+    return Drawn(against(cells, methods, colours), " ".join(["A point for each set.", *correlations(cells)]))
 
 
 def _colours(methods: Sequence[str]) -> dict[str, str]:
@@ -124,12 +124,6 @@ def _panels(cells: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
         yield name, [cell for cell in cells if (cell.setting.source, cell.setting.eval) == (source, task)]
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _grid(
     panels: Sequence[str], measures: Sequence[str], width: float, height: float
 ) -> tuple[Figure, list[dict[str, Axes]]]:
@@ -139,7 +133,7 @@ def _grid(
     """
     columns = min(len(panels), WIDEST)
     blocks = math.ceil(len(panels) / columns)
-    figure = _figure(max(4.0, width * columns + 1.2), height * len(measures) * blocks + 0.3)
+    figure = new_figure(max(4.0, width * columns + 1.2), height * len(measures) * blocks + 0.3)
     grid = figure.subplots(blocks * len(measures), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -155,16 +149,6 @@ def _grid(
                 axes.set_ylabel(SHOWN[measure])
         by_panel[-1][measures[0]].set_title(name, loc="left")
     return figure, by_panel
-
-
-def _explain(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all axes, on the right."""
-    shown = {name: handle for panel in axes for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False)
-
-
-def _measures(cells: Sequence[Result]) -> list[str]:
-    return ["accuracy", "ece"] if any(cell.ece for cell in cells) else ["accuracy"]
 
 
 def _measured(axes: Mapping[str, Axes], cells: Sequence[Result]) -> Iterator[tuple[str, Axes]]:
@@ -185,7 +169,7 @@ def _limit(grid: Sequence[Mapping[str, Axes]]) -> None:
 
 def _bars(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     panels = dict(_panels(cells))
-    figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
+    figure, grid = _grid(list(panels), measures_of(cells), 3.2, 2.3)
     for (_, panel_cells), of_measure in zip(panels.items(), grid, strict=True):
         sizes = sorted({cell.setting.n for cell in panel_cells})
         for measure, axes in _measured(of_measure, panel_cells):
@@ -193,13 +177,13 @@ def _bars(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, st
             axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
             axes.set_xlabel("N")
     _limit(grid)
-    _explain(figure, list(grid[0].values()))
+    add_legend(figure, list(grid[0].values()))
     return figure
 
 
 def _trend(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
     panels = dict(_panels(cells))
-    figure, grid = _grid(list(panels), _measures(cells), 3.2, 2.3)
+    figure, grid = _grid(list(panels), measures_of(cells), 3.2, 2.3)
     for (_, panel_cells), of_measure in zip(panels.items(), grid, strict=True):
         sizes = sorted({cell.setting.n for cell in panel_cells})
         for measure, axes in _measured(of_measure, panel_cells):
@@ -217,7 +201,7 @@ def _trend(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, s
             axes.set_xticks(sizes, [str(n) for n in sizes])
             axes.set_xlabel("N")
     _limit(grid)
-    _explain(figure, list(grid[0].values()))
+    add_legend(figure, list(grid[0].values()))
     return figure
 
 
@@ -268,33 +252,10 @@ def _curves(
         axes.set_xlabel(along)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     grid[0]["asim"].set_ylim(top=1)
-    _explain(figure, [of_measure["asim"] for of_measure in grid])
+    add_legend(figure, [of_measure["asim"] for of_measure in grid])
     return figure
 
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
     """The mean at each place of the curves that reach it: responses of one set may be longer than those of another."""
     return [statistics.fmean(value for value in values if value is not None) for values in zip_longest(*curves)]
-
-
-def _against(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
-    measures = _measures(cells)
-    figure = _figure(3.2 * len(measures) + 1.4, 2.8)
-    grid = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(grid, measures, strict=True):
-        scale = 100 if measure == "accuracy" else 1
-        for method in methods:
-            metrics = [record.metrics for cell in cells if cell.method == method for record in cell.records]
-            # responses that are texts have no ECE
-            pairs = [
-                (row.asim, scale * row.get(measure)) for row in metrics if None not in map(row.get, ("asim", measure))
-            ]
-            if pairs:
-                label = METHOD_NAMES.get(method, method)
-                points = list(zip(*pairs, strict=True))
-                axes.scatter(*points, s=18, color=colours[method], label=label, alpha=0.8, linewidths=0, clip_on=False)
-        axes.set_xlabel("similarity to ICL")
-        axes.set_ylabel(SHOWN[measure])
-        axes.set_ylim(0, 100 if measure == "accuracy" else None)
-    _explain(figure, list(grid))
-    return figure

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from peft import LoraConfig
+from study_records import changed, record
+
+from ia2.adapters.adapter import Adapter
+from ia2.reports.aggregate import cells
+from ia2.reports.overlaps import adapters_of, group_name, overlap_table, overlaps_of
+from ia2.reports.renderings import rendered
+
+AXES, READS = torch.eye(6), torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
+
+
+def saved(folder, one, layers):
+    """The record, with an adapter in the folder that writes into these two axes at each layer."""
+    path = f"adapters/{one.options.unit}/{one.method}"
+    weights = {}
+    for layer, axes in enumerate(layers):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        weights |= {f"{name}.lora_A.weight": READS.clone(), f"{name}.lora_B.weight": AXES[:, axes].contiguous()}
+    Adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]), weights).save(folder / path)
+    return changed(one, adapter={"rank": 2, "path": path})
+
+
+def test_the_mean_overlap_is_a_number_in_table_and_csv(tmp_path):
+    records = [
+        saved(tmp_path, record("sft", 0.5, seed=0), [[0, 1], [0, 1]]),
+        saved(tmp_path, record("ia2-sft", 0.5, seed=0), [[0, 2], [0, 1]]),
+        saved(tmp_path, record("sft", 0.5, seed=1), [[2, 3], [2, 3]]),
+        saved(tmp_path, record("ia2-sft", 0.5, seed=1), [[2, 3], [4, 5]]),
+    ]
+    (table,) = overlap_table(overlaps_of(cells(records), tmp_path))
+    # by hand: of set 0 a half and the whole, 0.75 on average; of set 1 the whole and nothing, 0.5; their deviation is
+    # 0.25 / √2
+    row = dict(zip(table.headings, table.rows[0], strict=True))
+    assert (row["first"].text, row["second"].text, row["pairs"].text) == ("SFT", "IA2→SFT", "2")
+    assert row["overlap"].value == pytest.approx(0.625)
+    assert row["standard deviation"].value == pytest.approx(0.25 / 2**0.5)
+    assert "sft and ia2-sft,overlap,0.625," in rendered("fake", [table], "csv", [])
+
+
+def test_without_adapters_there_is_no_table(tmp_path):
+    found = cells([record("icl", 0.5)])
+    assert adapters_of(found) == {}
+    assert overlap_table(overlaps_of(found, tmp_path)) == []
+
+
+def test_a_group_is_named_by_its_labels_where_it_has_any():
+    assert group_name(("m", "lora", "–")) == "m, lora"
+    assert group_name(("m", "lora", "ground-truth")) == "m, lora, ground-truth labels"
