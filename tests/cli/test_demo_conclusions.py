@@ -56,7 +56,6 @@ def test_the_better_method_is_named_or_none(aligned, verdict):
     )
     assert verdict in text
     assert "(ICL) the model is right on 90.0 %, at 189" in text
-    assert "works more like the model in context (asim 0.88 against 0.50)" in text
+    assert "works more like the model in context than SFT does (asim 0.88 against 0.50)" in text
     # the confidence is 1 everywhere, so that the ECE is the share that was wrong
-    assert f"({(50 - aligned) / 50:.3f} against 0.200)" in text
-    assert ("ECE is lower" in text) == (aligned > 40)
+    assert f"The ECE of IA2→SFT is {(50 - aligned) / 50:.3f}, that of SFT 0.200." in text

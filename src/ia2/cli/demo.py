@@ -115,7 +115,7 @@ def compute_demo(
         progress.say(f"{part.title}.")
         records = _computed(part.study(seed, quick=quick), folder / part.folder, load, progress)
         measured = methods_over_sets(records, folder / part.folder)
-        title = f"{part.title} ({TASK}: {QUICK_SETS if quick else SETS} sets, {records[0].metrics.n} rows)"
+        title = f"{part.title}: {QUICK_SETS if quick else SETS} sets, {records[0].metrics.n} rows"
         tables.append(table_over_sets(title, list(measured.values())))
         conclusions.append(part.conclude(measured))
         panels[part.title] = list(measured.values())

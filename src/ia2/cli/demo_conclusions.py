@@ -39,9 +39,9 @@ def labelled_conclusion(measured: Mapping[str, OverSets]) -> str:
     return (
         f"IA2→SFT is right on {_percent(aligned)} and SFT on {_percent(tuned)}, at {tuned.prompt_tokens:.0f} tokens a "
         f"query; with the same rows in every prompt (ICL) the model is right on {_percent(in_context)}, at "
-        f"{in_context.prompt_tokens:.0f}. In accuracy {verdict} ({_apart(difference, low, high)}). IA2→SFT's ECE is "
-        f"{'lower' if aligned.ece < tuned.ece else 'no lower'} ({aligned.ece:.3f} against {tuned.ece:.3f}), and it "
-        f"works {'more' if aligned.asim > tuned.asim else 'no more'} like the model in context (asim "
+        f"{in_context.prompt_tokens:.0f}. In accuracy {verdict} ({_apart(difference, low, high)}). The ECE of IA2→SFT "
+        f"is {aligned.ece:.3f}, that of SFT {tuned.ece:.3f}. IA2→SFT works "
+        f"{'more' if aligned.asim > tuned.asim else 'no more'} like the model in context than SFT does (asim "
         f"{aligned.asim:.2f} against {tuned.asim:.2f})."
     )
 

@@ -48,7 +48,7 @@ def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
         errors.set_xlabel("expected calibration error")
         for axes in (accuracies, errors):
             # so few that the last number of one panel and the first of the next don't touch
-            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     return figure
 
 
