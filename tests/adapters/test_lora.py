@@ -5,6 +5,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ia2.adapters.lora import MAGNITUDE, A, B, Decomposed, LoRA, LowRank
 from ia2.errors import InputError
@@ -68,3 +69,37 @@ def test_the_gradient_of_an_update_is_that_of_its_two_products(scaling):
     assert torch.autograd.gradcheck(added, tensors)
     # where the frozen output or the first layer's inputs need none
     assert torch.autograd.gradcheck(lambda a, b: added(output.detach(), inputs.detach(), a, b), [a, b])
+
+
+class LargestResult(TorchDispatchMode):
+    """Notes the most numbers that any operation has given."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        result = operation(*arguments, **(keywords or {}))
+        if isinstance(result, torch.Tensor) and result.untyped_storage().nbytes() > result.element_size():
+            self.numbers = max(self.numbers, result.untyped_storage().nbytes() // result.element_size())
+        return result
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 30.0])
+def test_doras_norms_need_no_whole_weight_of_each_adapter(scale):
+    generator = torch.Generator().manual_seed(1)
+    adapters, outputs, rank, inputs = 6, 20, 2, 30
+    module = nn.Linear(inputs, outputs, bias=False)
+    values = {
+        A: torch.randn(adapters, rank, inputs, generator=generator),
+        B: scale * torch.randn(adapters, outputs, rank, generator=generator),
+        MAGNITUDE: torch.rand(adapters, outputs, generator=generator) + 0.5,
+    }
+    rows = torch.randn(adapters, 2, inputs, generator=generator)
+    with LargestResult() as largest, torch.no_grad():
+        updated = Decomposed(2.0).update(module, rows, module(rows), values)
+    assert largest.numbers <= outputs * inputs
+    whole = module.weight.double() + 2.0 * values[B].double() @ values[A].double()
+    direction = whole / whole.norm(dim=2, keepdim=True)
+    expected = rows.double() @ (values[MAGNITUDE].double()[:, :, None] * direction).mT
+    assert_close(updated.double(), expected, atol=2e-5, rtol=2e-5)

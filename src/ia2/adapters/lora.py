@@ -211,11 +211,26 @@ class Decomposed(ModuleEffect):
         a, b, magnitude = (values[suffix] for suffix in self.suffixes)
         weight, bias = weight_of(module), bias_of(module)
         with torch.no_grad():
-            norm = torch.baddbmm(weight.to(b.dtype).expand(len(b), *weight.shape), b, a, alpha=self.scaling).norm(dim=2)
+            norm = self._norm(weight.to(b.dtype), a, b)
         alone = output if bias is None else output - bias
         whole = torch.baddbmm(alone, torch.bmm(inputs, a.mT), b.mT, alpha=self.scaling)
         scaled: Tensor = whole * (magnitude / norm)[:, None]
         return scaled if bias is None else scaled + bias
+
+    def _norm(
+        self,
+        weight: Float[Tensor, "outputs inputs"],
+        a: Float[Tensor, "adapters rank inputs"],
+        b: Float[Tensor, "adapters outputs rank"],
+    ) -> Float[Tensor, "adapters outputs"]:
+        """‖W + scaling · BA‖ of each output, by the square of a sum: no adapter's whole weight is ever made.
+
+        ‖w + s b·A‖² = ‖w‖² + 2 s b·(A w) + s² b·(A Aᵀ) b, for each row w of W and b of B.
+        """
+        of_weight = torch.linalg.vector_norm(weight, dim=1).square()
+        crossed = (b * torch.matmul(weight, a.mT)).sum(2)
+        of_update = (b * torch.bmm(b, torch.bmm(a, a.mT))).sum(2)
+        return (of_weight + 2 * self.scaling * crossed + self.scaling**2 * of_update).clamp_min(0).sqrt()
 
 
 def _factor_shapes(
