@@ -56,9 +56,19 @@ def test_pairs_of_several_models_and_tasks_are_called_so():
     made = [*records(SETTLED), *records(SETTLED, model="large"), *records(SETTLED, eval="finsen")]
     text = summary(cells(made), "dev")
     assert "on finsen and sst2 with" in text or "on sst2 and finsen with" in text
-    # the small model's adapters were measured on two tasks, so that ten of the pairs have adapters of their own
-    assert "higher in 15 of 15 pairs of model, task and set: as far as ten pairs can tell" in text
+    # two models and two tasks on the rows of five sets are five independent differences
+    assert "higher in 15 of 15 pairs of model, task and set: as far as five sets can tell" in text
     assert "in 10 of 10 pairs of model and set" in summary(cells(made[:20]), "dev")
+
+
+def test_pairs_of_two_models_on_a_set_are_one_difference():
+    # sets differ by 20, 0, 0, 0 and 0 points with one model and by 10, 0, 0, 0 and 0 with the other
+    small = {"ia2-sft": (0.9, 0.7, 0.7, 0.7, 0.7), "sft": (0.7,) * 5}
+    large = {"ia2-sft": (0.8, 0.7, 0.7, 0.7, 0.7), "sft": (0.7,) * 5}
+    text = summary(cells([*records(small), *records(large, model="large")]), "dev")
+    interval = stats.ttest_1samp([15, 0, 0, 0, 0], 0).confidence_interval()
+    assert f"3.0 points above SFT's (95 % from {interval.low:+.1f} to {interval.high:+.1f})" in text
+    assert "higher in 2 of 10 pairs of model and set: five sets don't settle which is more accurate" in text
 
 
 def test_without_the_two_the_most_accurate_are_compared_and_that_is_said():

@@ -227,7 +227,7 @@ class Decomposed(ModuleEffect):
 
         ‖w + s b·A‖² = ‖w‖² + 2 s b·(A w) + s² b·(A Aᵀ) b, for each row w of W and b of B.
         """
-        of_weight = torch.linalg.vector_norm(weight, dim=1).square()
+        of_weight: Tensor = torch.linalg.vector_norm(weight, dim=1).square()
         crossed = (b * torch.matmul(weight, a.mT)).sum(2)
         of_update = (b * torch.bmm(b, torch.bmm(a, a.mT))).sum(2)
         return (of_weight + 2 * self.scaling * crossed + self.scaling**2 * of_update).clamp_min(0).sqrt()

@@ -88,11 +88,6 @@ class Comparison:
         return [BETTER[self.measure] * (a - b) > 0 for a, b in zip(values[::2], values[1::2], strict=True)]
 
     @property
-    def independent(self) -> int:
-        """How many of its pairs are of adapters of their own: those of one set on several tasks share theirs."""
-        return len({(record.model.id, record.task.train, record.seed) for record in self.records})
-
-    @property
     def p(self) -> float | None:
         """Two-sided; None of fewer than `LEAST_PAIRS` pairs too."""
         return self.test.p if self.test.pairs >= LEAST_PAIRS else None

@@ -1,11 +1,14 @@
-"""What a study of several sets, tasks or models came to, in a paragraph: what was compared, what came out, how sure."""
+"""What a study of several sets, tasks or models came to, in a paragraph: what was compared, what came out, how sure.
+
+Differences and intervals are over sets, since models and tasks on the rows of one set are not independent.
+"""
 
 import statistics
 from collections.abc import Iterable, Sequence
 
 from ia2.reports.aggregate import Result, Select, deviation
 from ia2.reports.method_names import METHOD_NAMES, method_order
-from ia2.reports.significance_table import COMPARED, LEAST_PAIRS, Comparison, compared
+from ia2.reports.significance_table import BETTER, COMPARED, LEAST_PAIRS, Comparison, compared
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 FULLY_TOLD = 2
@@ -127,16 +130,16 @@ def _setting_in_words(comparisons: Sequence[Comparison], row: Comparison) -> str
 
 def _distance(row: Comparison, unit: str) -> str:
     digits = 1 if row.measure == "accuracy" else 3
-    size = f"{abs(row.test.difference):.{digits}f}"
+    size = f"{abs(row.by_set.difference):.{digits}f}"
     if float(size) == 0:
         return "no different from"
-    return f"{size}{f' {unit}' * bool(unit)} {'above' if row.test.difference > 0 else 'below'}"
+    return f"{size}{f' {unit}' * bool(unit)} {'above' if row.by_set.difference > 0 else 'below'}"
 
 
 def _interval(row: Comparison, digits: int) -> str:
-    if row.test.interval is None:
+    if row.by_set.interval is None:
         return ""
-    low, high = row.test.interval
+    low, high = row.by_set.interval
     return f" (95 % from {low:+.{digits}f} to {high:+.{digits}f})"
 
 
@@ -153,23 +156,21 @@ def _share(row: Comparison) -> str:
 
 def _outcome(row: Comparison) -> int:
     """1 where the first method is better, -1 where the second is, 0 where that can't be told."""
-    if row.independent < LEAST_PAIRS or row.test.interval is None:
+    if row.by_set.pairs < LEAST_PAIRS or row.by_set.interval is None:
         return 0
-    low, high = row.test.interval
+    low, high = row.by_set.interval
     if low <= 0 <= high:
         return 0
-    return 1 if row.t is not None and row.t > 0 else -1
+    return 1 if BETTER[row.measure] * row.by_set.difference > 0 else -1
 
 
 def _verdict(row: Comparison, first: str, second: str, better: str) -> str:
-    trained_on = {(setting.model, setting.source) for setting in row.settings}
-    noun = "set" if len(trained_on) == 1 else "pair"
-    pairs = f"{_count(row.independent)} {noun}{'s' * (row.independent > 1)}"
-    if row.independent < LEAST_PAIRS:
-        return f"{pairs} can't tell which is {better}"
+    sets = f"{_count(row.by_set.pairs)} set{'s' * (row.by_set.pairs > 1)}"
+    if row.by_set.pairs < LEAST_PAIRS:
+        return f"{sets} can't tell which is {better}"
     if outcome := _outcome(row):
-        return f"as far as {pairs} can tell, {first if outcome > 0 else second} is {better}"
-    return f"{pairs} don't settle which is {better}"
+        return f"as far as {sets} can tell, {first if outcome > 0 else second} is {better}"
+    return f"{sets} don't settle which is {better}"
 
 
 def _counted(comparisons: Sequence[Comparison], measure: str, first: str, second: str) -> str:
@@ -179,7 +180,7 @@ def _counted(comparisons: Sequence[Comparison], measure: str, first: str, second
         return ""
     better = "more accurate" if measure == "accuracy" else "better calibrated"
     digits = 1 if measure == "accuracy" else 3
-    differences = sorted(row.test.difference for row in rows)
+    differences = sorted(row.by_set.difference for row in rows)
     outcomes = [_outcome(row) for row in rows]
     of_what = "comparisons, one for each N, adapter and kind of label," if measure == "accuracy" else "comparisons"
     name = "accuracy, in points," if measure == "accuracy" else "ECE"
