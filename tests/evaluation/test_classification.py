@@ -100,7 +100,7 @@ def test_scores_by_class_equal_torchmetrics(rows):
 
 
 @given(evaluations())
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_intervals_are_those_of_scikit_learns_scores_in_each_resample(rows):
     right, probabilities = rows
     answers, labels = probabilities.argmax(1), probabilities.shape[1]

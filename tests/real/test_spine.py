@@ -87,7 +87,7 @@ def test_alignment_brings_a_real_model_nearer_to_its_teacher(smollm2, tmp_path):
 
 def test_a_benchmark_becomes_an_adapter_that_peft_loads(smollm2, data_dir, tmp_path, capsys):
     out = tmp_path / "out"
-    settings = ("--task", "sst2", "--data-dir", data_dir, "--n", "8", "--lr", "1e-3", "--limit", "50")
+    settings = ("--task", "sst2", "--data-dir", data_dir, "--n", "8", "--lr", "1e-3", "--epochs", "12", "--limit", "30")
     status, table, err = run(capsys, "adapt", "--model", MODEL, *settings, "--out", out)
     assert status == 0, err
     records = records_of(out)
@@ -116,7 +116,7 @@ def test_labels_of_more_than_one_token_are_refused_or_scored_whole(smollm2, data
         flags=re.MULTILINE,
     )
     whole = ("--label-scoring", "whole")
-    status, _, err = run(capsys, *adapt, *whole, "--lr", "1e-3", "--out", tmp_path / "out")
+    status, _, err = run(capsys, *adapt, *whole, "--lr", "1e-3", "--epochs", "4", "--out", tmp_path / "out")
     assert status == 0, err
     record = records_of(tmp_path / "out")["ia2-sft"]
     assert {row["predicted"] for row in predictions_of(tmp_path / "out", "ia2-sft")} <= {

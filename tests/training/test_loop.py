@@ -191,4 +191,4 @@ def test_a_clipped_stage_learns_otherwise(tiny_model, few):
     assert not torch.allclose(plain, weights(replace(TRAINING, clip=1e-3)))
     assert torch.equal(plain, weights(replace(TRAINING, clip=1e9)))
     with pytest.raises(FieldError, match="clip 0: this must be more than 0"):
-        Training(clip=0)
+        Training(clip=0.0)

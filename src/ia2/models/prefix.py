@@ -16,8 +16,8 @@ class Prefill:
     """Keys and values of tokens that many prompts begin with; read-only."""
 
     tokens: tuple[int, ...]
-    states: tuple[tuple[Float[Tensor, "1 heads length keys"], Float[Tensor, "1 heads length values"]], ...]
-    """Keys and values of each layer; empty where there are no tokens."""
+    states: tuple[tuple[Float[Tensor, "1 _heads length _keys"], Float[Tensor, "1 _heads length _values"]], ...]
+    """Keys and values of each layer, whose heads needn't be its neighbours'; empty where there are no tokens."""
 
     def cache(self, rows: int) -> DynamicCache | None:
         """A fresh cache that begins with this prefix in each of `rows` rows; None where there is no prefix."""
