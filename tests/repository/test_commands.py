@@ -12,6 +12,7 @@ import pytest
 from command_line import ROWS, run, write_csv
 
 from ia2.cli.main import build_parser
+from ia2.tasks.reviews import INSTRUCTION
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = {
@@ -63,7 +64,9 @@ def test_the_files_of_your_own_data_are_read(capsys, tmp_path, monkeypatch, buil
 @pytest.mark.slow
 def test_the_commands_about_the_teacher_run(capsys, tmp_path, monkeypatch, built_in):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(REPOSITORY / "experiments", "experiments")
+    instruction = INSTRUCTION.relative_to(REPOSITORY)
+    instruction.parent.mkdir(parents=True)
+    shutil.copy(INSTRUCTION, instruction)
     write_csv(Path("rows.csv"))
     Path("more.csv").write_text("text\n" + "".join(f"{text} again\n" for text, _ in ROWS[:3]))
     for arguments in commands("contexts"):
