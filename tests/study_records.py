@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import LoraConfig
+
+from ia2.adapters.adapter import Adapter
 from ia2.experiments.schema import Experiment
 from ia2.records import Record
 
@@ -69,6 +73,18 @@ def diverged(method: str, **more: Any) -> Record:
     stages = [{"steps": 2, "stopped_by": "diverged"}]
     whole = lost.as_json() | {"file": lost.file, "metrics": {}, "stages": stages, "predictions": None}
     return Record.model_validate(whole)
+
+
+def with_adapter(value: Record, folder: Path, axes_by_layer: list[list[int]]) -> Record:
+    """The record, with an adapter of rank 2 in the folder that writes into these axes of six, two a layer."""
+    path = f"adapters/{value.options.unit}/{value.method}_lr{value.lr}"
+    weights = {}
+    for layer, axes in enumerate(axes_by_layer):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        reads = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
+        weights |= {f"{name}.lora_A.weight": reads, f"{name}.lora_B.weight": torch.eye(6)[:, axes].contiguous()}
+    Adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]), weights).save(folder / path)
+    return changed(value, adapter={"rank": 2, "path": path})
 
 
 def write_study(folder: Path, records: list[Record], **changes: Any) -> Path:

@@ -1,33 +1,17 @@
 import pytest
-import torch
-from peft import LoraConfig
-from study_records import changed, record
+from study_records import record, with_adapter
 
-from ia2.adapters.adapter import Adapter
 from ia2.reports.aggregate import cells
 from ia2.reports.overlaps import adapters_of, group_name, overlap_table, overlaps_of
 from ia2.reports.renderings import rendered
 
-AXES, READS = torch.eye(6), torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
-
-
-def saved(folder, one, layers):
-    """The record, with an adapter in the folder that writes into these two axes at each layer."""
-    path = f"adapters/{one.options.unit}/{one.method}"
-    weights = {}
-    for layer, axes in enumerate(layers):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights |= {f"{name}.lora_A.weight": READS.clone(), f"{name}.lora_B.weight": AXES[:, axes].contiguous()}
-    Adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]), weights).save(folder / path)
-    return changed(one, adapter={"rank": 2, "path": path})
-
 
 def test_the_mean_overlap_is_a_number_in_table_and_csv(tmp_path):
     records = [
-        saved(tmp_path, record("sft", 0.5, seed=0), [[0, 1], [0, 1]]),
-        saved(tmp_path, record("ia2-sft", 0.5, seed=0), [[0, 2], [0, 1]]),
-        saved(tmp_path, record("sft", 0.5, seed=1), [[2, 3], [2, 3]]),
-        saved(tmp_path, record("ia2-sft", 0.5, seed=1), [[2, 3], [4, 5]]),
+        with_adapter(record("sft", 0.5, seed=0), tmp_path, [[0, 1], [0, 1]]),
+        with_adapter(record("ia2-sft", 0.5, seed=0), tmp_path, [[0, 2], [0, 1]]),
+        with_adapter(record("sft", 0.5, seed=1), tmp_path, [[2, 3], [2, 3]]),
+        with_adapter(record("ia2-sft", 0.5, seed=1), tmp_path, [[2, 3], [4, 5]]),
     ]
     (table,) = overlap_table(overlaps_of(cells(records), tmp_path))
     # by hand: of set 0 a half and the whole, 0.75 on average; of set 1 the whole and nothing, 0.5; their deviation is

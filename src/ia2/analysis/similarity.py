@@ -93,7 +93,7 @@ def greedy_activations(
     site: Site = ATTENTION_OUTPUT,
     merge: bool = False,
 ) -> list[Float[Tensor, "_ layers width"]]:
-    """The activations at the positions that predict what the model writes itself, one tensor a row, on the CPU.
+    """The activations at the positions that predict what the model writes itself, as the paper compares texts.
 
     Args:
         model: the model.
@@ -104,6 +104,12 @@ def greedy_activations(
         adapter: runs on the model meanwhile.
         site: what is read, at the positions of a response.
         merge: whether the adapter is merged into the weights.
+
+    Returns:
+        (tokens written, layers, width) for each row.
+
+    Raises:
+        InputError: a prompt and the longest response are longer than the model's context.
     """
     activations: dict[int, Tensor] = {}
     with read_with(model, adapter, merge=merge) as reader:

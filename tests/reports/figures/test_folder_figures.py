@@ -1,31 +1,14 @@
 import json
 
 import pytest
-import torch
-from peft import LoraConfig
-from study_records import LORA, changed, record
+from study_records import LORA, changed, record, with_adapter
 
-from ia2.adapters.adapter import Adapter
 from ia2.errors import InputError
 from ia2.records import write_rows
 from ia2.reports.aggregate import cells
 from ia2.reports.figures.folder_figures import CAPTIONS, OVERLAP, RELIABILITY, absent_files, folder_figures
 from ia2.reports.figures.reliability import COLOURS
 from ia2.reports.method_names import METHOD_NAMES
-
-AXES = torch.eye(6)
-READS = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
-
-
-def saved(folder, one, columns):
-    """The record, with an adapter of rank 2 in the folder that writes into these axes, two a layer."""
-    path = f"adapters/{one.options.unit}/{one.method}_lr{one.lr}"
-    weights = {}
-    for layer, own in enumerate(columns):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights |= {f"{name}.lora_A.weight": READS.clone(), f"{name}.lora_B.weight": AXES[:, own].contiguous()}
-    Adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"]), weights).save(folder / path)
-    return changed(one, adapter={"rank": 2, "path": path})
 
 
 def curves(axes):
@@ -42,11 +25,11 @@ def with_predictions(folder, one, rows):
 
 def test_lines_are_the_overlaps_of_adapters_of_the_same_set(tmp_path):
     records = [
-        saved(tmp_path, record("sft", 0.5, seed=0), [[0, 1], [0, 1]]),
-        saved(tmp_path, record("sft", 0.5, seed=1), [[2, 3], [2, 3]]),
-        saved(tmp_path, record("ia2-sft", 0.5, seed=0), [[0, 2], [0, 1]]),
-        saved(tmp_path, record("ia2-sft", 0.5, seed=1), [[2, 3], [4, 5]]),
-        saved(tmp_path, record("ia2", 0.5, seed=1, labels=None), [[4, 5], [4, 5]]),
+        with_adapter(record("sft", 0.5, seed=0), tmp_path, [[0, 1], [0, 1]]),
+        with_adapter(record("sft", 0.5, seed=1), tmp_path, [[2, 3], [2, 3]]),
+        with_adapter(record("ia2-sft", 0.5, seed=0), tmp_path, [[0, 2], [0, 1]]),
+        with_adapter(record("ia2-sft", 0.5, seed=1), tmp_path, [[2, 3], [4, 5]]),
+        with_adapter(record("ia2", 0.5, seed=1, labels=None), tmp_path, [[4, 5], [4, 5]]),
         record("icl", 0.5, seed=0),
     ]
     found = folder_figures(cells(records), tmp_path)
@@ -67,16 +50,16 @@ def test_lines_are_the_overlaps_of_adapters_of_the_same_set(tmp_path):
 @pytest.mark.parametrize(("select", "shared"), [("accuracy", 1.0), ("dev", 0.0)])
 def test_the_adapter_of_the_best_learning_rate_is_taken(tmp_path, select, shared):
     records = [
-        saved(tmp_path, record("ia2", 0.5, lr=1e-3, dev_loss=1.0), [[0, 1]]),
-        saved(tmp_path, record("sft", 0.9, lr=1e-3, dev_loss=2.0), [[0, 1]]),
-        saved(tmp_path, record("sft", 0.6, lr=3e-4, dev_loss=1.0), [[2, 3]]),
+        with_adapter(record("ia2", 0.5, lr=1e-3, dev_loss=1.0), tmp_path, [[0, 1]]),
+        with_adapter(record("sft", 0.9, lr=1e-3, dev_loss=2.0), tmp_path, [[0, 1]]),
+        with_adapter(record("sft", 0.6, lr=3e-4, dev_loss=1.0), tmp_path, [[2, 3]]),
     ]
     (axes,) = folder_figures(cells(records, select), tmp_path)[OVERLAP].figure.axes
     assert list(curves(axes).values()) == [([1], pytest.approx([shared]))]
 
 
 def test_an_adapter_measured_on_two_tasks_counts_once(tmp_path):
-    at_home = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2-sft")]
+    at_home = [with_adapter(record(method, 0.5), tmp_path, [[0, 1]]) for method in ("sft", "ia2-sft")]
     elsewhere = [changed(one, task={"eval": "finsen"}) for one in at_home]
     records = at_home + elsewhere
     (axes,) = folder_figures(cells(records), tmp_path)[OVERLAP].figure.axes
@@ -85,7 +68,7 @@ def test_an_adapter_measured_on_two_tasks_counts_once(tmp_path):
 
 def test_each_model_has_a_panel(tmp_path):
     records = [
-        saved(tmp_path, record(method, 0.5, model=model), [[0, 1]])
+        with_adapter(record(method, 0.5, model=model), tmp_path, [[0, 1]])
         for model in ("small", "large")
         for method in ("sft", "ia2")
     ]
@@ -117,9 +100,9 @@ def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
     first = with_predictions(tmp_path, record("sft", 0.5, seed=0, adapter=gone), [(0.9, True)])
     without_rows = record("sft", 0.5, seed=1, adapter=gone)
     text = with_predictions(tmp_path, record("ia2", 0.5, ece=None), [(0.9, True)])
-    alone = saved(tmp_path, record("ia2-sft", 0.5), [[0, 1]])
+    alone = with_adapter(record("ia2-sft", 0.5), tmp_path, [[0, 1]])
     dora = [
-        changed(saved(tmp_path, record(method, 0.5, n=8), [[0, 1]]), adapter={"dora": True})
+        changed(with_adapter(record(method, 0.5, n=8), tmp_path, [[0, 1]]), adapter={"dora": True})
         for method in ("sft", "ia2")
     ]
     found = cells([first, without_rows, text, alone, *dora])
@@ -131,7 +114,7 @@ def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
 
 
 def test_a_damaged_adapter_is_told(tmp_path):
-    records = [saved(tmp_path, record(method, 0.5), [[0, 1]]) for method in ("sft", "ia2")]
+    records = [with_adapter(record(method, 0.5), tmp_path, [[0, 1]]) for method in ("sft", "ia2")]
     (tmp_path / records[0].adapter.path / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match=r"sft.*can't be read"):
         folder_figures(cells(records), tmp_path)
