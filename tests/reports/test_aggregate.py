@@ -46,7 +46,7 @@ def test_by_the_evaluated_task_each_has_a_rate_of_its_own():
     assert (at_home.lr, at_home.accuracy) == (1e-3, (0.7, 0.8))
     assert (away.lr, away.accuracy) == (1e-4, (0.9, 0.9))
     # a rate without a set on a task isn't chosen for it, whatever it has on others
-    fewer = [one for one in records if (one.task.eval, one.lr, one.seed) != ("finsen", 1e-4, 1)]
+    fewer = [one for one in of_two_rates() if (one.task.eval, one.lr, one.seed) != ("finsen", 1e-4, 1)]
     assert only(cells(fewer, "evaluated"), eval="finsen").lr == 1e-3
 
 
