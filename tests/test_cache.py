@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot
 from safetensors import SafetensorError
 
-from ia2.cache import cache_folder, folder_written_whole, shown_size, size_of, written_whole
+from ia2.cache import alone_in, cache_folder, folder_written_whole, shown_size, size_of, written_whole
 from ia2.errors import FullDiskError, InputError
 
 
@@ -180,3 +180,13 @@ def test_sizes_as_people_read_them(tmp_path):
     assert [shown_size(size) for size in (999, 1500, 2_340_000, 5 * 10**9, 10**13)] == [
         "999 bytes", "1.5 kB", "2.3 MB", "5.0 GB", "10.0 TB",
     ]  # fmt: skip
+
+
+def test_a_folder_that_can_not_be_made_is_a_mistake_of_the_persons(tmp_path, monkeypatch):
+    def refused(*_arguments, **_keywords):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    refusal = pytest.raises(InputError, match=r"new: this folder can't be made \(No such file or directory\)")
+    with refusal, alone_in(tmp_path / "new"):
+        pass

@@ -70,13 +70,22 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     The lock is on the folder itself, as a file in it would be something else to who looks whether it is empty; it goes
     with the process. A path that can't be a folder is left to who writes to it.
+
+    Raises:
+        InputError: the folder can't be made.
     """
     if folder.exists() and not folder.is_dir():
         yield
         return
     check_writable(folder)
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            # some file systems say that they can be written to, and take nothing, such as /proc
+            if error.errno == errno.ENOSPC:
+                raise
+            raise InputError(f"{folder}: this folder can't be made ({error.strerror}). Name another place.") from error
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -71,4 +71,5 @@ def test_no_cache_is_an_empty_one(capsys, tmp_path, monkeypatch):
     status, out, _ = run(capsys, "cache")
     assert (status, out.splitlines()[0]) == (0, f"{tmp_path / 'absent'}: 0 bytes")
     assert run(capsys, "cache", "prune")[0] == 0
+    assert run(capsys, "cache", "list", "--days", "3")[::2] == (2, "--days 3: this goes with prune: ia2 cache prune.\n")
     assert run(capsys, "cache", "prune", "--days", "-1")[2] == "--days -1: this must be 0 or more.\n"

@@ -21,6 +21,8 @@ KINDS: Mapping[str, str] = {
 """The folders that are ours, with what they hold; nothing else in the cache folder is looked at or taken away."""
 DAY = 24 * 60 * 60
 """Seconds."""
+UNUSED_DAYS = 30
+"""How long a thing isn't used until it is taken away, where the person says nothing else."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def run_cache(options: Cache) -> None:
     if options.action == "where":
         _say(str(folder))
     elif options.action == "prune":
-        gone = prune(folder, options.days, time.time())
+        days = UNUSED_DAYS if options.days is None else options.days
+        gone = prune(folder, days, time.time())
         left = sum(entry.size for entry in entries(folder))
         _say(
             f"{folder}: {len(gone)} {'entry' if len(gone) == 1 else 'entries'} of "

@@ -285,9 +285,11 @@ class Cache:
     usage: ClassVar[str] = "[list | where | prune]"
     action: Literal["list", "where", "prune"] = field(default="list", metadata={"positional": True})
     """Show each kind with its size (the default), print the folder, or take away."""
-    days: int = 30
-    """Take away what no command has used for so many days; 0 for everything. Whatever is missing is made again."""
+    days: int | None = None
+    """Prune what no command has used for so many days (default: 30); 0 for everything. It is made again when needed."""
 
     def __post_init__(self) -> None:
-        if self.days < 0:
+        if self.days is not None and self.action != "prune":
+            raise FieldError("days", self.days, "this goes with prune: ia2 cache prune.")
+        if self.days is not None and self.days < 0:
             raise FieldError("days", self.days, "this must be 0 or more.")
