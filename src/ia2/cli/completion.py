@@ -53,5 +53,8 @@ class PrintCompletion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, _namespace: Any, shell: Any, _option: Any = None) -> None:
         """Print the script of the shell that was named."""
-        print(completion_script(parser, shell))
+        # the parser at hand has the options of no command; the other module imports this one
+        from ia2.cli.parser import build_parser
+
+        print(completion_script(build_parser(), shell))
         parser.exit()

@@ -41,7 +41,8 @@ STOPPED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of ours."""
-    parsed = build_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parsed = build_parser(arguments).parse_args(arguments)
     name: str = parsed.command
     settings = dict(vars(parsed[name])) if parsed.get(name) is not None else {}
     debug = bool(settings.pop("debug", False))

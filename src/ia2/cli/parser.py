@@ -4,7 +4,7 @@ import importlib.metadata
 import sys
 import typing
 from argparse import Action
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Optional
@@ -68,8 +68,13 @@ class Parser(ArgumentParser):
         sys.exit(2)
 
 
-def build_parser() -> ArgumentParser:
-    """The parser of `ia2` with all its commands."""
+def build_parser(arguments: Sequence[str] | None = None) -> ArgumentParser:
+    """The parser of `ia2` with all its commands.
+
+    Args:
+        arguments: what is going to be parsed, so that only the commands it names are given their options, which is most
+            of the work; by default all are.
+    """
     parser = Parser(prog="ia2", description=DESCRIPTION)
     commands = parser.add_subcommands(
         dest="command",
@@ -81,7 +86,11 @@ def build_parser() -> ArgumentParser:
     listings = {name: Parser(description=summary, usage=f"ia2 {name}") for name, summary in LISTS.items()}
     for listing in listings.values():
         _add_help(listing.add_argument_group("Options"))
-    for name, command in {**{name: _command(name, options) for name, options in COMMANDS.items()}, **listings}.items():
+    described = {
+        name: _command(name, options) if arguments is None or name in arguments else Parser(description=_summary(options))
+        for name, options in COMMANDS.items()
+    }
+    for name, command in {**described, **listings}.items():
         commands.add_subcommand(name, command, help=command.description)
         command.prog = f"ia2 {name}"
     parser.usage = "ia2 COMMAND [options]"
