@@ -160,8 +160,12 @@ def test_what_was_chosen_in_place_of_the_hub_is_said_and_noted(folder, monkeypat
     said = []
     monkeypatch.setattr(Silent, "say", lambda _self, sentence: said.append(sentence))
     model = load_model("org/model", device="cpu")
-    assert list(model.notes) == said
-    assert said == ["It is an old one.", "Model org/model: float32 on cpu (as asked; float32 on a CPU)."]
+    assert ["Loading org/model …", *model.notes] == said
+    assert said == [
+        "Loading org/model …",
+        "It is an old one.",
+        "Model org/model: float32 on cpu (as asked; float32 on a CPU).",
+    ]
 
 
 def test_a_gguf_that_is_cut_short_is_said(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from ia2.cache import check_writable
 from ia2.cli.demo_folder import check_demo_folder
+from ia2.cli.study_names import check_study_names
 from ia2.cli.suggestions import did_you_mean
 from ia2.errors import FieldError, InputError
 from ia2.models.names import check_model_name, kind_of
@@ -122,13 +123,14 @@ def check_context(path: Path) -> None:
 
 
 def check_experiment(path: Path) -> None:
-    """Refuse a study's file that isn't there.
+    """Refuse a study's file that isn't there, or names a model, task or method that there isn't.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or no such thing as it names.
     """
     if not path.is_file():
         raise InputError(f"{path}: {_no_file(path)}")
+    check_study_names(path, check_model)
 
 
 def check_study(folder: Path) -> None:

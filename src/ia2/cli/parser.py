@@ -87,7 +87,9 @@ def build_parser(arguments: Sequence[str] | None = None) -> ArgumentParser:
     for listing in listings.values():
         _add_help(listing.add_argument_group("Options"))
     described = {
-        name: _command(name, options) if arguments is None or name in arguments else Parser(description=_summary(options))
+        name: _command(name, options)
+        if arguments is None or name in arguments
+        else Parser(description=_summary(options))
         for name, options in COMMANDS.items()
     }
     for name, command in {**described, **listings}.items():

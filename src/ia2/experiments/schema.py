@@ -38,12 +38,11 @@ from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.task import Task
 from ia2.training.early_stopping import Training
+from ia2.training.method_names import BASELINES
 from ia2.training.methods import METHODS, LabelSource, Method
 from ia2.training.objectives import MatchTokens
 from ia2.training.teacher import TeacherStop
 
-BASELINES = ("zero-shot", "icl", "context")
-"""Methods that train nothing; `context` is the model with the study's context in place of demonstrations."""
 NAMED_BY_PLAN = re.compile(r"_(icl-response|(lr|beta)[0-9.e+-]+)$")
 """How names of an adapter's files end; a method whose own name did could be taken for another one."""
 

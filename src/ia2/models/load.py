@@ -125,6 +125,7 @@ def load_model(
     cache = cache_dir or cache_folder()
     revision = sha256 = None
     notes: tuple[str, ...] = ()
+    progress.say(f"Loading {name} …")
     if kind == "hub":
         snapshot = fetch_snapshot(name)
         folder, revision, notes = snapshot.folder, snapshot.revision, snapshot.notes

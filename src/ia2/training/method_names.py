@@ -6,6 +6,9 @@ from types import MappingProxyType
 
 from ia2.errors import FieldError
 
+BASELINES = ("zero-shot", "icl", "context")
+"""What a study measures beside them and trains nothing; `context` is the model with the study's context in place of
+demonstrations."""
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "sft": "supervised fine-tuning on the rows' own responses",
