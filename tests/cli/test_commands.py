@@ -340,14 +340,14 @@ def test_a_longer_label_that_another_begins_is_answered_by_what_was_fine_tuned(c
     file = write_csv(tmp_path / "words.csv", [(text, "no" if "cold" in text else "no idea") for text, _ in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file, "--lr", "3e-2", "--method", "ia2-sft", "--epochs", "20")
     assert status == 0, err
-    assert "The label 'no' begins 'no idea': fine-tuned adapters are asked for labels with the end token" in err
+    assert "The label 'no' begins 'no idea', so that labels compete with what ends them: the end token" in err
     records = records_of(tmp_path / "out")
     scorings = {method: record["options"]["label_scoring"] for method, record in records.items()}
-    assert scorings == {"zero-shot": "whole", "icl": "whole", "sft": "ended", "ia2-sft": "ended"}
+    assert scorings == {"zero-shot": "separated", "icl": "separated", "sft": "ended", "ia2-sft": "ended"}
     answers = {
         method: [row["predicted"].strip() for row in predictions_of(tmp_path / "out", method)] for method in records
     }
-    assert set(answers["zero-shot"]) == {"no"}
+    assert set(answers["zero-shot"]) <= {"no", "no idea"}
     assert "no idea" in answers["sft"]
     # the adapter remembers it, and is asked the same by every command
     adapter = tmp_path / "out" / "adapter"

@@ -95,7 +95,7 @@ def beginning_task(toy_task):
 def test_labels_with_their_end_compete_by_the_end_tokens_probability_too(tiny_model, beginning_task):
     tokens = PromptTokenizer.of(tiny_model, beginning_task)
     end = tiny_model.tokenizer.eos_token_id
-    whole, ended = (LabelTokens.of(beginning_task, tokens, scoring) for scoring in ("whole", "ended"))
+    whole, ended = LabelTokens.alone(beginning_task, tokens), LabelTokens.of(beginning_task, tokens, "ended")
     assert ended.tokens == tuple((*label, end) for label in whole.tokens)
     assert (whole.beginnings, ended.beginnings) == (((" warm", " warm and funny"),), ())
     prompts = [tokens.prompt(row.query) for row in beginning_task.pool]
@@ -130,6 +130,33 @@ def test_an_adapter_is_asked_for_the_end_that_it_was_taught_where_one_label_begi
     task = replace(beginning_task, pool=rows, **changes)
     tokens = PromptTokenizer.of(tiny_model, task)
     assert adapter_scoring_of(task, tokens, choice, fits_tokens=fits_tokens) == scoring
+
+
+def test_labels_that_begin_each_other_compete_with_what_follows_them_in_a_prompt(tiny_model, beginning_task):
+    tokens = PromptTokenizer.of(tiny_model, beginning_task)
+    alone, labels = LabelTokens.alone(beginning_task, tokens), LabelTokens.of(beginning_task, tokens, "whole")
+    shown = tokens.prompt(f"Text:a\nLabel:{alone.texts[0]}\n\nText:b")
+    at = len(tokens.prompt("Text:a\nLabel:")) + len(alone.tokens[0])
+    assert labels.tokens == tuple((*label, shown[at]) for label in alone.tokens)
+    assert (labels.scoring, labels.beginnings) == ("separated", ())
+    assert LabelTokens.of(beginning_task, tokens, "separated") == labels
+    rows = tuple(row for row in beginning_task.pool if row.response == " warm")
+    different = replace(beginning_task, labels=(" warm", " funny"), pool=rows)
+    assert LabelTokens.of(different, tokens, "whole") == LabelTokens.alone(different, tokens)
+
+
+@pytest.mark.parametrize("end", ["<|end|>", ""])
+def test_a_turns_end_separates_labels_in_a_conversation_whose_turns_have_one(tiny_model, beginning_task, end):
+    tokenizer = copy.deepcopy(tiny_model.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    tokenizer.chat_template = (
+        "{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}END{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    ).replace("END", end)
+    tokens = PromptTokenizer(tokenizer, chat=True)
+    alone, labels = LabelTokens.alone(beginning_task, tokens), LabelTokens.of(beginning_task, tokens, "whole")
+    separator = (tokenizer.convert_tokens_to_ids(end),) if end else ()
+    assert labels.tokens == tuple(label + separator for label in alone.tokens)
 
 
 def test_labels_of_a_task_without_an_end_are_asked_for_none(toy_task, beginning_task):

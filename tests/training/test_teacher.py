@@ -119,8 +119,11 @@ def test_batch_size_changes_nothing(tiny_model, few, tmp_path, batch_size):
         assert_close(first.activations[SITE], second.activations[SITE], atol=1e-5, rtol=0)
 
 
-def test_whole_labels_are_answered_with_the_likeliest_one(tiny_model, toy_task, tmp_path):
-    labels = (" warm and funny", " cold")
+# of labels of which one begins the other, each competes with the line break that would follow it
+@pytest.mark.parametrize(
+    ("labels", "behind"), [((" warm and funny", " cold"), ""), ((" warm and funny", " warm"), "\n")]
+)
+def test_whole_labels_are_answered_with_the_likeliest_one(tiny_model, toy_task, tmp_path, labels, behind):
     task = replace(
         toy_task,
         labels=labels,
@@ -135,9 +138,10 @@ def test_whole_labels_are_answered_with_the_likeliest_one(tiny_model, toy_task, 
         sums = {}
         for label in labels:
             response = tokens.response(row.query, label)
+            compared = response + tuple(tiny_model.tokenizer(behind)["input_ids"])
             with torch.no_grad():
-                scores = tiny_model.network(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
-            sums[response] = sum(scores[len(prompt) - 1 + at, token].item() for at, token in enumerate(response))
+                scores = tiny_model.network(torch.tensor([prompt + compared])).logits[0].log_softmax(-1)
+            sums[response] = sum(scores[len(prompt) - 1 + at, token].item() for at, token in enumerate(compared))
         best = max(sums, key=sums.get)
         assert tuple(target.tokens.tolist()) == best
         assert target.activations[SITE].shape == (len(best), 3, 32)

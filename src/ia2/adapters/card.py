@@ -215,8 +215,8 @@ def _asking(record: Record, asked: Asked) -> str:
 
 def _flags(record: Record, asked: Asked) -> str:
     """Options of `ia2 evaluate` without which it would ask otherwise than the adapter was taught."""
-    scoring = record.options.get("label_scoring")
-    return " --chat" * asked.chat + " --label-scoring whole" * (bool(record.task.labels) and scoring == "whole")
+    whole = bool(record.task.labels) and record.options.get("label_scoring") in ("whole", "separated")
+    return " --chat" * asked.chat + " --label-scoring whole" * whole
 
 
 def _limits(records: Sequence[Record], base: str) -> list[str]:

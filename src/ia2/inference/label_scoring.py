@@ -15,13 +15,13 @@ from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Task
 
-LabelScoring = Literal["token", "whole", "ended"]
-"""Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other, alone
-or each with the end token behind it."""
+LabelScoring = Literal["token", "whole", "separated", "ended"]
+"""Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other: each
+alone, with the token that separates it from a next query in a prompt, or with the end token behind it."""
 LabelScoringChoice = Literal["auto", "token", "whole"]
 """Automatic: whole labels where they are a person's own, and the paper's first token in built-in tasks."""
-AnyLabelScoring = Literal["auto", "token", "whole", "ended"]
-"""What is chosen, or what an adapter was taught."""
+AnyLabelScoring = Literal["auto", "token", "whole", "separated", "ended"]
+"""What is chosen, or what an adapter was taught. Whole labels of which one begins another are separated."""
 Confidence = Literal["vocabulary", "top-10"]
 """Whether a token's confidence is its probability, or its share of the ten likeliest ones' (the published scripts)."""
 
@@ -30,7 +30,7 @@ def label_scoring_of(task: Task, choice: AnyLabelScoring) -> LabelScoring:
     """How a task's labels are scored; those of a task that teaches no end have none."""
     if choice == "auto":
         return "whole" if task.as_written and task.labels else "token"
-    return "whole" if choice == "ended" and not task.teaches_the_end else choice
+    return "whole" if choice == "separated" or (choice == "ended" and not task.teaches_the_end) else choice
 
 
 def adapter_scoring_of(
@@ -39,7 +39,8 @@ def adapter_scoring_of(
     """How a task's labels are scored with an adapter.
 
     Of two labels of which one begins the other the shorter is never the less likely. What was fine-tuned on labels with
-    the end token behind them is therefore asked for that as well; other labels can do without.
+    the end token behind them is therefore asked for that as well; other labels can do without. What was not fine-tuned
+    is asked as the model is: for what separates labels in a prompt.
 
     Args:
         task: the task.
@@ -53,7 +54,7 @@ def adapter_scoring_of(
     scoring = label_scoring_of(task, choice)
     if scoring != "whole" or not fits_tokens or not task.teaches_the_end:
         return scoring
-    return "ended" if LabelTokens.of(task, tokenizer, "whole").beginnings else "whole"
+    return "ended" if LabelTokens.alone(task, tokenizer).beginnings else "whole"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,14 @@ class LabelTokens:
 
     texts: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...]
-    """Of each label, the end token included where labels compete with their end."""
+    """Of each label, with what stands behind it where labels compete with that."""
     scoring: LabelScoring
+
+    @classmethod
+    def alone(cls, task: Task, tokenizer: PromptTokenizer, query: str | None = None) -> "LabelTokens":
+        """The labels with nothing behind them, whole; otherwise as `of`."""
+        asked = _asked(task, tokenizer, query)
+        return cls(task.labels, tuple(tokenizer.response(asked, label) for label in task.labels), "whole")
 
     @classmethod
     def of(
@@ -86,10 +93,8 @@ class LabelTokens:
             InputError: labels are the same tokens.
             FieldError: the first token is to decide, and labels are not single tokens.
         """
-        asked = tokenizer.rendered((task.evaluation or task.pool)[0].query if query is None else query)
         scoring = label_scoring_of(task, choice)
-        end = tokenizer.ending if scoring == "ended" else ()
-        labels = cls(task.labels, tuple(tokenizer.response(asked, label) + end for label in task.labels), scoring)
+        labels = cls.alone(task, tokenizer, query)
         pairs = list(zip(labels.texts, labels.tokens, strict=True))
         # different labels, to a tokenizer that normalizes texts, may be one
         if alike := [text for text, tokens in pairs if labels.tokens.count(tokens) > 1]:
@@ -110,7 +115,12 @@ class LabelTokens:
                 f"the first token decides, so that each label of {task.name} must be one token of this model, and "
                 f"{long}. Say whole instead.",
             )
-        return labels
+        if scoring == "ended":
+            return cls(labels.texts, tuple(tokens + tokenizer.ending for tokens in labels.tokens), "ended")
+        if scoring == "whole" and labels.beginnings:
+            asked = _asked(task, tokenizer, query)
+            return cls(labels.texts, tuple(tokenizer.separated(asked, label) for label in labels.texts), "separated")
+        return cls(labels.texts, labels.tokens, scoring)
 
     @property
     def single(self) -> bool:
@@ -127,6 +137,11 @@ class LabelTokens:
             for long, tokens in pairs
             if len(beginning) < len(tokens) and tokens[: len(beginning)] == beginning
         )
+
+
+def _asked(task: Task, tokenizer: PromptTokenizer, query: str | None) -> str:
+    """A prompt that labels stand behind: of a query, or of the task's first one."""
+    return tokenizer.rendered((task.evaluation or task.pool)[0].query if query is None else query)
 
 
 @dataclass(frozen=True)
@@ -162,8 +177,7 @@ def score_labels(
         reader: the network with the adapters, behind what the prompts have in common if it is read once.
         prompts: tokens of each prompt, a shared prefix included.
         labels: the labels and how they compete. Whole labels are compared by the sum of their tokens' log
-            probabilities, so that of two labels of which one begins the other the shorter never loses, unless both have
-            their end.
+            probabilities, what stands behind them included.
         confidence: what the likeliest token's is; whole labels have theirs among the labels.
         batch_size: prompts that each adapter reads at once; by default as many as keep the device busy.
         advance: told how many prompts were newly scored.

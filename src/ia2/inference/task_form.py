@@ -86,16 +86,15 @@ def _beginnings_said(
     task: Task, model: LanguageModel, choice: AnyLabelScoring, taught: Provenance | None
 ) -> tuple[str, ...]:
     """That one label begins another, where that decides between them."""
-    scoring = label_scoring_of(task, choice)
-    if scoring != "whole" or not task.teaches_the_end or not task.labels or taught is not None:
+    if label_scoring_of(task, choice) != "whole" or not task.labels or taught is not None:
         return ()
-    pairs = LabelTokens.of(task, PromptTokenizer.of(model, task), scoring).beginnings
+    pairs = LabelTokens.alone(task, PromptTokenizer.of(model, task)).beginnings
     if not pairs:
         return ()
     short, long = (label.strip() for label in pairs[0])
     return (
-        f"The label {short!r} begins {long!r}: fine-tuned adapters are asked for labels with the end token that they "
-        "are taught; zero-shot, in context and with alignment alone the shorter one always wins.",
+        f"The label {short!r} begins {long!r}, so that labels compete with what ends them: the end token that "
+        "fine-tuned adapters are taught, and otherwise what follows a label in a prompt.",
     )
 
 

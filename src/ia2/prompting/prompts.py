@@ -151,6 +151,26 @@ class PromptTokenizer:
             raise InputError(f"{_shortened(response)!r}: {self._refusal(self._ids(line), tail, response)}")
         return tuple(tail)
 
+    def separated(self, prompt: str, response: str) -> tuple[int, ...]:
+        """The tokens of a response and the first one that stands behind it where it is shown with a query after it.
+
+        In a conversation that one ends the turn; a template that ends none adds nothing.
+
+        Args:
+            prompt: as `rendered`.
+            response: what follows it.
+
+        Raises:
+            InputError: as `response`.
+        """
+        tokens = self.response(prompt, response)
+        if self.chat:
+            end = turn_end(self.tokenizer)
+            return tokens if end is None else (*tokens, end)
+        shown = self.response(prompt, response + SEPARATOR + "a")
+        behind = shown[len(tokens) :] if shown[: len(tokens)] == tokens else self._ids(SEPARATOR)
+        return (*tokens, behind[0])
+
     def following(self, prompt: Sequence[int], response: str) -> tuple[int, ...]:
         """The tokens of a response that follows a prompt's tokens. Raises as `response`."""
         return self.response(self._as_rendered(self.text(prompt)), response)

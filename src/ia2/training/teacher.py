@@ -165,7 +165,7 @@ class _Asked:
                 tokenizer.sequence(row.query, task.labels[0], context).prompt
                 for row, context in zip(rows, contexts, strict=True)
             ]
-            key = {"labels": labels.tokens if labels.scoring == "whole" else None}
+            key = {"labels": labels.tokens if labels.scoring != "token" else None}
         shared: list[int | None] = [None] * len(rows)
         if any(site.positions != "response" for site in sites):
             shared = [
@@ -193,9 +193,11 @@ class _Asked:
         """Each prompt's number and what the teacher did, in the order in which they are done."""
         if self.labels is None:
             yield from self._written(batch_size)
-        elif self.labels.scoring == "whole":
+        elif self.labels.scoring != "token":
             (scores,) = score_labels(self._reader, self.prompts, self.labels, batch_size=batch_size)
-            responses = dict(enumerate(self.labels.tokens[index] for index in scores.label.tolist()))
+            # without what labels may compete with behind them
+            responses_of_labels = LabelTokens.alone(self.task, self.tokenizer).tokens
+            responses = dict(enumerate(responses_of_labels[index] for index in scores.label.tolist()))
             yield from self._read(responses, batch_size)
         else:
             yield from self._first_tokens(batch_size)
