@@ -58,6 +58,15 @@ class Metrics(Part):
     brier: Annotated[float, Field(ge=0, le=2)] | None = None
     """Among the labels: the mean over rows of the sum over labels of (p - y)²."""
     brier_interval: Interval | None = None
+    temperature: Annotated[Finite, Field(gt=0)] | None = None
+    """Fitted on the set's dev rows; null where these have fewer than two labels, or responses are free text."""
+    scaled_ece: Share | None = None
+    """Among the labels at that temperature, to be compared with `label_ece`; the same of NLL and Brier."""
+    scaled_ece_interval: Interval | None = None
+    scaled_nll: Annotated[Finite, Field(ge=0)] | None = None
+    scaled_nll_interval: Interval | None = None
+    scaled_brier: Annotated[float, Field(ge=0, le=2)] | None = None
+    scaled_brier_interval: Interval | None = None
     classes: list[ClassMetrics] | None = None
     """A row for each label; null where responses are free text."""
     confusion: list[list[Count]] | None = None

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.temperature import fitted_temperature
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
 from ia2.experiments.unit import compute
@@ -138,7 +139,7 @@ def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ia2.experiments.unit.evaluate_all", stopped)
+        patched.setattr("ia2.experiments.unit_asking.evaluate_all", stopped)
         computed(chosen(), tiny_model, tmp_path / "torn")
     assert len(list(stages.glob("*/*.safetensors"))) == 2
     trained, said, progress = [], [], Silent()
@@ -255,3 +256,42 @@ def test_what_is_free_at_the_moment_decides_nothing(tmp_path, load, monkeypatch)
     rows = unit_rows(experiment, units(experiment)[0], load("tiny"))
     with pytest.raises(pytest.fail.Exception, match="a study asked"):  # as training does where no memory is named
         training.train(load("tiny"), rows.few_shot_set, METHODS["sft"], learning_rate=1e-3)
+
+
+def test_calibration_is_recorded_at_the_temperature_of_the_dev_rows(tiny_model, tmp_path):
+    experiment = chosen(n=[6], draw="class", methods=["zero-shot", "icl", "sft"])
+    records, rows = computed(experiment, tiny_model, tmp_path)
+    few = rows.few_shot_set
+    assert len({row.response for row in few.dev}) == 2
+    dev = {
+        "zero-shot": evaluate(tiny_model, few.dev, few.task, asking=Asking(label_scoring="whole")),
+        "icl": evaluate(
+            tiny_model, few.dev, few.task, demonstrations=few.demonstrations(), asking=Asking(label_scoring="whole")
+        ),
+        "sft": evaluate(
+            tiny_model,
+            few.dev,
+            few.task,
+            adapter=Adapter.load(tmp_path / records["sft"].adapter.path),
+            asking=Asking(label_scoring=records["sft"].options.get("label_scoring")),
+        ),
+    }
+    for name, evaluation in dev.items():
+        metrics = records[name].metrics
+        expected = fitted_temperature(evaluation.probabilities, evaluation.right)
+        assert metrics.temperature == pytest.approx(expected, rel=1e-3)
+        probabilities = torch.tensor([row["label_probabilities"] for row in answers(tmp_path, records[name])])
+        right = torch.tensor([few.task.labels.index(row["response"]) for row in answers(tmp_path, records[name])])
+        nll = torch.nn.functional.cross_entropy(probabilities.double().log() / metrics.temperature, right)
+        assert metrics.scaled_nll == pytest.approx(nll.item(), rel=1e-4)
+
+
+def test_without_dev_rows_of_two_labels_nothing_is_scaled_and_it_is_said(tiny_model, tmp_path):
+    progress, said = Silent(), []
+    progress.say = said.append
+    records, _ = computed(chosen(methods=["icl", "sft"], dev_rows=1), tiny_model, tmp_path, progress)
+    note = "reviews: no temperature is fitted, since there is one dev row (at least two labels are needed)."
+    assert said.count(note) == 1
+    for record in records.values():
+        assert note in record.notes
+        assert record.metrics.temperature is record.metrics.scaled_ece is None

@@ -1,22 +1,18 @@
 """Scoring: what the model answers to each query, zero-shot, with demonstrations in context, or with an adapter."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Literal
 
 from ia2.adapters.adapter import Adapter, adapted, bank_of
 from ia2.adapters.merging import read_with
-from ia2.evaluation.classification import classification_metrics
-from ia2.evaluation.metrics import Binning, accuracy, bootstrap_interval, expected_calibration_error
+from ia2.evaluation.labels import LabelEvaluation, Prediction
 from ia2.evaluation.texts import TextEvaluation, generate
 from ia2.inference.decoding import checked_prompts
 from ia2.inference.label_scoring import (
     AnyLabelScoring,
     Confidence,
     LabelScores,
-    LabelScoring,
     LabelTokens,
     score_labels,
 )
@@ -31,59 +27,6 @@ from ia2.tasks.task import Example, Shown, Task
 Correct = Literal["exact", "stripped"]
 """Whether an answer counts where it is exactly the label's token, or also where only the spaces around it differ (the
 published scripts)."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was answered to one query."""
-
-    query: str
-    response: str
-    """The right answer."""
-    predicted: str
-    """The likeliest next token of the whole vocabulary, or the likeliest whole label."""
-    confidence: float
-    """Its probability, in [0, 1]."""
-    correct: bool
-    """Whether that token, or that whole label, is the right answer's."""
-    label_predicted: str
-    """The likeliest label."""
-    label_confidence: float
-    """Its probability among the labels, in [0, 1]."""
-    label_correct: bool
-    label_probabilities: tuple[float, ...]
-    """The probability of each label among them, in the order of the task's labels."""
-
-
-@dataclass(frozen=True)
-class LabelEvaluation:
-    """The predictions of one adapter or baseline, in the order of the rows."""
-
-    predictions: tuple[Prediction, ...]
-    label_scoring: LabelScoring
-    labels: tuple[str, ...]
-    """In the order of the predictions' probabilities."""
-
-    def metrics(self, binning: Binning = "equal-width") -> dict[str, Any]:
-        """Accuracy and ECE over the vocabulary and among the labels, each with its 95 % interval, and scores by class.
-
-        Scores by class are those of `classification_metrics`.
-
-        Raises:
-            ValueError: nothing was evaluated.
-        """
-        values: dict[str, Any] = {"n": len(self.predictions), "ece_binning": binning}
-        for prefix in ("", "label_"):
-            confidence = np.array([getattr(row, f"{prefix}confidence") for row in self.predictions])
-            correct = np.array([getattr(row, f"{prefix}correct") for row in self.predictions])
-            values |= _with_intervals(prefix, confidence, correct, binning)
-        right = np.array([self.labels.index(row.response) for row in self.predictions])
-        probabilities = np.array([row.label_probabilities for row in self.predictions])
-        return values | classification_metrics(right, probabilities, self.labels)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The predictions as plain dictionaries, one a line of the file that lies beside a record."""
-        return [asdict(prediction) for prediction in self.predictions]
 
 
 Evaluation = LabelEvaluation | TextEvaluation
@@ -270,15 +213,3 @@ def _predictions(
         )
         for row, text, first, sure, label, share, shares in rows
     )
-
-
-def _with_intervals(prefix: Literal["", "label_"], confidence: Any, correct: Any, binning: Binning) -> dict[str, Any]:
-    def ece(confidence: Any, correct: Any) -> float:
-        return expected_calibration_error(confidence, correct, binning=binning)
-
-    return {
-        f"{prefix}accuracy": accuracy(correct),
-        f"{prefix}accuracy_interval": bootstrap_interval(accuracy, correct),
-        f"{prefix}ece": ece(confidence, correct),
-        f"{prefix}ece_interval": bootstrap_interval(ece, confidence, correct),
-    }

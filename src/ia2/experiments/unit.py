@@ -10,24 +10,24 @@ from pathlib import Path
 from ia2.adapters.card import write_card
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
-from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
+from ia2.evaluation.evaluate import Evaluation
 from ia2.experiments.candidates import Candidate, chosen
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
+from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
 from ia2.experiments.unit_similarity import UnitSimilarity
-from ia2.inference.label_scoring import AnyLabelScoring, LabelScoring, adapter_scoring_of
+from ia2.experiments.unit_temperature import UnitTemperature
 from ia2.models.load import LanguageModel
 from ia2.models.memory import steady_bytes
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
-from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import Record
-from ia2.tasks.task import Shown, Task
+from ia2.tasks.task import Example, Task
 from ia2.training.checkpoints import Checkpoints
 from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
@@ -70,8 +70,12 @@ def compute(
     rows = unit_rows(experiment, unit, model, data_dir=data_dir, limit=limit)
     if (orders := best_of(experiment.order)) is not None:
         rows = replace(rows, few_shot_set=best_ordered(model, rows.few_shot_set, orders, progress))
+    temperature = UnitTemperature(rows)
+    if temperature.note is not None:
+        progress.say(temperature.note)
+    asking = UnitAsking(experiment, model, rows, progress)
     similarity = UnitSimilarity(experiment, model, rows)
-    _Computation(experiment, unit, model, rows, folder, cache_dir, progress, similarity).run()
+    _Computation(experiment, unit, model, rows, folder, cache_dir, progress, asking, similarity, temperature).run()
 
 
 @dataclass
@@ -83,7 +87,9 @@ class _Computation:
     folder: Path
     cache_dir: Path | None
     progress: Progress
+    asking: UnitAsking
     similarity: UnitSimilarity
+    temperature: UnitTemperature
 
     def run(self) -> None:
         """Compute and write."""
@@ -155,51 +161,30 @@ class _Computation:
 
     def measure_baseline(self, name: str) -> None:
         """The model as it is, without demonstrations or with what the set shows."""
-        shown = () if name == "zero-shot" else self.rows.few_shot_set.demonstrations()
-        similarity, spent = self.similarity.of(None, in_context=bool(shown))
+        in_context = name != "zero-shot"
+        similarity, spent = self.similarity.of(None, in_context=in_context)
+        source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
+
+        def answers(task: Task, examples: Sequence[Example], phase: str) -> Evaluation:
+            return self.asking.of_model(
+                task, examples, f"{phase}, {name}", self.asking.contexts(len(examples)) if in_context else None
+            )
+
+        (fitted,) = self.temperature.of_all(lambda: [answers(source, dev, "dev rows")], 1)
         for task in self.rows.measured:
             examples = self.rows.of(task)
-            contexts = self.contexts(task) if shown else [()] * len(examples)
+            contexts = self.asking.contexts(len(examples)) if in_context else [()] * len(examples)
             evaluation: Evaluation | None = None
             seconds: dict[str, float] = {}
             if examples:
                 with _timed(seconds, "evaluate"):
-                    evaluation = evaluate(
-                        self.model,
-                        examples,
-                        task,
-                        demonstrations=PerQuery(contexts),
-                        asking=self.asking(f"evaluate {name} on {task.name}"),
-                    )
-            self.write(Measurement(name, name, task, evaluation, similarity, seconds | spent, tuple(contexts)))
-
-    def label_scoring(self, candidate: Candidate, task: Task) -> LabelScoring | None:
-        """How a task's labels compete with an adapter; None where its responses are free text."""
-        if not task.labels:
-            return None
-        method, tokenizer = candidate.planned.method, PromptTokenizer.of(self.model, task)
-        return adapter_scoring_of(task, tokenizer, self.experiment.label_scoring, fits_tokens=method.fits_tokens)
-
-    def asking(self, phase: str, label_scoring: AnyLabelScoring | None = None) -> Asking:
-        """How rows are asked, in a phase of this name; labels compete as the study says, or otherwise."""
-        return Asking(
-            label_scoring=label_scoring or self.experiment.label_scoring,
-            confidence=self.experiment.confidence,
-            correct=self.experiment.correct,
-            merged=self.experiment.evaluate == "merged",
-            progress=self.progress,
-            phase=phase,
-        )
-
-    def contexts(self, task: Task) -> Sequence[Sequence[Shown]]:
-        """What is shown before each query in context: the set's demonstrations, or others for each."""
-        queries = len(self.rows.of(task))
-        few_shot_set = self.rows.few_shot_set
-        if self.experiment.demonstrations == "shared":
-            return [few_shot_set.demonstrations()] * queries
-        if self.experiment.demonstrations == "reshuffled":
-            return few_shot_set.reshuffled_contexts(queries)
-        return few_shot_set.resampled_contexts(queries)
+                    evaluation = answers(task, examples, f"evaluate on {task.name}")
+            self.write(
+                Measurement(
+                    *(name, name, task, evaluation, similarity, seconds | spent | fitted.seconds, tuple(contexts)),
+                    temperature=fitted.temperature,
+                )
+            )
 
     def note_diverged(self, candidates: Sequence[Candidate]) -> None:
         """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
@@ -215,10 +200,14 @@ class _Computation:
         if not candidates:
             return
         similarities = [self.similarity.of(candidate.trained.adapter) for candidate in candidates]
+        source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
+        temperatures = self.temperature.of_all(
+            lambda: self.asking.of_adapters(candidates, source, dev, "dev rows of {}"), len(candidates)
+        )
         for candidate in candidates:
             folder = self.adapter_folder(candidate)
             candidate.trained.save(folder)
-            scoring = self.label_scoring(candidate, self.rows.few_shot_set.task)
+            scoring = self.asking.label_scoring(candidate, source)
             Provenance.by(self.rows.few_shot_set, self.model, scoring).save(folder)
             if self.experiment.measure == "chosen":
                 # of thousands of adapters that are tried the tokenizers would fill the disk
@@ -226,9 +215,12 @@ class _Computation:
         records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
             evaluations, seconds = self.evaluated(candidates, task)
-            for candidate, evaluation, (similarity, spent) in zip(candidates, evaluations, similarities, strict=True):
-                record = self.write(Measurement.of(candidate, task, evaluation, similarity, seconds | spent))
-                records[candidate.planned.id].append(record)
+            for candidate, evaluation, (similarity, spent), fitted in zip(
+                candidates, evaluations, similarities, temperatures, strict=True
+            ):
+                phases = seconds | spent | fitted.seconds
+                measurement = Measurement.of(candidate, task, evaluation, similarity, phases, fitted.temperature)
+                records[candidate.planned.id].append(self.write(measurement))
         for candidate in candidates:
             form = asked_of(self.rows.few_shot_set, self.model)
             write_card(self.adapter_folder(candidate), records[candidate.planned.id], form)
@@ -244,17 +236,9 @@ class _Computation:
         examples = self.rows.of(task)
         if not examples:
             return [None] * len(candidates), {}
-        scorings = [self.label_scoring(candidate, task) for candidate in candidates]
-        evaluations: list[Evaluation | None] = [None] * len(candidates)
         seconds: dict[str, float] = {}
         with _timed(seconds, "evaluate"):
-            for scoring in dict.fromkeys(scorings):
-                asked = [index for index, of_candidate in enumerate(scorings) if of_candidate == scoring]
-                phase = f"evaluate {len(asked)} adapter{'s' * (len(asked) > 1)} on {task.name}"
-                adapters = [candidates[index].trained.adapter for index in asked]
-                answers = evaluate_all(self.model, examples, task, adapters, self.asking(phase, scoring))
-                for index, evaluation in zip(asked, answers, strict=True):
-                    evaluations[index] = evaluation
+            evaluations = self.asking.of_adapters(candidates, task, examples, "evaluate {} on " + task.name)
         return evaluations, {"evaluate": seconds["evaluate"] / len(candidates)}
 
     def write(self, measurement: Measurement) -> Record:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ia2.evaluation.evaluate import Evaluation, LabelEvaluation
+from ia2.evaluation.evaluate import Evaluation
+from ia2.evaluation.labels import LabelEvaluation
 from ia2.experiments.candidates import Candidate
 from ia2.experiments.plan import Unit
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS
 from ia2.experiments.unit_rows import UnitRows
+from ia2.experiments.unit_temperature import UnitTemperature
 from ia2.inference.label_scoring import label_scoring_of
 from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
@@ -35,6 +37,8 @@ class Measurement:
     contexts: Sequence[Sequence[Shown]] = ()
     """What was shown before each query; nothing for adapters."""
     candidate: Candidate | None = None
+    temperature: float | None = None
+    """That of its dev rows; None where none could be fitted."""
 
     @classmethod
     def of(
@@ -44,11 +48,16 @@ class Measurement:
         evaluation: Evaluation | None,
         similarity: Mapping[str, Any],
         seconds: Mapping[str, float],
+        temperature: float | None = None,
     ) -> "Measurement":
         """The measurement of an adapter, its training's seconds with those of measuring."""
         spent = {**candidate.seconds, **seconds}
         planned = candidate.planned
-        return cls(planned.id, planned.method.name, task, evaluation, similarity, spent, candidate=candidate)
+        return cls(
+            *(planned.id, planned.method.name, task, evaluation, similarity, spent),
+            candidate=candidate,
+            temperature=temperature,
+        )
 
 
 def unit_record(
@@ -68,6 +77,8 @@ def unit_record(
     kind = candidate.planned.kind if candidate is not None else None
     path = f"{ADAPTERS}/{unit.id}/{measurement.file}" if trained is not None and not trained.diverged else None
     metrics = evaluation.metrics(experiment.ece) if evaluation is not None else dict(UNMEASURED)
+    if isinstance(evaluation, LabelEvaluation) and measurement.temperature is not None:
+        metrics |= evaluation.scaled_metrics(measurement.temperature, experiment.ece)
     metrics |= measurement.similarity
     if examples := rows.of(task):
         contexts = measurement.contexts or [()] * len(examples)
@@ -88,8 +99,14 @@ def unit_record(
         options=Options(
             **_study_options(experiment, unit, rows, measurement), **_method_options(experiment, measurement)
         ),
-        notes=[*model.notes, *task.notes],
+        notes=[*model.notes, *task.notes, *_note_of_temperature(rows, measurement)],
     )
+
+
+def _note_of_temperature(rows: UnitRows, measurement: Measurement) -> list[str]:
+    """Why there are no scaled numbers, where labels were measured."""
+    note = UnitTemperature(rows).note
+    return [note] if isinstance(measurement.evaluation, LabelEvaluation) and note is not None else []
 
 
 def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measurement: Measurement) -> dict[str, Any]:

@@ -25,28 +25,49 @@ def class_scores(cells: Sequence[Result]) -> list[Table]:
     Args:
         cells: what was measured.
     """
+    return scores_tables(
+        cells,
+        SCORES,
+        "classes and probabilities",
+        "Means over sets, standard deviations (n - 1) in brackets, of scores among the labels. macro-F1 is the "
+        "mean over labels of F1, balanced % of recall; NLL is the mean of -ln p of the right label, Brier of the "
+        "summed squared errors of all labels' probabilities, from 0 to 2.",
+        "nll",
+    )
+
+
+def scores_tables(
+    cells: Sequence[Result], scores: Mapping[str, tuple[Column, float]], title: str, caption: str, needed: str
+) -> list[Table]:
+    """A table for each model, of scores that records have under these names, of every method in every setting.
+
+    Args:
+        cells: what was measured.
+        scores: the column of each metric, and what it is multiplied by.
+        title: behind the model's name.
+        caption: how the table is to be read.
+        needed: the metric that a method must have a value of to be in the table.
+    """
     tables = []
-    for model, model_cells in by_model([cell for cell in cells if _values(cell, "nll")]).items():
+    for model, model_cells in by_model([cell for cell in cells if _values(cell, needed)]).items():
         table = Table(
-            f"{model}: classes and probabilities",
-            "Means over sets, standard deviations (n - 1) in brackets, of scores among the labels. macro-F1 is the "
-            "mean over labels of F1, balanced % of recall; NLL is the mean of -ln p of the right label, Brier of the "
-            "summed squared errors of all labels' probabilities, from 0 to 2.",
-            (*NAMED, *(column for column, _ in SCORES.values())),
-            tuple(map(_row, model_cells)),
+            f"{model}: {title}",
+            caption,
+            (*NAMED, *(column for column, _ in scores.values())),
+            tuple(_row(cell, scores) for cell in model_cells),
             grouped=GROUPED,
         )
         tables.append(table.without_empty_columns(("labels", "eval", "source")))
     return tables
 
 
-def _row(cell: Result) -> tuple[TableCell, ...]:
+def _row(cell: Result, scores: Mapping[str, tuple[Column, float]]) -> tuple[TableCell, ...]:
     setting = cell.setting
     method = METHOD_NAMES.get(cell.method, cell.method)
     named: tuple[Value, ...] = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
     return (
         *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
-        *(_score(cell, metric, column, scale) for metric, (column, scale) in SCORES.items()),
+        *(_score(cell, metric, column, scale) for metric, (column, scale) in scores.items()),
     )
 
 

@@ -11,16 +11,17 @@ MEASURES = {
     "equivalent %": ("equivalent_accuracy", 100.0, ".1f"),
     "macro-F1 %": ("macro_f1", 100.0, ".1f"),
     "ECE": ("ece", 1.0, ".3f"),
+    "scaled ECE": ("scaled_ece", 1.0, ".3f"),
     "NLL": ("nll", 1.0, ".3f"),
     "Brier": ("brier", 1.0, ".3f"),
 }
 """What a column shows: the metric, how many times as large, and how it is printed."""
-WITHOUT_INTERVAL = ("macro-F1 %", "NLL", "Brier")
+WITHOUT_INTERVAL = ("macro-F1 %", "scaled ECE", "NLL", "Brier")
 """Columns that would be too many with their intervals, which records have."""
-DROPPED = {"equivalent %": 1, "ECE": 1, "macro-F1 %": 2, "NLL": 3, "Brier": 5}
+DROPPED = {"equivalent %": 1, "ECE": 1, "macro-F1 %": 2, "NLL": 3, "scaled ECE": 4, "Brier": 6}
 """How early measures are left out of a narrow terminal; accuracy never is."""
-TRAINED = (Column("asim", ".3f", dropped=4), Column("tokens", ".0f", dropped=6), Column("lr", "g", dropped=7))
-SPENT = (Column("train s", ".1f", dropped=8), Column("evaluate s", ".1f", dropped=9))
+TRAINED = (Column("asim", ".3f", dropped=5), Column("tokens", ".0f", dropped=7), Column("lr", "g", dropped=8))
+SPENT = (Column("train s", ".1f", dropped=9), Column("evaluate s", ".1f", dropped=10))
 
 
 def comparison_table(records: Sequence[Record]) -> Table:
@@ -33,6 +34,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
     binnings = {record.metrics.get("ece_binning") for record in records} - {None}
     mathematical = any(record.metrics.get("equivalent_accuracy") is not None for record in records)
     by_class = any(record.metrics.nll is not None for record in records)
+    is_scaled = any(record.metrics.scaled_ece is not None for record in records)
     explained = ["95 % bootstrap intervals in brackets"]
     if mathematical:
         explained.append("accuracy counts answers spelt alike, equivalent those that mean the same in mathematics")
@@ -40,7 +42,9 @@ def comparison_table(records: Sequence[Record]) -> Table:
         explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
     if by_class:
         explained.append("macro-F1, NLL and Brier among the labels")
-    shown = {"accuracy %": True, "equivalent %": mathematical, "ECE": bool(binnings)}
+    if is_scaled:
+        explained.append("scaled ECE: of the likeliest label, at the temperature that suits the dev rows")
+    shown = {"accuracy %": True, "equivalent %": mathematical, "ECE": bool(binnings), "scaled ECE": is_scaled}
     headings = [heading for heading in MEASURES if shown.get(heading, by_class)]
     explained.append("tokens: of a query's prompt")
     columns = (Column("method"), *(_column(heading) for heading in headings), *TRAINED, *SPENT)

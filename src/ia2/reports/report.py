@@ -28,6 +28,7 @@ from ia2.reports.overlaps import Curve, Group, Pair, overlap_table, overlaps_of
 from ia2.reports.page.page import START, page
 from ia2.reports.paper import load_paper
 from ia2.reports.renderings import STARTS, Format, illustrated, rendered
+from ia2.reports.scaled_scores import scaled_scores
 from ia2.reports.significance_table import COMPARED, compared, comparison
 from ia2.reports.study import StudyTable, study_tables
 from ia2.reports.summary import summary
@@ -47,7 +48,8 @@ class StudyReport:
     tables: tuple[StudyTable, ...]
     """What was measured."""
     below: tuple[Table, ...]
-    """Scores of classes and probabilities, how far IA2→SFT and SFT are apart, and what each method took."""
+    """Scores of classes and probabilities, calibration before and after scaling, how far methods are apart, and what
+    each took."""
     notes: tuple[str, ...]
     """How the tables are to be read, and what is missing."""
     failures: Mapping[str, str]
@@ -90,7 +92,7 @@ class StudyReport:
             for pair in experiment.compare or (COMPARED,)
             for table in comparison(compared(averages, paper, pair), experiment.select)
         ]
-        below = (*class_scores(averages), *differences, *costs(averages))
+        below = (*class_scores(averages), *scaled_scores(averages), *differences, *costs(averages))
         return cls(folder, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
 
     @property
