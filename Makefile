@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow fuzz test-gpu lint docs bench bench-scaling bench-gpu architectures
+.PHONY: install demo test test-slow fuzz test-gpu lint docs paper bench bench-scaling bench-gpu architectures
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -53,6 +53,10 @@ docs: .venv/installed-docs
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
+
+# every table and figure of the paper, what they have in common computed once; a GPU and days. ARGS="--dry-run" says how much
+paper: install
+	$(BIN)/ia2 run experiments/paper/*.yaml --out paper --store paper/store $(ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -166,9 +166,9 @@ def test_a_file_of_options_names_the_same(capsys, folder):
     assert (status, err) == (2, "--model smolm2-135m: there is no such built-in model. Did you mean smollm2-135m?\n")
 
 
-@pytest.mark.parametrize("check", [checks.check_context, checks.check_experiment, checks.check_method])
+@pytest.mark.parametrize("check", [checks.check_context, checks.check_experiments, checks.check_method])
 def test_a_folder_where_a_file_is_meant_is_called_one(tmp_path, check):
     folder = tmp_path / "study.yaml"
     folder.mkdir()
     with pytest.raises(InputError, match=r"study\.yaml: this is a folder\. Name a file\.$"):
-        check(str(folder) if check is checks.check_method else folder)
+        check({checks.check_method: str(folder), checks.check_experiments: [folder]}.get(check, folder))

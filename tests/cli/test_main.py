@@ -74,7 +74,7 @@ def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monk
     def stopped(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ia2.experiments.unit.train_all", stopped)
+    monkeypatch.setattr("ia2.experiments.unit_training.train_all", stopped)
     status, _, err = adapt(capsys, tmp_path, model, file)
     assert status == 130
     assert "Stopped" in err

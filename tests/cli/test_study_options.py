@@ -9,8 +9,8 @@ from ia2.errors import InputError
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"experiment": Path("a.yaml")}, "--out: this must be given"),
-        ({"experiment": Path("a.yaml"), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
+        ({"experiment": (Path("a.yaml"),)}, "--out: this must be given"),
+        ({"experiment": (Path("a.yaml"),), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
     ],
 )
 def test_a_study_that_can_not_be_is_refused_by_name(options, said):

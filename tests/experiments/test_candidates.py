@@ -13,7 +13,9 @@ from ia2.training.plans import Trained
 
 def candidate(method, rate, loss, seconds=1.0):
     planned = Planned(LoRA(), method, None, rate)
-    return Candidate(planned, Trained(Adapter(LoraConfig(), {}), rate, ()), loss, {"train": seconds, "teacher": 0.5})
+    return Candidate(
+        planned, Trained(Adapter(LoraConfig(), {}), rate, ()), loss, {"train": seconds, "teacher": 0.5}, f"{rate}"
+    )
 
 
 def test_of_each_method_the_lowest_dev_loss_is_chosen_and_knows_all_that_was_tried():

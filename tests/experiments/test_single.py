@@ -77,7 +77,7 @@ def test_what_ends_it_leaves_nothing(tmp_path, load, monkeypatch, error):
     def ends(*_arguments, **_more):
         raise error
 
-    monkeypatch.setattr("ia2.experiments.unit.train_all", ends)
+    monkeypatch.setattr("ia2.experiments.unit_training.train_all", ends)
     with pytest.raises(type(error)):
         compute_single(single(), tmp_path / "out", load=load)
     assert not (tmp_path / "out").exists()

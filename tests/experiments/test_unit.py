@@ -180,7 +180,9 @@ def test_adapters_that_were_chosen_have_a_card_and_the_tokenizer(tiny_model, tmp
 
 
 def test_the_teacher_is_not_asked_where_no_method_needs_it(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr("ia2.experiments.unit.collect_targets", lambda *_a, **_k: pytest.fail("the teacher was asked"))
+    monkeypatch.setattr(
+        "ia2.experiments.unit_training.collect_targets", lambda *_a, **_k: pytest.fail("the teacher was asked")
+    )
     computed(chosen(methods=["sft"]), tiny_model, tmp_path)
     with pytest.raises(pytest.fail.Exception, match="the teacher was asked"):
         computed(chosen(methods=["ia2"]), tiny_model, tmp_path / "ia2")

@@ -4,6 +4,7 @@ import pytest
 from small_study import study
 
 from ia2.analysis.similarity import asim, greedy_activations, response_activations
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.unit_rows import UnitRows
 from ia2.experiments.unit_similarity import UnitSimilarity
 from ia2.prompting.fewshot import FewShotSet
@@ -12,7 +13,7 @@ from ia2.prompting.fewshot import FewShotSet
 def similarity(model, task, **settings):
     few = FewShotSet.draw(task, 4)
     rows = UnitRows(few, (task,), few.evaluation[:3])
-    return UnitSimilarity(study(**settings), model, rows)
+    return UnitSimilarity(study(**settings), model, rows, SharedWork())
 
 
 @pytest.mark.parametrize("tokens", ["response", "greedy"])

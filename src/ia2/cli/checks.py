@@ -3,7 +3,7 @@
 Everything else is refused by whoever uses it; a check here says the same sooner, and what may have been meant.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def check_inputs(command: str, settings: Mapping[str, Any]) -> None:
     for name, check in CHECKS.items():
         if settings.get(name) is not None:
             check(settings[name])
-    if command in ("adapt", "run") and settings.get("out") is not None:
+    # several studies have a folder each in that one
+    if settings.get("out") is not None and (command == "adapt" or len(settings.get("experiment", ())) == 1):
         check_output(settings["out"])
     if command == "demo":
         check_demo_folder(settings["out"])
@@ -122,15 +123,16 @@ def check_context(path: Path) -> None:
         raise FieldError("context", path, _no_file(path))
 
 
-def check_experiment(path: Path) -> None:
+def check_experiments(paths: Iterable[Path]) -> None:
     """Refuse a study's file that isn't there, or names a model, task or method that there isn't.
 
     Raises:
         InputError: there is no such file, or no such thing as it names.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: {_no_file(path)}")
-    check_study_names(path, check_model)
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: {_no_file(path)}")
+        check_study_names(path, check_model)
 
 
 def check_study(folder: Path) -> None:
@@ -168,9 +170,10 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "eval_data": check_file,
     "unlabelled": check_file,
     "context": check_context,
-    "experiment": check_experiment,
+    "experiment": check_experiments,
     "folder": check_study,
     "out": check_writable,
+    "store": check_writable,
 }
 """The check of each option, in the order in which they are made."""
 

@@ -14,18 +14,14 @@ from ia2.cli.console import ConsoleProgress, stdout
 from ia2.cli.demo import compute_demo
 from ia2.cli.options import Adapt, Demo, Evaluate
 from ia2.cli.resolve import check_demonstrations, load_task_of, study_of_adapt
-from ia2.cli.study_options import Report, Rescore, Run
+from ia2.cli.study_options import Report, Rescore
 from ia2.errors import InputError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.rescoring import rescore
-from ia2.experiments.cluster import run_on_cluster
-from ia2.experiments.plan import check_sets, described
+from ia2.experiments.plan import check_sets
 from ia2.experiments.rows import read_context
-from ia2.experiments.run import run
 from ia2.experiments.single import compute_single
-from ia2.experiments.store import ADAPTERS, FAILURES, Store
-from ia2.experiments.study_file import load_experiment
-from ia2.experiments.token_estimate import described_tokens
+from ia2.experiments.store import ADAPTERS
 from ia2.experiments.trackers import Tracking
 from ia2.inference.label_scoring import AnyLabelScoring, label_scoring_of
 from ia2.inference.task_form import fitted
@@ -220,37 +216,6 @@ def run_rescore(options: Rescore) -> None:
         tables[judged.record.options.unit, judged.record.task.eval].append(judged.record)
     for records in tables.values():
         show(records)
-
-
-def run_study(options: Run) -> int:
-    """Compute a study's missing units, or say what they would be. Returns 1 if a unit failed."""
-    progress = ConsoleProgress()
-    experiment = load_experiment(options.experiment)
-    for model in experiment.all_models:
-        check_model_name(model)
-    for sentence in described(experiment):
-        print(sentence)
-    if options.dry_run:
-        print(described_tokens(experiment, options.data_dir, options.limit))
-        return 0
-    assert options.out is not None, "Run has checked that there is a folder"
-    if options.cluster is None:
-        for sentence in check_sets(experiment, options.data_dir):
-            progress.say(sentence)
-    store = Store(options.out)
-    settings: dict[str, Any] = {"data_dir": options.data_dir, "limit": options.limit, "progress": progress}
-    settings["tracking"] = Tracking.of(options.track, experiment.name, options.out)
-    store.open(experiment, options.limit)
-    if options.cluster is None:
-        outcome = run(experiment, store, **settings)
-    else:
-        outcome = run_on_cluster(experiment, store, options.cluster, **settings)
-    unit_counts = [f"{outcome.done} units computed"]
-    unit_counts += [f"{outcome.before} were there already"] * bool(outcome.before)
-    unit_counts += [f"{outcome.elsewhere} are another process's"] * bool(outcome.elsewhere)
-    unit_counts += [f"{len(outcome.failed)} failed ({options.out / FAILURES}/ says why)"] * bool(outcome.failed)
-    print(f"{options.out}/: {', '.join(unit_counts)}.")
-    return 1 if outcome.failed else 0
 
 
 def run_report(options: Report) -> None:

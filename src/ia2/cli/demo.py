@@ -10,6 +10,7 @@ from ia2.cli.demo_folder import FIGURES, INSTRUCTION, LABELLED, check_demo_folde
 from ia2.errors import InputError
 from ia2.experiments.run import run
 from ia2.experiments.schema import Experiment
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import FAILURES, Store
 from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
@@ -110,10 +111,10 @@ def compute_demo(
         RuntimeError: a set couldn't be computed.
     """
     check_demo_folder(folder)
-    tables, conclusions, panels = [], [], {}
+    tables, conclusions, panels, work = [], [], {}, SharedWork()
     for part in PARTS:
         progress.say(f"{part.title}.")
-        records = _computed(part.study(seed, quick=quick), folder / part.folder, load, progress)
+        records = _computed(part.study(seed, quick=quick), folder / part.folder, load, progress, work)
         measured = methods_over_sets(records, folder / part.folder)
         title = f"{part.title}: {QUICK_SETS if quick else SETS} sets, {records[0].metrics.n} rows"
         tables.append(table_over_sets(title, list(measured.values())))
@@ -124,12 +125,16 @@ def compute_demo(
 
 
 def _computed(
-    experiment: Experiment, folder: Path, load: Callable[[str], LanguageModel] | None, progress: Progress
+    experiment: Experiment,
+    folder: Path,
+    load: Callable[[str], LanguageModel] | None,
+    progress: Progress,
+    work: SharedWork,
 ) -> list[Record]:
     """The records of a study, which is computed as far as it isn't there."""
     store = Store(folder)
     store.open(experiment, growing=False)
-    outcome = run(experiment, store, load=load, progress=progress)
+    outcome = run(experiment, store, load=load, progress=progress, work=work)
     if outcome.elsewhere:
         raise InputError(
             f"{folder}: another process is computing this. Wait for it, or name another folder with --out."

@@ -22,7 +22,7 @@ RUNNERS = {
     "evaluate": ("commands", "run_evaluate"),
     "export": ("export", "run_export"),
     "rescore": ("commands", "run_rescore"),
-    "run": ("commands", "run_study"),
+    "run": ("study", "run_studies"),
     "report": ("commands", "run_report"),
     "cache": ("cache", "run_cache"),
 }

@@ -69,6 +69,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "evaluate.out": "FILE",
         "predict.out": "FILE",
         "format": "",
+        "store": "FOLDER",
         "paper": "",
         "merged": "FOLDER",
         "gguf": "FILE",

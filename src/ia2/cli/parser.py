@@ -175,7 +175,8 @@ class _Command:
         help = _with_default(help, option.default)
         if positional and typing.get_origin(kind) is tuple:
             (item, _) = typing.get_args(kind)
-            self._add(option.name, positional=True, type=item, nargs="*", default=[], help=help)
+            several = {"nargs": "+"} if option.default is MISSING else {"nargs": "*", "default": []}
+            self._add(option.name, positional=True, type=item, help=help, **several)
         elif positional and option.default is not MISSING:
             self._add(option.name, positional=True, type=kind, nargs="?", default=option.default, help=help)
         elif positional:

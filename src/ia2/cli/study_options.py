@@ -15,14 +15,18 @@ class Run:
 
     Example:
         ia2 run experiments/quick.yaml --out quick
-        ia2 run experiments/quick.yaml --dry-run
+        ia2 run experiments/paper/table1.yaml experiments/paper/table2.yaml --dry-run
     """
 
-    usage: ClassVar[str] = "EXPERIMENT --out FOLDER"
-    experiment: Path = field(metadata={"positional": True})
-    """The study's YAML file."""
+    usage: ClassVar[str] = "EXPERIMENT... --out FOLDER"
+    experiment: tuple[Path, ...] = field(metadata={"positional": True})
+    """The study's YAML file, or several."""
     out: Path | None = None
-    """Folder for records, predictions and adapters; it may hold a part of the same study already."""
+    """Folder for records, predictions and adapters; it may hold a part of the same study already. Each of several
+    studies has a folder in it, of the study's name."""
+    store: Path | None = None
+    """Folder of what studies have in common, such as adapters: what another study has computed isn't computed again. On
+    a cluster all machines must see it."""
     data_dir: Path | None = None
     """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
     limit: int | None = None

@@ -21,6 +21,8 @@ class Candidate:
     """What it is compared by; None where training diverged."""
     seconds: Mapping[str, float]
     """What training took, and the teacher where it was asked."""
+    key: str
+    """A digest of all that it depends on, by which other units and studies know it."""
     tried: tuple["Candidate", ...] = ()
     """All those of its method that it was chosen from, itself among them; none where nothing was chosen."""
 

@@ -19,6 +19,7 @@ from ia2.errors import InputError
 from ia2.experiments.plan import Unit
 from ia2.experiments.run import Ledger, Load, Outcome, error_text
 from ia2.experiments.schema import Experiment
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
@@ -43,6 +44,7 @@ def run_on_cluster(
     load: Load | None = None,
     progress: Progress = SILENT,
     tracking: Tracking = UNTRACKED,
+    work: SharedWork | None = None,
 ) -> Outcome:
     """Compute every unit that is missing, as many at once as the cluster has GPUs.
 
@@ -57,6 +59,7 @@ def run_on_cluster(
         load: how a model is loaded by its name; by default as the study's dtype and a task's machine want it.
         progress: told which units are done.
         tracking: shown the records of every unit that is done.
+        work: what other studies have computed, in a folder that every machine sees; by default units share nothing.
 
     Raises:
         InputError: Ray isn't installed, the cluster can't be reached, it has nothing to compute with, or a record can't
@@ -68,13 +71,14 @@ def run_on_cluster(
         begin = ray.remote(max_retries=RETRIES, **needs)(_computed)
         # a task runs in a folder of Ray's
         data = data_dir.absolute() if data_dir is not None else None
+        shared = work.folder.absolute() if work is not None and work.folder is not None else None
         waiting, running = iter(ledger.missing), dict[Any, tuple[Unit, ExitStack]]()
         with ExitStack() as claims:
             while True:
                 while len(running) < MOST_AT_ONCE and (unit := next(waiting, None)) is not None:
                     claim = claims.enter_context(ExitStack())
                     if claim.enter_context(ledger.claimed(unit)):
-                        running[begin.remote(ledger.experiment, unit, data, limit, load)] = unit, claim
+                        running[begin.remote(ledger.experiment, unit, data, limit, load, shared)] = unit, claim
                     else:
                         claim.close()
                 if not running:
@@ -87,7 +91,12 @@ def run_on_cluster(
 
 
 def _computed(
-    experiment: Experiment, unit: Unit, data_dir: Path | None, limit: int | None, load: Load | None
+    experiment: Experiment,
+    unit: Unit,
+    data_dir: Path | None,
+    limit: int | None,
+    load: Load | None,
+    shared: Path | None,
 ) -> bytes | str:
     """A unit's files as an archive, or the error that computing them ended in. This runs on the cluster's machines.
 
@@ -98,7 +107,8 @@ def _computed(
         try:
             load = load or partial(load_model, dtype=experiment.dtype, device=experiment.device)
             model = load(unit.model)
-            compute(experiment, unit, model, folder, data_dir=data_dir, limit=limit, progress=SILENT)
+            work = SharedWork(shared)
+            compute(experiment, unit, model, folder, data_dir=data_dir, limit=limit, progress=SILENT, work=work)
         except Exception as error:
             return error_text(error)
         return packed(folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.schema import Experiment
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import RECORDS, Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
@@ -44,6 +45,7 @@ def run(
     load: Load | None = None,
     progress: Progress = SILENT,
     tracking: Tracking = UNTRACKED,
+    work: SharedWork | None = None,
     single: bool = False,
 ) -> Outcome:
     """Compute every unit that is missing, one after another.
@@ -56,6 +58,8 @@ def run(
         load: how a model is loaded by its name; by default as the study's dtype and this machine want it.
         progress: told which units are done.
         tracking: shown the records of every unit that is done.
+        work: what other studies have computed, and are to find of this one; by default units of this run share what is
+            the same for them.
         single: whether the study is one unit that counts alone: then its error ends the run and nothing of it is left,
             and nothing is said of how many units are done.
 
@@ -69,16 +73,19 @@ def run(
         load or (lambda name: load_model(name, dtype=experiment.dtype, device=experiment.device, progress=progress))
     )
 
-    def work(unit: Unit, folder: Path) -> None:
-        compute(experiment, unit, models[unit.model], folder, data_dir=data_dir, limit=limit, progress=progress)
+    work = SharedWork() if work is None else work
+
+    def compute_into(unit: Unit, folder: Path) -> None:
+        model = models[unit.model]
+        compute(experiment, unit, model, folder, data_dir=data_dir, limit=limit, progress=progress, work=work)
 
     for number, unit in enumerate(ledger.missing, start=1):
         with ledger.claimed(unit) as claimed:
             if claimed and single:
-                ledger.take_or_raise(unit, work)
+                ledger.take_or_raise(unit, compute_into)
             elif claimed:
                 progress.say(f"unit {number} of {len(ledger.missing)}: {unit.id}")
-                ledger.take(unit, work)
+                ledger.take(unit, compute_into)
         if not single:
             ledger.tell()
     return ledger.outcome()

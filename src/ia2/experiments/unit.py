@@ -1,40 +1,32 @@
 """The one flow: the teacher, every adapter in banks, the evaluations, and a record for each, of one unit of a study."""
 
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ia2.adapters.card import write_card
-from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.evaluation.evaluate import Evaluation
 from ia2.experiments.candidates import Candidate, chosen
-from ia2.experiments.plan import Planned, Unit, planned
+from ia2.experiments.plan import Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
-from ia2.experiments.unit_asking import UnitAsking
+from ia2.experiments.unit_asking import Answered, UnitAsking
 from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
 from ia2.experiments.unit_similarity import UnitSimilarity
 from ia2.experiments.unit_temperature import UnitTemperature
+from ia2.experiments.unit_training import UnitTraining
 from ia2.models.load import LanguageModel
-from ia2.models.memory import steady_bytes
-from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
 from ia2.records import Record
 from ia2.tasks.task import Example, Task
-from ia2.training.checkpoints import Checkpoints
 from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
-from ia2.training.plans import Plan
-from ia2.training.targets import Targets
-from ia2.training.teacher import collect_targets
-from ia2.training.train import comparable_loss, train_all
 
 GIB = 2**30
 
@@ -49,6 +41,7 @@ def compute(
     limit: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress,
+    work: SharedWork | None = None,
 ) -> None:
     """Compute everything of a unit and write it as a study's folder holds it.
 
@@ -62,6 +55,7 @@ def compute(
         cache_dir: where the teacher's targets are kept, and trained stages until the unit is done; by default the
             project's cache folder.
         progress: told what is going on.
+        work: what other units and studies have computed, and are to find of this one; by default nothing.
 
     Raises:
         InputError: a task can't be loaded or has too few rows, the model can't read a prompt, or a method of which one
@@ -73,9 +67,11 @@ def compute(
     temperature = UnitTemperature(rows)
     if temperature.note is not None:
         progress.say(temperature.note)
-    asking = UnitAsking(experiment, model, rows, progress)
-    similarity = UnitSimilarity(experiment, model, rows)
-    _Computation(experiment, unit, model, rows, folder, cache_dir, progress, asking, similarity, temperature).run()
+    work = SharedWork() if work is None else work
+    training = UnitTraining(experiment, unit, model, rows, cache_dir, progress, work)
+    asking = UnitAsking(experiment, model, rows, progress, work)
+    similarity = UnitSimilarity(experiment, model, rows, work)
+    _Computation(experiment, unit, model, rows, folder, progress, training, asking, similarity, temperature).run()
 
 
 @dataclass
@@ -85,8 +81,8 @@ class _Computation:
     model: LanguageModel
     rows: UnitRows
     folder: Path
-    cache_dir: Path | None
     progress: Progress
+    training: UnitTraining
     asking: UnitAsking
     similarity: UnitSimilarity
     temperature: UnitTemperature
@@ -96,68 +92,11 @@ class _Computation:
         for name in self.experiment.baselines:
             self.measure_baseline(name)
         adapters = planned(self.experiment, self.unit, betas_for(self.model.network.config.model_type))
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "teacher"):
-            targets = self.ask_teacher(adapters)
-        teacher = seconds["teacher"] if targets is not None else None
-        checkpoints = self.checkpoints()
-        for kind in dict.fromkeys(adapter.kind for adapter in adapters):
-            of_kind = [adapter for adapter in adapters if adapter.kind == kind]
-            candidates = self.train(kind, of_kind, targets, teacher, checkpoints)
+        for candidates in self.training.by_kind(adapters):
             if self.experiment.measure == "chosen":
                 candidates = chosen(candidates, self.progress)
             self.measure_adapters([candidate for candidate in candidates if not candidate.trained.diverged])
             self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
-        checkpoints.clear()
-
-    def checkpoints(self) -> Checkpoints:
-        """Where stages are kept until the unit is done, the same for whoever computes this unit of this study."""
-        owner = {"experiment": self.experiment.model_dump(mode="json"), "unit": self.unit.as_record()}
-        return Checkpoints.of(owner, self.model.identity, self.cache_dir)
-
-    def ask_teacher(self, adapters: Iterable[Planned]) -> Targets | None:
-        """What the teacher does with the set; None where no method needs it."""
-        asking = [adapter.method for adapter in adapters if adapter.method.needs_targets]
-        if not asking:
-            return None
-        return collect_targets(
-            self.model,
-            self.rows.few_shot_set,
-            label_scoring=self.experiment.label_scoring,
-            teacher_stop=self.experiment.teacher_stop,
-            sites=frozenset[Site]().union(*(method.teacher_sites for method in asking)) or (ATTENTION_OUTPUT,),
-            cache_dir=self.cache_dir,
-            progress=self.progress,
-        )
-
-    def train(
-        self,
-        kind: AdapterKind,
-        adapters: Sequence[Planned],
-        targets: Targets | None,
-        teacher: float | None,
-        checkpoints: Checkpoints,
-    ) -> list[Candidate]:
-        """All adapters of a kind, trained together; `teacher` is the seconds that asking it took."""
-        memory = self.experiment.memory
-        few_shot_set = self.rows.few_shot_set
-        trained = train_all(
-            self.model,
-            [Plan(few_shot_set, adapter.method, adapter.learning_rate, targets) for adapter in adapters],
-            adapter=kind,
-            training=self.experiment.training,
-            checkpoints=checkpoints,
-            memory=memory * GIB if memory is not None else steady_bytes(self.model.network),
-            progress=self.progress,
-        )
-        candidates = []
-        for adapter, made in zip(adapters, trained, strict=True):
-            loss = None if made.diverged else comparable_loss(self.model, few_shot_set, adapter.method, made)
-            spent = {"train": sum(stage.seconds for stage in made.stages)}
-            if adapter.method.needs_targets and teacher is not None:
-                spent["teacher"] = teacher
-            candidates.append(Candidate(adapter, made, loss, spent))
-        return candidates
 
     def measure_baseline(self, name: str) -> None:
         """The model as it is, without demonstrations or with what the set shows."""
@@ -165,7 +104,7 @@ class _Computation:
         similarity, spent = self.similarity.of(None, in_context=in_context)
         source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
 
-        def answers(task: Task, examples: Sequence[Example], phase: str) -> Evaluation:
+        def answers(task: Task, examples: Sequence[Example], phase: str) -> Answered:
             return self.asking.of_model(
                 task, examples, f"{phase}, {name}", self.asking.contexts(len(examples)) if in_context else None
             )
@@ -175,13 +114,13 @@ class _Computation:
             examples = self.rows.of(task)
             contexts = self.asking.contexts(len(examples)) if in_context else [()] * len(examples)
             evaluation: Evaluation | None = None
-            seconds: dict[str, float] = {}
+            phases = spent | fitted.seconds
             if examples:
-                with _timed(seconds, "evaluate"):
-                    evaluation = answers(task, examples, f"evaluate on {task.name}")
+                evaluation, seconds = answers(task, examples, f"evaluate on {task.name}")
+                phases = {"evaluate": seconds, **phases}
             self.write(
                 Measurement(
-                    *(name, name, task, evaluation, similarity, seconds | spent | fitted.seconds, tuple(contexts)),
+                    *(name, name, task, evaluation, similarity, phases, tuple(contexts)),
                     temperature=fitted.temperature,
                 )
             )
@@ -199,7 +138,7 @@ class _Computation:
         """Every adapter of a kind: saved, measured on every task, compared with in-context learning, and described."""
         if not candidates:
             return
-        similarities = [self.similarity.of(candidate.trained.adapter) for candidate in candidates]
+        similarities = [self.similarity.of(candidate.trained.adapter, asked=candidate.key) for candidate in candidates]
         source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
         temperatures = self.temperature.of_all(
             lambda: self.asking.of_adapters(candidates, source, dev, "dev rows of {}"), len(candidates)
@@ -214,9 +153,8 @@ class _Computation:
                 self.model.tokenizer.save_pretrained(folder)
         records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
-            evaluations, seconds = self.evaluated(candidates, task)
-            for candidate, evaluation, (similarity, spent), fitted in zip(
-                candidates, evaluations, similarities, temperatures, strict=True
+            for candidate, (evaluation, seconds), (similarity, spent), fitted in zip(
+                candidates, self.answered(candidates, task), similarities, temperatures, strict=True
             ):
                 phases = seconds | spent | fitted.seconds
                 measurement = Measurement.of(candidate, task, evaluation, similarity, phases, fitted.temperature)
@@ -229,17 +167,12 @@ class _Computation:
         """Where an adapter is kept."""
         return self.folder / ADAPTERS / self.unit.id / candidate.planned.id
 
-    def evaluated(
-        self, candidates: Sequence[Candidate], task: Task
-    ) -> tuple[Sequence[Evaluation | None], dict[str, float]]:
+    def answered(self, candidates: Sequence[Candidate], task: Task) -> list[tuple[Evaluation | None, dict[str, float]]]:
         """What adapters answer to a task's rows, and the seconds of each; nothing where it has no row."""
-        examples = self.rows.of(task)
-        if not examples:
-            return [None] * len(candidates), {}
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "evaluate"):
-            evaluations = self.asking.of_adapters(candidates, task, examples, "evaluate {} on " + task.name)
-        return evaluations, {"evaluate": seconds["evaluate"] / len(candidates)}
+        if not (examples := self.rows.of(task)):
+            return [(None, {})] * len(candidates)
+        answers = self.asking.of_adapters(candidates, task, examples, "evaluate {} on " + task.name)
+        return [(evaluation, {"evaluate": seconds}) for evaluation, seconds in answers]
 
     def write(self, measurement: Measurement) -> Record:
         """Write a record, which is returned, and its predictions; those of an adapter that diverged are empty."""
@@ -248,12 +181,3 @@ class _Computation:
         predictions = self.folder / PREDICTIONS / self.unit.id / f"{stem}.jsonl"
         answered = measurement.evaluation.rows() if measurement.evaluation is not None else []
         return record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    begun = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[phase] = time.perf_counter() - begun

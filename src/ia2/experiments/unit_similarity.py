@@ -10,6 +10,7 @@ from torch import Tensor
 from ia2.adapters.adapter import Adapter
 from ia2.analysis.similarity import asim, greedy_activations, response_activations
 from ia2.experiments.schema import Experiment
+from ia2.experiments.shared_work import SharedWork, form_of, key_of
 from ia2.experiments.unit_rows import UnitRows
 from ia2.models.load import LanguageModel
 from ia2.tasks.task import Shown
@@ -22,18 +23,35 @@ class UnitSimilarity:
     experiment: Experiment
     model: LanguageModel
     rows: UnitRows
+    work: SharedWork
     in_context: list[Tensor] | None = None
     """The teacher's attention outputs at the responses of compared rows, once they were needed."""
 
-    def of(self, adapter: Adapter | None, *, in_context: bool = False) -> tuple[dict[str, Any], dict[str, float]]:
-        """What a record says of asim, and the seconds that it took.
+    def of(
+        self, adapter: Adapter | None, *, in_context: bool = False, asked: str = "model"
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        """What a record says of asim, and the seconds that it took, also where that was for another unit.
 
         Args:
             adapter: runs on the model; None for the model as it is.
             in_context: whether the model sees what the set shows.
+            asked: the key by which other units and studies know the adapter.
         """
         if not self.rows.compared:
             return {"asim": None}, {}
+        few_shot_set, experiment = self.rows.few_shot_set, self.experiment
+        how = (in_context, experiment.asim_tokens, experiment.evaluate == "merged")
+        shown = tuple(few_shot_set.demonstrations())
+        model = self.model.identity.as_record()
+        key = key_of("asim", asked, model, form_of(few_shot_set.task), self.rows.compared, shown, how)
+        if (known := self.work.result(key)) is not None:
+            return known["metrics"], known["seconds"]
+        metrics, seconds = self._compared(adapter, in_context=in_context)
+        if adapter is None or self.work.lasts:
+            self.work.keep_result(key, {"metrics": metrics, "seconds": seconds})
+        return metrics, seconds
+
+    def _compared(self, adapter: Adapter | None, *, in_context: bool) -> tuple[dict[str, Any], dict[str, float]]:
         begun = time.perf_counter()
         if self.in_context is None:
             self.in_context = self._attention(self.rows.few_shot_set.demonstrations(), None)

@@ -1,6 +1,5 @@
 """The temperature of each of a unit's methods, fitted on the dev rows of the set that the method learnt from."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from ia2.evaluation.evaluate import Evaluation
 from ia2.evaluation.labels import LabelEvaluation
 from ia2.evaluation.temperature import fitted_temperature, refusal
+from ia2.experiments.unit_asking import Answered
 from ia2.experiments.unit_rows import UnitRows
 
 
@@ -39,7 +39,7 @@ class UnitTemperature:
             return None
         return f"{task.name}: no temperature is fitted, since {why} (at least two labels are needed)."
 
-    def of_all(self, answers: Callable[[], list[Evaluation]], count: int) -> list[Fitted]:
+    def of_all(self, answers: Callable[[], list[Answered]], count: int) -> list[Fitted]:
         """The temperature of each of several methods.
 
         Args:
@@ -48,10 +48,7 @@ class UnitTemperature:
         """
         if not self.rows.few_shot_set.task.labels or self._refusal is not None:
             return [Fitted(None, {})] * count
-        begun = time.perf_counter()
-        evaluations = answers()
-        spent = {"temperature": (time.perf_counter() - begun) / count}
-        return [Fitted(_temperature(evaluation), spent) for evaluation in evaluations]
+        return [Fitted(_temperature(evaluation), {"temperature": seconds}) for evaluation, seconds in answers()]
 
     @property
     def _refusal(self) -> str | None:

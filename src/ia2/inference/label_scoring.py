@@ -18,6 +18,8 @@ from ia2.tasks.task import Task
 LabelScoring = Literal["token", "whole", "separated", "ended"]
 """Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other: each
 alone, with the token that separates it from a next query in a prompt, or with the end token behind it."""
+TaughtScoring = Literal["token", "whole", "ended"]
+"""What an adapter remembers of it: whole labels are separated where they must be."""
 LabelScoringChoice = Literal["auto", "token", "whole"]
 """Automatic: whole labels where they are a person's own, and the paper's first token in built-in tasks."""
 AnyLabelScoring = Literal["auto", "token", "whole", "separated", "ended"]
@@ -26,16 +28,18 @@ Confidence = Literal["vocabulary", "top-10"]
 """Whether a token's confidence is its probability, or its share of the ten likeliest ones' (the published scripts)."""
 
 
-def label_scoring_of(task: Task, choice: AnyLabelScoring) -> LabelScoring:
+def label_scoring_of(task: Task, choice: AnyLabelScoring) -> TaughtScoring:
     """How a task's labels are scored; those of a task that teaches no end have none."""
     if choice == "auto":
         return "whole" if task.as_written and task.labels else "token"
-    return "whole" if choice == "separated" or (choice == "ended" and not task.teaches_the_end) else choice
+    if choice == "separated" or (choice == "ended" and not task.teaches_the_end):
+        return "whole"
+    return choice
 
 
 def adapter_scoring_of(
     task: Task, tokenizer: PromptTokenizer, choice: AnyLabelScoring, *, fits_tokens: bool
-) -> LabelScoring:
+) -> TaughtScoring:
     """How a task's labels are scored with an adapter.
 
     Of two labels of which one begins the other the shorter is never the less likely. What was fine-tuned on labels with
