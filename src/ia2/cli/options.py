@@ -143,7 +143,7 @@ class Adapt(Source):
     memory: float | None = None
     """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
-    """Measure zero-shot, ICL and SFT beside the method."""
+    """Measure zero-shot, ICL and SFT beside the method, and of labels recalibrated ICL and logistic regressions."""
     track: TrackerName | None = None
     """Show the records in this tracker too, each as a run with its losses. It must be installed:
     pip install 'ia2[trackio]', or one of the others."""

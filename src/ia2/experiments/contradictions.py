@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ia2.adapters.merging import check_merges
 from ia2.errors import FieldError
+from ia2.experiments.baseline_names import RECALIBRATED
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.training.methods import METHODS
 from ia2.training.objectives import MatchTokens
@@ -119,11 +120,11 @@ def _check_context(experiment: "Experiment") -> None:
         raise FieldError(
             "context", experiment.context, "this stands instead of demonstrations, which then have no order."
         )
-    if "icl" in experiment.baselines:
+    if shown := [name for name in experiment.baselines if name in ("icl", *RECALIBRATED)]:
         raise FieldError(
             "context",
             experiment.context,
-            "the model isn't shown demonstrations then; name the method context instead of icl.",
+            f"the model isn't shown demonstrations then; name the method context instead of {shown[0]}.",
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ia2.adapters.kind import AdapterKind
 from ia2.errors import InputError
+from ia2.experiments.baseline_names import check_labelled
 from ia2.experiments.rows import read_context
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import Rows
@@ -132,7 +133,8 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
         What was chosen for the person as files were read, in sentences.
 
     Raises:
-        InputError: a task or a file can't be loaded, or has too few rows.
+        InputError: a task or a file can't be loaded, or has too few rows, or a baseline compares labels that a task
+            hasn't got.
     """
 
     @cache
@@ -146,6 +148,7 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
         notes |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
     for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
         notes |= dict.fromkeys(task_of(name).notes)
+        check_labelled(experiment.baselines, [task_of(name)])
     return tuple(notes)
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Correct
 from ia2.evaluation.metrics import Binning
+from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.contradictions import check_consistent
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
@@ -42,8 +43,6 @@ from ia2.training.methods import METHODS, LabelSource, Method
 from ia2.training.objectives import MatchTokens
 from ia2.training.teacher import TeacherStop
 
-BASELINES = ("zero-shot", "icl", "context")
-"""Methods that train nothing; `context` is the model with the study's context in place of demonstrations."""
 NAMED_BY_PLAN = re.compile(r"_(icl-response|(lr|beta)[0-9.e+-]+)$")
 """How names of an adapter's files end; a method whose own name did could be taken for another one."""
 

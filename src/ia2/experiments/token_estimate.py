@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ia2.errors import InputError
+from ia2.experiments.baseline_names import IN_CONTEXT
 from ia2.experiments.plan import Unit, drawn, measured, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
@@ -127,17 +128,20 @@ class _Unit:
         """Demonstrations are read once for all queries of a task, or drawn and read for each."""
         context = self.shown(self.set.demonstrations())
         baselines = self.experiment.baselines
-        bare = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
+        # the answers in context are read once for all that are made of them
+        in_context = any(name in IN_CONTEXT for name in baselines)
+        compared = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
+        bare = compared + ("logistic-hidden" in baselines)
         total = 0
         for task, rows in self.measured:
             queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
             before = context if self.experiment.demonstrations == "shared" else len(rows) * context
             if self.experiment.demonstrations == "resampled" and len(self.set.demonstrations()) == self.set.n:
                 before = before * (self.set.n - 1) // self.set.n
-            total += bare * queries + (len(baselines) > ("zero-shot" in baselines)) * (before + queries)
-        if compared := self.set.evaluation[: self.experiment.asim_rows]:
-            queries = sum(self.read(row, self.set.task) for row in compared)
-            total += bare * queries + context + queries
+            total += bare * queries + in_context * (before + queries)
+        if rows := self.set.evaluation[: self.experiment.asim_rows]:
+            queries = sum(self.read(row, self.set.task) for row in rows)
+            total += compared * queries + context + queries
         return total
 
 

@@ -11,12 +11,14 @@ from ia2.adapters.card import write_card
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.evaluation.evaluate import Evaluation
+from ia2.experiments.baseline_names import IN_CONTEXT
 from ia2.experiments.candidates import Candidate, chosen
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.experiments.unit_asking import UnitAsking
+from ia2.experiments.unit_baselines import UnitBaselines
 from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
@@ -27,7 +29,7 @@ from ia2.models.memory import steady_bytes
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.progress import Progress
 from ia2.records import Record
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Task
 from ia2.training.checkpoints import Checkpoints
 from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
@@ -74,8 +76,10 @@ def compute(
     if temperature.note is not None:
         progress.say(temperature.note)
     asking = UnitAsking(experiment, model, rows, progress)
-    similarity = UnitSimilarity(experiment, model, rows)
-    _Computation(experiment, unit, model, rows, folder, cache_dir, progress, asking, similarity, temperature).run()
+    baselines, similarity = UnitBaselines(asking), UnitSimilarity(experiment, model, rows)
+    _Computation(
+        *(experiment, unit, model, rows, folder, cache_dir, progress, asking, baselines, similarity, temperature)
+    ).run()
 
 
 @dataclass
@@ -88,6 +92,7 @@ class _Computation:
     cache_dir: Path | None
     progress: Progress
     asking: UnitAsking
+    baselines: UnitBaselines
     similarity: UnitSimilarity
     temperature: UnitTemperature
 
@@ -160,29 +165,22 @@ class _Computation:
         return candidates
 
     def measure_baseline(self, name: str) -> None:
-        """The model as it is, without demonstrations or with what the set shows."""
-        in_context = name != "zero-shot"
-        similarity, spent = self.similarity.of(None, in_context=in_context)
-        source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
-
-        def answers(task: Task, examples: Sequence[Example], phase: str) -> Evaluation:
-            return self.asking.of_model(
-                task, examples, f"{phase}, {name}", self.asking.contexts(len(examples)) if in_context else None
-            )
-
-        (fitted,) = self.temperature.of_all(lambda: [answers(source, dev, "dev rows")], 1)
+        """What trains no adapter, on every task that it can answer."""
+        similarity, spent = self.similarity.of_baseline(name)
+        (fitted,) = self.temperature.of_all(lambda: [self.baselines.on_dev_rows(name)], 1)
         for task in self.rows.measured:
+            if not self.baselines.has_labels_of(name, task):
+                self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
+                continue
             examples = self.rows.of(task)
-            contexts = self.asking.contexts(len(examples)) if in_context else [()] * len(examples)
-            evaluation: Evaluation | None = None
-            seconds: dict[str, float] = {}
-            if examples:
-                with _timed(seconds, "evaluate"):
-                    evaluation = answers(task, examples, f"evaluate on {task.name}")
+            contexts = self.asking.contexts(len(examples)) if name in IN_CONTEXT else [()] * len(examples)
+            evaluation, seconds = self.baselines.measured(name, task)
+            phases = ({"evaluate": seconds} if evaluation is not None else {}) | spent | fitted.seconds
             self.write(
                 Measurement(
-                    *(name, name, task, evaluation, similarity, seconds | spent | fitted.seconds, tuple(contexts)),
+                    *(name, name, task, evaluation, similarity, phases, tuple(contexts)),
                     temperature=fitted.temperature,
+                    options=self.baselines.options(name),
                 )
             )
 

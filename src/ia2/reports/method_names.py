@@ -7,7 +7,11 @@ from ia2.records import Record
 METHOD_NAMES = {
     "zero-shot": "zero-shot",
     "icl": "ICL",
+    "icl-contextual": "ICL contextual",
+    "icl-batch": "ICL batch",
     "context": "in context",
+    "logistic-hidden": "logistic hidden",
+    "logistic-tfidf": "logistic TF-IDF",
     "sft": "SFT",
     "ia2": "IA2",
     "ia2-sft": "IA2→SFT",

@@ -177,7 +177,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 
-WITHOUT_TRAINING = ("zero-shot", "icl", "context", "adapter")
+WITHOUT_TRAINING = (
+    *("zero-shot", "icl", "icl-contextual", "icl-batch", "context", "logistic-hidden", "logistic-tfidf", "adapter"),
+)
 """What records call measurements that trained nothing; no method can have such a name."""
 
 
