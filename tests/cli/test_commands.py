@@ -185,7 +185,7 @@ def test_nothing_is_computed_where_a_text_is_too_long_in_context(capsys, tmp_pat
     short = write_csv(tmp_path / "short.csv", [("the sea was wide", "0")])
     status, _, err = adapt(capsys, tmp_path, model, file, *more[:-1], short)
     assert status == 0, err
-    assert [phase.split()[0] for phase in phases(err)] == ["train", "evaluate"]
+    assert [phase.split()[0] for phase in phases(err)] == ["train", "dev", "evaluate"]
 
 
 @pytest.mark.parametrize(

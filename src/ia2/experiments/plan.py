@@ -241,8 +241,13 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         adapters += len(unit_adapters)
         stages += len(trained)
         evaluations += (measured(experiment, unit_adapters) + len(experiment.baselines)) * len(unit.evaluate)
-        if several := [node.plans for node in trained if len(node.plans) > 1]:
-            names = ", ".join(dict.fromkeys(plan.method.name for served in several for plan in served))
+        # one that takes as many steps as another method is served by its stages, and doesn't begin with them
+        served = [
+            [plan for plan in node.plans if plan.method.stages[: len(node.key.stages)] == node.key.stages]
+            for node in trained
+        ]
+        if several := [plans for plans in served if len(plans) > 1]:
+            names = ", ".join(dict.fromkeys(plan.method.name for plans in several for plan in plans))
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
             shared[f"{those} more than one adapter: {names} begin alike."] = None
         if any(adapter.method.needs_targets for adapter in unit_adapters):

@@ -116,7 +116,9 @@ class _Unit:
         if stage.solved:
             return train + dev
         training = self.experiment.training
-        training = replace(training, epochs=stage.epochs or training.epochs)
+        # a stage that takes the steps of others takes as many as these may at the most
+        counted = [of.epochs or training.epochs for of in stage.steps_of if not of.solved]
+        training = replace(training, epochs=sum(counted) or stage.epochs or training.epochs)
         stopping = EarlyStopping(self.set.n, self.set.seed, training)
         evaluations = 0
         for _ in range(stopping.most_steps):

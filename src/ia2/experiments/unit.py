@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ia2.adapters.card import write_card
@@ -125,7 +126,8 @@ class _Computation:
         asking = [adapter.method for adapter in adapters if adapter.method.needs_targets]
         if not asking:
             return None
-        return collect_targets(
+        ask = partial(
+            collect_targets,
             self.model,
             self.rows.few_shot_set,
             label_scoring=self.experiment.label_scoring,
@@ -134,6 +136,10 @@ class _Computation:
             cache_dir=self.cache_dir,
             progress=self.progress,
         )
+        targets = ask()
+        if any(method.teacher_reads_responses for method in asking):
+            targets = replace(targets, on_responses=ask(on_responses=True))
+        return targets
 
     def train(
         self,

@@ -17,6 +17,8 @@ METHOD_NAMES = {
     "ia2-sft": "IA2→SFT",
     "sft-ia2": "SFT→IA2",
     "ia2+sft": "IA2+SFT",
+    "ia2+soft": "IA2+soft SFT",
+    "sft-long": "SFT long",
     "sft-soft": "soft SFT",
     "ia2-solved": "IA2 solved",
     "ia2-solved-ia2": "IA2 solved→IA2",

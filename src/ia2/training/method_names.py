@@ -13,6 +13,8 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "ia2-sft": "alignment first, then fine-tuning from there",
         "sft-ia2": "fine-tuning first, then alignment from there",
         "ia2+sft": "alignment and fine-tuning in one loss, weighed by β",
+        "ia2+soft": "alignment and fitting the teacher's distributions in one loss, weighed by β",
+        "sft-long": "fine-tuning for as many steps as ia2-sft takes",
         "sft-soft": "fine-tuning on the teacher's distributions",
         "ia2-solved": "alignment by ridge regression, in one pass",
         "ia2-solved-ia2": "alignment solved first, then descended from there",
