@@ -35,7 +35,11 @@ def test_methods_are_the_papers_and_ours():
 
 def test_only_what_learns_from_the_teacher_needs_its_targets():
     assert [name for name, method in METHODS.items() if not method.needs_targets] == ["sft"]
-    assert [name for name, method in METHODS.items() if LOGITS in method.teacher_sites] == ["ia2+soft", "sft-soft"]
+    assert [name for name, method in METHODS.items() if LOGITS in method.teacher_sites] == [
+        "ia2+soft",
+        "sft-soft",
+        "context-distillation",
+    ]
     assert [name for name, method in METHODS.items() if not method.has_learning_rate] == ["ia2-solved"]
     assert ALIGN.labels == "icl-response"
     assert FINE_TUNE.labels == "ground-truth"
@@ -63,6 +67,7 @@ def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
         (lambda: replace(FINE_TUNE, steps_of=SOLVED.stages), "a method that takes no steps"),
         (lambda: replace(FINE_TUNE, steps_of=METHODS["sft-long"].stages), "or as many as another"),
         (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
+        (lambda: replace(FINE_TUNE, rows="unlabelled"), "unlabelled texts have no responses but the teacher's"),
         (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),
         (lambda: replace(FINE_TUNE, learning_rate=-1.0), "learning_rate -1: .* positive number"),
         (lambda: replace(FINE_TUNE, learning_rate=math.nan), "learning_rate nan: .* positive number"),

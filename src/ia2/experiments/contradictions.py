@@ -21,6 +21,7 @@ def check_consistent(experiment: "Experiment") -> None:
         FieldError: two settings can't go together, or one would do nothing; it names the field.
     """
     _check_methods(experiment)
+    _check_unlabelled(experiment)
     _check_label_sources(experiment)
     _check_adapters(experiment)
     _check_context(experiment)
@@ -76,10 +77,24 @@ def _check_methods(experiment: "Experiment") -> None:
         raise FieldError(
             "learning_rates", experiment.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
         )
-    if methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
-        for path in (source.unlabelled for source in experiment.tasks if source.unlabelled is not None):
+
+
+def _check_unlabelled(experiment: "Experiment") -> None:
+    for source in experiment.tasks:
+        given = [
+            (name, value) for name in ("unlabelled", "unlabelled_rows") if (value := getattr(source, name)) is not None
+        ]
+        methods = experiment.trained_methods
+        if given and methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
             names = " and ".join(dict.fromkeys(method.name for method in methods))
-            raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
+            raise FieldError(*given[0], f"{names} learns from labels alone; ia2-sft does not.")
+        if not given and (needing := [method.name for method in methods if method.needs_unlabelled]):
+            raise FieldError(
+                "unlabelled",
+                None,
+                f"{needing[0]} learns from texts without labels, and {source.train} has none. Name a file of them; in "
+                "a study unlabelled_rows: 32 takes rows of the task's own.",
+            )
 
 
 def _check_label_sources(experiment: "Experiment") -> None:

@@ -169,14 +169,17 @@ def drawn(
     few_shot_set = FewShotSet.draw(
         task, unit.n, unit.seed, experiment.draw, nested=experiment.nested, dev_rows=experiment.dev_rows
     )
-    few_shot_set = replace(few_shot_set.limited(rows), most_demonstrations=experiment.most_demonstrations)
+    few_shot_set = replace(few_shot_set, most_demonstrations=experiment.most_demonstrations)
     unlabelled: tuple[str, ...] = ()
     notes = few_shot_set.notes
     if unit.rows.unlabelled is not None:
         unlabelled, file_notes = load_queries(unit.rows.unlabelled, task, unit.rows.text, unit.rows.encoding)
         notes += file_notes
+    if unit.rows.unlabelled_rows is not None:
+        unlabelled = few_shot_set.unlabelled_of_pool(unit.rows.unlabelled_rows)
     context = read_context(experiment.context)
-    return replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders), notes
+    few_shot_set = replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders)
+    return few_shot_set.limited(rows), notes
 
 
 def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> list[Planned]:

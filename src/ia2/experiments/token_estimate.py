@@ -112,14 +112,17 @@ class _Unit:
 
     def stage(self, stage: Stage) -> int:
         """The training rows in each epoch, the dev rows at each of the dev evaluations."""
-        train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (self.set.train, self.set.dev))
+        taught = self.set.train if stage.rows == "all" else ()
+        if stage.labels == "icl-response":
+            taught += tuple(Example(query, "") for query in self.set.unlabelled_queries())
+        train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (taught, self.set.dev))
         if stage.solved:
             return train + dev
         training = self.experiment.training
         # a stage that takes the steps of others takes as many as these may at the most
         counted = [of.epochs or training.epochs for of in stage.steps_of if not of.solved]
         training = replace(training, epochs=sum(counted) or stage.epochs or training.epochs)
-        stopping = EarlyStopping(self.set.n, self.set.seed, training)
+        stopping = EarlyStopping(len(taught), self.set.seed, training)
         evaluations = 0
         for _ in range(stopping.most_steps):
             stopping.note_step()

@@ -20,6 +20,7 @@ METHOD_NAMES = {
     "ia2+soft": "IA2+soft SFT",
     "sft-long": "SFT long",
     "sft-soft": "soft SFT",
+    "context-distillation": "context distillation",
     "ia2-solved": "IA2 solved",
     "ia2-solved-ia2": "IA2 solved→IA2",
     "ia2-solved-sft": "IA2 solved→SFT",

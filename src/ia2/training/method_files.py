@@ -14,7 +14,15 @@ from ia2.models.sites import Site, SiteName
 from ia2.training.early_stopping import checked_count
 from ia2.training.layer_weights import Layers
 from ia2.training.method_names import checked_method_name
-from ia2.training.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage, checked_learning_rate
+from ia2.training.methods import (
+    METHODS,
+    WITHOUT_TRAINING,
+    LabelSource,
+    Method,
+    Stage,
+    StageRowsChoice,
+    checked_learning_rate,
+)
 from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens, checked_beta
 
 LONGEST_SHOWN = 60
@@ -47,6 +55,7 @@ class _AnyStage(_Strict):
     """What every stage can be told."""
 
     labels: LabelSource = "icl-response"
+    rows: StageRowsChoice = "all"
     learning_rate: Rate | None = None
     epochs: Annotated[int, AfterValidator(partial(checked_count, "epochs"))] | None = None
 
@@ -76,7 +85,7 @@ class _Align(_Aligning):
     solved: bool = False
 
     def stage(self) -> Stage:
-        return Stage(self.align, self.labels, self.learning_rate, self.epochs, self.solved)
+        return Stage(self.align, self.labels, self.learning_rate, self.epochs, self.solved, self.rows)
 
 
 class _MatchTokens(_AnyStage):
@@ -88,7 +97,9 @@ class _MatchTokens(_AnyStage):
     def stage(self) -> Stage:
         steps_of = METHODS[self.steps_of].stages if self.steps_of is not None else ()
         return Stage(
-            MatchTokens(self.smoothing), self.labels, self.learning_rate, self.epochs, steps_of=steps_of
+            *(MatchTokens(self.smoothing), self.labels, self.learning_rate, self.epochs),
+            rows=self.rows,
+            steps_of=steps_of,
         ).fine_tuned_on(self.labels)
 
 
@@ -97,7 +108,7 @@ class _MatchDistribution(_AnyStage):
     top: int | None = None
 
     def stage(self) -> Stage:
-        return Stage(MatchDistribution(self.top), self.labels, self.learning_rate, self.epochs)
+        return Stage(MatchDistribution(self.top), self.labels, self.learning_rate, self.epochs, rows=self.rows)
 
 
 class _AlignAndMatch(_Aligning):
@@ -113,7 +124,9 @@ class _AlignAndMatch(_Aligning):
         if self.match == "distribution" and self.smoothing:
             raise FieldError("smoothing", self.smoothing, "this goes with match: tokens.")
         match = MatchTokens(self.smoothing) if self.match == "tokens" else MatchDistribution(self.top)
-        return Stage(AlignAndMatch(self.beta, self.align, match), self.labels, self.learning_rate, self.epochs)
+        return Stage(
+            *(AlignAndMatch(self.beta, self.align, match), self.labels, self.learning_rate, self.epochs), rows=self.rows
+        )
 
 
 _Stage = Annotated[_Align | _MatchTokens | _MatchDistribution | _AlignAndMatch, Field(discriminator="objective")]

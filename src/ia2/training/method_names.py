@@ -16,6 +16,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "ia2+soft": "alignment and fitting the teacher's distributions in one loss, weighed by β",
         "sft-long": "fine-tuning for as many steps as ia2-sft takes",
         "sft-soft": "fine-tuning on the teacher's distributions",
+        "context-distillation": "fitting the teacher's distributions on unlabelled texts alone",
         "ia2-solved": "alignment by ridge regression, in one pass",
         "ia2-solved-ia2": "alignment solved first, then descended from there",
         "ia2-solved-sft": "alignment solved first, then fine-tuning from there",

@@ -15,6 +15,8 @@ from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, Mat
 LabelSource = Literal["ground-truth", "icl-response"]
 """Whose responses the student reads and is trained on: the rows' own, or what the teacher answered in context."""
 
+StageRowsChoice = Literal["all", "unlabelled"]
+
 QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
 """How much the token loss counts beside alignment where activations are as large as Qwen's; elsewhere (PROTOCOL)."""
 
@@ -52,6 +54,8 @@ class Stage:
     solved: bool = False
     """Whether it is solved in one pass over the rows instead of descended by gradients (`ia2.training.closed_form`)."""
 
+    rows: StageRowsChoice = "all"
+    """Whether the training rows teach, and with the teacher's responses unlabelled texts too, or these alone."""
     steps_of: "tuple[Stage, ...]" = ()
     """Takes as many steps as these stages together, on the same set at the same rate, and stops at no other time."""
 
@@ -64,6 +68,8 @@ class Stage:
             checked_learning_rate(self.learning_rate)
         if self.epochs is not None:
             checked_count("epochs", self.epochs)
+        if self.rows == "unlabelled" and self.labels != "icl-response":
+            raise InputError("unlabelled texts have no responses but the teacher's: say labels icl-response.")
         if self.steps_of and (self.solved or self.epochs is not None):
             raise InputError("steps_of says how many steps a stage takes: leave solved and epochs out.")
         if self.steps_of and (
@@ -130,6 +136,11 @@ class Method:
         return any(not stage.solved and stage.learning_rate is None for stage in self.stages)
 
     @property
+    def needs_unlabelled(self) -> bool:
+        """Whether any stage learns from unlabelled texts alone."""
+        return any(stage.rows == "unlabelled" for stage in self.stages)
+
+    @property
     def fits_tokens(self) -> bool:
         """Whether any stage is fine-tuned on responses, and so on how they end."""
         matched = (
@@ -188,6 +199,11 @@ IA2_WITH_SOFT_SFT = Method(
 )
 LONG_SFT = Method("sft-long", DESCRIPTIONS["sft-long"], (replace(FINE_TUNE, steps_of=IA2_THEN_SFT.stages),))
 SOFT_SFT = Method("sft-soft", DESCRIPTIONS["sft-soft"], (Stage(MatchDistribution(), "icl-response"),))
+CONTEXT_DISTILLATION = Method(
+    "context-distillation",
+    DESCRIPTIONS["context-distillation"],
+    (Stage(MatchDistribution(), "icl-response", rows="unlabelled"),),
+)
 SOLVED = Method("ia2-solved", DESCRIPTIONS["ia2-solved"], (SOLVE,))
 SOLVED_THEN_IA2 = Method("ia2-solved-ia2", DESCRIPTIONS["ia2-solved-ia2"], (SOLVE, ALIGN))
 SOLVED_THEN_SFT = Method("ia2-solved-sft", DESCRIPTIONS["ia2-solved-sft"], (SOLVE, FINE_TUNE))
@@ -204,6 +220,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             IA2_WITH_SOFT_SFT,
             LONG_SFT,
             SOFT_SFT,
+            CONTEXT_DISTILLATION,
             SOLVED,
             SOLVED_THEN_IA2,
             SOLVED_THEN_SFT,

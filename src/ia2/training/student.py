@@ -57,8 +57,9 @@ class StageRows:
         task, rows, train_targets = few_shot_set.task, few_shot_set.train, targets.train if targets else None
         if stage.labels == "icl-response" and targets is not None:
             # these need no labels, so that unlabelled queries serve as well
-            rows += tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
-            train_targets = targets.taught
+            unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
+            rows = unlabelled if stage.rows == "unlabelled" else rows + unlabelled
+            train_targets = targets.unlabelled if stage.rows == "unlabelled" else targets.taught
         return cls(
             stage,
             StudentRows.of(rows, train_targets, stage, model, task),

@@ -216,7 +216,7 @@ class _Trainer:
             for node in nodes
             if (targets := read_by(node.stage, node.plans[0].targets)) is not None and not node.stage.solved
             for site in node.stage.objective.teacher_sites
-            for rows in (targets.taught, targets.dev)
+            for rows in (targets.unlabelled if node.stage.rows == "unlabelled" else targets.taught, targets.dev)
         }
         room = 0.5 * self.budget()
         size = sum(rows.bytes_of(site) for rows, site in needed)
