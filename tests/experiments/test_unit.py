@@ -20,6 +20,7 @@ from ia2.experiments.unit import compute
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
 from ia2.records import Metrics, load_records
+from ia2.reports.aggregate import cells
 from ia2.training import train as training
 from ia2.training.methods import METHODS
 
@@ -315,3 +316,15 @@ def test_every_baseline_is_recorded(tiny_model, tmp_path):
     # the model reads no words for a classifier of words, and the query alone for one of hidden states
     assert records["logistic-tfidf"].metrics.prompt_tokens is None
     assert records["logistic-hidden"].metrics.prompt_tokens == records["zero-shot"].metrics.prompt_tokens
+
+
+def test_a_mean_shift_has_an_adapter_of_its_own_kind_beside_others(tiny_model, tmp_path):
+    records, _ = computed(chosen(methods=["icl", "sft", "mean-shift"]), tiny_model, tmp_path)
+    shift = records["mean-shift"]
+    assert (shift.adapter.kind, shift.lr, shift.stages[0].stopped_by) == ("shift", None, "solved")
+    assert records["sft"].adapter.kind == "lora"
+    assert shift.metrics.asim > 0
+    # in tables it stands beside LoRA
+    (of_lora,) = {cell.setting.adapter for cell in cells(load_records(tmp_path))}
+    assert of_lora == "lora"
+    assert {cell.method for cell in cells(load_records(tmp_path))} == {"icl", "sft", "mean-shift"}

@@ -40,7 +40,10 @@ def test_only_what_learns_from_the_teacher_needs_its_targets():
         "sft-soft",
         "context-distillation",
     ]
-    assert [name for name, method in METHODS.items() if not method.has_learning_rate] == ["ia2-solved"]
+    assert [name for name, method in METHODS.items() if not method.has_learning_rate] == [
+        "ia2-solved",
+        "mean-shift",
+    ]
     assert ALIGN.labels == "icl-response"
     assert FINE_TUNE.labels == "ground-truth"
 

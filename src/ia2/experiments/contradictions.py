@@ -111,11 +111,15 @@ def _check_label_sources(experiment: "Experiment") -> None:
 
 
 def _check_adapters(experiment: "Experiment") -> None:
-    solving = [method.name for method in experiment.trained_methods if any(stage.solved for stage in method.stages)]
+    solving = [
+        method.name
+        for method in experiment.trained_methods
+        if method.adapter is None and any(stage.solved for stage in method.stages)
+    ]
     asked = [adapter for source in experiment.tasks for adapter in experiment.adapters_of(source)]
-    unfit = [adapter.kind for adapter in asked if adapter.kind != "lora"]
+    unfit = [adapter.kind for adapter in asked if not adapter.adapter.solvable]
     if solving and unfit:
-        raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
+        raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for lora and shift alone.")
 
 
 def _check_context(experiment: "Experiment") -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.kind import AdapterKind
+from ia2.adapters.registry import adapter_of
 from ia2.errors import InputError
 from ia2.experiments.baseline_names import check_labelled
 from ia2.experiments.rows import read_context
@@ -190,10 +191,13 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
         unit: one of its units.
         betas: the weights of the token loss that are tried where the study names none.
     """
+    kinds = dict.fromkeys(unit.adapters)
+    kinds |= dict.fromkeys(adapter_of(method.adapter, {}) for method in experiment.trained_methods if method.adapter)
     return [
         Planned(kind, candidate, labels, rate)
-        for kind in unit.adapters
+        for kind in kinds
         for labels, method in experiment.fitted_methods
+        if (kind in unit.adapters if method.adapter is None else kind.kind == method.adapter)
         for candidate in method.candidates(experiment.betas or betas)
         for rate in (experiment.learning_rates or kind.learning_rates)[: None if candidate.has_learning_rate else 1]
     ]

@@ -24,8 +24,11 @@ METHOD_NAMES = {
     "ia2-solved": "IA2 solved",
     "ia2-solved-ia2": "IA2 solved→IA2",
     "ia2-solved-sft": "IA2 solved→SFT",
+    "mean-shift": "mean shift",
 }
 """In the order in which reports have them."""
+OF_ANY_ADAPTER = ("mean-shift",)
+"""Methods with an adapter of their own kind, which stand beside those of every other kind, as baselines do."""
 
 
 def method_order(method: str) -> tuple[int, str]:

@@ -20,6 +20,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "ia2-solved": "alignment by ridge regression, in one pass",
         "ia2-solved-ia2": "alignment solved first, then descended from there",
         "ia2-solved-sft": "alignment solved first, then fine-tuning from there",
+        "mean-shift": "the mean difference of attention outputs in context, added at every position",
     }
 )
 

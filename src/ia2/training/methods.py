@@ -112,6 +112,8 @@ class Method:
     name: str
     description: str
     stages: tuple[Stage, ...]
+    adapter: str | None = None
+    """The only kind of adapter that it trains; by default any."""
     tries_betas: bool = False
     """Whether the weight of the token loss is chosen like a learning rate, from several."""
 
@@ -205,6 +207,7 @@ CONTEXT_DISTILLATION = Method(
     (Stage(MatchDistribution(), "icl-response", rows="unlabelled"),),
 )
 SOLVED = Method("ia2-solved", DESCRIPTIONS["ia2-solved"], (SOLVE,))
+MEAN_SHIFT = Method("mean-shift", DESCRIPTIONS["mean-shift"], (SOLVE,), "shift")
 SOLVED_THEN_IA2 = Method("ia2-solved-ia2", DESCRIPTIONS["ia2-solved-ia2"], (SOLVE, ALIGN))
 SOLVED_THEN_SFT = Method("ia2-solved-sft", DESCRIPTIONS["ia2-solved-sft"], (SOLVE, FINE_TUNE))
 
@@ -224,6 +227,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             SOLVED,
             SOLVED_THEN_IA2,
             SOLVED_THEN_SFT,
+            MEAN_SHIFT,
         )
     }
 )
