@@ -71,6 +71,7 @@ def test_other_kinds_have_the_shapes_of_what_they_begin_with(network, kind):
     assert dict(expected) == {name: tensor.shape for name, tensor in weights.items()}
 
 
+@pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed:UserWarning")
 @pytest.mark.parametrize("name", KINDS)
 def test_peft_loads_what_each_kind_saves_and_a_record_names_its_sizes(tiny_llama, tmp_path, name):
     kind = kind_named(name)()

@@ -10,12 +10,13 @@ from conftest import byte_level_tokenizer, tiny_network
 from peft import AutoPeftModelForCausalLM, PeftModel
 
 from ia2.experiments import run as run_module
+from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.training.methods import METHODS
 
 
 def first_cells(out):
     """What the rows of a printed table begin with."""
-    return re.findall(r"^│ (\S+) ", out, flags=re.MULTILINE)
+    return re.findall(r"^│ ([^│]+?) +│", out, flags=re.MULTILINE)
 
 
 def phases(err):
@@ -34,8 +35,10 @@ def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads
     parts = {"adapter", "adapters", "plan.json", "predictions", "records", "units"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == parts
     records = records_of(tmp_path / "out")
-    assert records.keys() == {"zero-shot", "icl", "sft", "ia2"}
-    assert first_cells(out) == ["zero-shot", "ICL", "SFT", "IA2"]
+    assert records.keys() == {"zero-shot", "icl", *RECALIBRATED, *LOGISTIC, "sft", "ia2"}
+    assert first_cells(out) == [
+        *("zero-shot", "ICL", "ICL contextual", "ICL batch", "logistic hidden", "logistic TF-IDF", "SFT", "IA2"),
+    ]
     for name, record in records.items():
         assert record["metrics"]["n"] == 10
         assert record["task"]["labels"] == [" 0", " 1"]
@@ -182,7 +185,7 @@ def test_nothing_is_computed_where_a_text_is_too_long_in_context(capsys, tmp_pat
     short = write_csv(tmp_path / "short.csv", [("the sea was wide", "0")])
     status, _, err = adapt(capsys, tmp_path, model, file, *more[:-1], short)
     assert status == 0, err
-    assert [phase.split()[0] for phase in phases(err)] == ["train", "evaluate"]
+    assert [phase.split()[0] for phase in phases(err)] == ["train", "dev", "evaluate"]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_a_context_is_moved_into_an_adapter(capsys, tmp_path, model, file):
     assert status == 0, err
     assert "in context" in out
     records = records_of(tmp_path / "out")
-    assert records.keys() == {"zero-shot", "context", "sft", "ia2"}
+    assert records.keys() == {"zero-shot", "context", *LOGISTIC, "sft", "ia2"}
     tokens = {name: record["metrics"]["prompt_tokens"] for name, record in records.items()}
     assert tokens["zero-shot"] == tokens["ia2"] < tokens["context"]
     assert records["context"]["metrics"]["asim"] == pytest.approx(1)
@@ -343,7 +346,9 @@ def test_a_longer_label_that_another_begins_is_answered_by_what_was_fine_tuned(c
     assert "The label 'no' begins 'no idea', so that labels compete with what ends them: the end token" in err
     records = records_of(tmp_path / "out")
     scorings = {method: record["options"]["label_scoring"] for method, record in records.items()}
-    assert scorings == {"zero-shot": "separated", "icl": "separated", "sft": "ended", "ia2-sft": "ended"}
+    unended = dict.fromkeys(("zero-shot", "icl", *RECALIBRATED), "separated")
+    learned = dict.fromkeys(LOGISTIC, "whole")
+    assert scorings == {**unended, **learned, "sft": "ended", "ia2-sft": "ended"}
     answers = {
         method: [row["predicted"].strip() for row in predictions_of(tmp_path / "out", method)] for method in records
     }
@@ -439,7 +444,7 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
     assert "24 different, long labels are taken for free text" in err
     assert "ECE" not in out
     records = records_of(tmp_path / "out")
-    assert records.keys() == {"zero-shot", "icl", "sft", "ia2-sft"}
+    assert records.keys() == {"zero-shot", "icl", "sft", "ia2-sft"}  # of free text
     for record in records.values():
         assert record["task"]["answer"] == "text"
         assert record["metrics"]["n"] == 5
@@ -629,7 +634,7 @@ def test_a_study_of_the_same_rows_finds_the_same(capsys, tmp_path, model, file):
         sets: 1
         first_seed: 3
         nested: false
-        methods: [zero-shot, context, sft, ia2-sft]
+        methods: [zero-shot, context, logistic-hidden, logistic-tfidf, sft, ia2-sft]
         learning_rates: [1.0e-3]
         context: {tmp_path / "context.txt"}
         rows: 6
@@ -639,7 +644,7 @@ def test_a_study_of_the_same_rows_finds_the_same(capsys, tmp_path, model, file):
     assert status == 0, err
     assert "'text' is taken for the text" in err
     adapted, studied = records_of(tmp_path / "out"), records_of(tmp_path / "study")
-    assert adapted.keys() == studied.keys() == {"zero-shot", "context", "sft", "ia2-sft"}
+    assert adapted.keys() == studied.keys() == {"zero-shot", "context", *LOGISTIC, "sft", "ia2-sft"}
     for name, record in adapted.items():
         assert record["metrics"] == studied[name]["metrics"]
         assert record["notes"] == studied[name]["notes"]

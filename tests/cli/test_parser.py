@@ -65,7 +65,7 @@ def test_a_group_without_options_of_a_command_is_not_shown(capsys):
         ("adapt", "--seed SEED Which rows are drawn for training or as demonstrations (default: 0)."),
         ("adapt", "--draw {auto,class,random} Whether"),
         ("adapt", "--response-kind {label,text} Whether a file's responses are free text or labels (default: text"),
-        ("adapt", "--compare, --no-compare Measure zero-shot, ICL and SFT beside the method (default: yes)."),
+        ("adapt", "--compare, --no-compare Measure zero-shot, ICL and SFT beside the method, and of labels"),
         ("adapt", "--chat, --no-chat Ask through the model's chat template. --dtype"),
         ("adapt", "--rank RANK Rank of each update (default: 8 for lora, 256 for vera)."),
         ("adapt", "(default: query key output for lora, ia3, full and vera)."),

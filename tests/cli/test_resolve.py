@@ -154,7 +154,10 @@ def benchmark_files(tmp_path):
     [
         (("--method", "sft", "--unlabelled", "file"), "rows.csv: sft learns from labels alone"),
         (("--method", "ia2-solved", "--no-compare", "--lr", "1e-3"), "--lr 0.001: ia2-solved takes no steps"),
-        (("--method", "ia2-solved", "--adapter", "ia3"), "--adapter ia3: ia2-solved is solved for LoRA alone"),
+        (
+            ("--method", "ia2-solved", "--adapter", "ia3"),
+            "--adapter ia3: ia2-solved is solved for lora and shift alone",
+        ),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(capsys, tmp_path, file, given, said):

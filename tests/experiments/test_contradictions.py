@@ -22,6 +22,18 @@ def test_a_study_that_makes_sense_is_let_through():
             {"context": "prompt.txt", "methods": ["context"], "most_demonstrations": 2},
             "most_demonstrations 2: a context stands instead of demonstrations",
         ),
+        (
+            {"context": "prompt.txt", "methods": ["context", "icl-batch"]},
+            "the model isn't shown demonstrations then; name the method context instead of icl-batch",
+        ),
+        (
+            {"methods": ["context-distillation"]},
+            "unlabelled: context-distillation learns from texts without labels, and reviews has none",
+        ),
+        (
+            {"methods": ["sft"], "tasks": [{"train": "reviews", "unlabelled_rows": 4}]},
+            "unlabelled_rows 4: sft learns from labels alone",
+        ),
         ({"evaluate": "merged", "adapters": ["lora", "prompt"]}, "evaluate merged: .* and not prompt"),
         (
             {"compare": [["ia2-sft", "sft-soft"]]},

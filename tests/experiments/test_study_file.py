@@ -32,7 +32,7 @@ def write(path, **changes):
         ),
         (
             {"methods": ["ia2-solved"], "tasks": [{"train": "sst2", "adapters": ["lora", "ia3"]}]},
-            r"ia2-solved is solved for LoRA alone",
+            r"ia2-solved is solved for lora and shift alone",
         ),
         ({"methods": ["sft", "stf"]}, r"methods: there is no method stf"),
         ({"methods": ["sft", "sft"]}, r"a method is named twice"),
@@ -49,7 +49,7 @@ def write(path, **changes):
         ),
         ({"adapters": [{"kind": "lora", "rank": 0}]}, r"line 12: adapters.0.rank: this must be 1 or more .given: 0"),
         ({"betas": [0.5]}, r"betas: no method tries several weights of the token loss"),
-        ({"methods": ["ia2-solved"], "adapters": ["ia3"]}, r"ia2-solved is solved for LoRA alone"),
+        ({"methods": ["ia2-solved"], "adapters": ["ia3"]}, r"ia2-solved is solved for lora and shift alone"),
         ({"learning_rates": [0]}, r"learning_rates.0: this must be a positive number, such as 1e-3 \(given: 0\)"),
         (
             {"learning_rates": [1e-3, 1e-2, 1.0000001e-3]},

@@ -59,6 +59,15 @@ def test_tokens_of_a_study_worked_by_hand():
     assert estimate(study(methods=["icl"])) == Tokens(0, 0, 26 + 60 + 26 + 40)
 
 
+def test_baselines_that_are_made_of_one_reading_are_counted_once():
+    in_context = ["icl", "icl-contextual", "icl-batch"]
+    assert estimate(study(methods=in_context)) == estimate(study(methods=["icl"]))
+    # one that reads words reads no tokens, and one that reads hidden states the queries alone
+    assert estimate(study(methods=["zero-shot", "logistic-tfidf"])) == estimate(study(methods=["zero-shot"]))
+    hidden = estimate(study(methods=["zero-shot", "logistic-hidden"]))
+    assert hidden.evaluation == estimate(study(methods=["zero-shot"])).evaluation + 60
+
+
 def test_demonstrations_drawn_for_each_query_are_read_for_each():
     # one of 13 tokens before each of three queries
     assert estimate(study(methods=["icl"], asim_rows=0, demonstrations="resampled")) == Tokens(0, 0, 3 * 13 + 60)

@@ -13,14 +13,18 @@ from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.temperature import fitted_temperature
+from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
 from ia2.experiments.unit import compute
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
 from ia2.records import Metrics, load_records
+from ia2.reports.aggregate import cells
 from ia2.training import train as training
 from ia2.training.methods import METHODS
+
+BASELINES_OF_LABELS = [name for name in BASELINES if name != "context"]
 
 
 @pytest.fixture(autouse=True)
@@ -297,3 +301,32 @@ def test_without_dev_rows_of_two_labels_nothing_is_scaled_and_it_is_said(tiny_mo
     for record in records.values():
         assert note in record.notes
         assert record.metrics.temperature is record.metrics.scaled_ece is None
+
+
+def test_every_baseline_is_recorded(tiny_model, tmp_path):
+    records, rows = computed(chosen(n=[6], draw="class", methods=list(BASELINES_OF_LABELS)), tiny_model, tmp_path)
+    assert records.keys() == set(BASELINES_OF_LABELS)
+    for name, record in records.items():
+        assert record.adapter is None
+        assert record.n == (0 if name == "zero-shot" else 6)
+        assert record.metrics.n == len(rows.few_shot_set.evaluation)
+        assert record.metrics.temperature > 0
+        assert (record.metrics.asim is not None) == (name in ("zero-shot", "icl"))
+        assert record.seconds.keys() >= {"evaluate", "temperature"}
+    assert records["logistic-tfidf"].options.get("inverse_penalty") is not None
+    assert records["icl-batch"].options.get("demonstrations") == "shared"
+    # the model reads no words for a classifier of words, and the query alone for one of hidden states
+    assert records["logistic-tfidf"].metrics.prompt_tokens is None
+    assert records["logistic-hidden"].metrics.prompt_tokens == records["zero-shot"].metrics.prompt_tokens
+
+
+def test_a_mean_shift_has_an_adapter_of_its_own_kind_beside_others(tiny_model, tmp_path):
+    records, _ = computed(chosen(methods=["icl", "sft", "mean-shift"]), tiny_model, tmp_path)
+    shift = records["mean-shift"]
+    assert (shift.adapter.kind, shift.lr, shift.stages[0].stopped_by) == ("shift", None, "solved")
+    assert records["sft"].adapter.kind == "lora"
+    assert shift.metrics.asim > 0
+    # in tables it stands beside LoRA
+    (of_lora,) = {cell.setting.adapter for cell in cells(load_records(tmp_path))}
+    assert of_lora == "lora"
+    assert {cell.method for cell in cells(load_records(tmp_path))} == {"icl", "sft", "mean-shift"}

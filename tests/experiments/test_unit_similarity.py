@@ -42,3 +42,10 @@ def test_without_rows_nothing_is_compared(tiny_model, toy_task):
     likeness = similarity(tiny_model, toy_task)
     empty = replace(likeness, rows=replace(likeness.rows, compared=()))
     assert empty.of(None) == ({"asim": None}, {})
+
+
+def test_baselines_with_activations_of_their_own_are_compared(tiny_model, toy_task):
+    likeness = similarity(tiny_model, toy_task)
+    assert likeness.of_baseline("icl-batch") == likeness.of_baseline("logistic-hidden") == ({"asim": None}, {})
+    assert likeness.of_baseline("icl")[0]["asim"] == pytest.approx(1.0, abs=1e-5)
+    assert likeness.of_baseline("zero-shot")[0] == likeness.of(None)[0]

@@ -180,6 +180,19 @@ def test_resampled_demonstrations_need_rows_that_are_left(toy_task):
         few.resampled_contexts(1)
 
 
+def test_rows_of_the_pool_can_serve_without_their_labels(toy_task):
+    few = FewShotSet.draw(toy_task, 4, seed=1)
+    texts = few.unlabelled_of_pool(20)
+    assert len(set(texts)) == 20
+    assert set(texts) <= {row.query for row in toy_task.pool}
+    assert not set(texts) & {row.query for row in (*few.train, *few.dev, *few.evaluation)}
+    # more of them are those and others
+    assert few.unlabelled_of_pool(30)[:20] == texts
+    assert FewShotSet.draw(toy_task, 4, seed=2).unlabelled_of_pool(20) != texts
+    with pytest.raises(InputError, match="unlabelled_rows 31: 30 rows of toy neither teach nor are measured"):
+        few.unlabelled_of_pool(31)
+
+
 def test_dev_rows_may_be_fewer_than_half_as_many(toy_task):
     for nested in (False, True):
         for task in (toy_task, replace(toy_task, as_written=True)):

@@ -11,6 +11,7 @@ from peft import PeftModel
 
 from ia2.adapters.adapter import Adapter, attached
 from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.models import gguf, packaged
 from ia2.models.forward import response_logits
 from ia2.models.layout import lay_out
@@ -91,8 +92,8 @@ def test_a_benchmark_becomes_an_adapter_that_peft_loads(smollm2, data_dir, tmp_p
     status, table, err = run(capsys, "adapt", "--model", MODEL, *settings, "--out", out)
     assert status == 0, err
     records = records_of(out)
-    assert records.keys() == {"zero-shot", "icl", "sft", "ia2-sft"}
-    assert len(re.findall(r"│ (?:zero-shot|ICL|SFT|IA2→SFT) ", table)) == 4
+    assert records.keys() == {"zero-shot", "icl", *RECALIBRATED, *LOGISTIC, "sft", "ia2-sft"}
+    assert len(re.findall(r"│ (?:zero-shot|ICL|logistic|SFT|IA2→SFT) ", table)) == 8
     assert records["ia2-sft"]["metrics"]["accuracy"] > records["zero-shot"]["metrics"]["accuracy"]
     assert records["icl"]["metrics"]["asim"] == pytest.approx(1, abs=1e-4)
     assert records["ia2-sft"]["metrics"]["asim"] > records["zero-shot"]["metrics"]["asim"]

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from ia2.adapters.adapter import fresh_adapter
+from ia2.adapters.adapter import adapted, fresh_adapter
 from ia2.adapters.ia3 import IA3
 from ia2.adapters.lora import LoRA
+from ia2.adapters.shift import BIAS, Shift
 from ia2.errors import InputError
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
@@ -133,3 +134,35 @@ def test_responses_of_many_tokens_are_solved_for_with_each_row_counting_once(tin
     fresh = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), 0)
     adapter = solved(tiny_model, rows, fresh)
     assert dev_loss(tiny_model, ALIGN, rows.train, adapter) < 0.7 * dev_loss(tiny_model, ALIGN, rows.train, fresh)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "opt"])
+def test_a_shift_brings_every_layers_mean_to_the_teachers(tiny_model, few, tmp_path, architecture):
+    model = replace(tiny_model, network=tiny_network(architecture))
+    rows = rows_of(model, few, tmp_path)
+    adapter = solved(model, rows, fresh_adapter(model.network, Shift().configuration(model.network), 0))
+    # the mean of training rows at each layer, as the shifted network computes it, is that in context
+    sequences = rows.train.sequences
+    with adapted(model, [adapter]) as reader:
+        read = reader.activations(sequences, [ATTENTION_OUTPUT])
+    ours = torch.stack([activations[ATTENTION_OUTPUT].mean(0) for activations in read]).mean(0)
+    theirs = torch.stack([target.activations[ATTENTION_OUTPUT].mean(0) for target in rows.train.targets]).mean(0)
+    assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert not any(tensor.any() for name, tensor in adapter.weights.items() if not name.endswith(BIAS))
+
+
+def test_the_mean_shift_of_the_first_layer_worked_by_hand(tiny_model, few, tmp_path):
+    rows = rows_of(tiny_model, few, tmp_path)
+    fresh = fresh_adapter(tiny_model.network, Shift().configuration(tiny_model.network), 0)
+    name = next(name for name in fresh.weights if ".layers.0." in name and name.endswith(BIAS))
+    differences = []
+    for row, target in zip(few.train, rows.train.targets, strict=True):
+        kept = []
+        hook = tiny_model.network.model.layers[0].self_attn.o_proj.register_forward_hook(
+            lambda _m, _g, output, kept=kept: kept.append(output[0, -1])
+        )
+        with torch.no_grad():
+            tiny_model.network(torch.tensor([tiny_model.tokenizer(row.query)["input_ids"]]))
+        hook.remove()
+        differences.append(target.activations[ATTENTION_OUTPUT][0, 0] - kept[0])
+    assert_close(solved(tiny_model, rows, fresh).weights[name], torch.stack(differences).mean(0), atol=1e-5, rtol=1e-4)

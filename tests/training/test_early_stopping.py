@@ -87,3 +87,11 @@ def test_where_the_last_is_kept_its_own_dev_loss_counts_and_one_before_it_saves_
 def test_settings_that_make_no_sense_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Training(**wrong)
+
+
+def test_a_stage_of_so_many_steps_takes_them_whatever_the_dev_loss_does():
+    # 8 rows in batches of 4: the dev loss is due at even steps, and at the last one
+    stopping = EarlyStopping(8, 0, Training(epochs=1, patience=1), exact_steps=7)
+    assert [step for step, _ in run(stopping, [1.0, 0.5, 2.0, 3.0])] == [2, 4, 6, 7]
+    history = stopping.history("x")
+    assert (history.steps, history.best_step, history.kept_step, history.stopped_by) == (7, 4, 4, "steps")

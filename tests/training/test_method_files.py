@@ -4,7 +4,7 @@ from ia2.errors import InputError
 from ia2.models.sites import Site
 from ia2.training.layer_weights import Layers
 from ia2.training.method_files import load_method
-from ia2.training.methods import Stage
+from ia2.training.methods import METHODS, Stage
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens
 
 
@@ -25,6 +25,8 @@ stages:
   - {objective: align, site: mlp-output, positions: all}
   - {objective: align-and-match, beta: 0.2, site: residual, layers: 3}
   - {objective: align-attention, layers: 3}
+  - {objective: match-tokens, smoothing: 0.1, steps_of: ia2-sft, labels: icl-response}
+  - {objective: align-and-match, beta: 0.2, match: distribution, top: 5, labels: ground-truth, error: cosine}
 """
     )
     method = load_method(path)
@@ -41,6 +43,8 @@ stages:
         Stage(AlignAndMatch(0.2, Align(Site("residual"), layers=Layers("3"))), "icl-response"),
         # what version 0.1 called it
         Stage(Align(layers=Layers("3")), "icl-response"),
+        Stage(MatchTokens(0.1), "icl-response", steps_of=METHODS["ia2-sft"].fine_tuned_on("icl-response").stages),
+        Stage(AlignAndMatch(0.2, Align(error="cosine"), MatchDistribution(5)), "ground-truth"),
     )
     assert not method.tries_betas
 
@@ -59,7 +63,10 @@ stages:
             "stages.0.match-tokens.epochs: this must be 1 or more",
         ),
         ("name: a\nstages: [{objective: align, layers: most}]", "layers 'most': say all"),
-        ("name: a\nstages: [{objective: align, labels: ground-truth}]", "labels: .*icl-response"),
+        ("name: a\nstages: [{objective: align, labels: rows}]", "labels: .*ground-truth.*icl-response"),
+        ("name: a\nstages: [{objective: match-tokens, steps_of: ia2sft}]", "steps_of.*Did you mean"),
+        ("name: a\nstages: [{objective: match-tokens, steps_of: ia2+sft}]", "steps_of: this tries several β"),
+        ("name: a\nstages: [{objective: align-and-match, beta: 0.5, top: 5}]", "top 5: this goes with match: distrib"),
         ("name: SFT\nstages: [{objective: match-tokens}]", "SFT is taken"),
         ("name: icl\nstages: [{objective: match-tokens}]", "icl is taken"),
         ("name: a\nstages: [{objective: align, solved: true, epochs: 3}]", "takes no steps"),

@@ -17,6 +17,7 @@ from ia2.training.methods import (
     SFT,
     SFT_THEN_IA2,
     SOLVED,
+    Method,
     Stage,
     betas_for,
     method_named,
@@ -34,8 +35,15 @@ def test_methods_are_the_papers_and_ours():
 
 def test_only_what_learns_from_the_teacher_needs_its_targets():
     assert [name for name, method in METHODS.items() if not method.needs_targets] == ["sft"]
-    assert [name for name, method in METHODS.items() if LOGITS in method.teacher_sites] == ["sft-soft"]
-    assert [name for name, method in METHODS.items() if not method.has_learning_rate] == ["ia2-solved"]
+    assert [name for name, method in METHODS.items() if LOGITS in method.teacher_sites] == [
+        "ia2+soft",
+        "sft-soft",
+        "context-distillation",
+    ]
+    assert [name for name, method in METHODS.items() if not method.has_learning_rate] == [
+        "ia2-solved",
+        "mean-shift",
+    ]
     assert ALIGN.labels == "icl-response"
     assert FINE_TUNE.labels == "ground-truth"
 
@@ -58,9 +66,11 @@ def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Stage(Align(), "ground-truth"), "align compares with the teacher"),
-        (lambda: Stage(MatchDistribution(), "ground-truth"), "match-distribution compares"),
+        (lambda: replace(FINE_TUNE, steps_of=IA2_THEN_SFT.stages, epochs=3), "leave solved and epochs out"),
+        (lambda: replace(FINE_TUNE, steps_of=SOLVED.stages), "a method that takes no steps"),
+        (lambda: replace(FINE_TUNE, steps_of=METHODS["sft-long"].stages), "or as many as another"),
         (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
+        (lambda: replace(FINE_TUNE, rows="unlabelled"), "unlabelled texts have no responses but the teacher's"),
         (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),
         (lambda: replace(FINE_TUNE, learning_rate=-1.0), "learning_rate -1: .* positive number"),
         (lambda: replace(FINE_TUNE, learning_rate=math.nan), "learning_rate nan: .* positive number"),
@@ -80,3 +90,25 @@ def test_unknown_methods_are_refused_with_what_was_meant():
     assert method_named("ia2-solved") is SOLVED
     with pytest.raises(InputError, match="method ia-sft: no such method. Did you mean ia2-sft"):
         method_named("ia-sft")
+
+
+def test_a_method_that_takes_the_steps_of_another_needs_what_that_one_needs():
+    long = METHODS["sft-long"]
+    assert long.needs_targets
+    assert long.teacher_sites == IA2_THEN_SFT.teacher_sites
+    assert long.fits_tokens
+    # whatever it fits, the other one fits too
+    other = long.fine_tuned_on("icl-response")
+    assert other.stages[0].labels == "icl-response"
+    assert other.stages[0].steps_of == IA2_THEN_SFT.fine_tuned_on("icl-response").stages
+
+
+def test_what_fits_distributions_is_not_taught_how_responses_end():
+    assert METHODS["ia2+sft"].fits_tokens
+    assert not METHODS["ia2+soft"].fits_tokens
+    assert not METHODS["sft-soft"].fits_tokens
+
+
+def test_the_teacher_reads_responses_where_it_is_compared_on_them():
+    assert Method("mine", "", (Stage(Align(), "ground-truth"),)).teacher_reads_responses
+    assert not any(method.teacher_reads_responses for method in METHODS.values())

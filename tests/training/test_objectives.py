@@ -169,3 +169,26 @@ def test_another_site_is_aligned_at_its_own_positions():
 def test_logits_are_matched_and_never_aligned():
     with pytest.raises(InputError, match="site 'logits': distributions are matched, not aligned"):
         Align(LOGITS)
+
+
+def test_label_smoothing_spreads_a_share_over_the_vocabulary():
+    student, wanted = wanted_of([2, 1])
+    logits = student[LOGITS].double().log_softmax(-1)
+    wished = torch.full_like(logits, 0.2 / 7)
+    wished[torch.arange(3), wanted.tokens] += 0.8
+    expected = -(wished * logits).sum(-1)
+    loss = MatchTokens(0.2).loss(student, wanted)
+    assert loss.tolist() == approx([expected[:2].mean().item(), expected[2].item()], rel=1e-5)
+    assert MatchTokens(0.0).loss(student, wanted).tolist() == match(student, wanted).tolist()
+    for wrong in (-0.1, 1.0):
+        with pytest.raises(InputError, match=f"smoothing {wrong:g}: this must be 0 or more, and less than 1"):
+            MatchTokens(wrong)
+
+
+def test_alignment_goes_with_distributions_too():
+    student, wanted = wanted_of([2, 1])
+    both = AlignAndMatch(0.25, Align(error="relative", layers=Layers("1")), MatchDistribution(3))
+    expected = 0.75 * both.align.loss(student, wanted) + 0.25 * MatchDistribution(3).loss(student, wanted)
+    assert both.loss(student, wanted).tolist() == approx(expected.tolist())
+    assert both.teacher_sites == {SITE, LOGITS}
+    assert AlignAndMatch(0.25).teacher_sites == {SITE}

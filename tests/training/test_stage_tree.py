@@ -40,3 +40,17 @@ def test_what_else_an_adapter_depends_on_keeps_stages_apart():
     assert [len(node.plans) for node in nodes] == [2, 1]
     assert stage_key(plans[0], 1, by_seed) == stage_key(plans[2], 1, by_seed) == nodes[0].key
     assert stage_tree([], by_seed) == []
+
+
+def test_a_stage_that_takes_the_steps_of_others_stands_behind_them():
+    long = METHODS["sft-long"]
+    plans = [Wanted(long, 1e-3), Wanted(SFT, 1e-3), Wanted(IA2_THEN_SFT, 1e-3)]
+    first, second, third = stage_tree(plans, by_seed)
+    assert [node.stage for node in first] == [ALIGN, FINE_TUNE]
+    # the stages that are counted are those of the method itself, trained once
+    assert [(node.stage, node.plans) for node in second] == [(FINE_TUNE, [plans[0], plans[2]])]
+    assert [(node.stage, node.parent) for node in third] == [(long.stages[0], None)]
+    # without that method they are trained for the sake of their steps alone
+    assert [[node.stage for node in level] for level in stage_tree(plans[:1], by_seed)] == [
+        [ALIGN], [FINE_TUNE], [long.stages[0]]
+    ]  # fmt: skip

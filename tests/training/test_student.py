@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import torch
 from torch.testing import assert_close
 
 from ia2.models.reader import Reader
+from ia2.models.sites import LOGITS
 from ia2.prompting.fewshot import FewShotSet
-from ia2.training.methods import ALIGN, FINE_TUNE
+from ia2.prompting.prompts import prompt_text
+from ia2.training.methods import ALIGN, FINE_TUNE, METHODS
 from ia2.training.passes import losses
 from ia2.training.student import Part, StageRows
 from ia2.training.teacher import collect_targets
@@ -44,3 +48,25 @@ def test_a_part_is_cut_in_runs_and_knows_its_longest_rows(tiny_model, toy_task):
     part = Part(FINE_TUNE, rows, [4, 0, 3])
     assert part.tokens == lengths[4] + lengths[0] + lengths[3]
     assert (part.limited(1, 5).indices, part.limited(3, 2).indices) == ([0, 3], [])
+
+
+def test_a_stage_may_learn_from_unlabelled_texts_alone(tiny_model, toy_task, tmp_path):
+    few = FewShotSet.draw(toy_task, 4, seed=1)
+    few = replace(few, unlabelled=few.unlabelled_of_pool(3))
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path, sites=[LOGITS])
+    (stage,) = METHODS["context-distillation"].stages
+    rows = StageRows.of(stage, few, targets, tiny_model)
+    decode = tiny_model.tokenizer.decode
+    assert [decode(sequence.prompt) for sequence in rows.train.sequences] == list(few.unlabelled)
+    # the loss is the divergence from what the model says behind all of the demonstrations
+    for index, (sequence, context) in enumerate(zip(rows.train.sequences, few.unlabelled_contexts(), strict=True)):
+        shown = tiny_model.tokenizer(prompt_text(few.unlabelled[index], context))["input_ids"]
+        with torch.no_grad():
+            theirs = tiny_model.network(torch.tensor([shown])).logits[0, -1].double().log_softmax(-1)
+            ours = tiny_model.network(torch.tensor([sequence.prompt])).logits[0, -1].double().log_softmax(-1)
+        expected = (theirs.exp() * (theirs - ours)).sum().float()
+        loss = losses(Reader(tiny_model.network), [Part(stage, rows.train, [index])])[0]
+        assert_close(loss, expected, atol=1e-4, rtol=1e-4)
+    both = StageRows.of(METHODS["sft-soft"].stages[0], few, targets, tiny_model)
+    assert len(both.train.sequences) == 4 + 3
+    assert [len(stage_rows.dev.sequences) for stage_rows in (rows, both)] == [2, 2]

@@ -385,3 +385,26 @@ def test_the_teacher_may_write_less_than_a_response_may_have(tiny_model, toy_tex
         assert target.tokens.tolist() == whole.tokens.tolist()[:5]
     assert brief.as_record()["teacher_tokens"] == 5
     assert (brief.as_record()["max_new_tokens"], few.as_record()["teacher_tokens"]) == (12, 12)
+
+
+def test_the_teacher_can_read_the_rows_own_responses(tiny_model, toy_texts, tmp_path):
+    few = replace(FewShotSet.draw(toy_texts, 3), unlabelled=("what else?",))
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path, on_responses=True)
+    assert len(targets.unlabelled) == 0
+    assert targets.folder != collect_targets(tiny_model, few, cache_dir=tmp_path).folder
+    tokenizer = PromptTokenizer.of(tiny_model, few.task)
+    for row, context, target in zip(few.train, few.training_contexts(), targets.train, strict=True):
+        sequence = tokenizer.sequence(row.query, row.response, context)
+        assert tuple(target.tokens.tolist()) == sequence.response
+        kept = []
+        hooks = [
+            layer.self_attn.o_proj.register_forward_hook(lambda _m, _g, output: kept.append(output[0]))
+            for layer in tiny_model.network.model.layers
+        ]
+        with torch.no_grad():
+            tiny_model.network(torch.tensor([sequence.prompt + sequence.response]))
+        for hook in hooks:
+            hook.remove()
+        start = len(sequence.prompt) - 1
+        expected = torch.stack(kept, 1)[start : start + len(sequence.response)]
+        assert_close(target.activations[SITE], expected, atol=1e-5, rtol=0)

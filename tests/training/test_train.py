@@ -499,3 +499,41 @@ def test_a_solution_that_is_no_number_diverged_and_leaves_what_it_began_with(tin
     assert [stage.stopped_by for stage in trained.stages] == ["diverged"]
     start = fresh_adapter(tiny_model.network, LoRA().configuration(tiny_model.network), few.seed)
     assert all(torch.equal(trained.adapter.weights[name], tensor) for name, tensor in start.weights.items())
+
+
+def test_fine_tuning_takes_as_many_steps_as_two_stages(tiny_model, few, targets):
+    plans = [Plan(few, METHODS[name], 3e-2, targets) for name in ("sft-long", "ia2-sft", "sft")]
+    long, both, plain = train_all(tiny_model, plans, training=Training(epochs=6, patience=2))
+    steps = sum(stage.steps for stage in both.stages)
+    assert long.stages[0].steps == steps > plain.stages[0].steps
+    assert long.stages[0].stopped_by == "steps"
+    # it goes as fine-tuning goes until that would stop
+    count = len(plain.stages[0].train_losses)
+    assert long.stages[0].train_losses[:count] == pytest.approx(plain.stages[0].train_losses, rel=1e-4)
+    alone = train(tiny_model, few, METHODS["sft-long"], learning_rate=3e-2, targets=targets,
+                  training=Training(epochs=6, patience=2))  # fmt: skip
+    assert alone.stages[0].steps == steps
+
+
+def test_alignment_on_the_rows_own_responses_compares_with_the_teacher_that_reads_them(tiny_model, toy_texts, tmp_path):
+    few = FewShotSet.draw(toy_texts, 3)
+    method = Method("mine", "", (replace(ALIGN, labels="ground-truth"),))
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="reads the teacher on the rows' own responses"):
+        Plan(few, method, 1e-3, targets)
+    read = collect_targets(tiny_model, few, cache_dir=tmp_path, on_responses=True)
+    both = replace(targets, on_responses=read)
+    trained = train(tiny_model, few, method, learning_rate=1e-3, targets=both, training=Training(epochs=1))
+    rows = StageRows.of(method.stages[0], few, both, tiny_model)
+    tokenizer = PromptTokenizer.of(tiny_model, few.task)
+    assert [sequence.response for sequence in rows.dev.sequences] == [
+        tokenizer.sequence(row.query, row.response).response for row in few.dev
+    ]
+    assert trained.stages[0].steps == 1
+    # before the first step the loss is the distance of the model alone from what it does in context
+    student = Reader(tiny_model.network).activations(rows.train.sequences, [ATTENTION_OUTPUT])
+    distances = [
+        (ours[ATTENTION_OUTPUT] - target.activations[ATTENTION_OUTPUT]).square().mean().item() * 3
+        for ours, target in zip(student, read.train, strict=True)
+    ]
+    assert trained.stages[0].train_losses[0] == pytest.approx(sum(distances) / 3, rel=1e-4)

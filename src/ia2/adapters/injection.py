@@ -31,6 +31,8 @@ def peft_model(network: PreTrainedModel, configuration: PeftConfig, *, empty: bo
         # peft 0.21 asks transformers 5.24 for an attribute that was renamed
         # an adapter of another model is looked at here, by its tensors
         warnings.filterwarnings("ignore", "The PEFT config's `base_model_name_or_path` was renamed", UserWarning)
+        # which is refused here where somebody asks for it
+        warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer", UserWarning)
         warnings.filterwarnings(
             "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning, r"transformers\.modeling_utils"
         )

@@ -7,6 +7,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
 from ia2.adapters.adapter import Adapter, adapted, attached
+from ia2.adapters.registry import effect_of
+from ia2.adapters.shift import Shifted
 from ia2.errors import FieldError
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
@@ -47,7 +49,7 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
         >>> with merged(model.network, adapter):
         ...     evaluation = evaluate(model, task.evaluation[:4], task)
     """
-    check_merges(adapter.as_record(None)["kind"])
+    check_merges("shift" if isinstance(effect_of(adapter.configuration), Shifted) else adapter.as_record(None)["kind"])
     with attached(network, adapter) as model:
         layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         changed = [parameter for layer in layers for parameter in layer.get_base_layer().parameters()]

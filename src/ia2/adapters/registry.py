@@ -30,6 +30,7 @@ KINDS: Mapping[str, str] = {
     "prefix": "PrefixTuning",
     "full": "FullFineTuning",
     "vera": "VeRA",
+    "shift": "Shift",
 }
 """The class of each kind, which stands in the module of the kind's name."""
 

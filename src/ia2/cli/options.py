@@ -128,7 +128,7 @@ class Adapt(Source):
     """Weights of the token loss in ia2+sft; the best is kept (default: four that suit the model's family)."""
     adapter: str = "lora"
     """What is trained: low-rank updates (lora), scales (ia3), virtual tokens (prompt), their keys and values (prefix),
-    whole projections (full), or scales of shared random updates (vera)."""
+    whole projections (full), scales of shared random updates (vera), or a vector a layer (shift)."""
     sizes: Mapping[str, Any] = field(default_factory=dict, metadata={"sizes": True})
     """The adapter's sizes; each kind's have options of their own."""
     lr: tuple[float, ...] = ()
@@ -143,7 +143,7 @@ class Adapt(Source):
     memory: float | None = None
     """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
-    """Measure zero-shot, ICL and SFT beside the method."""
+    """Measure zero-shot, ICL and SFT beside the method, and of labels recalibrated ICL and logistic regressions."""
     track: TrackerName | None = None
     """Show the records in this tracker too, each as a run with its losses. It must be installed:
     pip install 'ia2[trackio]', or one of the others."""

@@ -10,6 +10,7 @@ from ia2.adapters.kind import AdapterKind
 from ia2.adapters.registry import adapter_of
 from ia2.cli.options import Adapt, Source
 from ia2.errors import InputError
+from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import Rows
@@ -45,7 +46,9 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
     measured = bool(FewShotSet.draw(task, n, options.seed, options.draw).evaluation)
     compared: list[Any] = []
     if options.compare and measured:
-        compared = ["zero-shot", "icl" if options.context is None else "context"]
+        recalibrated = RECALIBRATED if task.labels else ()
+        compared = ["zero-shot", *(["icl", *recalibrated] if options.context is None else ["context"])]
+        compared += LOGISTIC if task.labels else ()
         if entry not in ("sft", {"method": "sft", "label_source": "ground-truth"}):
             compared.append("sft")
     settings = {

@@ -7,9 +7,10 @@ import yaml
 
 from ia2.cli.suggestions import did_you_mean
 from ia2.errors import InputError
+from ia2.experiments.baseline_names import BASELINES
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.reviews import NAME as REVIEWS
-from ia2.training.method_names import BASELINES, DESCRIPTIONS
+from ia2.training.method_names import DESCRIPTIONS
 
 
 def check_study_names(path: Path, check_model: Callable[[str], None]) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ia2.adapters.merging import check_merges
 from ia2.errors import FieldError
+from ia2.experiments.baseline_names import RECALIBRATED
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.training.methods import METHODS
 from ia2.training.objectives import MatchTokens
@@ -20,6 +21,7 @@ def check_consistent(experiment: "Experiment") -> None:
         FieldError: two settings can't go together, or one would do nothing; it names the field.
     """
     _check_methods(experiment)
+    _check_unlabelled(experiment)
     _check_label_sources(experiment)
     _check_adapters(experiment)
     _check_context(experiment)
@@ -75,10 +77,24 @@ def _check_methods(experiment: "Experiment") -> None:
         raise FieldError(
             "learning_rates", experiment.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
         )
-    if methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
-        for path in (source.unlabelled for source in experiment.tasks if source.unlabelled is not None):
+
+
+def _check_unlabelled(experiment: "Experiment") -> None:
+    for source in experiment.tasks:
+        given = [
+            (name, value) for name in ("unlabelled", "unlabelled_rows") if (value := getattr(source, name)) is not None
+        ]
+        methods = experiment.trained_methods
+        if given and methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
             names = " and ".join(dict.fromkeys(method.name for method in methods))
-            raise FieldError("unlabelled", path, f"{names} learns from labels alone; ia2-sft does not.")
+            raise FieldError(*given[0], f"{names} learns from labels alone; ia2-sft does not.")
+        if not given and (needing := [method.name for method in methods if method.needs_unlabelled]):
+            raise FieldError(
+                "unlabelled",
+                None,
+                f"{needing[0]} learns from texts without labels, and {source.train} has none. Name a file of them; in "
+                "a study unlabelled_rows: 32 takes rows of the task's own.",
+            )
 
 
 def _check_label_sources(experiment: "Experiment") -> None:
@@ -95,11 +111,15 @@ def _check_label_sources(experiment: "Experiment") -> None:
 
 
 def _check_adapters(experiment: "Experiment") -> None:
-    solving = [method.name for method in experiment.trained_methods if any(stage.solved for stage in method.stages)]
+    solving = [
+        method.name
+        for method in experiment.trained_methods
+        if method.adapter is None and any(stage.solved for stage in method.stages)
+    ]
     asked = [adapter for source in experiment.tasks for adapter in experiment.adapters_of(source)]
-    unfit = [adapter.kind for adapter in asked if adapter.kind != "lora"]
+    unfit = [adapter.kind for adapter in asked if not adapter.adapter.solvable]
     if solving and unfit:
-        raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for LoRA alone.")
+        raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for lora and shift alone.")
 
 
 def _check_context(experiment: "Experiment") -> None:
@@ -119,11 +139,11 @@ def _check_context(experiment: "Experiment") -> None:
         raise FieldError(
             "context", experiment.context, "this stands instead of demonstrations, which then have no order."
         )
-    if "icl" in experiment.baselines:
+    if shown := [name for name in experiment.baselines if name in ("icl", *RECALIBRATED)]:
         raise FieldError(
             "context",
             experiment.context,
-            "the model isn't shown demonstrations then; name the method context instead of icl.",
+            f"the model isn't shown demonstrations then; name the method context instead of {shown[0]}.",
         )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.kind import AdapterKind
+from ia2.adapters.registry import adapter_of
 from ia2.errors import InputError
+from ia2.experiments.baseline_names import check_labelled
 from ia2.experiments.rows import read_context
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import Rows
@@ -132,7 +134,8 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
         What was chosen for the person as files were read, in sentences.
 
     Raises:
-        InputError: a task or a file can't be loaded, or has too few rows.
+        InputError: a task or a file can't be loaded, or has too few rows, or a baseline compares labels that a task
+            hasn't got.
     """
 
     @cache
@@ -146,6 +149,7 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
         notes |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
     for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
         notes |= dict.fromkeys(task_of(name).notes)
+        check_labelled(experiment.baselines, [task_of(name)])
     return tuple(notes)
 
 
@@ -166,14 +170,17 @@ def drawn(
     few_shot_set = FewShotSet.draw(
         task, unit.n, unit.seed, experiment.draw, nested=experiment.nested, dev_rows=experiment.dev_rows
     )
-    few_shot_set = replace(few_shot_set.limited(rows), most_demonstrations=experiment.most_demonstrations)
+    few_shot_set = replace(few_shot_set, most_demonstrations=experiment.most_demonstrations)
     unlabelled: tuple[str, ...] = ()
     notes = few_shot_set.notes
     if unit.rows.unlabelled is not None:
         unlabelled, file_notes = load_queries(unit.rows.unlabelled, task, unit.rows.text, unit.rows.encoding)
         notes += file_notes
+    if unit.rows.unlabelled_rows is not None:
+        unlabelled = few_shot_set.unlabelled_of_pool(unit.rows.unlabelled_rows)
     context = read_context(experiment.context)
-    return replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders), notes
+    few_shot_set = replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders)
+    return few_shot_set.limited(rows), notes
 
 
 def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> list[Planned]:
@@ -184,10 +191,13 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
         unit: one of its units.
         betas: the weights of the token loss that are tried where the study names none.
     """
+    kinds = dict.fromkeys(unit.adapters)
+    kinds |= dict.fromkeys(adapter_of(method.adapter, {}) for method in experiment.trained_methods if method.adapter)
     return [
         Planned(kind, candidate, labels, rate)
-        for kind in unit.adapters
+        for kind in kinds
         for labels, method in experiment.fitted_methods
+        if (kind in unit.adapters if method.adapter is None else kind.kind == method.adapter)
         for candidate in method.candidates(experiment.betas or betas)
         for rate in (experiment.learning_rates or kind.learning_rates)[: None if candidate.has_learning_rate else 1]
     ]
@@ -238,8 +248,13 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         adapters += len(unit_adapters)
         stages += len(trained)
         evaluations += (measured(experiment, unit_adapters) + len(experiment.baselines)) * len(unit.evaluate)
-        if several := [node.plans for node in trained if len(node.plans) > 1]:
-            names = ", ".join(dict.fromkeys(plan.method.name for served in several for plan in served))
+        # one that takes as many steps as another method is served by its stages, and doesn't begin with them
+        served = [
+            [plan for plan in node.plans if plan.method.stages[: len(node.key.stages)] == node.key.stages]
+            for node in trained
+        ]
+        if several := [plans for plans in served if len(plans) > 1]:
+            names = ", ".join(dict.fromkeys(plan.method.name for plans in several for plan in plans))
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
             shared[f"{those} more than one adapter: {names} begin alike."] = None
         if any(adapter.method.needs_targets for adapter in unit_adapters):

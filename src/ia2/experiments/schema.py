@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Correct
 from ia2.evaluation.metrics import Binning
+from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.contradictions import check_consistent
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
@@ -38,7 +39,6 @@ from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.task import Task
 from ia2.training.early_stopping import Training
-from ia2.training.method_names import BASELINES
 from ia2.training.methods import METHODS, LabelSource, Method
 from ia2.training.objectives import MatchTokens
 from ia2.training.teacher import TeacherStop

@@ -141,6 +141,9 @@ class Rows(Strict):
     """The encoding of text files, where it can't be detected."""
     unlabelled: File | None = None
     """A file of more texts for the teacher to answer, without labels."""
+    unlabelled_rows: Count | None = None
+    """So many rows of the task's own, without their labels, for the teacher to answer: of those that neither teach,
+    choose nor are measured."""
     orders: Annotated[int, AfterValidator(partial(checked_count, "orders"))] = 1
     """In how many orders of the demonstrations it answers each of them."""
     max_new_tokens: Annotated[int, AfterValidator(partial(checked_count, "max_new_tokens"))] | None = None
@@ -159,8 +162,10 @@ class Rows(Strict):
                     raise FieldError(name, value, "a built-in task has its own columns and responses.")
             if self.eval_data is not None:
                 raise FieldError("eval_data", self.eval_data, "this goes with data; a built-in task has its own rows.")
-        if self.orders > 1 and self.unlabelled is None:
+        if self.orders > 1 and self.unlabelled is None and self.unlabelled_rows is None:
             raise FieldError("orders", self.orders, "this goes with unlabelled.")
+        if self.unlabelled is not None and self.unlabelled_rows is not None:
+            raise FieldError("unlabelled_rows", self.unlabelled_rows, "texts come from the file under unlabelled.")
         if self.stop == "":
             raise FieldError(
                 "stop", None, "an empty text would end every response at once. Leave it out, or say a text."

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ia2.errors import InputError
+from ia2.experiments.baseline_names import IN_CONTEXT
 from ia2.experiments.plan import Unit, drawn, measured, planned, unit_stages, units
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
@@ -111,12 +112,17 @@ class _Unit:
 
     def stage(self, stage: Stage) -> int:
         """The training rows in each epoch, the dev rows at each of the dev evaluations."""
-        train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (self.set.train, self.set.dev))
+        taught = self.set.train if stage.rows == "all" else ()
+        if stage.labels == "icl-response":
+            taught += tuple(Example(query, "") for query in self.set.unlabelled_queries())
+        train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (taught, self.set.dev))
         if stage.solved:
             return train + dev
         training = self.experiment.training
-        training = replace(training, epochs=stage.epochs or training.epochs)
-        stopping = EarlyStopping(self.set.n, self.set.seed, training)
+        # a stage that takes the steps of others takes as many as these may at the most
+        counted = [of.epochs or training.epochs for of in stage.steps_of if not of.solved]
+        training = replace(training, epochs=sum(counted) or stage.epochs or training.epochs)
+        stopping = EarlyStopping(len(taught), self.set.seed, training)
         evaluations = 0
         for _ in range(stopping.most_steps):
             stopping.note_step()
@@ -127,17 +133,20 @@ class _Unit:
         """Demonstrations are read once for all queries of a task, or drawn and read for each."""
         context = self.shown(self.set.demonstrations())
         baselines = self.experiment.baselines
-        bare = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
+        # the answers in context are read once for all that are made of them
+        in_context = any(name in IN_CONTEXT for name in baselines)
+        compared = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
+        bare = compared + ("logistic-hidden" in baselines)
         total = 0
         for task, rows in self.measured:
             queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
             before = context if self.experiment.demonstrations == "shared" else len(rows) * context
             if self.experiment.demonstrations == "resampled" and len(self.set.demonstrations()) == self.set.n:
                 before = before * (self.set.n - 1) // self.set.n
-            total += bare * queries + (len(baselines) > ("zero-shot" in baselines)) * (before + queries)
-        if compared := self.set.evaluation[: self.experiment.asim_rows]:
-            queries = sum(self.read(row, self.set.task) for row in compared)
-            total += bare * queries + context + queries
+            total += bare * queries + in_context * (before + queries)
+        if rows := self.set.evaluation[: self.experiment.asim_rows]:
+            queries = sum(self.read(row, self.set.task) for row in rows)
+            total += compared * queries + context + queries
         return total
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from ia2.adapters.card import write_card
 from ia2.adapters.provenance import Provenance
 from ia2.evaluation.evaluate import Evaluation
+from ia2.experiments.baseline_names import IN_CONTEXT
 from ia2.experiments.candidates import Candidate, chosen
 from ia2.experiments.plan import Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
 from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
-from ia2.experiments.unit_asking import Answered, UnitAsking
+from ia2.experiments.unit_asking import UnitAsking
+from ia2.experiments.unit_baselines import UnitBaselines
 from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
@@ -24,11 +26,9 @@ from ia2.experiments.unit_training import UnitTraining
 from ia2.models.load import LanguageModel
 from ia2.progress import Progress
 from ia2.records import Record
-from ia2.tasks.task import Example, Task
+from ia2.tasks.task import Task
 from ia2.training.demonstration_order import best_ordered
 from ia2.training.methods import betas_for
-
-GIB = 2**30
 
 
 def compute(
@@ -70,8 +70,10 @@ def compute(
     work = SharedWork() if work is None else work
     training = UnitTraining(experiment, unit, model, rows, cache_dir, progress, work)
     asking = UnitAsking(experiment, model, rows, progress, work)
-    similarity = UnitSimilarity(experiment, model, rows, work)
-    _Computation(experiment, unit, model, rows, folder, progress, training, asking, similarity, temperature).run()
+    baselines, similarity = UnitBaselines(asking), UnitSimilarity(experiment, model, rows, work)
+    _Computation(
+        *(experiment, unit, model, rows, folder, progress, training, asking, baselines, similarity, temperature)
+    ).run()
 
 
 @dataclass
@@ -84,6 +86,7 @@ class _Computation:
     progress: Progress
     training: UnitTraining
     asking: UnitAsking
+    baselines: UnitBaselines
     similarity: UnitSimilarity
     temperature: UnitTemperature
 
@@ -99,29 +102,22 @@ class _Computation:
             self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
 
     def measure_baseline(self, name: str) -> None:
-        """The model as it is, without demonstrations or with what the set shows."""
-        in_context = name != "zero-shot"
-        similarity, spent = self.similarity.of(None, in_context=in_context)
-        source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
-
-        def answers(task: Task, examples: Sequence[Example], phase: str) -> Answered:
-            return self.asking.of_model(
-                task, examples, f"{phase}, {name}", self.asking.contexts(len(examples)) if in_context else None
-            )
-
-        (fitted,) = self.temperature.of_all(lambda: [answers(source, dev, "dev rows")], 1)
+        """What trains no adapter, on every task that it can answer."""
+        similarity, spent = self.similarity.of_baseline(name)
+        (fitted,) = self.temperature.of_all(lambda: [self.baselines.on_dev_rows(name)], 1)
         for task in self.rows.measured:
+            if not self.baselines.has_labels_of(name, task):
+                self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
+                continue
             examples = self.rows.of(task)
-            contexts = self.asking.contexts(len(examples)) if in_context else [()] * len(examples)
-            evaluation: Evaluation | None = None
-            phases = spent | fitted.seconds
-            if examples:
-                evaluation, seconds = answers(task, examples, f"evaluate on {task.name}")
-                phases = {"evaluate": seconds, **phases}
+            contexts = self.asking.contexts(len(examples)) if name in IN_CONTEXT else [()] * len(examples)
+            evaluation, seconds = self.baselines.measured(name, task)
+            phases = ({"evaluate": seconds} if evaluation is not None else {}) | spent | fitted.seconds
             self.write(
                 Measurement(
                     *(name, name, task, evaluation, similarity, phases, tuple(contexts)),
                     temperature=fitted.temperature,
+                    options=self.baselines.options(name),
                 )
             )
 

@@ -1,11 +1,12 @@
 """What is written down of each measurement of a unit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ia2.evaluation.evaluate import Evaluation
 from ia2.evaluation.labels import LabelEvaluation
+from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.experiments.candidates import Candidate
 from ia2.experiments.plan import Unit
 from ia2.experiments.schema import Experiment
@@ -39,6 +40,8 @@ class Measurement:
     candidate: Candidate | None = None
     temperature: float | None = None
     """That of its dev rows; None where none could be fitted."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What else was chosen for a baseline."""
 
     @classmethod
     def of(
@@ -80,7 +83,7 @@ def unit_record(
     if isinstance(evaluation, LabelEvaluation) and measurement.temperature is not None:
         metrics |= evaluation.scaled_metrics(measurement.temperature, experiment.ece)
     metrics |= measurement.similarity
-    if examples := rows.of(task):
+    if (examples := rows.of(task)) and measurement.method != "logistic-tfidf":
         contexts = measurement.contexts or [()] * len(examples)
         tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, contexts)
         metrics["prompt_tokens"] = tokens + (kind.virtual_tokens if kind is not None else 0)
@@ -89,7 +92,9 @@ def unit_record(
         method=measurement.method,
         model=ModelRecord(**model.identity.as_record()),
         task=TaskRecord(**task.as_record(trained_on=unit.train)),
-        n=unit.n if trained is not None else sum(isinstance(part, Example) for part in shown),
+        n=unit.n
+        if trained is not None or measurement.method in LOGISTIC
+        else sum(isinstance(part, Example) for part in shown),
         seed=unit.seed,
         lr=trained.learning_rate if trained is not None else None,
         adapter=AdapterRecord(**kind.as_record(path)) if kind is not None else None,
@@ -97,7 +102,9 @@ def unit_record(
         seconds={phase: round(value, 3) for phase, value in measurement.seconds.items()},
         stages=[StageRecord(**without_nan(asdict(stage))) for stage in (trained.stages if trained is not None else ())],
         options=Options(
-            **_study_options(experiment, unit, rows, measurement), **_method_options(experiment, measurement)
+            **_study_options(experiment, unit, rows, measurement),
+            **_method_options(experiment, measurement),
+            **measurement.options,
         ),
         notes=[*model.notes, *task.notes, *_note_of_temperature(rows, measurement)],
     )
@@ -134,7 +141,7 @@ def _method_options(experiment: Experiment, measurement: Measurement) -> dict[st
     candidate = measurement.candidate
     tried = candidate.tried if candidate is not None else ()
     return {
-        "demonstrations": experiment.demonstrations if measurement.method == "icl" else None,
+        "demonstrations": experiment.demonstrations if measurement.method in ("icl", *RECALIBRATED) else None,
         "evaluate": experiment.evaluate if candidate is not None else None,
         "label_source": candidate.planned.label_source if candidate is not None else None,
         "label_sources": [stage.labels for stage in candidate.planned.method.stages] if candidate is not None else None,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ia2.experiments.baseline_names import check_labelled
 from ia2.experiments.plan import Unit, drawn
 from ia2.experiments.schema import Experiment
 from ia2.inference.decoding import checked_prompts
@@ -72,6 +73,7 @@ def unit_rows(
         few_shot_set.task.at_most(few_shot_set.evaluation, experiment.asim_rows),
     )
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
+    check_labelled(experiment.baselines, rows.measured)
     _check_labels(rows, model, experiment.label_scoring)
     _check_prompts(rows, model, virtual_tokens if experiment.trained_methods else 0)
     return rows

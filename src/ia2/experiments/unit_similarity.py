@@ -59,6 +59,16 @@ class UnitSimilarity:
         metrics = asim(ours, self.in_context).metrics()
         return metrics, {"asim": time.perf_counter() - begun}
 
+    def of_baseline(self, name: str) -> tuple[dict[str, Any], dict[str, float]]:
+        """The same of what trains no adapter.
+
+        Answers that are recalibrated are of the same activations as those of ICL, and a classifier has none: these have
+        no asim.
+        """
+        if name not in ("zero-shot", "icl", "context"):
+            return {"asim": None}, {}
+        return self.of(None, in_context=name != "zero-shot")
+
     def _attention(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> list[Tensor]:
         """Attention outputs at the responses of the compared rows, one tensor a row."""
         task = self.rows.few_shot_set.task

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ia2.adapters.kind import AdapterKind
@@ -78,7 +79,8 @@ class UnitTraining:
         asking = [adapter.method for adapter in adapters if adapter.method.needs_targets]
         if not asking:
             return None
-        return collect_targets(
+        ask = partial(
+            collect_targets,
             self.model,
             self.rows.few_shot_set,
             label_scoring=self.experiment.label_scoring,
@@ -87,6 +89,10 @@ class UnitTraining:
             cache_dir=self.cache_dir,
             progress=self.progress,
         )
+        targets = ask()
+        if any(method.teacher_reads_responses for method in asking):
+            targets = replace(targets, on_responses=ask(on_responses=True))
+        return targets
 
     def _checkpoints(self) -> Checkpoints:
         """Where stages are kept until the unit is done, the same for whoever computes this unit of this study."""

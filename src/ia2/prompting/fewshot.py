@@ -222,6 +222,21 @@ class FewShotSet:
             self._shown(self.train, f"context of dev row {index}", most=self.n - 1) for index in range(len(self.dev))
         )
 
+    def unlabelled_of_pool(self, count: int) -> tuple[str, ...]:
+        """Queries of this many rows of the pool that neither teach, check nor are measured, as texts without labels.
+
+        Raises:
+            InputError: fewer are left.
+        """
+        taken = {*self.train, *self.dev, *self.evaluation}
+        unused = [row.query for row in self.task.pool if row not in taken]
+        if len(unused) < count:
+            raise FieldError(
+                "unlabelled_rows", count, f"{len(unused)} rows of {self.task.name} neither teach nor are measured."
+            )
+        generator(self.seed, f"unlabelled rows of {self.task.name}").shuffle(unused)
+        return tuple(unused[:count])
+
     def unlabelled_contexts(self) -> tuple[tuple[Shown, ...], ...]:
         """For each unlabelled query all training rows, once for every order; the orders of a query stand together."""
         return tuple(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ia2.adapters.registry import label
 from ia2.records import Record
-from ia2.reports.method_names import method_order
+from ia2.reports.method_names import OF_ANY_ADAPTER, method_order
 
 Select = Literal["accuracy", "evaluated", "dev"]
 MADE_WITH = ("dtype", "device", "revision", "sha256")
@@ -86,11 +86,12 @@ def differing(cell: Result) -> dict[str, list[str]]:
 def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result]:
     """Every cell that records have, at the best learning rate and β of each.
 
-    A model without adapters (`zero-shot`, `icl`) stands beside each adapter and label source that it is compared with,
-    a method that fits no labels of its own (`ia2`) beside each label source. Of equally good pairs the one with the
-    lowest learning rate is taken, then the one with the lowest β. Where accuracy on the source task decides and that
-    wasn't measured, the mean over the tasks that were does. A pair that has fewer sets than another one, since it
-    diverged on some, isn't chosen: means over other sets can't be compared.
+    A model without adapters (`zero-shot`, `icl`), or with one of its own kind (`mean-shift`), stands beside each
+    adapter and label source that it is compared with, a method that fits no labels of its own (`ia2`) beside each
+    label source. Of equally good pairs the one with the lowest learning rate is taken, then the one with the lowest
+    β. Where accuracy on the source task decides and that wasn't measured, the mean over the tasks that were does. A
+    pair that has fewer sets than another one, since it diverged on some, isn't chosen: means over other sets can't be
+    compared.
 
     Args:
         records: a study's.
@@ -103,7 +104,7 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
     )
     baselines: list[Record] = []
     for record in records:
-        if record.adapter is None:
+        if record.adapter is None or record.method in OF_ANY_ADAPTER:
             baselines.append(record)
             continue
         options = record.options

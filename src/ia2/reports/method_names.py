@@ -7,18 +7,28 @@ from ia2.records import Record
 METHOD_NAMES = {
     "zero-shot": "zero-shot",
     "icl": "ICL",
+    "icl-contextual": "ICL contextual",
+    "icl-batch": "ICL batch",
     "context": "in context",
+    "logistic-hidden": "logistic hidden",
+    "logistic-tfidf": "logistic TF-IDF",
     "sft": "SFT",
     "ia2": "IA2",
     "ia2-sft": "IA2→SFT",
     "sft-ia2": "SFT→IA2",
     "ia2+sft": "IA2+SFT",
+    "ia2+soft": "IA2+soft SFT",
+    "sft-long": "SFT long",
     "sft-soft": "soft SFT",
+    "context-distillation": "context distillation",
     "ia2-solved": "IA2 solved",
     "ia2-solved-ia2": "IA2 solved→IA2",
     "ia2-solved-sft": "IA2 solved→SFT",
+    "mean-shift": "mean shift",
 }
 """In the order in which reports have them."""
+OF_ANY_ADAPTER = ("mean-shift",)
+"""Methods with an adapter of their own kind, which stand beside those of every other kind, as baselines do."""
 
 
 def method_order(method: str) -> tuple[int, str]:

@@ -105,6 +105,7 @@ def _digest(job: Job) -> bytes:
     """Digest of all that a job's outcome depends on, beside the model and who is trained with it."""
     configuration = json.dumps(job.start.configuration.to_dict(), default=_plain, sort_keys=True)
     described = [job.rows.stage, job.stopping.training, job.stopping.seed, job.learning_rate, job.stages_before]
+    described.append(job.stopping.exact_steps)
     for rows in (job.rows.train, job.rows.dev):
         described += [list(rows.sequences), _files(rows.targets)]
     content = hashlib.sha256(f"{configuration} {described}".encode())

@@ -18,6 +18,7 @@ from ia2.adapters.bank import Bank
 from ia2.adapters.kind import PREFIX
 from ia2.adapters.lora import A, B, LowRank
 from ia2.adapters.registry import effect_of
+from ia2.adapters.shift import BIAS, Shifted
 from ia2.errors import InputError
 from ia2.models.architectures import projection_names
 from ia2.models.layout import Positions
@@ -32,7 +33,9 @@ RIDGES = tuple(10.0 ** (power / 2) for power in range(-6, 5))
 
 @torch.no_grad()
 def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
-    """The adapter whose update of W_O in every layer, one after the other, solves alignment for these rows.
+    """The adapter whose update in every layer, one after the other, solves alignment for these rows.
+
+    Of a low-rank adapter it is the ridge regression, of a shift the mean of what the teacher has more.
 
     Args:
         model: the frozen model.
@@ -40,16 +43,22 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
         start: what is updated; its other modules stay as they are.
 
     Raises:
-        InputError: the adapter has no low-rank update of W_O that the solution could be written to.
+        InputError: the adapter has no low-rank update of W_O and no shift that the solution could be written to.
     """
     network, effect = model.network, effect_of(start.configuration)
     paths = projection_names(network, ("output",))
-    if not isinstance(effect, LowRank) or any(_name(path, A) not in start.weights for path in paths):
-        raise InputError("alignment is solved for a low-rank update of W_O: use LoRA with output among its modules.")
     reader = Reader(network)
     sequences = [*rows.train.sequences, *rows.dev.sequences]
     batch, adapter_of_row = reader.laid_out(sequences, [0] * len(sequences))
-    solver = _Solver(rows, start, effect, batch.at())
+    solver: _Solver | _MeanSolver
+    if isinstance(effect, LowRank) and all(_name(path, A) in start.weights for path in paths):
+        solver = _Solver(rows, start, effect, batch.at())
+    elif isinstance(effect, Shifted):
+        solver = _MeanSolver(rows, start, effect, batch.at())
+    else:
+        raise InputError(
+            "alignment is solved for a low-rank update of W_O or a shift: use LoRA with output among its modules."
+        )
     with Bank(network, [start.weights], effect).attached(adapter_of_row), ExitStack() as hooks:
         # set behind the bank's, so that they are given what the adapter makes of a layer
         for layer, path in enumerate(paths):
@@ -57,6 +66,34 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
             hooks.callback(hook.remove)
         reader.read(batch, {})
     return replace(start, weights=solver.weights)
+
+
+class _MeanSolver:
+    """Shifts layer after layer to the teacher's mean while the network runs (Turner et al. 2023, Todd et al. 2024).
+
+    Each layer is given what the shifted layers below make. A row counts the mean of its own response tokens, as in the
+    loss, whose least squares the mean is.
+    """
+
+    def __init__(self, rows: StageRows, start: Adapter, effect: Shifted, at: Positions) -> None:
+        assert rows.train.targets is not None, "the stage reads the teacher"
+        self.effect, self.at, self.targets = effect, at, rows.train.targets
+        self.weights = dict(start.weights)
+        self.taught = at.example < len(rows.train.sequences)
+        tokens = torch.bincount(at.example)
+        self.weight = (1 / (tokens[at.example] * len(rows.train.sequences))).double()[self.taught, None]
+
+    def hook(self, layer: int, path: str) -> Any:
+        """Shifts one layer when its W_O has given its outputs, and gives them as they are after that."""
+        name = _name(path, BIAS)
+
+        def shift(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            wanted = self.targets.layer(ATTENTION_OUTPUT, layer).to(output.device).double()
+            missing = ((wanted - self.at.taken(output).double()[self.taught]) * self.weight).sum(0)
+            self.weights[name] = self.weights[name] + (missing / self.effect.scaling).float().cpu()
+            return output + missing.to(output.dtype)
+
+        return shift
 
 
 class _Solver:

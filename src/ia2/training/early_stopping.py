@@ -64,7 +64,8 @@ class StageHistory:
     kept_step: int
     """The step after which the adapter was kept: the best or the last one, as `Training.keep` says; 0 where training
     diverged."""
-    stopped_by: Literal["patience", "epochs", "solved", "diverged"]
+    stopped_by: Literal["patience", "epochs", "steps", "solved", "diverged"]
+    """What ended it; `steps` where it takes as many as other stages."""
     train_losses: tuple[float, ...]
     """The loss of each step's batch, before the step."""
     dev_losses: tuple[tuple[int, float], ...]
@@ -85,6 +86,8 @@ class EarlyStopping:
     rows: int
     seed: int
     training: Training
+    exact_steps: int | None = None
+    """Steps that are taken whatever the dev loss does; by default patience and the epochs end training."""
     step: int = 0
     """Steps taken so far."""
     train_losses: list[float] = field(default_factory=list)
@@ -104,7 +107,7 @@ class EarlyStopping:
     @property
     def most_steps(self) -> int:
         """Steps if nothing stops training early."""
-        return self.training.epochs * self.steps_per_epoch
+        return self.training.epochs * self.steps_per_epoch if self.exact_steps is None else self.exact_steps
 
     def next_batch(self) -> Sequence[int]:
         """The rows of the next step: every epoch takes all of them in an order of its own."""
@@ -123,8 +126,9 @@ class EarlyStopping:
 
     @property
     def dev_due(self) -> bool:
-        """Whether the dev loss is to be taken now: every few steps, and after an epoch's last."""
-        return self.step % self.training.dev_every == 0 or self.step % self.steps_per_epoch == 0
+        """Whether the dev loss is to be taken now: every few steps, and after an epoch's last and the last of all."""
+        ends = self.step % self.steps_per_epoch == 0 or self.step == self.most_steps
+        return self.step % self.training.dev_every == 0 or ends
 
     @property
     def awaits_dev_loss(self) -> bool:
@@ -159,11 +163,16 @@ class EarlyStopping:
 
     @property
     def _run_out(self) -> bool:
-        return self.stale >= self.training.patience or self.step >= self.most_steps
+        return self._patience_is_over or self.step >= self.most_steps
+
+    @property
+    def _patience_is_over(self) -> bool:
+        return self.exact_steps is None and self.stale >= self.training.patience
 
     def history(self, objective: str) -> StageHistory:
         """How the stage went. Where the adapter that would be kept has no finite dev loss, training diverged."""
-        ran_out: Literal["patience", "epochs"] = "patience" if self.stale >= self.training.patience else "epochs"
+        ran_out: Literal["patience", "epochs", "steps"] = "epochs" if self.exact_steps is None else "steps"
+        ran_out = "patience" if self._patience_is_over else ran_out
         return StageHistory(
             objective,
             self.step,

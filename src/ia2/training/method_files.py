@@ -13,7 +13,16 @@ from ia2.models.sequences import Where
 from ia2.models.sites import Site, SiteName
 from ia2.training.early_stopping import checked_count
 from ia2.training.layer_weights import Layers
-from ia2.training.methods import METHODS, WITHOUT_TRAINING, LabelSource, Method, Stage, checked_learning_rate
+from ia2.training.method_names import checked_method_name
+from ia2.training.methods import (
+    METHODS,
+    WITHOUT_TRAINING,
+    LabelSource,
+    Method,
+    Stage,
+    StageRowsChoice,
+    checked_learning_rate,
+)
 from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens, checked_beta
 
 LONGEST_SHOWN = 60
@@ -31,6 +40,13 @@ Rate = Annotated[float, AfterValidator(checked_learning_rate)]
 Beta = Annotated[float, AfterValidator(checked_beta)]
 
 
+def _checked_steps_of(name: str) -> str:
+    method = METHODS[checked_method_name(name)]
+    if method.tries_betas or any(stage.steps_of for stage in method.stages):
+        raise FieldError("steps_of", name, "this tries several β, or takes another method's steps. Name another one.")
+    return name
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +54,8 @@ class _Strict(BaseModel):
 class _AnyStage(_Strict):
     """What every stage can be told."""
 
-    labels: LabelSource
+    labels: LabelSource = "icl-response"
+    rows: StageRowsChoice = "all"
     learning_rate: Rate | None = None
     epochs: Annotated[int, AfterValidator(partial(checked_count, "epochs"))] | None = None
 
@@ -50,7 +67,6 @@ class _AnyStage(_Strict):
 class _Aligning(_AnyStage):
     """What stages that align can be told."""
 
-    labels: Literal["icl-response"] = "icl-response"
     site: SiteName = "attention-output"
     positions: Where = "response"
     error: AlignmentError = "mse"
@@ -69,32 +85,48 @@ class _Align(_Aligning):
     solved: bool = False
 
     def stage(self) -> Stage:
-        return Stage(self.align, self.labels, self.learning_rate, self.epochs, self.solved)
+        return Stage(self.align, self.labels, self.learning_rate, self.epochs, self.solved, self.rows)
 
 
 class _MatchTokens(_AnyStage):
     objective: Literal["match-tokens"]
     labels: LabelSource = "ground-truth"
+    smoothing: float = 0.0
+    steps_of: Annotated[str, AfterValidator(_checked_steps_of)] | None = None
 
     def stage(self) -> Stage:
-        return Stage(MatchTokens(), self.labels, self.learning_rate, self.epochs)
+        steps_of = METHODS[self.steps_of].stages if self.steps_of is not None else ()
+        return Stage(
+            *(MatchTokens(self.smoothing), self.labels, self.learning_rate, self.epochs),
+            rows=self.rows,
+            steps_of=steps_of,
+        ).fine_tuned_on(self.labels)
 
 
 class _MatchDistribution(_AnyStage):
     objective: Literal["match-distribution"]
-    labels: Literal["icl-response"] = "icl-response"
     top: int | None = None
 
     def stage(self) -> Stage:
-        return Stage(MatchDistribution(self.top), self.labels, self.learning_rate, self.epochs)
+        return Stage(MatchDistribution(self.top), self.labels, self.learning_rate, self.epochs, rows=self.rows)
 
 
 class _AlignAndMatch(_Aligning):
     objective: Literal["align-and-match"]
     beta: Beta
+    match: Literal["tokens", "distribution"] = "tokens"
+    smoothing: float = 0.0
+    top: int | None = None
 
     def stage(self) -> Stage:
-        return Stage(AlignAndMatch(self.beta, self.align), self.labels, self.learning_rate, self.epochs)
+        if self.match == "tokens" and self.top is not None:
+            raise FieldError("top", self.top, "this goes with match: distribution.")
+        if self.match == "distribution" and self.smoothing:
+            raise FieldError("smoothing", self.smoothing, "this goes with match: tokens.")
+        match = MatchTokens(self.smoothing) if self.match == "tokens" else MatchDistribution(self.top)
+        return Stage(
+            *(AlignAndMatch(self.beta, self.align, match), self.labels, self.learning_rate, self.epochs), rows=self.rows
+        )
 
 
 _Stage = Annotated[_Align | _MatchTokens | _MatchDistribution | _AlignAndMatch, Field(discriminator="objective")]

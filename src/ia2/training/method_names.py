@@ -6,9 +6,6 @@ from types import MappingProxyType
 
 from ia2.errors import FieldError
 
-BASELINES = ("zero-shot", "icl", "context")
-"""What a study measures beside them and trains nothing; `context` is the model with the study's context in place of
-demonstrations."""
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "sft": "supervised fine-tuning on the rows' own responses",
@@ -16,10 +13,14 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "ia2-sft": "alignment first, then fine-tuning from there",
         "sft-ia2": "fine-tuning first, then alignment from there",
         "ia2+sft": "alignment and fine-tuning in one loss, weighed by β",
+        "ia2+soft": "alignment and fitting the teacher's distributions in one loss, weighed by β",
+        "sft-long": "fine-tuning for as many steps as ia2-sft takes",
         "sft-soft": "fine-tuning on the teacher's distributions",
+        "context-distillation": "fitting the teacher's distributions on unlabelled texts alone",
         "ia2-solved": "alignment by ridge regression, in one pass",
         "ia2-solved-ia2": "alignment solved first, then descended from there",
         "ia2-solved-sft": "alignment solved first, then fine-tuning from there",
+        "mean-shift": "the mean difference of attention outputs in context, added at every position",
     }
 )
 

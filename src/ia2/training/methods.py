@@ -15,6 +15,8 @@ from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, Mat
 LabelSource = Literal["ground-truth", "icl-response"]
 """Whose responses the student reads and is trained on: the rows' own, or what the teacher answered in context."""
 
+StageRowsChoice = Literal["all", "unlabelled"]
+
 QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
 """How much the token loss counts beside alignment where activations are as large as Qwen's; elsewhere (PROTOCOL)."""
 
@@ -52,11 +54,12 @@ class Stage:
     solved: bool = False
     """Whether it is solved in one pass over the rows instead of descended by gradients (`ia2.training.closed_form`)."""
 
+    rows: StageRowsChoice = "all"
+    """Whether the training rows teach, and with the teacher's responses unlabelled texts too, or these alone."""
+    steps_of: "tuple[Stage, ...]" = ()
+    """Takes as many steps as these stages together, on the same set at the same rate, and stops at no other time."""
+
     def __post_init__(self) -> None:
-        if self.objective.teacher_sites and self.labels != "icl-response":
-            raise InputError(
-                f"{self.objective.name} compares with the teacher on its own responses: labels icl-response."
-            )
         if self.solved and self.objective != Align():
             raise InputError("only plain alignment of all layers can be solved; train this stage by gradients.")
         if self.solved and (self.learning_rate is not None or self.epochs is not None):
@@ -65,11 +68,36 @@ class Stage:
             checked_learning_rate(self.learning_rate)
         if self.epochs is not None:
             checked_count("epochs", self.epochs)
+        if self.rows == "unlabelled" and self.labels != "icl-response":
+            raise InputError("unlabelled texts have no responses but the teacher's: say labels icl-response.")
+        if self.steps_of and (self.solved or self.epochs is not None):
+            raise InputError("steps_of says how many steps a stage takes: leave solved and epochs out.")
+        if self.steps_of and (
+            all(stage.solved for stage in self.steps_of) or any(stage.steps_of for stage in self.steps_of)
+        ):
+            raise InputError("steps_of names a method that takes no steps, or as many as another: name one that does.")
 
     @property
     def needs_targets(self) -> bool:
-        """Whether the teacher must have been asked."""
-        return self.labels == "icl-response" or bool(self.objective.teacher_sites)
+        """Whether the teacher must have been asked, for it or for the stages whose steps it takes."""
+        asks = self.labels == "icl-response" or bool(self.objective.teacher_sites)
+        return asks or any(stage.needs_targets for stage in self.steps_of)
+
+    @property
+    def teacher_sites(self) -> frozenset[Site]:
+        """All that is read of the teacher, for it or for the stages whose steps it takes."""
+        return self.objective.teacher_sites.union(*(stage.teacher_sites for stage in self.steps_of))
+
+    @property
+    def teacher_reads_responses(self) -> bool:
+        """Whether it compares with what the teacher does as it reads the rows' own responses."""
+        reads = self.labels == "ground-truth" and bool(self.objective.teacher_sites)
+        return reads or any(stage.teacher_reads_responses for stage in self.steps_of)
+
+    def fine_tuned_on(self, labels: LabelSource) -> "Stage":
+        """The same stage, or one with these responses where it fits tokens; so with those whose steps it takes."""
+        fitted = replace(self, steps_of=tuple(stage.fine_tuned_on(labels) for stage in self.steps_of))
+        return replace(fitted, labels=labels) if isinstance(self.objective, MatchTokens) else fitted
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,8 @@ class Method:
     name: str
     description: str
     stages: tuple[Stage, ...]
+    adapter: str | None = None
+    """The only kind of adapter that it trains; by default any."""
     tries_betas: bool = False
     """Whether the weight of the token loss is chosen like a learning rate, from several."""
 
@@ -95,7 +125,12 @@ class Method:
     @property
     def teacher_sites(self) -> frozenset[Site]:
         """All that its stages read of the teacher."""
-        return frozenset[Site]().union(*(stage.objective.teacher_sites for stage in self.stages))
+        return frozenset[Site]().union(*(stage.teacher_sites for stage in self.stages))
+
+    @property
+    def teacher_reads_responses(self) -> bool:
+        """Whether any stage compares with what the teacher does as it reads the rows' own responses."""
+        return any(stage.teacher_reads_responses for stage in self.stages)
 
     @property
     def has_learning_rate(self) -> bool:
@@ -103,19 +138,22 @@ class Method:
         return any(not stage.solved and stage.learning_rate is None for stage in self.stages)
 
     @property
+    def needs_unlabelled(self) -> bool:
+        """Whether any stage learns from unlabelled texts alone."""
+        return any(stage.rows == "unlabelled" for stage in self.stages)
+
+    @property
     def fits_tokens(self) -> bool:
         """Whether any stage is fine-tuned on responses, and so on how they end."""
-        return any(isinstance(stage.objective, (MatchTokens, AlignAndMatch)) for stage in self.stages)
+        matched = (
+            stage.objective.match if isinstance(stage.objective, AlignAndMatch) else stage.objective
+            for stage in self.stages
+        )
+        return any(isinstance(objective, MatchTokens) for objective in matched)
 
     def fine_tuned_on(self, labels: LabelSource) -> "Method":
         """The same method, by the same name, with these responses wherever it fits tokens."""
-        return replace(
-            self,
-            stages=tuple(
-                replace(stage, labels=labels) if isinstance(stage.objective, MatchTokens) else stage
-                for stage in self.stages
-            ),
-        )
+        return replace(self, stages=tuple(stage.fine_tuned_on(labels) for stage in self.stages))
 
     def candidates(self, betas: tuple[float, ...]) -> "tuple[Method, ...]":
         """The method with each of these weights of the token loss, where it tries several; itself elsewhere."""
@@ -155,8 +193,21 @@ IA2_WITH_SFT = Method(
     (Stage(AlignAndMatch(0.5), "icl-response"),),
     tries_betas=True,
 )
+IA2_WITH_SOFT_SFT = Method(
+    "ia2+soft",
+    DESCRIPTIONS["ia2+soft"],
+    (Stage(AlignAndMatch(0.5, match=MatchDistribution()), "icl-response"),),
+    tries_betas=True,
+)
+LONG_SFT = Method("sft-long", DESCRIPTIONS["sft-long"], (replace(FINE_TUNE, steps_of=IA2_THEN_SFT.stages),))
 SOFT_SFT = Method("sft-soft", DESCRIPTIONS["sft-soft"], (Stage(MatchDistribution(), "icl-response"),))
+CONTEXT_DISTILLATION = Method(
+    "context-distillation",
+    DESCRIPTIONS["context-distillation"],
+    (Stage(MatchDistribution(), "icl-response", rows="unlabelled"),),
+)
 SOLVED = Method("ia2-solved", DESCRIPTIONS["ia2-solved"], (SOLVE,))
+MEAN_SHIFT = Method("mean-shift", DESCRIPTIONS["mean-shift"], (SOLVE,), "shift")
 SOLVED_THEN_IA2 = Method("ia2-solved-ia2", DESCRIPTIONS["ia2-solved-ia2"], (SOLVE, ALIGN))
 SOLVED_THEN_SFT = Method("ia2-solved-sft", DESCRIPTIONS["ia2-solved-sft"], (SOLVE, FINE_TUNE))
 
@@ -169,15 +220,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             IA2_THEN_SFT,
             SFT_THEN_IA2,
             IA2_WITH_SFT,
+            IA2_WITH_SOFT_SFT,
+            LONG_SFT,
             SOFT_SFT,
+            CONTEXT_DISTILLATION,
             SOLVED,
             SOLVED_THEN_IA2,
             SOLVED_THEN_SFT,
+            MEAN_SHIFT,
         )
     }
 )
 
-WITHOUT_TRAINING = ("zero-shot", "icl", "context", "adapter")
+WITHOUT_TRAINING = (
+    *("zero-shot", "icl", "icl-contextual", "icl-batch", "context", "logistic-hidden", "logistic-tfidf", "adapter"),
+)
 """What records call measurements that trained nothing; no method can have such a name."""
 
 

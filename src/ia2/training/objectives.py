@@ -130,10 +130,17 @@ class MatchTokens(Objective):
 
     Example:
         >>> METHODS["sft"].stages[0].objective
-        MatchTokens()
+        MatchTokens(smoothing=0.0)
     """
 
+    smoothing: float = 0.0
+    """How much of the wanted probability is spread evenly over the vocabulary (label smoothing, Szegedy et al. 2016,
+    section 7): (1 - ε) on the response's token, and ε over the whole vocabulary, this token included."""
     name: ClassVar[str] = "match-tokens"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise FieldError("smoothing", self.smoothing, "this must be 0 or more, and less than 1.")
 
     @property
     def student_sites(self) -> frozenset[Site]:
@@ -142,7 +149,9 @@ class MatchTokens(Objective):
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
         """The loss of each example. Raises ValueError where logits are missing."""
-        entropy = cross_entropy(_read(student, LOGITS).float(), wanted.tokens, reduction="none")
+        entropy = cross_entropy(
+            _read(student, LOGITS).float(), wanted.tokens, reduction="none", label_smoothing=self.smoothing
+        )
         return mean_by_example(entropy, wanted.example[LOGITS], wanted.examples)
 
 
@@ -219,9 +228,11 @@ class AlignAndMatch(Objective):
     """
 
     beta: float
-    """How much the token loss counts, in [0, 1]."""
+    """How much what is matched counts, in [0, 1]."""
     align: Align = field(default_factory=Align)
     """What is aligned, and how."""
+    match: MatchTokens | MatchDistribution = field(default_factory=MatchTokens)
+    """What is matched: the response's tokens, or the teacher's distributions in place of L_SFT."""
     name: ClassVar[str] = "align-and-match"
 
     def __post_init__(self) -> None:
@@ -230,16 +241,16 @@ class AlignAndMatch(Objective):
     @property
     def student_sites(self) -> frozenset[Site]:
         """The site that is aligned, and next-token logits."""
-        return self.align.student_sites | {LOGITS}
+        return self.align.student_sites | self.match.student_sites
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """The site that is aligned."""
-        return self.align.teacher_sites
+        """The site that is aligned, and logits where distributions are matched."""
+        return self.align.teacher_sites | self.match.teacher_sites
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
         """The loss of each example. Raises as both losses do."""
-        align, match = self.align.loss(student, wanted), MatchTokens().loss(student, wanted)
+        align, match = self.align.loss(student, wanted), self.match.loss(student, wanted)
         return (1 - self.beta) * align + self.beta * match
 
 

@@ -69,6 +69,13 @@ class Plan:
             raise ValueError(
                 f"{self.method.name} learns from the teacher: pass targets=collect_targets(model, few_shot_set)"
             )
+        if self.method.needs_unlabelled and not self.few_shot_set.unlabelled:
+            raise ValueError(f"{self.method.name} learns from unlabelled texts alone, and the set has none")
+        if self.method.teacher_reads_responses and (self.targets is None or self.targets.on_responses is None):
+            raise ValueError(
+                f"{self.method.name} reads the teacher on the rows' own responses: "
+                "pass replace(targets, on_responses=collect_targets(..., on_responses=True))"
+            )
         if self.targets is not None and (missing := self.method.teacher_sites - self.targets.sites):
             raise ValueError(
                 f"{self.method.name} reads {', '.join(sorted(map(str, missing)))} of the teacher: "

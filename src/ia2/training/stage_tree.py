@@ -65,21 +65,35 @@ def stage_tree(plans: Sequence[P], group: Group[P]) -> list[list[StageNode[P]]]:
     Returns:
         For each level its nodes, in the order of the plans that need them first.
     """
-    levels: list[dict[StageKey, StageNode[P]]] = []
-    for plan in plans:
-        parent = None
-        for depth in range(1, len(plan.method.stages) + 1):
-            key = stage_key(plan, depth, group)
-            if len(levels) < depth:
-                levels.append({})
-            node = levels[depth - 1].setdefault(key, StageNode(key, parent))
+    nodes: dict[StageKey, StageNode[P]] = {}
+    level_of: dict[StageKey, int] = {}
+
+    def add(plan: P, stages: tuple[Stage, ...]) -> StageKey:
+        key = key_of(plan, stages, group)
+        before = [add(plan, stages[:-1])] if len(stages) > 1 else []
+        # a stage that takes the steps of others is trained once these are known
+        counted = [add(plan, stages[-1].steps_of)] if stages[-1].steps_of else []
+        level_of[key] = 1 + max((level_of[earlier] for earlier in before + counted), default=-1)
+        node = nodes.setdefault(key, StageNode(key, before[0] if before else None))
+        if not node.plans or node.plans[-1] is not plan:
             node.plans.append(plan)
-            parent = key
-    return [list(level.values()) for level in levels]
+        return key
+
+    for plan in plans:
+        add(plan, plan.method.stages)
+    levels: list[list[StageNode[P]]] = [[] for _ in range(max(level_of.values(), default=-1) + 1)]
+    for key, node in nodes.items():
+        levels[level_of[key]].append(node)
+    return levels
 
 
 def stage_key(plan: P, depth: int, group: Group[P]) -> StageKey:
     """What an adapter of a plan depends on after its first `depth` stages."""
-    stages = plan.method.stages[:depth]
-    all_have_their_own = all(stage.solved or stage.learning_rate is not None for stage in stages)
+    return key_of(plan, plan.method.stages[:depth], group)
+
+
+def key_of(plan: P, stages: tuple[Stage, ...], group: Group[P]) -> StageKey:
+    """What an adapter depends on after these stages, on the set and at the rate of a plan."""
+    counted = tuple(of for stage in stages for of in stage.steps_of)
+    all_have_their_own = all(stage.solved or stage.learning_rate is not None for stage in (*stages, *counted))
     return StageKey(stages, None if all_have_their_own else plan.learning_rate, group(plan, stages))

@@ -30,7 +30,7 @@ class StudentRows:
     ) -> "StudentRows":
         """Tokenise rows with the responses that the stage trains on."""
         tokenizer = PromptTokenizer.of(model, task)
-        if stage.labels == "ground-truth":
+        if stage.labels == "ground-truth" and not stage.objective.teacher_sites:
             return cls([tokenizer.sequence(row.query, row.response) for row in rows], targets)
         assert targets is not None, "train has checked that there are targets"
         return cls(
@@ -53,16 +53,26 @@ class StageRows:
     @classmethod
     def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
         """The rows of a set for a stage."""
+        targets = read_by(stage, targets)
         task, rows, train_targets = few_shot_set.task, few_shot_set.train, targets.train if targets else None
         if stage.labels == "icl-response" and targets is not None:
             # these need no labels, so that unlabelled queries serve as well
-            rows += tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
-            train_targets = targets.taught
+            unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
+            rows = unlabelled if stage.rows == "unlabelled" else rows + unlabelled
+            train_targets = targets.unlabelled if stage.rows == "unlabelled" else targets.taught
         return cls(
             stage,
             StudentRows.of(rows, train_targets, stage, model, task),
             StudentRows.of(few_shot_set.dev, targets.dev if targets else None, stage, model, task),
         )
+
+
+def read_by(stage: Stage, targets: Targets | None) -> Targets | None:
+    """What a stage reads of the teacher: how it answers, or how it reads the rows' own responses."""
+    if targets is None or stage.labels == "icl-response" or not stage.objective.teacher_sites:
+        return targets
+    assert targets.on_responses is not None, "train has checked that there are targets"
+    return targets.on_responses
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ class Targets:
     dev: TargetRows
     unlabelled: TargetRows
     """For the set's unlabelled queries, each in every order of the demonstrations."""
+    on_responses: "Targets | None" = None
+    """What it did as it read the rows' own responses instead of answering; None where no stage needs that."""
 
     @cached_property
     def taught(self) -> TargetRows:

@@ -36,6 +36,7 @@ def collect_targets(
     sites: Iterable[Site] = (ATTENTION_OUTPUT,),
     label_scoring: LabelScoringChoice = "auto",
     teacher_stop: TeacherStop = "task",
+    on_responses: bool = False,
     batch_size: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
@@ -52,6 +53,7 @@ def collect_targets(
         sites: what is read of it; next-token logits take far more room than the rest.
         label_scoring: where whole labels compete, the response is the likeliest one, of any number of tokens.
         teacher_stop: what ends a text of the teacher's, besides its end token and the most tokens.
+        on_responses: have it read the training and dev rows' own responses, instead of answering.
         batch_size: prompts a forward pass; by default as many as keep the device busy, and of texts as many as fit.
         cache_dir: where targets are kept; by default the project's cache folder.
         progress: told which rows are done.
@@ -67,6 +69,8 @@ def collect_targets(
     """
     ordered = tuple(sorted(sites, key=str))
     asked = _Asked.of(model, few_shot_set, ordered, label_scoring, teacher_stop)
+    if on_responses:
+        asked = asked.reading_responses(few_shot_set)
     key = {"schema": SCHEMA, "model": model.identity.as_record(), "sites": list(map(str, ordered)), **asked.key}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache_dir or cache_folder()) / "targets" / digest
@@ -132,6 +136,8 @@ class _Asked:
     """All that the answers depend on, beside the model and the sites."""
     instructed: bool
     """Whether all prompts begin with one instruction, instead of each with demonstrations of its own."""
+    responses: Sequence[tuple[int, ...]] | None = None
+    """What is read behind each prompt; by default the model answers."""
 
     @classmethod
     def of(
@@ -175,6 +181,19 @@ class _Asked:
         instructed = few_shot_set.context is not None
         return cls(model, task, tokenizer, sites, prompts, shared, labels, key, instructed)
 
+    def reading_responses(self, few_shot_set: FewShotSet) -> "_Asked":
+        """The same for the training and dev rows alone, behind whose prompts their own responses are read."""
+        rows = few_shot_set.train + few_shot_set.dev
+        contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts()
+        responses = [
+            self.tokenizer.sequence(row.query, row.response, context).response
+            for row, context in zip(rows, contexts, strict=True)
+        ]
+        count = len(rows)
+        prompts, shared = self.prompts[:count], self.query_tokens[:count]
+        key = self.key | {"prompts": prompts, "query_tokens": shared, "responses": responses}
+        return replace(self, prompts=prompts, query_tokens=shared, responses=responses, key=key)
+
     @cached_property
     def _decoder(self) -> Reader:
         """The model behind the instruction, which is read once; the model alone where there are demonstrations."""
@@ -191,7 +210,9 @@ class _Asked:
 
     def answered(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
         """Each prompt's number and what the teacher did, in the order in which they are done."""
-        if self.labels is None:
+        if self.responses is not None:
+            yield from self._read(dict(enumerate(self.responses)), batch_size)
+        elif self.labels is None:
             yield from self._written(batch_size)
         elif self.labels.scoring != "token":
             (scores,) = score_labels(self._reader, self.prompts, self.labels, batch_size=batch_size)

@@ -23,8 +23,8 @@ from ia2.training.loop import Job, Outcome, bank_size, train_stage
 from ia2.training.methods import FINE_TUNE, Method, Stage
 from ia2.training.passes import dev_passes, mean_losses
 from ia2.training.plans import Done, Plan, Trained
-from ia2.training.stage_tree import StageKey, StageNode, stage_key, stage_tree
-from ia2.training.student import Part, StageRows, StudentRows
+from ia2.training.stage_tree import StageKey, StageNode, key_of, stage_key, stage_tree
+from ia2.training.student import Part, StageRows, StudentRows, read_by
 from ia2.training.targets import Targets
 
 
@@ -166,9 +166,16 @@ class _Trainer:
         """A node as the training loop takes it."""
         stage, plan, rows = node.stage, node.plans[0], self.rows_of(node)
         training = self.training if stage.epochs is None else replace(self.training, epochs=stage.epochs)
-        stopping = EarlyStopping(len(rows.train.sequences), plan.few_shot_set.seed, training)
+        stopping = EarlyStopping(len(rows.train.sequences), plan.few_shot_set.seed, training, self.steps_of(node))
         rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
         return Job(rows, start.adapter, stopping, rate, len(start.stages))
+
+    def steps_of(self, node: StageNode[Plan]) -> int | None:
+        """As many steps as the stages took whose steps a node's stage takes; None where it stops by itself."""
+        if not (counted := node.stage.steps_of):
+            return None
+        earlier = self.done[key_of(node.plans[0], counted, self.group)]
+        return sum(stage.steps for stage in earlier.stages)
 
     def trained(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Train a level's jobs in banks that fit the memory there is."""
@@ -207,9 +214,9 @@ class _Trainer:
         needed = {
             (rows, site): None
             for node in nodes
-            if (targets := node.plans[0].targets) is not None and not node.stage.solved
+            if (targets := read_by(node.stage, node.plans[0].targets)) is not None and not node.stage.solved
             for site in node.stage.objective.teacher_sites
-            for rows in (targets.taught, targets.dev)
+            for rows in (targets.unlabelled if node.stage.rows == "unlabelled" else targets.taught, targets.dev)
         }
         room = 0.5 * self.budget()
         size = sum(rows.bytes_of(site) for rows, site in needed)

@@ -7,6 +7,7 @@ from peft import set_peft_model_state_dict
 from ia2.adapters.adapter import NOT_RUN, OTHER_MODULES, OTHER_SHAPES, Adapter
 from ia2.adapters.injection import peft_model
 from ia2.adapters.registry import effect_of
+from ia2.adapters.shift import Shifted
 from ia2.cache import check_absent_or_empty, folder_written_whole
 from ia2.errors import FieldError, InputError
 from ia2.models.gguf import quiet
@@ -32,7 +33,8 @@ def check_mergeable(adapter: Adapter, folder: Path) -> None:
             "Serve the adapter with PEFT.",
         )
     unusual = [setting for setting in NOT_RUN if getattr(adapter.configuration, setting, None) is not None]
-    if kind not in MERGED or unusual or effect_of(adapter.configuration) is None:
+    effect = effect_of(adapter.configuration)
+    if kind not in MERGED or unusual or isinstance(effect, Shifted | None):
         raise FieldError(
             "merged",
             None,

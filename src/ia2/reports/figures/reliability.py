@@ -19,7 +19,9 @@ from ia2.reports.method_names import METHOD_NAMES, method_name
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; others where they have run out
 COLOURS = {
     "zero-shot": "#7f7f7f", "icl": "#000000", "context": "#525252",
+    "icl-contextual": "#3B3B98", "icl-batch": "#6A5ACD", "logistic-hidden": "#A6761D", "logistic-tfidf": "#666600",
     "sft": "#D55E00", "ia2": "#56B4E9", "ia2-sft": "#009E73",
+    "ia2+soft": "#4B9CD3", "mean-shift": "#A65628", "sft-long": "#F4A582", "context-distillation": "#BC80BD",
     "sft-ia2": "#E69F00", "ia2+sft": "#0072B2", "sft-soft": "#CC79A7",
     "ia2-solved": "#17BECF", "ia2-solved-ia2": "#7B3294", "ia2-solved-sft": "#8C564B",
 }  # fmt: skip
