@@ -47,6 +47,11 @@ class FullFineTuning(AdapterKind):
     def __post_init__(self) -> None:
         check_modules(self.modules)
 
+    @property
+    def needs_plain_weights(self) -> bool:
+        """They are what is trained."""
+        return True
+
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network: modules that are saved whole, beside an update of none."""
         return LoraConfig(
@@ -69,6 +74,7 @@ class Replaced(ModuleEffect):
 
     suffixes: ClassVar[tuple[str, ...]] = ("weight", "bias")
     by_adapter: ClassVar[bool] = True
+    reads_weights: ClassVar[bool] = True
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
         """Those of the modules' own parameters."""

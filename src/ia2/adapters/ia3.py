@@ -54,6 +54,11 @@ class IA3(AdapterKind):
         if self.scale not in ("output", "input"):
             raise FieldError("scale", self.scale, "this must be output or input.")
 
+    @property
+    def needs_plain_weights(self) -> bool:
+        """Where inputs are scaled, which the weights are multiplied by once more."""
+        return self.scale == "input"
+
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
         targets = target_names(network, self.modules)
@@ -119,6 +124,8 @@ class ScaledOutputs(_Scaled):
 @dataclass(frozen=True)
 class ScaledInputs(_Scaled):
     """Every input of a module times a learned number, as the paper's scripts use (IA)³."""
+
+    reads_weights: ClassVar[bool] = True
 
     def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
         """(1, inputs)."""

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from ia2.adapters.adapter import Adapter, adapted, attached
 from ia2.errors import FieldError
 from ia2.models.load import LanguageModel
+from ia2.models.quantised import check_plain_weights
 from ia2.models.reader import Reader
 
 MERGED = ("lora", "ia3", "vera")
@@ -40,7 +41,7 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
 
     Raises:
         FieldError: it is of another kind.
-        InputError: it was made for another network.
+        InputError: it was made for another network, or the network's weights are quantised.
 
     Example:
         >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
@@ -48,6 +49,7 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
         ...     evaluation = evaluate(model, task.evaluation[:4], task)
     """
     check_merges(adapter.as_record(None)["kind"])
+    check_plain_weights(network, "an adapter is merged into", "Run the adapter beside them (evaluate: adapters).")
     with attached(network, adapter) as model:
         layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         changed = [parameter for layer in layers for parameter in layer.get_base_layer().parameters()]

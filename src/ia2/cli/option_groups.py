@@ -31,6 +31,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "chat": "",
         "dtype": "",
         "device": "DEVICE",
+        "load": "",
+        "attention": "",
     },
     "Method": {
         "method": "METHOD",
@@ -51,6 +53,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "epochs": "COUNT",
         "batch_size": "ROWS",
         "patience": "COUNT",
+        "teacher_dtype": "",
         "memory": "GIB",
     },
     "Evaluation": {

@@ -109,8 +109,14 @@ class Experiment(Strict):
     order: Annotated[str, AfterValidator(_checked_order)] = "random"
     """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any number) by dev loss."""
     device: str | None = None
-    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
+    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU; auto for all of them."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    load: Literal["4bit", "8bit"] | None = None
+    """Quantise the models' weights, adapters staying as they are."""
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = None
+    """How attention is computed; by default as transformers chooses for each model."""
+    teacher_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """In which the teacher answers, its weights not quantised; by default it is the model as it is loaded."""
     label_scoring: LabelScoringChoice = "auto"
     ece: Binning = "equal-width"
     confidence: Confidence = "vocabulary"

@@ -12,6 +12,7 @@ from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
 from ia2.experiments.candidates import Candidate, chosen
+from ia2.experiments.loading import teacher_for
 from ia2.experiments.plan import Planned, Unit, planned
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
@@ -115,7 +116,7 @@ class _Computation:
         if not asking:
             return None
         return collect_targets(
-            self.model,
+            teacher_for(self.experiment, self.model, progress=self.progress),
             self.rows.few_shot_set,
             label_scoring=self.experiment.label_scoring,
             teacher_stop=self.experiment.teacher_stop,

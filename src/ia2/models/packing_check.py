@@ -18,6 +18,7 @@ from ia2.errors import InputError
 from ia2.models.forward import logits_behind_rows, response_logits
 from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
+from ia2.models.quantised import quantisation_of
 from ia2.models.reader import Reader
 from ia2.models.row_forms import PACKED, PADDED, PADDED_WITHOUT_CACHE, RowForm, empty_cache, give_rows
 from ia2.models.sequences import TokenSequence
@@ -46,6 +47,8 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         tuple(numbers.choices(range(network.get_input_embeddings().weight.shape[0]), k=count))
         for count in (PREFIX, *TEXTS)
     )
+    # quantised weights may be multiplied in half precision, whatever the rest of the network computes in
+    tolerance = TOLERANCE[network.dtype if quantisation_of(network) is None else torch.float16]
     forms = ((PACKED, _packed), (PADDED, _padded), (PADDED_WITHOUT_CACHE, _padded_without_cache))
     problem: Exception | None = None
     for form, read in forms:
@@ -59,7 +62,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
             problem = error
             continue
         apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if bool((apart < TOLERANCE[network.dtype]).all()):
+        if bool((apart < tolerance).all()):
             return form
         problem = None
     kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
