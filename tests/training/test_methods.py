@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from ia2.errors import InputError
-from ia2.models.sites import LOGITS
+from ia2.errors import FieldError, InputError
+from ia2.models.sites import ATTENTION_LAYERS, ATTENTION_OUTPUT, LOGITS, Site
 from ia2.training.methods import (
     ALIGN,
     FINE_TUNE,
@@ -17,6 +17,7 @@ from ia2.training.methods import (
     SFT,
     SFT_THEN_IA2,
     SOLVED,
+    Method,
     Stage,
     betas_for,
     method_named,
@@ -80,3 +81,27 @@ def test_unknown_methods_are_refused_with_what_was_meant():
     assert method_named("ia2-solved") is SOLVED
     with pytest.raises(InputError, match="method ia-sft: no such method. Did you mean ia2-sft"):
         method_named("ia-sft")
+
+
+@pytest.mark.parametrize("name", ["ia2", "ia2-sft", "sft-ia2", "ia2+sft"])
+def test_attention_alone_changes_the_site_that_is_aligned_and_nothing_else(name):
+    method = METHODS[name].on_attention_alone
+    assert method.teacher_sites == {ATTENTION_LAYERS}
+    assert METHODS[name].teacher_sites == {ATTENTION_OUTPUT}
+    assert method.aligns_mixers
+    assert METHODS[name].aligns_mixers
+    assert [(stage.labels, stage.objective.name) for stage in method.stages] == [
+        (stage.labels, stage.objective.name) for stage in METHODS[name].stages
+    ]
+
+
+def test_methods_that_align_no_mixers_stay_as_they_are_and_solved_ones_are_refused():
+    for name in ("sft", "sft-soft"):
+        assert METHODS[name].on_attention_alone == METHODS[name]
+        assert not METHODS[name].aligns_mixers
+    residual = Method("mine", "", (Stage(Align(Site("residual")), "icl-response"),))
+    assert residual.on_attention_alone == residual
+    with pytest.raises(
+        FieldError, match=r"^align attention: ia2-solved is solved for all mixers\. Use ia2 or ia2-sft\.$"
+    ):
+        _ = METHODS["ia2-solved"].on_attention_alone

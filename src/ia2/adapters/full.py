@@ -22,7 +22,8 @@ from ia2.adapters.kind import (
     check_modules,
     is_understood,
 )
-from ia2.models.architectures import Projection, projection_names
+from ia2.models.architecture_table import Projection
+from ia2.models.architectures import projection_names
 
 # of an update that there is none of
 _SETTINGS = PLACES | {"modules_to_save", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}

@@ -27,7 +27,7 @@ from ia2.adapters.kind import (
     weight_of,
 )
 from ia2.errors import FieldError
-from ia2.models.architectures import Projection
+from ia2.models.architecture_table import Projection
 
 SCALE = "ia3_l"
 _SETTINGS = PLACES | {"feedforward_modules", "init_ia3_weights"}

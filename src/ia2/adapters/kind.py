@@ -21,7 +21,8 @@ from transformers import Cache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ia2.errors import FieldError
-from ia2.models.architectures import Projection, projection_names
+from ia2.models.architecture_table import Projection
+from ia2.models.architectures import projection_names
 from ia2.models.quantised import check_plain_weights
 
 ATTENTION: tuple[Projection, ...] = ("query", "key", "output")
@@ -73,11 +74,7 @@ class Effect(ABC):
         """The tensors that training starts from, in float32 on the CPU, drawn from torch's own generator."""
 
     def check_runs_on(self, network: PreTrainedModel) -> None:
-        """Refuse a network whose weights aren't at hand, where this computes with them.
-
-        Raises:
-            InputError: they are quantised, or not in a device's memory.
-        """
+        """Refuse a network whose weights aren't at hand, where this computes with them. Raises InputError."""
         if self.reads_weights:
             check_plain_weights(network, "this adapter computes with", "Use lora without dora, or plain weights.")
 

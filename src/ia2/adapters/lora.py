@@ -32,7 +32,7 @@ from ia2.adapters.kind import (
     weight_of,
 )
 from ia2.errors import FieldError
-from ia2.models.architectures import Projection
+from ia2.models.architecture_table import Projection
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")

@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Method": {
         "method": "METHOD",
+        "align": "",
         "label_source": "",
         "beta": "WEIGHT",
         "adapt.adapter": "KIND",

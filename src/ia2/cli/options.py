@@ -119,6 +119,8 @@ class Adapt(Source):
     """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
     method: str = "ia2-sft"
     """A method (`ia2 methods` lists them), or a YAML file that describes one."""
+    align: Literal["mixers", "attention"] = "mixers"
+    """Align all layers that mix tokens, or in hybrids those that attend alone."""
     label_source: Literal["ground-truth", "icl-response"] | None = None
     """What fine-tuning fits: the rows' own labels, or what the model answers in context (default: the method's own)."""
     beta: tuple[float, ...] = ()

@@ -73,6 +73,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
         "load": options.load,
         "attention": options.attention,
         "teacher_dtype": options.teacher_dtype,
+        "align": options.align,
         "label_scoring": options.label_scoring,
         "ece": options.ece,
         "select": "dev",

@@ -90,6 +90,8 @@ class Experiment(Strict):
     """By default each adapter's own three."""
     betas: Betas = ()
     """Weights of the token loss in ia2+sft; by default four that suit the model's family."""
+    align: Literal["mixers", "attention"] = "mixers"
+    """Whether all layers that mix tokens are aligned, or in hybrids those that attend alone."""
     label_sources: Annotated[tuple[LabelSource, ...], Field(min_length=1)] = ("ground-truth",)
     """What fine-tuning fits."""
     rows: Count | None = None
@@ -226,7 +228,8 @@ class Experiment(Strict):
     def _trained(self) -> Iterator[tuple[str | MethodSettings | dict[str, Any], Method]]:
         for entry in self.methods:
             if entry not in BASELINES:
-                yield entry, method_described(entry.method if isinstance(entry, MethodSettings) else entry)
+                method = method_described(entry.method if isinstance(entry, MethodSettings) else entry)
+                yield entry, method.on_attention_alone if self.align == "attention" else method
 
     def _fitted(
         self, entry: str | MethodSettings | dict[str, Any], method: Method

@@ -12,7 +12,8 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS
 from ia2.experiments.unit_rows import UnitRows
 from ia2.inference.label_scoring import label_scoring_of
-from ia2.models.load import LanguageModel, ModelIdentity
+from ia2.models.architectures import aligned_layers
+from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, StageRecord, TaskRecord, without_nan
 from ia2.tasks.task import Example, Shown, Task
@@ -88,7 +89,7 @@ def unit_record(
         stages=[StageRecord(**without_nan(asdict(stage))) for stage in (trained.stages if trained is not None else ())],
         options=Options(
             **_study_options(experiment, unit, rows, measurement),
-            **_method_options(experiment, measurement, model.identity),
+            **_method_options(experiment, measurement, model),
         ),
         notes=[*model.notes, *task.notes, *filter(None, [teacher_note(experiment, model)])],
     )
@@ -114,17 +115,19 @@ def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measureme
     }
 
 
-def _method_options(experiment: Experiment, measurement: Measurement, student: ModelIdentity) -> dict[str, Any]:
+def _method_options(experiment: Experiment, measurement: Measurement, model: LanguageModel) -> dict[str, Any]:
     """What was chosen for one method; nothing of training where none took place."""
     candidate = measurement.candidate
     is_taught = candidate is not None and candidate.planned.method.needs_targets
-    teacher = experiment.teacher_dtype or student.quantisation or student.dtype
+    teacher = experiment.teacher_dtype or model.identity.quantisation or model.identity.dtype
+    aligns = candidate is not None and candidate.planned.method.aligns_mixers
     tried = candidate.tried if candidate is not None else ()
     return {
         "demonstrations": experiment.demonstrations if measurement.method == "icl" else None,
         "evaluate": experiment.evaluate if candidate is not None else None,
         "label_source": candidate.planned.label_source if candidate is not None else None,
         "label_sources": [stage.labels for stage in candidate.planned.method.stages] if candidate is not None else None,
+        "aligned": aligned_layers(model.network, experiment.align) if aligns else None,
         "teacher_dtype": teacher if is_taught else None,
         "beta": candidate.planned.method.beta if candidate is not None else None,
         "dev_loss": candidate.dev_loss if candidate is not None else None,

@@ -3,7 +3,8 @@
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.models.architectures import ONLY_INPUTS_ADAPTED, Architecture, architecture_of
+from ia2.models.architecture_table import ONLY_INPUTS_ADAPTED
+from ia2.models.architectures import Architecture, architecture_of
 from ia2.models.row_forms import PACKED, row_form_of
 
 
