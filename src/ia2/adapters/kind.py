@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from ia2.errors import FieldError
 from ia2.models.architecture_table import Projection
 from ia2.models.architectures import projection_names
+from ia2.models.linear_modules import features
 from ia2.models.quantised import check_plain_weights
 
 ATTENTION: tuple[Projection, ...] = ("query", "key", "output")
@@ -225,16 +226,6 @@ def target_modules(network: PreTrainedModel, configuration: PeftConfig) -> dict[
         for path, module in network.named_modules()
         if path and check_target_module_exists(configuration, path)
     }
-
-
-def features(module: nn.Module) -> tuple[int, int] | None:
-    """How many numbers a linear module takes and gives for each token; None where it is none."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    if isinstance(module, Conv1D):
-        inputs, outputs = module.weight.shape
-        return inputs, outputs
-    return None
 
 
 def linear_targets(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, tuple[int, int]] | None:

@@ -20,6 +20,7 @@ from ia2.models.architecture_table import (
     LayerParts,
     Projection,
 )
+from ia2.models.inferred_parts import inferred_parts, layer_lists
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Architecture:
     """The module that holds the layers."""
     parts: Sequence[LayerParts | None]
     """How each layer names its parts, first to last; None for a layer that mixes no tokens."""
+    is_inferred: bool = False
+    """Whether the table doesn't know the layers, and names and shapes of their modules told their parts."""
 
     @property
     def mixing(self) -> list[tuple[str, LayerParts]]:
@@ -38,7 +41,7 @@ class Architecture:
 
 
 def architecture_of(network: PreTrainedModel) -> Architecture:
-    """How this network is built, by the entries of the table that fit its layers.
+    """How this network is built, by the entries of the table that fit its layers, or as their modules leave no doubt.
 
     Raises:
         InputError: a layer mixes tokens in no way that is known: aligning the others alone would be a half-measure.
@@ -52,11 +55,24 @@ def architecture_of(network: PreTrainedModel) -> Architecture:
         if len(layers) == expected and all(known) and any(parts):
             return Architecture(path, parts)
         most = max(most, sum(known))
+    if (inferred := _inferred(network)) is not None:
+        return inferred
     raise InputError(
         f"{network.config.model_type}: attention found in {most} of {expected} layers of {type(network).__name__}. "
         "IA2 needs it in every layer; use a decoder built of attention blocks, or add the architecture to "
         "ia2.models.architecture_table.LAYER_PARTS."
     )
+
+
+def _inferred(network: PreTrainedModel) -> Architecture | None:
+    """How a network is built that the table doesn't know; None where that is in doubt."""
+    config = network.config.get_text_config(decoder=True)
+    candidates = []
+    for path in layer_lists(network):
+        parts = [_parts_of(layer) or inferred_parts(layer, config) for layer in _layers(network, path)]
+        if all(parts):
+            candidates.append(Architecture(path, parts, is_inferred=True))
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def layers_of(network: PreTrainedModel) -> list[nn.Module]:

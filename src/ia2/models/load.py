@@ -19,6 +19,7 @@ from ia2.models.placement import Placement, where_weights_are
 from ia2.models.pretrained import read_network, read_tokenizer
 from ia2.models.quantised import quantisation_notes, quantisation_of
 from ia2.models.reading_notes import reading_notes
+from ia2.models.residual_check import check_residual
 from ia2.progress import SILENT, Progress
 
 
@@ -135,6 +136,7 @@ def load_model(
     if attention is None:
         attend_in_groups(network)
     check_agreement(network, shown)
+    check_residual(network, shown)
     # an adapter's configuration names its base model by this, and other programs load that model by it
     network.name_or_path = _loadable(kind, name, files.folder)
     identity = _identity(network, shown, files, placement)

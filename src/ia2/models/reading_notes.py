@@ -27,6 +27,14 @@ def reading_notes(network: PreTrainedModel, name: str, attention: str | None = N
         architecture = architecture_of(network)
     except InputError:  # whoever reads its parts is told
         return tuple(notes)
+    if architecture.is_inferred:
+        _, parts = architecture.mixing[0]
+        modules = ", ".join(dict.fromkeys(filter(None, (parts.query, parts.key, parts.value, parts.output))))
+        notes.append(
+            f"Model {name}: its kind isn't in the table of architectures; {parts.block} is taken for a layer's "
+            f"attention, and {modules} for its projections, by names, shapes and what is added to the residual "
+            "stream."
+        )
     return (*notes, *_mixers(architecture, network.config.model_type, name))
 
 
