@@ -73,15 +73,24 @@ class LanguageModel:
             InputError: the tokenizer has none.
         """
         if self.tokenizer.eos_token_id is None:
-            raise InputError(f"{self.identity.id}: its tokenizer has no end-of-text token, which responses end with.")
+            raise InputError(
+                f"{self.identity.id}: its tokenizer has no end-of-text token, which responses end with. "
+                "Save it with an eos_token."
+            )
         return int(self.tokenizer.eos_token_id)
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """All tokens with which the model itself ends what it generates."""
+        """All tokens with which the model itself ends what it generates; none where it isn't said."""
         configured = getattr(self.network.generation_config, "eos_token_id", None)
         others = [configured] if isinstance(configured, int) else configured or []
-        return frozenset({self.end_token, *others})
+        of_tokenizer = self.tokenizer.eos_token_id
+        return frozenset([*others, *([] if of_tokenizer is None else [int(of_tokenizer)])])
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model has embeddings of: as many as its tokenizer has, or more, or fewer."""
+        return int(self.network.get_input_embeddings().weight.shape[0])
 
     @property
     def context_length(self) -> int | None:
