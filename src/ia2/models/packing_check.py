@@ -1,8 +1,8 @@
 """How a network can be given rows: tried when it is loaded, against each text read alone.
 
 Packed rows are tried first, and padded ones where a network reads those otherwise: ALiBi takes distances from where
-keys stand in a row, and layers with a state of their own can't share a row at all. Encoders look ahead, and are
-refused.
+keys stand in a row, and layers with a state of their own can't share a row at all. Encoders and prefix language models
+look ahead, and are refused.
 """
 
 import inspect
@@ -70,9 +70,21 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         raise InputError(
             f"{name}: models of the kind {kind} can't be run here ({_first_line(problem)}). {instead}"
         ) from problem
-    raise InputError(
-        f"{name}: models of the kind {kind} read texts beside others otherwise than each alone (encoders do). {instead}"
-    )
+    if _looks_ahead(network, prefix + texts[-1], tolerance):
+        reason = "look ahead: later tokens change what they say behind earlier ones, as in encoders and prefix models"
+    else:
+        reason = "read a text otherwise where another one, or padding, stands in the same batch"
+    raise InputError(f"{name}: models of the kind {kind} {reason}. {instead}")
+
+
+def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:
+    """Whether another last token changes the logits behind those before it."""
+    *first, last = text
+    rows = [
+        network(input_ids=torch.tensor([tokens], device=network.device), use_cache=False).logits[0, :-1].float()
+        for tokens in (text, (*first, (last + 1) % network.get_input_embeddings().weight.shape[0]))
+    ]
+    return bool((rows[0] - rows[1]).norm() > tolerance * (rows[0] - rows[0].mean(-1, keepdim=True)).norm())
 
 
 def _alone(network: PreTrainedModel, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
