@@ -37,7 +37,7 @@ test-gpu: install
 	IA2_TEST_GPU=1 $(BIN)/python -m pytest -m gpu $(ARGS)
 
 .venv/installed-extras: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster,tensorboard,trackio,wandb]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster,quantized,tensorboard,trackio,wandb]'
 	touch $@
 
 lint: install

@@ -32,6 +32,10 @@ class ModelRecord(Part):
     """The digest of its file or folder."""
     dtype: str | None = None
     device: str | None = None
+    quantisation: str | None = None
+    """4bit, 8bit or another method, where its weights are quantised."""
+    attention: str | None = None
+    """How attention was computed, as transformers calls it."""
 
 
 class TaskRecord(Part):

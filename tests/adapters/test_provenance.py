@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ia2.adapters.provenance import FILE, Provenance
+from ia2.adapters.provenance import FILE, Provenance, weights_id
 from ia2.errors import FieldError, InputError
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.task import Dialogue, Example, Turn
@@ -24,6 +24,13 @@ def test_it_knows_every_query_that_was_seen_and_none_of_their_texts(tiny_model, 
     provenance = Provenance.beside(tmp_path)
     assert provenance.weights == tiny_model.identity.sha256
     assert provenance.unseen(few.train + few.evaluation) == few.evaluation
+
+
+def test_weights_are_others_once_they_are_quantised(tiny_model):
+    quantised = replace(tiny_model, identity=replace(tiny_model.identity, quantisation="4bit"))
+    assert weights_id(quantised) == f"{weights_id(tiny_model)} 4bit"
+    nameless = replace(quantised, identity=replace(quantised.identity, sha256=None))
+    assert weights_id(nameless) is None
 
 
 def test_an_adapter_of_others_has_none_and_a_damaged_one_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from command_line import ROWS, THINGS, adapt, predictions_of, records_of, run, w
 from conftest import byte_level_tokenizer, tiny_network
 from peft import AutoPeftModelForCausalLM, PeftModel
 
-from ia2.experiments import run as run_module
+from ia2.experiments import loading
 from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.training.methods import METHODS
 
@@ -579,7 +579,7 @@ def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
 def test_a_study_that_cannot_be_computed_ends_in_one_sentence_before_a_model_is_loaded(
     capsys, tmp_path, monkeypatch, content, said
 ):
-    monkeypatch.setattr(run_module, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(loading, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
     (tmp_path / "mine.yaml").write_text(f"name: mine\nmodels: [smollm2-135m]\nmethods: [sft]\n{content}\n")
     (tmp_path / "nowhere").mkdir()
     given = ("--data-dir", tmp_path / "nowhere", "--out", tmp_path / "out")

@@ -67,7 +67,7 @@ def test_a_set_that_fails_fails_the_demo(tmp_path, capsys):
 
 
 def test_the_command_says_what_came_out_and_goes_on_where_it_was_stopped(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ia2.experiments.run.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("ia2.experiments.loading.load_model", lambda *_, **__: model)
     asked = ("demo", "--quick", "--out", str(tmp_path / "demo"))
 
     class StoppedError(KeyboardInterrupt):

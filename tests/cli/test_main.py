@@ -12,7 +12,7 @@ from command_line import adapt, records_of, run
 
 from ia2.cache import written_whole
 from ia2.errors import ChangedFieldsError, FieldError, InputError
-from ia2.experiments import single
+from ia2.experiments import loading
 
 
 def test_help_needs_neither_torch_nor_transformers():
@@ -48,7 +48,7 @@ def test_a_failure_of_ours_has_status_one_and_its_traceback_on_demand(capsys, tm
     def fails(*_arguments, **_keywords):
         raise RuntimeError("the disk is on fire\nand more")
 
-    monkeypatch.setattr(single, "load_model", fails)
+    monkeypatch.setattr(loading, "load_model", fails)
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
     assert status == 1
     assert "RuntimeError: the disk is on fire" in err
@@ -63,7 +63,7 @@ def test_a_full_disk_has_status_one_and_is_said_in_one_sentence(capsys, tmp_path
         with written_whole(tmp_path / "cache" / "file"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(single, "load_model", fails)
+    monkeypatch.setattr(loading, "load_model", fails)
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
     assert status == 1
     assert err.splitlines()[-1].startswith(f"{tmp_path / 'cache'}: the disk of this folder is full (")

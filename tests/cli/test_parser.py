@@ -9,7 +9,7 @@ from command_line import run
 from ia2.adapters import registry
 from ia2.cli.option_groups import GROUPS
 from ia2.cli.parser import COMMANDS, LISTS, build_parser, choices_of
-from ia2.models import architectures
+from ia2.models import architecture_table
 
 PYTHON_TYPES = re.compile(r"\btype:|\bOptional\b|\bNone\b|\bnull\b|<class|typing|\bTrue\b|\bFalse\b|\bPath\b|Literal")
 
@@ -98,7 +98,7 @@ def test_required_options_stand_in_the_usage():
 
 
 def test_projections_are_those_of_the_models():
-    assert get_args(registry.Projection) == get_args(architectures.Projection)
+    assert get_args(registry.Projection) == get_args(architecture_table.Projection)
 
 
 def test_choices_are_told_for_the_few_values_of_a_type():

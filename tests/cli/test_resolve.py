@@ -4,7 +4,7 @@ import re
 import pytest
 from command_line import ROWS, adapt, records_of, run, write_csv
 
-from ia2.experiments import single
+from ia2.experiments import loading
 
 
 def write_mistaken_files(folder):
@@ -121,7 +121,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_in_one_sentence_before_a_model_is_loaded(capsys, tmp_path, monkeypatch, mistake):
-    monkeypatch.setattr(single, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(loading, "load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
     monkeypatch.chdir(tmp_path)
     write_mistaken_files(tmp_path)
     monkeypatch.setenv("IA2_DATA_DIR", str(benchmark_files(tmp_path)))

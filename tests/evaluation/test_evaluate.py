@@ -1,8 +1,10 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_language_model, tiny_network
 from pytest import approx
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
@@ -245,3 +247,57 @@ def test_spaces_around_an_answer_are_ignored_where_that_is_asked_for(tiny_model,
         for asking in [Asking(correct=correct)]
     }
     assert judged == {"exact": [False, True, False], "stripped": [True, True, False]}
+
+
+def test_a_tokenizer_without_a_padding_token_changes_nothing(tiny_model, toy_task, toy_texts):
+    padless = copy.deepcopy(tiny_model.tokenizer)
+    padless.pad_token = None
+    assert padless.pad_token_id is None
+    model = replace(tiny_model, tokenizer=padless)
+    for task in (toy_task, toy_texts):
+        rows = task.evaluation[:5]
+        assert evaluate(model, rows, task).rows() == evaluate(tiny_model, rows, task).rows()
+
+
+@pytest.fixture
+def changed_head(tiny_model):
+    """Changes logits of a head, by default the tiny model's, for the length of a test."""
+    handles = []
+
+    def change(by_token, network=tiny_model.network):
+        def hook(_module, _arguments, output):
+            for token, value in by_token.items():
+                output[..., token] = value
+            return output
+
+        handles.append(network.get_output_embeddings().register_forward_hook(hook))
+
+    yield change
+    for handle in handles:
+        handle.remove()
+
+
+def test_a_token_that_the_tokenizer_does_not_have_reads_as_nothing(toy_task, toy_texts, changed_head):
+    # a vocabulary padded beyond the tokenizer's, as Qwen's and Phi's are, of which the head likes one token best
+    network = tiny_network("llama")
+    network.resize_token_embeddings(416, mean_resizing=False)
+    model = tiny_language_model(network.eval().requires_grad_(False))
+    assert len(model.tokenizer) < model.vocabulary == 416
+    changed_head({415: 1e4}, network)
+    labelled = evaluate(model, toy_task.evaluation[:4], toy_task)
+    assert [prediction.predicted for prediction in labelled.predictions] == [""] * 4
+    assert labelled.metrics()["accuracy"] == 0
+    written = evaluate(model, toy_texts.evaluation[:2], toy_texts)
+    assert [row["generated"] for row in written.rows()] == [""] * 2
+
+
+def test_tokens_that_the_head_masks_have_no_probability(tiny_model, toy_task, changed_head):
+    rows = toy_task.evaluation[:6]
+    labels = {tiny_model.tokenizer(label)["input_ids"][0] for label in toy_task.labels}
+    free = evaluate(tiny_model, rows, toy_task).metrics()
+    changed_head(dict.fromkeys(sorted(set(range(tiny_model.vocabulary)) - labels), -torch.inf))
+    masked = evaluate(tiny_model, rows, toy_task).metrics()
+    # the labels compete as they did, and nothing else does
+    assert masked["accuracy"] == masked["label_accuracy"] == free["label_accuracy"]
+    assert masked["label_ece"] == approx(free["label_ece"], abs=1e-5)
+    assert all(np.isfinite(value) for value in masked.values() if isinstance(value, float))

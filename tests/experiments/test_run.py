@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from small_study import content, opened, study
 
+from ia2.experiments import loading
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
 from ia2.experiments.run import Ledger, run
@@ -67,7 +68,7 @@ def test_what_is_missing_is_computed_in_the_dtype_of_what_is_there(tmp_path, loa
     file.write_text(json.dumps(record | {"model": record["model"] | {"dtype": used}}))
     # this machine's own would be float32
     loaded = []
-    monkeypatch.setattr(module, "load_model", lambda name, dtype, device, progress: loaded.append(dtype) or load(name))
+    monkeypatch.setattr(loading, "load_model", lambda name, dtype, **_others: loaded.append(dtype) or load(name))
     told = Silent()
     said: list[str] = []
     told.say = said.append

@@ -5,14 +5,16 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import tiny_language_model
+from conftest import VOCABULARY, tiny_language_model
 from small_study import content, study
 
+from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
 from ia2.experiments.plan import units
 from ia2.experiments.schema import Experiment
 from ia2.experiments.single import compute_single
 from ia2.experiments.store import Store, load_experiment_of
+from ia2.models.row_forms import PADDED, give_rows
 from ia2.progress import Silent
 
 
@@ -126,3 +128,14 @@ def test_one_that_was_killed_or_stopped_goes_on_and_ends_the_same(tmp_path, reac
         assert process.exitcode == ((1 if ending is signal.SIGINT else -ending) if ended else 0)
     assert content(torn) == content(whole)
     assert list(tmp_path.glob("cache-torn/stages/*/*")) == []
+
+
+@pytest.mark.parametrize(("asked", "layers"), [({}, [0, 1, 2, 3]), ({"align": "attention"}, [3])])
+def test_a_hybrids_records_say_which_mixers_were_aligned(tmp_path, asked, layers):
+    # three layers with a state, then one that attends
+    model = tiny_language_model(shrunken_network("qwen3_5_text", {"vocab_size": VOCABULARY}))
+    give_rows(model.network, PADDED)
+    experiment = single(methods=["sft", "ia2"], training={"epochs": 1}, **asked)
+    sft, ia2 = compute_single(experiment, tmp_path / "out", load=lambda _name: model)
+    assert sft.options.get("aligned") is None
+    assert ia2.options.get("aligned") == {"mixers": asked.get("align", "mixers"), "layers": layers}

@@ -5,8 +5,10 @@ from torch import nn
 from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
 from ia2.models.architectures import (
+    aligned_layers,
     architecture_of,
     attention_blocks,
+    attention_outputs,
     last_feed_forward,
     output_projections,
     projection_names,
@@ -60,3 +62,20 @@ def test_where_a_layer_has_none_of_the_projections_it_is_named():
     assert "model.layers.3.self_attn.q_proj" in projection_names(network, ["query", "key"])
     with pytest.raises(InputError, match=r"model\.layers\.3 has no module for key, value that can be adapted"):
         projection_names(network, ["key", "value"])
+
+
+def test_in_a_hybrid_attention_alone_is_fewer_layers_than_all_mixers():
+    network = shrunken_network("qwen3_5_text")
+    assert attention_outputs(network) == output_projections(network)[3:]
+    assert aligned_layers(network, "mixers") == {"mixers": "mixers", "layers": [0, 1, 2, 3]}
+    assert aligned_layers(network, "attention") == {"mixers": "attention", "layers": [3]}
+
+
+def test_in_a_plain_decoder_both_are_the_same(network):
+    assert attention_outputs(network) == output_projections(network)
+    assert aligned_layers(network, "attention")["layers"] == [0, 1, 2]
+
+
+def test_where_no_layer_attends_attention_alone_is_refused():
+    with pytest.raises(InputError, match=r"^mamba: no layer attends, all mix tokens by a state\. Align all mixers\.$"):
+        attention_outputs(shrunken_network("mamba"))

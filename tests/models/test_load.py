@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, T5Config, ViTConfig
 
 from ia2.errors import FieldError, InputError
-from ia2.models import load
+from ia2.models import load, placement
 from ia2.models.gqa_attention import NAME
 from ia2.models.hub import Snapshot
 from ia2.models.load import load_configuration, load_model, tokenizer_at_hand
@@ -49,49 +49,67 @@ def test_another_weight_makes_another_identity(folder):
     assert load_model(folder).identity.sha256 != before
 
 
-def test_a_cpu_gets_float32_and_a_gpu_bfloat16_and_it_is_said(folder, monkeypatch):
+def test_a_cpu_gets_float32_and_it_is_said(folder):
     (note,) = load_model(folder).notes
     assert note == "Model tiny: float32 on cpu (no GPU was found; float32 on a CPU)."
-    assert load._dtype(None, "cuda")[0] == "bfloat16"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert load._device(None)[0] == "cuda"
 
 
 def test_a_cpu_is_one_by_whatever_number(folder, monkeypatch):
     (note,) = load_model(folder, device="cpu:0").notes
     assert note == "Model tiny: float32 on cpu (as asked; float32 on a CPU)."
-    monkeypatch.setattr(load, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(placement, "has_fast_bfloat16", lambda: False)
     assert "emulates" in load_model(folder, device="cpu:0", dtype="bfloat16").notes[0]
 
 
 def test_bfloat16_that_is_emulated_is_given_only_when_asked_and_with_a_warning(folder, monkeypatch):
-    monkeypatch.setattr(load, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(placement, "has_fast_bfloat16", lambda: False)
     assert load_model(folder).identity.dtype == "float32"
     model = load_model(folder, dtype="bfloat16")
     assert model.network.dtype == torch.bfloat16
     assert "emulates" in model.notes[0]
 
 
-def test_the_probe_compares_speeds(monkeypatch):
-    seconds = iter([0.0, 1.0] * 3 + [0.0, 9.0] * 3)  # three runs of float32 at 1 s, three of bfloat16 at 9 s
-    monkeypatch.setattr(load.time, "perf_counter", lambda: next(seconds))
-    assert load.has_fast_bfloat16.__wrapped__() is False
-
-
 @pytest.mark.parametrize(
-    ("keywords", "said"),
+    ("keywords", "sentence"),
     [
         ({"dtype": "int3"}, "dtype int3"),
-        ({"device": "cuda:99"}, "device cuda:99"),
-        ({"device": "cuda:x"}, "device cuda:x: this machine has no such device"),
-        ({"device": "tpux"}, "device tpux: use cpu, cuda or mps"),
-        ({"device": "meta"}, "device meta: use cpu, cuda or mps"),
-        ({"device": "mkldnn"}, "device mkldnn: use cpu, cuda or mps"),
+        ({"device": "tpux"}, "device tpux"),
+        ({"load": "3bit"}, "load 3bit: use 4bit or 8bit"),
+        ({"attention": "nonesuch"}, "attention nonesuch: .* can't attend like this here"),
+        ({"attention": "flash_attention_2"}, "attention flash_attention_2: .* can't attend like this here"),
     ],
 )
-def test_dtypes_and_devices_that_are_not_there_are_refused(folder, keywords, said):
-    with pytest.raises(FieldError, match=f"^{said}"):
+def test_what_is_not_there_is_refused(folder, keywords, sentence):
+    with pytest.raises(FieldError, match=f"^{sentence}"):
         load_model(folder, **keywords)
+
+
+def test_the_way_to_attend_is_chosen_as_transformers_does_or_as_asked_and_recorded(folder):
+    ids = torch.tensor([[5, 6, 7]])
+    usual = load_model(folder, device="cpu")
+    assert usual.identity.as_record()["attention"] == NAME
+    for attention in ("eager", "sdpa"):
+        model = load_model(folder, device="cpu", attention=attention)
+        assert model.identity.attention == model.network.config._attn_implementation == attention
+        torch.testing.assert_close(model.network(ids).logits, usual.network(ids).logits)
+        # nothing was chosen for anyone
+        assert not any("step by step" in note for note in model.notes)
+
+
+def test_soft_caps_get_eager_attention_which_is_said_once(tmp_path):
+    # as if by transformers alone, which is told no way to attend
+    network = tiny_network("gemma2")
+    network.config._attn_implementation = None
+    network.save_pretrained(tmp_path / "capped")
+    byte_level_tokenizer().save_pretrained(tmp_path / "capped")
+    model = load_model(tmp_path / "capped", device="cpu")
+    assert model.network.config.attn_logit_softcapping is not None
+    assert model.identity.attention == "eager"
+    assert [note for note in model.notes if "eager" in note] == [
+        "Model capped: attention is computed step by step (eager), as its kind allows nothing faster."
+    ]
+    with pytest.raises(FieldError, match="^attention sdpa: "):
+        load_model(tmp_path / "capped", device="cpu", attention="sdpa")
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(folder):

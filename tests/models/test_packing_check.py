@@ -55,8 +55,28 @@ def test_an_encoder_is_refused():
     torch.manual_seed(0)
     configuration = transformers.BertConfig(intermediate_size=64, initializer_range=0.3, **SIZES)
     network = transformers.AutoModelForCausalLM.from_config(configuration).eval()
-    with pytest.raises(InputError, match=r"some/model: models of the kind bert .* alone \(encoders do\)"):
+    with pytest.raises(InputError, match=r"^some/model: models of the kind bert look ahead: later tokens change"):
         check_agreement(network, "some/model")
+
+
+@pytest.mark.parametrize("kind", ["cpmant", "xlnet", "paligemma"])
+def test_what_looks_ahead_is_refused_for_that(kind):
+    with pytest.raises(InputError, match=rf"^tiny: models of the kind {kind} look ahead: .* as in encoders and prefix"):
+        check_agreement(shrunken_network(kind), "tiny")
+
+
+def test_a_causal_network_that_other_rows_change_is_refused_for_that():
+    network = tiny_network("llama")
+
+    def changed_by_its_neighbours(_module, _arguments, output):
+        # as an auxiliary norm over a whole batch would, which no later token reaches
+        return output * (1 + 0.1 * (output.shape[0] * output.shape[1] - 15))
+
+    network.model.layers[0].mlp.register_forward_hook(changed_by_its_neighbours)
+    with pytest.raises(
+        InputError, match=r"read a text otherwise where another one, or padding, stands in the same batch"
+    ):
+        check_agreement(network, "tiny")
 
 
 def test_what_runs_in_no_form_is_refused_with_its_reason():

@@ -281,3 +281,32 @@ def test_what_a_teacher_wrote_follows_its_prompt_as_characters(chat_tokenizer):
     tokens = PromptTokenizer(chat_tokenizer, chat=True)
     prompt = tokens.asked(f"Say {mark}")
     assert tokens.following(prompt, f"4{mark}") == tokens.response(tokens.rendered("Say"), f"4{mark}")
+
+
+def test_a_token_beyond_the_embedding_is_refused_and_what_is_never_read_is_not(tiny_model, toy_task):
+    larger = copy.deepcopy(tiny_model.tokenizer)
+    # the tiny model has no embedding of what is added behind its vocabulary
+    larger.add_tokens([f"<extra{number}>" for number in range(tiny_model.vocabulary - len(larger) + 1)])
+    last = larger.convert_ids_to_tokens(tiny_model.vocabulary)
+    tokens = PromptTokenizer.of(replace(tiny_model, tokenizer=larger), toy_task)
+    assert tokens.sequence("Text:a film\nLabel:", "1").prompt
+    said = rf"reads '{last}' as token {tiny_model.vocabulary}, and the model has embeddings of {tiny_model.vocabulary} "
+    with pytest.raises(InputError, match=said):
+        tokens.sequence(f"Text:a {last}\nLabel:", "1")
+    assert PromptTokenizer(larger).sequence(f"Text:a {last}\nLabel:", "1").prompt
+
+
+def test_a_tokenizer_without_an_end_token_serves_labels_and_turns_that_end_themselves(tiny_model, toy_task, toy_texts):
+    endless = copy.deepcopy(tiny_model.tokenizer)
+    endless.eos_token = None
+    model = replace(tiny_model, tokenizer=endless)
+    assert PromptTokenizer.of(model, toy_task).ending == ()
+    with pytest.raises(
+        InputError, match=r"has no end-of-text token, which responses end with\. Save it with an eos_token"
+    ):
+        PromptTokenizer.of(model, toy_texts)
+    endless.chat_template = TEMPLATE.replace("<end>", "<|endoftext|>")
+    task = toy_texts.as_chat()
+    assert PromptTokenizer.of(model, task).end_token == endless.convert_tokens_to_ids("<|endoftext|>")
+    # what the model's own configuration ends with
+    assert model.end_tokens == {model.network.generation_config.eos_token_id}

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from ia2.errors import InputError
-from ia2.models.sites import LOGITS
+from ia2.errors import FieldError, InputError
+from ia2.models.sites import ATTENTION_LAYERS, ATTENTION_OUTPUT, LOGITS, Site
 from ia2.training.methods import (
     ALIGN,
     FINE_TUNE,
@@ -112,3 +112,27 @@ def test_what_fits_distributions_is_not_taught_how_responses_end():
 def test_the_teacher_reads_responses_where_it_is_compared_on_them():
     assert Method("mine", "", (Stage(Align(), "ground-truth"),)).teacher_reads_responses
     assert not any(method.teacher_reads_responses for method in METHODS.values())
+
+
+@pytest.mark.parametrize("name", ["ia2", "ia2-sft", "sft-ia2", "ia2+sft"])
+def test_attention_alone_changes_the_site_that_is_aligned_and_nothing_else(name):
+    method = METHODS[name].on_attention_alone
+    assert method.teacher_sites == {ATTENTION_LAYERS}
+    assert METHODS[name].teacher_sites == {ATTENTION_OUTPUT}
+    assert method.aligns_mixers
+    assert METHODS[name].aligns_mixers
+    assert [(stage.labels, stage.objective.name) for stage in method.stages] == [
+        (stage.labels, stage.objective.name) for stage in METHODS[name].stages
+    ]
+
+
+def test_methods_that_align_no_mixers_stay_as_they_are_and_solved_ones_are_refused():
+    for name in ("sft", "sft-soft"):
+        assert METHODS[name].on_attention_alone == METHODS[name]
+        assert not METHODS[name].aligns_mixers
+    residual = Method("mine", "", (Stage(Align(Site("residual")), "icl-response"),))
+    assert residual.on_attention_alone == residual
+    with pytest.raises(
+        FieldError, match=r"^align attention: ia2-solved is solved for all mixers\. Use ia2 or ia2-sft\.$"
+    ):
+        _ = METHODS["ia2-solved"].on_attention_alone

@@ -101,7 +101,7 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
         seed: the set's seed, so that every method and learning rate of a set starts from the same adapter.
 
     Raises:
-        InputError: the network has no such modules.
+        InputError: the network has no such modules, or doesn't have the numbers of its weights at hand.
         ValueError: the configuration is of no kind that can be trained here.
 
     Example:
@@ -112,6 +112,7 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     effect = effect_of(configuration)
     if effect is None:
         raise ValueError("adapters of this configuration can't be trained here")
+    effect.check_runs_on(network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "adapter"))
         weights = effect.fresh(network, configuration)
@@ -190,7 +191,7 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
     """The adapters as a bank; None where there is none: of different effects or sizes, or what no bank can do.
 
     Raises:
-        InputError: the adapters were made for another model.
+        InputError: the adapters were made for another model, or compute with weights that this one has not at hand.
 
     Example:
         >>> configuration = LoRA(rank=2).configuration(model.network)
@@ -202,6 +203,7 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
     effect = effects.pop() if len(effects) == 1 else None
     if effect is None:
         return None
+    effect.check_runs_on(network)
     shapes = [
         {name: tensor.shape for name, tensor in adapter.weights.items() if name not in effect.shared}
         for adapter in adapters

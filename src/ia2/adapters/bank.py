@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from ia2.adapters.dropout import Dropout
-from ia2.adapters.kind import PREFIX, AdditiveEffect, Effect, ModuleEffect, Values, VirtualTokens, features
+from ia2.adapters.kind import PREFIX, AdditiveEffect, Effect, ModuleEffect, Values, VirtualTokens
 from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks
 from ia2.models.attachment import AdapterOfRow, Attachment
 from ia2.models.layout import Batch
+from ia2.models.linear_modules import features
 from ia2.models.transfer import on_device
 
 

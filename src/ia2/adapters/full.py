@@ -22,7 +22,8 @@ from ia2.adapters.kind import (
     check_modules,
     is_understood,
 )
-from ia2.models.architectures import Projection, projection_names
+from ia2.models.architecture_table import Projection
+from ia2.models.architectures import projection_names
 
 # of an update that there is none of
 _SETTINGS = PLACES | {"modules_to_save", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}
@@ -47,6 +48,11 @@ class FullFineTuning(AdapterKind):
     def __post_init__(self) -> None:
         check_modules(self.modules)
 
+    @property
+    def needs_plain_weights(self) -> bool:
+        """They are what is trained."""
+        return True
+
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network: modules that are saved whole, beside an update of none."""
         return LoraConfig(
@@ -69,6 +75,7 @@ class Replaced(ModuleEffect):
 
     suffixes: ClassVar[tuple[str, ...]] = ("weight", "bias")
     by_adapter: ClassVar[bool] = True
+    reads_weights: ClassVar[bool] = True
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
         """Those of the modules' own parameters."""

@@ -27,7 +27,7 @@ from ia2.adapters.kind import (
     weight_of,
 )
 from ia2.errors import FieldError
-from ia2.models.architectures import Projection
+from ia2.models.architecture_table import Projection
 
 SCALE = "ia3_l"
 _SETTINGS = PLACES | {"feedforward_modules", "init_ia3_weights"}
@@ -53,6 +53,11 @@ class IA3(AdapterKind):
         check_modules(self.modules)
         if self.scale not in ("output", "input"):
             raise FieldError("scale", self.scale, "this must be output or input.")
+
+    @property
+    def needs_plain_weights(self) -> bool:
+        """Where inputs are scaled, which the weights are multiplied by once more."""
+        return self.scale == "input"
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
@@ -119,6 +124,8 @@ class ScaledOutputs(_Scaled):
 @dataclass(frozen=True)
 class ScaledInputs(_Scaled):
     """Every input of a module times a learned number, as the paper's scripts use (IA)³."""
+
+    reads_weights: ClassVar[bool] = True
 
     def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
         """(1, inputs)."""

@@ -21,7 +21,10 @@ from transformers import Cache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ia2.errors import FieldError
-from ia2.models.architectures import Projection, projection_names
+from ia2.models.architecture_table import Projection
+from ia2.models.architectures import projection_names
+from ia2.models.linear_modules import features
+from ia2.models.quantised import check_plain_weights
 
 ATTENTION: tuple[Projection, ...] = ("query", "key", "output")
 """The projections that the paper adapts (appendix B)."""
@@ -44,6 +47,8 @@ class Effect(ABC):
     by_adapter: ClassVar[bool] = False
     """Whether the rows of an adapter always form one group, as whole matrices are too large for a copy with each row.
     For others each row is a group where the adapters' rows don't lie side by side in equal numbers."""
+    reads_weights: ClassVar[bool] = False
+    """Whether it computes with the modules' own weights, which quantised ones can't give."""
     in_bfloat16: ClassVar[bool] = False
     """Whether it computes in bfloat16 on a network of that dtype, sums in float32 within each product; elsewhere, and
     without this, it computes in float32."""
@@ -68,6 +73,11 @@ class Effect(ABC):
     @abstractmethod
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
         """The tensors that training starts from, in float32 on the CPU, drawn from torch's own generator."""
+
+    def check_runs_on(self, network: PreTrainedModel) -> None:
+        """Refuse a network whose weights aren't at hand, where this computes with them. Raises InputError."""
+        if self.reads_weights:
+            check_plain_weights(network, "this adapter computes with", "Use lora without dora, or plain weights.")
 
     def bound(self, shared: Mapping[str, Tensor]) -> "Effect":
         """The effect with the tensors that serve all modules."""
@@ -149,6 +159,11 @@ class AdapterKind(ABC):
         return 0
 
     @property
+    def needs_plain_weights(self) -> bool:
+        """Whether it computes with the model's own weights, which quantised ones can't give."""
+        return False
+
+    @property
     def changed_sizes(self) -> dict[str, Any]:
         """The sizes that aren't as they are by default."""
         usual = type(self)()
@@ -211,16 +226,6 @@ def target_modules(network: PreTrainedModel, configuration: PeftConfig) -> dict[
         for path, module in network.named_modules()
         if path and check_target_module_exists(configuration, path)
     }
-
-
-def features(module: nn.Module) -> tuple[int, int] | None:
-    """How many numbers a linear module takes and gives for each token; None where it is none."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    if isinstance(module, Conv1D):
-        inputs, outputs = module.weight.shape
-        return inputs, outputs
-    return None
 
 
 def linear_targets(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, tuple[int, int]] | None:

@@ -32,7 +32,7 @@ from ia2.adapters.kind import (
     weight_of,
 )
 from ia2.errors import FieldError
-from ia2.models.architectures import Projection
+from ia2.models.architecture_table import Projection
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
@@ -78,6 +78,11 @@ class LoRA(AdapterKind):
             raise FieldError("dropout", self.dropout, "this must be 0 or more, and less than 1.")
         if self.dropout and self.dora:
             raise FieldError("dropout", self.dropout, "DoRA is trained without; leave one of them out.")
+
+    @property
+    def needs_plain_weights(self) -> bool:
+        """Where magnitudes are learned, which norms of the weights are divided by."""
+        return self.dora
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
         """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
@@ -189,6 +194,7 @@ class Decomposed(ModuleEffect):
     scaling: float
     suffixes: ClassVar[tuple[str, ...]] = (A, B, MAGNITUDE)
     by_adapter: ClassVar[bool] = True
+    reads_weights: ClassVar[bool] = True
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
         """Those of LoRA, and a magnitude for each output."""
@@ -254,7 +260,8 @@ def _fresh_factors(network: PreTrainedModel, configuration: PeftConfig) -> dict[
         # so PEFT makes them, and so the same seed gives the same numbers: two layers draw their own, then A anew
         down, up = nn.Linear(inputs, configuration.r, bias=False), nn.Linear(configuration.r, outputs, bias=False)
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-        dtype = weight_of(network.get_submodule(path)).dtype
+        # quantised weights are whole numbers, and beside them PEFT draws in float32
+        dtype: torch.dtype = network.get_submodule(path).weight.dtype
         rounded: Float[Tensor, "rank inputs"] = down.weight.detach()
         if dtype.is_floating_point:
             rounded = rounded.to(dtype).to(torch.float32)

@@ -11,6 +11,7 @@ from ia2.adapters.registry import effect_of
 from ia2.adapters.shift import Shifted
 from ia2.errors import FieldError
 from ia2.models.load import LanguageModel
+from ia2.models.quantised import check_plain_weights
 from ia2.models.reader import Reader
 
 MERGED = ("lora", "ia3", "vera")
@@ -42,7 +43,7 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
 
     Raises:
         FieldError: it is of another kind.
-        InputError: it was made for another network.
+        InputError: it was made for another network, or the network's weights are quantised.
 
     Example:
         >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
@@ -50,6 +51,7 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
         ...     evaluation = evaluate(model, task.evaluation[:4], task)
     """
     check_merges("shift" if isinstance(effect_of(adapter.configuration), Shifted) else adapter.as_record(None)["kind"])
+    check_plain_weights(network, "an adapter is merged into", "Run the adapter beside them (evaluate: adapters).")
     with attached(network, adapter) as model:
         layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         changed = [parameter for layer in layers for parameter in layer.get_base_layer().parameters()]

@@ -136,8 +136,9 @@ class Provenance:
 
 
 def weights_id(model: LanguageModel) -> str | None:
-    """What a model's weights are told by."""
-    return model.identity.revision or model.identity.sha256
+    """What a model's weights are told by: those of the same checkpoint are others once they are quantised."""
+    weights = model.identity.revision or model.identity.sha256
+    return f"{weights} {model.identity.quantisation}" if weights and model.identity.quantisation else weights
 
 
 def _digest(query: str) -> str:

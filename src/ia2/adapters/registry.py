@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ia2.adapters.kind import AdapterKind, Effect
 
 Projection = Literal["query", "key", "value", "output"]
-"""As in `ia2.models.architectures`, which imports torch."""
+"""As in `ia2.models.architecture_table`, which imports torch."""
 KINDS: Mapping[str, str] = {
     "lora": "LoRA",
     "ia3": "IA3",

@@ -27,7 +27,7 @@ from ia2.adapters.kind import (
     linear_targets,
     target_names,
 )
-from ia2.models.architectures import Projection
+from ia2.models.architecture_table import Projection
 
 B_SCALE, D_SCALE = "vera_lambda_b", "vera_lambda_d"
 PROJECTIONS = ("base_model.vera_A", "base_model.vera_B")

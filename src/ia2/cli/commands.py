@@ -12,6 +12,7 @@ from ia2.adapters.provenance import Provenance, weights_id
 from ia2.cache import check_writable, folder_written_whole
 from ia2.cli.console import ConsoleProgress, stdout
 from ia2.cli.demo import compute_demo
+from ia2.cli.loading_options import loading_of
 from ia2.cli.options import Adapt, Demo, Evaluate
 from ia2.cli.resolve import check_demonstrations, load_task_of, study_of_adapt
 from ia2.cli.study_options import Report, Rescore
@@ -111,7 +112,7 @@ def run_evaluate(options: Evaluate) -> None:
     task = load_task_of(options)
     if options.icl is not None:
         check_demonstrations(task, options.icl)
-    model = load_model(options.model, dtype=options.dtype, device=options.device, progress=progress)
+    model = load_model(options.model, **loading_of(options), progress=progress)
     scoring = _label_scoring(options, taught)
     task = fitted(
         task, model, chat=options.chat, stop=options.stop, label_scoring=scoring, taught=taught, context=bool(context)

@@ -31,9 +31,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "chat": "",
         "dtype": "",
         "device": "DEVICE",
+        "load": "",
+        "attention": "",
     },
     "Method": {
         "method": "METHOD",
+        "align": "",
         "label_source": "",
         "beta": "WEIGHT",
         "adapt.adapter": "KIND",
@@ -51,6 +54,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "epochs": "COUNT",
         "batch_size": "ROWS",
         "patience": "COUNT",
+        "teacher_dtype": "",
         "memory": "GIB",
     },
     "Evaluation": {

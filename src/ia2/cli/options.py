@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ia2.adapters.registry import KINDS, kinds_with
+from ia2.cli.loading_options import Loading
 from ia2.cli.suggestions import did_you_mean
 from ia2.errors import FieldError, InputError
 from ia2.experiments.tracker_names import TrackerName
@@ -41,7 +42,7 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Loading):
     """Which model, and where the rows come from."""
 
     model: str
@@ -80,10 +81,6 @@ class Source:
     auto is whole for a file, and the paper's token for a built-in task."""
     ece: Literal["equal-width", "equal-mass"] = "equal-width"
     """How confidence is cut into 15 bins."""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Instead of what suits the device."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):
@@ -122,6 +119,8 @@ class Adapt(Source):
     """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
     method: str = "ia2-sft"
     """A method (`ia2 methods` lists them), or a YAML file that describes one."""
+    align: Literal["mixers", "attention"] = "mixers"
+    """Align all layers that mix tokens, or in hybrids those that attend alone."""
     label_source: Literal["ground-truth", "icl-response"] | None = None
     """What fine-tuning fits: the rows' own labels, or what the model answers in context (default: the method's own)."""
     beta: tuple[float, ...] = ()
@@ -140,6 +139,9 @@ class Adapt(Source):
     """Training rows a step."""
     patience: int = 5
     """How many times in a row the dev loss is taken without a new best before training stops."""
+    teacher_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """In which the model answers in context (default: as it is loaded, since an adapter is trained against the teacher
+    that it will be compared with)."""
     memory: float | None = None
     """GiB that training may take beyond the model (default: a share of all that the machine has)."""
     compare: bool = True
@@ -197,7 +199,7 @@ class Evaluate(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict:
+class Predict(Loading):
     """Answer rows without labels with an adapter: the same rows, each with its prediction.
 
     Example:
@@ -223,10 +225,6 @@ class Predict:
     """A column for each label's probability as well."""
     model: str | None = None
     """Another model than the one that the adapter names."""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Instead of what suits the device."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
 
     def __post_init__(self) -> None:
         if bool(self.texts) == (self.data is not None):

@@ -16,6 +16,7 @@ from ia2.adapters.registry import all_sizes
 from ia2.cli.argument_errors import command_of, plain_message
 from ia2.cli.completion import PrintCompletion
 from ia2.cli.flags import option_of
+from ia2.cli.loading_options import Loading
 from ia2.cli.option_groups import GROUPS, group_of
 from ia2.cli.options import Adapt, Cache, Demo, Evaluate, Export, Predict
 from ia2.cli.study_options import Report, Rescore, Run
@@ -153,7 +154,9 @@ class _Command:
             for parameter in docstring_parser.parse_from_object(base).params
         }
         types = typing.get_type_hints(options)
-        for option in fields(options):
+        loading = {option.name for option in fields(Loading)}
+        # which model stands before how it is loaded, though a dataclass has its base's fields first
+        for option in sorted(fields(options), key=lambda option: option.name in loading):
             if option.metadata.get("sizes"):
                 for size in all_sizes():
                     self._add_size(option_of(size.name), size.type, size.help)

@@ -13,6 +13,7 @@ from ia2.adapters.adapter import WEIGHTS_FILE, Adapter
 from ia2.adapters.provenance import FILE, Provenance, weights_id
 from ia2.cache import check_writable
 from ia2.cli.console import ConsoleProgress, stdout
+from ia2.cli.loading_options import loading_of
 from ia2.cli.options import Predict
 from ia2.errors import FieldError, InputError
 from ia2.experiments.rows import file_digests
@@ -43,7 +44,7 @@ def run_predict(options: Predict) -> None:
         raise FieldError("model", None, f"{options.adapter} doesn't say which model it was taught on. Name it.")
     check_model_name(name)
     rows = _FileRows(options, taught, progress) if options.data is not None else None
-    model = load_model(name, dtype=options.dtype, device=options.device, progress=progress)
+    model = load_model(name, **loading_of(options), progress=progress)
     if taught.weights != weights_id(model):
         progress.say("The adapter was taught on other weights than this model's, so that it may answer anything.")
     ask: Ask = partial(

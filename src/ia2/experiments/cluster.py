@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ia2.errors import InputError
+from ia2.experiments.loading import load_for
 from ia2.experiments.plan import Unit
 from ia2.experiments.run import Ledger, Load, Outcome, error_text
 from ia2.experiments.schema import Experiment
@@ -23,7 +24,6 @@ from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
-from ia2.models.load import load_model
 from ia2.progress import SILENT, Progress
 
 RETRIES = 3
@@ -105,7 +105,7 @@ def _computed(
     with TemporaryDirectory(prefix="ia2-") as temporary_name:
         folder = Path(temporary_name)
         try:
-            load = load or partial(load_model, dtype=experiment.dtype, device=experiment.device)
+            load = load or partial(load_for, experiment)
             model = load(unit.model)
             work = SharedWork(shared)
             compute(experiment, unit, model, folder, data_dir=data_dir, limit=limit, progress=SILENT, work=work)

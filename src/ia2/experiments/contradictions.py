@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ia2.adapters.merging import check_merges
+from ia2.adapters.registry import label
 from ia2.errors import FieldError
 from ia2.experiments.baseline_names import RECALIBRATED
 from ia2.tasks.benchmarks import BENCHMARKS
@@ -43,6 +44,9 @@ def _check_measuring(experiment: "Experiment") -> None:
     if experiment.measure == "chosen" and experiment.select != "dev":
         raise FieldError("measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well.")
     if experiment.evaluate == "merged":
+        if experiment.load is not None:
+            rule = "nothing is merged into quantised weights. Say evaluate: adapters, or leave load out."
+            raise FieldError("load", experiment.load, rule)
         for source in experiment.tasks:
             for settings in experiment.adapters_of(source):
                 check_merges(settings.kind)
@@ -120,6 +124,10 @@ def _check_adapters(experiment: "Experiment") -> None:
     unfit = [adapter.kind for adapter in asked if not adapter.adapter.solvable]
     if solving and unfit:
         raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for lora and shift alone.")
+    if experiment.load is not None and (needing := [each for each in asked if each.adapter.needs_plain_weights]):
+        name = label(needing[0].adapter.as_record(None))
+        rule = f"{name} computes with the model's own weights, which must be plain. Use lora, or leave load out."
+        raise FieldError("load", experiment.load, rule)
 
 
 def _check_context(experiment: "Experiment") -> None:

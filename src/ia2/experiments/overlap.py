@@ -11,7 +11,7 @@ from ia2.training.methods import OTHER_BETAS
 
 TEACHING = (
     *("draw", "nested", "dev_rows", "context", "order", "most_demonstrations"),
-    *("label_scoring", "chat", "dtype", "device", "training"),
+    *("label_scoring", "chat", "dtype", "device", "load", "attention", "teacher_dtype", "training"),
 )
 """The settings of a study that its adapters depend on, beside each one's model, rows, kind, method and rate."""
 

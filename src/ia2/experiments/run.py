@@ -6,15 +6,17 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from ia2.experiments.loading import load_for
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.schema import Experiment
 from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import RECORDS, Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit import compute
-from ia2.models.load import LanguageModel, load_model
+from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.records import load_records
 
@@ -69,9 +71,7 @@ def run(
     """
     ledger = Ledger(experiment, store, progress, tracking)
     experiment = ledger.experiment
-    models = Models(
-        load or (lambda name: load_model(name, dtype=experiment.dtype, device=experiment.device, progress=progress))
-    )
+    models = Models(load or partial(load_for, experiment, progress=progress))
 
     work = SharedWork() if work is None else work
 

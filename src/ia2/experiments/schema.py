@@ -89,6 +89,8 @@ class Experiment(Strict):
     """By default each adapter's own three."""
     betas: Betas = ()
     """Weights of the token loss in ia2+sft; by default four that suit the model's family."""
+    align: Literal["mixers", "attention"] = "mixers"
+    """Whether all layers that mix tokens are aligned, or in hybrids those that attend alone."""
     label_sources: Annotated[tuple[LabelSource, ...], Field(min_length=1)] = ("ground-truth",)
     """What fine-tuning fits."""
     rows: Count | None = None
@@ -108,8 +110,14 @@ class Experiment(Strict):
     order: Annotated[str, AfterValidator(_checked_order)] = "random"
     """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any number) by dev loss."""
     device: str | None = None
-    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU."""
+    """cpu, cuda, cuda:1, … or mps, instead of what is found: a GPU of CUDA, else the CPU; auto for all of them."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    load: Literal["4bit", "8bit"] | None = None
+    """Quantise the models' weights, adapters staying as they are."""
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = None
+    """How attention is computed; by default as transformers chooses for each model."""
+    teacher_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """In which the teacher answers, its weights not quantised; by default it is the model as it is loaded."""
     label_scoring: LabelScoringChoice = "auto"
     ece: Binning = "equal-width"
     confidence: Confidence = "vocabulary"
@@ -219,7 +227,8 @@ class Experiment(Strict):
     def _trained(self) -> Iterator[tuple[str | MethodSettings | dict[str, Any], Method]]:
         for entry in self.methods:
             if entry not in BASELINES:
-                yield entry, method_described(entry.method if isinstance(entry, MethodSettings) else entry)
+                method = method_described(entry.method if isinstance(entry, MethodSettings) else entry)
+                yield entry, method.on_attention_alone if self.align == "attention" else method
 
     def _fitted(
         self, entry: str | MethodSettings | dict[str, Any], method: Method

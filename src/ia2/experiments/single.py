@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ia2.errors import InputError
+from ia2.experiments.loading import load_for
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.run import run
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store
 from ia2.experiments.trackers import UNTRACKED, Tracking
 from ia2.experiments.unit_rows import unit_rows
-from ia2.models.load import LanguageModel, load_model
+from ia2.models.load import LanguageModel
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.records import Record, load_records
@@ -51,7 +52,7 @@ def compute_single(
     if store.is_done(unit):
         progress.say(f"{folder}/: everything is there already, and nothing is computed.")
     else:
-        model = load(unit.model) if load is not None else _loaded(experiment, unit, progress)
+        model = load(unit.model) if load is not None else load_for(experiment, unit.model, progress=progress)
         rows = unit_rows(experiment, unit, model, data_dir=data_dir)
         for sentence in (*rows.notes, _described(rows.few_shot_set)):
             progress.say(sentence)
@@ -91,10 +92,6 @@ def _abandoned_when_stopped(store: Store, unit: Unit) -> Iterator[None]:
             if claimed:  # else another process is computing it, and the folder is that one's
                 store.abandon()
         raise
-
-
-def _loaded(experiment: Experiment, unit: Unit, progress: Progress) -> LanguageModel:
-    return load_model(unit.model, dtype=experiment.dtype, device=experiment.device, progress=progress)
 
 
 def _described(few_shot_set: FewShotSet) -> str:

@@ -8,12 +8,14 @@ from ia2.evaluation.evaluate import Evaluation
 from ia2.evaluation.labels import LabelEvaluation
 from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.experiments.candidates import Candidate
+from ia2.experiments.loading import teacher_note
 from ia2.experiments.plan import Unit
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import ADAPTERS
 from ia2.experiments.unit_rows import UnitRows
 from ia2.experiments.unit_temperature import UnitTemperature
 from ia2.inference.label_scoring import label_scoring_of
+from ia2.models.architectures import aligned_layers
 from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, StageRecord, TaskRecord, without_nan
@@ -103,10 +105,13 @@ def unit_record(
         stages=[StageRecord(**without_nan(asdict(stage))) for stage in (trained.stages if trained is not None else ())],
         options=Options(
             **_study_options(experiment, unit, rows, measurement),
-            **_method_options(experiment, measurement),
+            **_method_options(experiment, measurement, model),
             **measurement.options,
         ),
-        notes=[*model.notes, *task.notes, *_note_of_temperature(rows, measurement)],
+        notes=[
+            *(*model.notes, *task.notes, *_note_of_temperature(rows, measurement)),
+            *filter(None, [teacher_note(experiment, model)]),
+        ],
     )
 
 
@@ -136,15 +141,20 @@ def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measureme
     }
 
 
-def _method_options(experiment: Experiment, measurement: Measurement) -> dict[str, Any]:
+def _method_options(experiment: Experiment, measurement: Measurement, model: LanguageModel) -> dict[str, Any]:
     """What was chosen for one method; nothing of training where none took place."""
     candidate = measurement.candidate
+    is_taught = candidate is not None and candidate.planned.method.needs_targets
+    teacher = experiment.teacher_dtype or model.identity.quantisation or model.identity.dtype
+    aligns = candidate is not None and candidate.planned.method.aligns_mixers
     tried = candidate.tried if candidate is not None else ()
     return {
         "demonstrations": experiment.demonstrations if measurement.method in ("icl", *RECALIBRATED) else None,
         "evaluate": experiment.evaluate if candidate is not None else None,
         "label_source": candidate.planned.label_source if candidate is not None else None,
         "label_sources": [stage.labels for stage in candidate.planned.method.stages] if candidate is not None else None,
+        "aligned": aligned_layers(model.network, experiment.align) if aligns else None,
+        "teacher_dtype": teacher if is_taught else None,
         "beta": candidate.planned.method.beta if candidate is not None else None,
         "dev_loss": candidate.dev_loss if candidate is not None else None,
         "training": asdict(experiment.training) if candidate is not None else None,

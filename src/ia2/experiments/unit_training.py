@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ia2.adapters.kind import AdapterKind
 from ia2.experiments.candidates import Candidate
+from ia2.experiments.loading import teacher_for
 from ia2.experiments.plan import Planned, Unit
 from ia2.experiments.schema import Experiment
 from ia2.experiments.shared_work import SharedWork, TrainedBefore, form_of, key_of
@@ -58,7 +59,11 @@ class UnitTraining:
         few_shot_set, experiment = self.rows.few_shot_set, self.experiment
         taught = (few_shot_set.train, few_shot_set.dev, few_shot_set.context, few_shot_set.unlabelled)
         shown = (few_shot_set.orders, few_shot_set.order, few_shot_set.most_demonstrations, few_shot_set.seed)
-        teacher = (experiment.label_scoring, None if few_shot_set.task.labels else experiment.teacher_stop)
+        teacher = (
+            experiment.teacher_dtype,
+            experiment.label_scoring,
+            None if few_shot_set.task.labels else experiment.teacher_stop,
+        )
         how = (adapter.kind, adapter.method, adapter.label_source, adapter.learning_rate, experiment.training)
         model = self.model.identity.as_record()
         return key_of("adapter", model, form_of(few_shot_set.task), taught, shown, teacher, how)
@@ -81,7 +86,7 @@ class UnitTraining:
             return None
         ask = partial(
             collect_targets,
-            self.model,
+            teacher_for(self.experiment, self.model, progress=self.progress),
             self.rows.few_shot_set,
             label_scoring=self.experiment.label_scoring,
             teacher_stop=self.experiment.teacher_stop,

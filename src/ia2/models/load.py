@@ -1,31 +1,26 @@
 """Loading a model: a packaged one, a folder, a GGUF file or a hub id, in the dtype and on the device that suit it."""
 
-import functools
-import json
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.cache import cache_folder
-from ia2.errors import FieldError, InputError
-from ia2.models.auto_classes import auto_class_of
+from ia2.errors import InputError
 from ia2.models.gguf import dequantised, dequantised_folder, first_line, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
+from ia2.models.placement import Placement, where_weights_are
+from ia2.models.pretrained import read_network, read_tokenizer
+from ia2.models.quantised import quantisation_notes, quantisation_of
 from ia2.models.reading_notes import reading_notes
+from ia2.models.residual_check import check_residual
 from ia2.progress import SILENT, Progress
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEVICES = ("cpu", "cuda", "mps")
-PROBE_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,11 @@ class ModelIdentity:
     """The checksum of the GGUF file, or of a folder's configuration and weights."""
     dtype: str
     device: str
+    """The device that holds its weights, or how many of its parts each of several holds."""
+    quantisation: str | None = None
+    """How its weights are quantised: 4bit, 8bit, or another method; None where they are plain."""
+    attention: str | None = None
+    """How attention is computed, as transformers calls it: eager, sdpa, …"""
 
     def as_record(self) -> dict[str, Any]:
         """What a record says of it."""
@@ -73,15 +73,24 @@ class LanguageModel:
             InputError: the tokenizer has none.
         """
         if self.tokenizer.eos_token_id is None:
-            raise InputError(f"{self.identity.id}: its tokenizer has no end-of-text token, which responses end with.")
+            raise InputError(
+                f"{self.identity.id}: its tokenizer has no end-of-text token, which responses end with. "
+                "Save it with an eos_token."
+            )
         return int(self.tokenizer.eos_token_id)
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """All tokens with which the model itself ends what it generates."""
+        """All tokens with which the model itself ends what it generates; none where it isn't said."""
         configured = getattr(self.network.generation_config, "eos_token_id", None)
         others = [configured] if isinstance(configured, int) else configured or []
-        return frozenset({self.end_token, *others})
+        of_tokenizer = self.tokenizer.eos_token_id
+        return frozenset([*others, *([] if of_tokenizer is None else [int(of_tokenizer)])])
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model has embeddings of: as many as its tokenizer has, or more, or fewer."""
+        return int(self.network.get_input_embeddings().weight.shape[0])
 
     @property
     def context_length(self) -> int | None:
@@ -96,6 +105,8 @@ def load_model(
     *,
     dtype: str | None = None,
     device: str | None = None,
+    load: str | None = None,
+    attention: str | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> LanguageModel:
@@ -104,13 +115,16 @@ def load_model(
     Args:
         name: a packaged model's name, a folder in the hub's layout, a GGUF file, or a hub id.
         dtype: float32, bfloat16 or float16; by default float32 on a CPU and bfloat16 on a GPU.
-        device: cpu, cuda, cuda:1, … or mps; by default CUDA's first GPU where there is one, and else the CPU.
+        device: cpu, cuda, cuda:1, … or mps; by default CUDA's first GPU where there is one, and else the CPU. `auto`
+            spreads a model over all GPUs, the CPU's memory and the disk, in that order.
+        load: 4bit or 8bit to quantise the weights, adapters beside them staying as they are.
+        attention: eager, sdpa, flash_attention_2, …; by default what transformers chooses for the model.
         cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
         progress: told what takes long, and what was chosen for the user.
 
     Raises:
         InputError: there is no such model, or it can't be reached or read.
-        FieldError: dtype or device don't exist here.
+        FieldError: what was asked for doesn't exist here.
 
     Example:
         >>> model.network.save_pretrained("tiny")
@@ -118,38 +132,65 @@ def load_model(
         >>> load_model("tiny", device="cpu").network.dtype
         torch.float32
     """
-    where, why = _device(device)
-    number, reason = _dtype(dtype, where)
+    placement = Placement.chosen(device, dtype)
     check_model_name(name)
     kind, name = kind_of(name), str(name)
-    cache = cache_dir or cache_folder()
-    revision = sha256 = None
-    notes: tuple[str, ...] = ()
     progress.say(f"Loading {name} …")
-    if kind == "hub":
-        snapshot = fetch_snapshot(name)
-        folder, revision, notes = snapshot.folder, snapshot.revision, snapshot.notes
-    elif kind == "folder":
-        folder = path_of(name)
-        sha256 = folder_checksum(folder)
-    else:
-        folder, sha256 = _dequantised(name, cache, progress)
+    files = _files(kind, name, cache_dir or cache_folder(), progress)
     path = None if kind in ("hub", "packaged") else path_of(name).resolve()
     shown = name if path is None else _shown(path)
     with quiet():
-        network, tokenizer = _load(folder, DTYPES[number], name)
-    network = network.to(where)
+        network = read_network(files.folder, placement, name, load, attention)
+        tokenizer = read_tokenizer(files.folder, name)
     network.eval().requires_grad_(False)
-    attend_in_groups(network)
+    if attention is None:
+        attend_in_groups(network)
     check_agreement(network, shown)
+    check_residual(network, shown)
     # an adapter's configuration names its base model by this, and other programs load that model by it
-    network.name_or_path = _loadable(kind, name, folder)
-    notes = (*notes, f"Model {shown}: {number} on {where} ({why}; {reason}).", *reading_notes(network, shown))
+    network.name_or_path = _loadable(kind, name, files.folder)
+    identity = _identity(network, shown, files, placement)
+    notes = (
+        *files.notes,
+        f"Model {shown}: {identity.dtype} on {identity.device} ({'; '.join(placement.reasons)}).",
+        *quantisation_notes(network, shown, load),
+        *reading_notes(network, shown, attention),
+    )
     for note in notes:
         progress.say(note)
-    return LanguageModel(
-        network, tokenizer, ModelIdentity(shown, revision, sha256, number, where), notes, name=str(path or name)
+    return LanguageModel(network, tokenizer, identity, notes, name=str(path or name))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """A model's files on this machine, and what says which they are."""
+
+    folder: Path
+    revision: str | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _identity(network: PreTrainedModel, shown: str, files: _Files, placement: Placement) -> ModelIdentity:
+    return ModelIdentity(
+        shown,
+        files.revision,
+        files.sha256,
+        placement.dtype,
+        where_weights_are(network) if placement.is_spread else placement.device,
+        quantisation_of(network),
+        network.config._attn_implementation,
     )
+
+
+def _files(kind: Kind, name: str, cache: Path, progress: Progress) -> _Files:
+    if kind == "hub":
+        snapshot = fetch_snapshot(name)
+        return _Files(snapshot.folder, snapshot.revision, None, snapshot.notes)
+    if kind == "folder":
+        return _Files(path_of(name), None, folder_checksum(path_of(name)))
+    folder, sha256 = _dequantised(name, cache, progress)
+    return _Files(folder, None, sha256)
 
 
 def load_configuration(
@@ -202,26 +243,7 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         return None
     with quiet():
-        return _tokenizer(folder, name)
-
-
-@functools.cache
-def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 at least as fast as float32.
-
-    Measured once, on matrices small enough to take milliseconds: the flags that processors and virtual machines report
-    are also found where bfloat16 is emulated, about 200 times slower.
-    """
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
-        runs = []
-        for _ in range(3):
-            begun = time.perf_counter()
-            matrix @ matrix
-            runs.append(time.perf_counter() - begun)
-        seconds[dtype] = min(runs)
-    return seconds[torch.bfloat16] <= seconds[torch.float32]
+        return read_tokenizer(folder, name)
 
 
 def _dequantised(name: str, cache: Path, progress: Progress) -> tuple[Path, str]:
@@ -242,56 +264,3 @@ def _loadable(kind: Kind, name: str, folder: Path) -> str:
 def _shown(path: Path) -> str:
     """What a record calls a model on disk: the folder, or the file with its folder, as many files have one name."""
     return path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
-
-
-def _device(asked: str | None) -> tuple[str, str]:
-    if asked is None:
-        return ("cuda", "a GPU was found") if torch.cuda.is_available() else ("cpu", "no GPU was found")
-    if asked.partition(":")[0] not in DEVICES:
-        raise FieldError("device", asked, f"use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, or leave it out.")
-    try:
-        device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise FieldError("device", asked, "this machine has no such device; leave it out, or use cpu.") from error
-    # a CPU is one, by whatever number
-    return "cpu" if device.type == "cpu" else str(device), "as asked"
-
-
-def _dtype(asked: str | None, device: str) -> tuple[str, str]:
-    # float32 on a CPU also where bfloat16 would be fast, so that every CPU gives the same numbers
-    usual, reason = ("float32", "float32 on a CPU") if device == "cpu" else ("bfloat16", "bfloat16 on a GPU")
-    if asked in (None, usual):
-        return usual, reason
-    if asked not in DTYPES:
-        raise FieldError("dtype", asked, f"use one of {', '.join(DTYPES)}.")
-    slow = device == "cpu" and not has_fast_bfloat16()
-    return asked, "as asked, though this CPU emulates it, many times slower" if slow else "as asked"
-
-
-def _load(folder: Path, dtype: torch.dtype, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
-    auto_class = auto_class_of(config)
-    if auto_class is None:
-        raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
-    try:
-        network, loading_info = auto_class.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
-        )
-    except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights
-        raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
-    if absent := sorted(loading_info["missing_keys"]):
-        # transformers would fill them with random numbers
-        raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
-    return network, _tokenizer(folder, name)
-
-
-def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # tokenizers raise kinds of their own for damaged files
-        raise InputError(f"{name}: its tokenizer can't be loaded ({first_line(error)}).") from error
-    return tokenizer

@@ -50,7 +50,9 @@ def steady_bytes(network: PreTrainedModel) -> float:
     two processes may share a study.
     """
     device = network.device
-    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+    # of a model that is spread over devices, those on the one that it computes on
+    there = [tensor for tensor in network.parameters() if tensor.device == device]
+    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in there)
     if device.type == "cuda":
         return float(0.9 * torch.cuda.get_device_properties(device).total_memory - weights)
     most, _ = _container()

@@ -1,8 +1,8 @@
 """How a network can be given rows: tried when it is loaded, against each text read alone.
 
 Packed rows are tried first, and padded ones where a network reads those otherwise: ALiBi takes distances from where
-keys stand in a row, and layers with a state of their own can't share a row at all. Encoders look ahead, and are
-refused.
+keys stand in a row, and layers with a state of their own can't share a row at all. Encoders and prefix language models
+look ahead, and are refused.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from ia2.errors import InputError
 from ia2.models.forward import logits_behind_rows, response_logits
 from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
+from ia2.models.quantised import quantisation_of
 from ia2.models.reader import Reader
 from ia2.models.row_forms import PACKED, PADDED, PADDED_WITHOUT_CACHE, RowForm, empty_cache, give_rows
 from ia2.models.sequences import TokenSequence
@@ -46,6 +47,8 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         tuple(numbers.choices(range(network.get_input_embeddings().weight.shape[0]), k=count))
         for count in (PREFIX, *TEXTS)
     )
+    # quantised weights may be multiplied in half precision, whatever the rest of the network computes in
+    tolerance = TOLERANCE[network.dtype if quantisation_of(network) is None else torch.float16]
     forms = ((PACKED, _packed), (PADDED, _padded), (PADDED_WITHOUT_CACHE, _padded_without_cache))
     problem: Exception | None = None
     for form, read in forms:
@@ -59,7 +62,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
             problem = error
             continue
         apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if bool((apart < TOLERANCE[network.dtype]).all()):
+        if bool((apart < tolerance).all()):
             return form
         problem = None
     kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
@@ -67,9 +70,21 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         raise InputError(
             f"{name}: models of the kind {kind} can't be run here ({_first_line(problem)}). {instead}"
         ) from problem
-    raise InputError(
-        f"{name}: models of the kind {kind} read texts beside others otherwise than each alone (encoders do). {instead}"
-    )
+    if _looks_ahead(network, prefix + texts[-1], tolerance):
+        reason = "look ahead: later tokens change what they say behind earlier ones, as in encoders and prefix models"
+    else:
+        reason = "read a text otherwise where another one, or padding, stands in the same batch"
+    raise InputError(f"{name}: models of the kind {kind} {reason}. {instead}")
+
+
+def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:
+    """Whether another last token changes the logits behind those before it."""
+    *first, last = text
+    rows = [
+        network(input_ids=torch.tensor([tokens], device=network.device), use_cache=False).logits[0, :-1].float()
+        for tokens in (text, (*first, (last + 1) % network.get_input_embeddings().weight.shape[0]))
+    ]
+    return bool((rows[0] - rows[1]).norm() > tolerance * (rows[0] - rows[0].mean(-1, keepdim=True)).norm())
 
 
 def _alone(network: PreTrainedModel, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:

@@ -3,28 +3,38 @@
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.models.architectures import ONLY_INPUTS_ADAPTED, Architecture, architecture_of
+from ia2.models.architecture_table import ONLY_INPUTS_ADAPTED
+from ia2.models.architectures import Architecture, architecture_of
 from ia2.models.row_forms import PACKED, row_form_of
 
 
-def reading_notes(network: PreTrainedModel, name: str) -> tuple[str, ...]:
+def reading_notes(network: PreTrainedModel, name: str, attention: str | None = None) -> tuple[str, ...]:
     """One sentence for each choice; none for a plain decoder whose rows are packed.
 
     Args:
         network: a model whose rows have been tried.
         name: what a sentence calls it.
+        attention: how it was asked to attend; None where it wasn't.
     """
     notes: list[str] = []
     form = row_form_of(network)
     if form is not PACKED:
         reason = "where texts share a row it reads them otherwise than each alone"
         notes.append(f"Model {name}: each text has a row of its own ({form.name}), as {reason}.")
-    if network.config._attn_implementation == "eager":
+    if attention is None and network.config._attn_implementation == "eager":
         notes.append(f"Model {name}: attention is computed step by step (eager), as its kind allows nothing faster.")
     try:
         architecture = architecture_of(network)
     except InputError:  # whoever reads its parts is told
         return tuple(notes)
+    if architecture.is_inferred:
+        _, parts = architecture.mixing[0]
+        modules = ", ".join(dict.fromkeys(filter(None, (parts.query, parts.key, parts.value, parts.output))))
+        notes.append(
+            f"Model {name}: its kind isn't in the table of architectures; {parts.block} is taken for a layer's "
+            f"attention, and {modules} for its projections, by names, shapes and what is added to the residual "
+            "stream."
+        )
     return (*notes, *_mixers(architecture, network.config.model_type, name))
 
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ia2.errors import InputError
-from ia2.models.architectures import feed_forward_outputs, layers_of, output_projections
+from ia2.models.architectures import attention_outputs, feed_forward_outputs, layers_of, output_projections
 from ia2.models.layout import Positions
 from ia2.models.sequences import Where
 
-SiteName = Literal["attention-output", "residual", "mlp-output", "heads", "logits"]
-"""The self-attention output after W_O (the paper's Z, equation 1); the residual stream behind a layer; the feed-forward
-block's output; what each head gives before W_O, end to end; next-token logits."""
+SiteName = Literal["attention-output", "attention-layers", "residual", "mlp-output", "heads", "logits"]
+"""The self-attention output after W_O (the paper's Z, equation 1), in hybrids also what layers with a state have in its
+place; the same of layers that attend alone; the residual stream behind a layer; the feed-forward block's output; what
+each head gives before W_O, end to end; next-token logits."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Site:
 
 
 ATTENTION_OUTPUT = Site("attention-output")
+ATTENTION_LAYERS = Site("attention-layers")
 LOGITS = Site("logits")
 
 Activations = Mapping[Site, Float[Tensor, "n *size"]]
@@ -131,6 +133,7 @@ def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[R
 def _modules(network: PreTrainedModel, site: Site) -> Iterable[nn.Module]:
     of: dict[str, Callable[[PreTrainedModel], list[nn.Module]]] = {
         "attention-output": output_projections,
+        "attention-layers": attention_outputs,
         "residual": layers_of,
         "mlp-output": feed_forward_outputs,
         "heads": output_projections,

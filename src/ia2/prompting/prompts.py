@@ -29,6 +29,7 @@ class PromptTokenizer:
         context_length: int | None = None,
         end_token: int | None = None,
         chat: bool = False,
+        vocabulary: int | None = None,
     ) -> None:
         """Begin to tokenise for a model.
 
@@ -37,6 +38,7 @@ class PromptTokenizer:
             context_length: how many tokens the model reads; None for any number.
             end_token: what ends a response; None where nothing does.
             chat: render prompts through the tokenizer's chat template.
+            vocabulary: how many tokens the model has embeddings of; None for as many as the tokenizer has.
 
         Raises:
             FieldError: there is no chat template, or it writes an answered turn otherwise than it asks for one.
@@ -48,6 +50,7 @@ class PromptTokenizer:
         self.context_length = context_length
         self.end_token = end_token
         self.chat = chat
+        self.vocabulary = vocabulary
         self.answer_opening = answer_opening(tokenizer) if chat else None
         """What changes of the text that asks, so that a response stands where the template puts one."""
         self.takes_system = not chat or takes_system(tokenizer)
@@ -74,7 +77,7 @@ class PromptTokenizer:
             templated = task.chat and getattr(model.tokenizer, "chat_template", None)
             end_token = turn_end(model.tokenizer) if templated else None
             end_token = model.end_token if end_token is None else end_token
-        return cls(model.tokenizer, model.context_length, end_token, task.chat)
+        return cls(model.tokenizer, model.context_length, end_token, task.chat, model.vocabulary)
 
     @property
     def ending(self) -> tuple[int, ...]:
@@ -202,7 +205,15 @@ class PromptTokenizer:
         return decoded
 
     def _ids(self, text: str) -> list[int]:
-        return self.encoder.of_template(text) if self.chat else self.encoder.of_text(text)
+        ids = self.encoder.of_template(text) if self.chat else self.encoder.of_text(text)
+        if self.vocabulary is not None and ids and max(ids) >= self.vocabulary:
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise InputError(
+                f"{_shortened(text)!r}: the tokenizer reads {token!r} as token {max(ids)}, and the model has "
+                f"embeddings of {self.vocabulary} tokens alone. Use the model's own tokenizer, or give "
+                "the model more embeddings."
+            )
+        return ids
 
     def _as_rendered(self, text: str) -> str:
         """A text from data as it stands in a prompt's text."""

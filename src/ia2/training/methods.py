@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ia2.errors import FieldError, InputError
-from ia2.models.sites import Site
+from ia2.models.sites import ATTENTION_LAYERS, ATTENTION_OUTPUT, Site
 from ia2.training.early_stopping import checked_count
 from ia2.training.method_names import DESCRIPTIONS, checked_method_name
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens, Objective
@@ -173,10 +173,41 @@ class Method:
         )
 
     @property
+    def aligns_mixers(self) -> bool:
+        """Whether a stage aligns what layers' mixers give, be it of all layers or of those that attend alone."""
+        names = {site.name for site in self.teacher_sites}
+        return bool(names & {ATTENTION_OUTPUT.name, ATTENTION_LAYERS.name})
+
+    @property
+    def on_attention_alone(self) -> "Method":
+        """The same method, which aligns the layers that attend alone wherever it aligns all mixers.
+
+        Raises:
+            FieldError: a stage is solved, which is done for all layers.
+        """
+        if any(stage.solved for stage in self.stages):
+            raise FieldError("align", "attention", f"{self.name} is solved for all mixers. Use ia2 or ia2-sft.")
+        return replace(
+            self, stages=tuple(replace(stage, objective=_on_attention(stage.objective)) for stage in self.stages)
+        )
+
+    @property
     def beta(self) -> float | None:
         """The weight of the token loss where a stage has one beside alignment."""
         betas = [stage.objective.beta for stage in self.stages if isinstance(stage.objective, AlignAndMatch)]
         return betas[0] if betas else None
+
+
+def _on_attention(objective: Objective) -> Objective:
+    if isinstance(objective, AlignAndMatch):
+        return replace(objective, align=_aligned_on_attention(objective.align))
+    return _aligned_on_attention(objective) if isinstance(objective, Align) else objective
+
+
+def _aligned_on_attention(align: Align) -> Align:
+    if align.site.name != ATTENTION_OUTPUT.name:
+        return align
+    return replace(align, site=replace(align.site, name=ATTENTION_LAYERS.name))
 
 
 ALIGN = Stage(Align(), "icl-response")

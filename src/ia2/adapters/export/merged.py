@@ -12,6 +12,7 @@ from ia2.cache import check_absent_or_empty, folder_written_whole
 from ia2.errors import FieldError, InputError
 from ia2.models.gguf import quiet
 from ia2.models.load import LanguageModel
+from ia2.models.quantised import check_plain_weights
 
 MERGED = ("lora", "ia3", "vera")
 """PEFT's kinds that change matrices alone; full fine-tuning is a `lora` there, of modules that are saved whole."""
@@ -55,6 +56,9 @@ def export_merged(adapter: Adapter, model: LanguageModel, folder: Path) -> None:
         InputError: the adapter can't be merged, was made for another model, or the folder holds something.
     """
     check_mergeable(adapter, folder)
+    check_plain_weights(
+        model.network, "an adapter is merged into", "Name the checkpoint that they were quantised from."
+    )
     effect = effect_of(adapter.configuration)
     assert effect is not None, "it was checked"
     expected = effect.shapes(model.network, adapter.configuration) or {}

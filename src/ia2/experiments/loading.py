@@ -1,0 +1,67 @@
+"""The models of a study: as it says that they are loaded, and as the teacher that adapters are trained against."""
+
+from ia2.errors import InputError
+from ia2.experiments.schema import Experiment
+from ia2.models.load import LanguageModel, load_model
+from ia2.progress import SILENT, Progress
+
+
+def load_for(experiment: Experiment, name: str, *, progress: Progress = SILENT) -> LanguageModel:
+    """Load a model as a study says.
+
+    Args:
+        experiment: the study.
+        name: as `load_model` takes it.
+        progress: told what takes long, and what was chosen.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    return load_model(
+        name,
+        dtype=experiment.dtype,
+        device=experiment.device,
+        load=experiment.load,
+        attention=experiment.attention,
+        progress=progress,
+    )
+
+
+def teacher_for(experiment: Experiment, model: LanguageModel, *, progress: Progress = SILENT) -> LanguageModel:
+    """The model that answers in context: the student itself, unless the study asks for another dtype.
+
+    By default both are one, since an adapter is trained against the teacher that it will be compared with.
+
+    Args:
+        experiment: the study.
+        model: the student, without an adapter.
+        progress: told how the teacher was loaded, and that in-context learning is measured with the student.
+
+    Raises:
+        InputError: the student was built in Python, so that it can't be loaded again; or as `load_model`.
+    """
+    dtype = experiment.teacher_dtype
+    if dtype is None or (dtype == model.identity.dtype and model.identity.quantisation is None):
+        return model
+    if model.name is None:
+        raise InputError(
+            f"{model.identity.id}: a teacher in {dtype} can't be loaded of a model that was built in Python. Leave "
+            "teacher_dtype out."
+        )
+    teacher = load_model(
+        model.name, dtype=dtype, device=experiment.device, attention=experiment.attention, progress=progress
+    )
+    progress.say(teacher_note(experiment, model) or "")
+    return teacher
+
+
+def teacher_note(experiment: Experiment, model: LanguageModel) -> str | None:
+    """What a record says of a teacher that isn't the student; None where it is."""
+    dtype, identity = experiment.teacher_dtype, model.identity
+    if dtype is None or (dtype == identity.dtype and identity.quantisation is None):
+        return None
+    student = identity.quantisation or identity.dtype
+    return (
+        f"The teacher answers in {dtype}, and adapters and in-context learning are measured in {student}: adapters are "
+        "compared with another teacher than the one that they were trained against."
+    )
