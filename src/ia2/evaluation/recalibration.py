@@ -98,7 +98,7 @@ def _common_start(texts: Sequence[str]) -> str:
     """What all texts begin with."""
     first, last = min(texts), max(texts)
     return first[
-        : next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+        : next((at for at, (left, right) in enumerate(zip(first, last, strict=False)) if left != right), len(first))
     ]
 
 
