@@ -37,6 +37,17 @@ def test_steps_of_all_stages_and_seconds_are_means_over_sets():
     assert (smaller["adapter"], smaller["steps"]) == ("lora r4 α8", "8")
 
 
+def test_the_share_of_stages_that_the_epoch_limit_ended_is_told():
+    endings = [("epochs", "patience"), ("epochs", "epochs"), ("solved", "patience")]
+    records = [
+        changed(spent("ia2-sft", seed), stages=[{"steps": 50, "stopped_by": ending} for ending in pair])
+        for seed, pair in enumerate(endings)
+    ]
+    # 50, 100 and 0 %: a solved stage takes no steps
+    assert listed(records)[0]["cut off %"] == "50"
+    assert "cut off %" not in listed(RECORDS)[0]
+
+
 def test_columns_that_say_nothing_are_left_out_and_others_not():
     headings = listed([*RECORDS, spent("ia2-sft", 0, eval="finsen")])[0]
     assert "eval" in headings

@@ -36,6 +36,27 @@ def test_training_stops_after_five_evaluations_without_a_new_best():
     assert (history.kept_step, history.dev_loss) == (4, 1.0)
 
 
+def test_training_until_it_has_converged_has_no_limit_but_a_stated_one():
+    falling = [10.0 - step / 100 for step in range(500)]
+    for training, steps, ending in (
+        (Training(), 50, "epochs"),
+        (Training(until="converged"), 505, "patience"),
+        (Training(until="converged").for_epochs(3), 3, "epochs"),
+    ):
+        stopping = EarlyStopping(4, 0, training)
+        run(stopping, falling)
+        # five evaluations follow the last new best, one an epoch
+        history = stopping.history("align")
+        assert (history.steps, history.stopped_by) == (steps, ending)
+    never = EarlyStopping(4, 0, Training(until="converged", patience=2000))
+    assert never.most_steps == 1000
+
+
+def test_epochs_beside_convergence_are_refused():
+    with pytest.raises(InputError, match="until converged: this stands in place of epochs"):
+        Training(until="converged", epochs=10)
+
+
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 9))
 def test_every_epoch_takes_every_row_once(rows, batch_size, seed):
     stopping = EarlyStopping(rows, seed, Training(batch_size=batch_size))

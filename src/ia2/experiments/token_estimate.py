@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -120,8 +120,8 @@ class _Unit:
             return train + dev
         training = self.experiment.training
         # a stage that takes the steps of others takes as many as these may at the most
-        counted = [of.epochs or training.epochs for of in stage.steps_of if not of.solved]
-        training = replace(training, epochs=sum(counted) or stage.epochs or training.epochs)
+        counted = [of.epochs or training.most_epochs for of in stage.steps_of if not of.solved]
+        training = training.for_epochs(sum(counted) or stage.epochs or training.most_epochs)
         stopping = EarlyStopping(len(taught), self.set.seed, training)
         evaluations = 0
         for _ in range(stopping.most_steps):

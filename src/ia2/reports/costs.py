@@ -15,6 +15,7 @@ GROUPED = 5
 SPENT: Mapping[str, Column] = {
     "asim": Column("asim", ".3f"),
     "steps": Column("steps", ".0f"),
+    "cut_off": Column("cut off %", ".0f"),
     "train_seconds": Column("train s", ".1f"),
     "evaluate_seconds": Column("evaluate s", ".1f"),
 }
@@ -33,13 +34,14 @@ def costs(cells: Sequence[Result]) -> list[Table]:
         table = Table(
             f"{model}: likeness and cost",
             "Means over sets. asim is the similarity to in-context learning on the source task; steps are an adapter's "
-            "optimiser steps in all its stages; seconds are its share of the time that those trained or measured "
-            "together took, the teacher's pass not counted.",
+            "optimiser steps in all its stages; cut off is the share of trained stages that ended at the most epochs, "
+            "whose dev loss may still have been falling; seconds are its share of the time that those trained or "
+            "measured together took, the teacher's pass not counted.",
             (*NAMED, *SPENT.values(), *CHOSEN),
             tuple(map(_row, model_cells)),
             grouped=GROUPED,
         )
-        tables.append(table.without_empty_columns(("labels", "ECE", "asim", "β", "eval", "source")))
+        tables.append(table.without_empty_columns(("labels", "ECE", "asim", "cut off %", "β", "eval", "source")))
     return tables
 
 
@@ -75,15 +77,20 @@ def _number(cell: Result, measure: str, values: Sequence[float]) -> Number | Non
 
 
 def cost(cell: Result) -> Mapping[str, Sequence[float]]:
-    """asim, optimiser steps in all stages, and seconds of training and evaluation: a value for each set that has one.
+    """What a method took: a value for each set that has one.
+
+    That is asim, optimiser steps in all stages, the share of trained stages that ended at the most epochs, in percent,
+    and seconds of training and evaluation.
 
     Args:
         cell: what was measured.
     """
-    spent: dict[str, list[float]] = {"steps": [], "train_seconds": [], "evaluate_seconds": []}
+    spent: dict[str, list[float]] = {"steps": [], "cut_off": [], "train_seconds": [], "evaluate_seconds": []}
     for record in cell.records:
         if record.stages:
             spent["steps"].append(float(sum(stage.steps for stage in record.stages)))
+        if ended := [stage.stopped_by for stage in record.stages if stage.stopped_by in ("patience", "epochs")]:
+            spent["cut_off"].append(100 * ended.count("epochs") / len(ended))
         for phase, seconds in record.seconds.items():
             if (name := f"{phase}_seconds") in spent:
                 spent[name].append(float(seconds))

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ia2.errors import FieldError
 from ia2.randomness import generator
+
+CONVERGED_EPOCHS = 1000
+"""The most passes over the training rows where training goes on until it has converged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,9 @@ class Training:
     """Rows an optimiser step (all of them where there are fewer)."""
     epochs: int = 50
     """The most passes over the training rows."""
+    until: Literal["epochs", "converged"] = "epochs"
+    """Whether training ends after so many passes at the latest, or goes on, for at most 1000 passes, until the dev loss
+    has no new best any more; the paper's limit cuts off most stages of alignment."""
     dev_every: int = 2
     """Steps between two dev evaluations; one more follows each epoch's last step."""
     patience: int = 5
@@ -37,8 +43,19 @@ class Training:
         for name in ("batch_size", "epochs", "dev_every", "patience", "rows_per_pass"):
             if (value := getattr(self, name)) is not None:
                 checked_count(name, value)
+        if self.until == "converged" and self.epochs != Training.epochs:
+            raise FieldError("until", self.until, "this stands in place of epochs. Leave one of the two out.")
         if self.clip is not None and not self.clip > 0:
             raise FieldError("clip", self.clip, "this must be more than 0.")
+
+    @property
+    def most_epochs(self) -> int:
+        """The most passes over the training rows, whatever ends training."""
+        return CONVERGED_EPOCHS if self.until == "converged" else self.epochs
+
+    def for_epochs(self, epochs: int) -> "Training":
+        """The same for at most so many passes."""
+        return replace(self, epochs=epochs, until="epochs")
 
 
 def checked_count(field: str, value: int) -> int:
@@ -107,7 +124,7 @@ class EarlyStopping:
     @property
     def most_steps(self) -> int:
         """Steps if nothing stops training early."""
-        return self.training.epochs * self.steps_per_epoch if self.exact_steps is None else self.exact_steps
+        return self.training.most_epochs * self.steps_per_epoch if self.exact_steps is None else self.exact_steps
 
     def next_batch(self) -> Sequence[int]:
         """The rows of the next step: every epoch takes all of them in an order of its own."""

@@ -165,7 +165,7 @@ class _Trainer:
     def job_of(self, node: StageNode[Plan], start: Trained) -> Job:
         """A node as the training loop takes it."""
         stage, plan, rows = node.stage, node.plans[0], self.rows_of(node)
-        training = self.training if stage.epochs is None else replace(self.training, epochs=stage.epochs)
+        training = self.training if stage.epochs is None else self.training.for_epochs(stage.epochs)
         stopping = EarlyStopping(len(rows.train.sequences), plan.few_shot_set.seed, training, self.steps_of(node))
         rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
         return Job(rows, start.adapter, stopping, rate, len(start.stages))
