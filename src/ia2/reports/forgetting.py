@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ia2.reports.aggregate import Result, by_model, deviation, mean
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.table import Cell, Column, Number, Table
+from ia2.reports.table import Cell, Column, Number, Table, Value
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("method"))
 GROUPED = 4
@@ -70,7 +70,7 @@ def _text_row(cell: Result) -> tuple[Cell, ...]:
 def _named(cell: Result, last: Cell) -> tuple[Cell, ...]:
     setting = cell.setting
     method = METHOD_NAMES.get(cell.method, cell.method)
-    values = (setting.adapter, setting.label_source, setting.n, setting.source, method)
+    values: tuple[Value, ...] = (setting.adapter, setting.label_source, setting.n, setting.source, method)
     return (*(column.cell(value) for column, value in zip(NAMED, values, strict=True)), last)
 
 
