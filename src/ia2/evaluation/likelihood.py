@@ -24,8 +24,8 @@ def windows_of(model: LanguageModel, texts: Iterable[str], window: int = WINDOW)
         window: the most tokens of one.
 
     Example:
-        >>> [len(one.response) for one in windows_of(model, ["Text:a fine film, warm and funny ."], window=8)]
-        [7, 3]
+        >>> [len(sequence.response) for sequence in windows_of(model, ["Text:a fine film, warm and funny ."], window=8)]
+        [7, 2]
     """
     tokenizer = PromptTokenizer(model.tokenizer)
     sequences = []

@@ -82,14 +82,14 @@ def _check_methods(experiment: "Experiment") -> None:
 
 def _check_unlabelled(experiment: "Experiment") -> None:
     for source in experiment.tasks:
-        given = [
+        texts = [
             (name, value) for name in ("unlabelled", "unlabelled_rows") if (value := getattr(source, name)) is not None
         ]
         methods = experiment.trained_methods
-        if given and methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
+        if texts and methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
             names = " and ".join(dict.fromkeys(method.name for method in methods))
-            raise FieldError(*given[0], f"{names} learns from labels alone; ia2-sft does not.")
-        if not given and (needing := [method.name for method in methods if method.needs_unlabelled]):
+            raise FieldError(*texts[0], f"{names} learns from labels alone; ia2-sft does not.")
+        if not texts and (needing := [method.name for method in methods if method.needs_unlabelled]):
             raise FieldError(
                 "unlabelled",
                 None,

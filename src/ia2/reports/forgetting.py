@@ -57,14 +57,14 @@ def _task_rows(cell: Result) -> Iterator[tuple[Cell, ...]]:
     for name in dict.fromkeys(task.task for tasks in of_records for task in tasks):
         measured = [task for tasks in of_records for task in tasks if task.task == name]
         without = [100 * task.accuracy_without for task in measured]
-        kept = [100 * task.accuracy for task in measured]
-        yield (*_named(cell, TASKS[0].cell(name)), *_compared(cell, TASKS[1:], f"forgetting_{name}", without, kept))
+        adapted = [100 * task.accuracy for task in measured]
+        yield (*_named(cell, TASKS[0].cell(name)), *_compared(cell, TASKS[1:], f"forgetting_{name}", without, adapted))
 
 
 def _text_row(cell: Result) -> tuple[Cell, ...]:
     tokens = TEXTS[0].cell(mean(_of_sets(cell, "held_tokens")))
-    without, kept = _of_sets(cell, "held_log_likelihood_without"), _of_sets(cell, "held_log_likelihood")
-    return (*_named(cell, tokens), *_compared(cell, TEXTS[1:], "held_log_likelihood", without, kept))
+    without, adapted = _of_sets(cell, "held_log_likelihood_without"), _of_sets(cell, "held_log_likelihood")
+    return (*_named(cell, tokens), *_compared(cell, TEXTS[1:], "held_log_likelihood", without, adapted))
 
 
 def _named(cell: Result, last: Cell) -> tuple[Cell, ...]:
@@ -75,10 +75,10 @@ def _named(cell: Result, last: Cell) -> tuple[Cell, ...]:
 
 
 def _compared(
-    cell: Result, columns: Sequence[Column], measure: str, without: Sequence[float], kept: Sequence[float]
+    cell: Result, columns: Sequence[Column], measure: str, without: Sequence[float], adapted: Sequence[float]
 ) -> Iterator[Cell]:
     """The mean without an adapter and with it, and the mean change with its deviation over sets."""
-    changes = [after - before for before, after in zip(without, kept, strict=True)]
+    changes = [after - before for before, after in zip(without, adapted, strict=True)]
     spread = deviation(changes) if len(changes) > 1 else None
     number = Number(
         *(cell.setting.listed, cell.method, f"{measure}_change"),
@@ -90,7 +90,7 @@ def _compared(
         differing=cell.differing_in_words,
     )
     yield columns[0].cell(mean(without))
-    yield columns[1].cell(mean(kept))
+    yield columns[1].cell(mean(adapted))
     average, printed = mean(changes), columns[2].numbers or ""
     assert average is not None, "there is a row only where there is a value"
     text = format(average, printed) + (f" ({spread:{printed.removeprefix('+')}})" if spread is not None else "")
