@@ -33,6 +33,15 @@ class ClassMetrics(Part):
     """Rows whose right answer it is."""
 
 
+class Forgotten(Part):
+    """A task that an adapter has nothing to do with, measured with it and without."""
+
+    task: str
+    n: Count
+    accuracy: Share
+    accuracy_without: Share
+
+
 class Metrics(Part):
     """What was measured; further measures stand beside these."""
 
@@ -76,5 +85,12 @@ class Metrics(Part):
     asim_interval: Interval | None = None
     asim_by_layer: list[Finite] | None = None
     asim_by_token: list[Finite] | None = None
+    forgetting: list[Forgotten] | None = None
+    """Of an adapter, in the record of the first task that it was measured on; so are the next three."""
+    held_tokens: Count | None = None
+    """Tokens of the held texts that were predicted."""
+    held_log_likelihood: Finite | None = None
+    """The mean over these tokens of ln p with the adapter, in nats."""
+    held_log_likelihood_without: Finite | None = None
     prompt_tokens: Finite | None = None
     """Tokens of a query's prompt on average, virtual ones included."""

@@ -34,6 +34,8 @@ def test_a_study_that_makes_sense_is_let_through():
             {"methods": ["sft"], "tasks": [{"train": "reviews", "unlabelled_rows": 4}]},
             "unlabelled_rows 4: sft learns from labels alone",
         ),
+        ({"forgetting": ["reviews"]}, "forgetting reviews: this is measured anyway"),
+        ({"forgetting": ["sst2"], "methods": ["icl"]}, "forgetting: no method of the study trains an adapter"),
         ({"evaluate": "merged", "adapters": ["lora", "prompt"]}, "evaluate merged: .* and not prompt"),
         (
             {"compare": [["ia2-sft", "sft-soft"]]},

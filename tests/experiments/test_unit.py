@@ -13,6 +13,7 @@ from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.temperature import fitted_temperature
+from ia2.experiments import schema
 from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
@@ -330,3 +331,25 @@ def test_a_mean_shift_has_an_adapter_of_its_own_kind_beside_others(tiny_model, t
     (of_lora,) = {cell.setting.adapter for cell in cells(load_records(tmp_path))}
     assert of_lora == "lora"
     assert {cell.method for cell in cells(load_records(tmp_path))} == {"icl", "sft", "mean-shift"}
+
+
+def test_what_is_forgotten_stands_in_the_record_of_the_first_task(tiny_model, toy_task, tmp_path, monkeypatch):
+    load = schema.load_rows
+    monkeypatch.setattr(
+        schema,
+        "load_rows",
+        lambda rows, name, *more: toy_task.limited(5) if name == "poems" else load(rows, name, *more),
+    )
+    held = tmp_path / "held.txt"
+    held.write_text("It is great, and the room was cold.")
+    experiment = chosen(methods=["zero-shot", "sft"], forgetting=["poems"], held_text=held, label_scoring="whole")
+    records, _ = computed(experiment, tiny_model, tmp_path / "out")
+    metrics = records["sft"].metrics
+    (forgotten,) = metrics.forgetting
+    assert (forgotten.task, forgotten.n) == ("toy", 5)
+    assert metrics.held_tokens == len(tiny_model.tokenizer(held.read_text())["input_ids"]) - 1
+    assert metrics.held_log_likelihood < 0
+    assert "forgetting" in records["sft"].seconds
+    # of the model itself there is nothing to forget, and no other task has records
+    assert records["zero-shot"].metrics.forgetting is None
+    assert {record.task.eval for record in records.values()} == {"reviews"}

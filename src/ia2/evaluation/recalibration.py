@@ -29,8 +29,7 @@ def contextual(
         content_free: the same behind the same demonstrations, for queries that say nothing; p_cf is their mean.
 
     Example:
-        >>> # a prompt that says 0.8 to nothing: 0.8 is no evidence
-        >>> contextual(np.array([[0.8, 0.2]]), np.array([[0.8, 0.2]])).tolist()
+        >>> contextual(np.array([[0.8, 0.2]]), np.array([[0.8, 0.2]])).tolist()  # 0.8 as where nothing is said
         [[0.5, 0.5]]
     """
     return _softmax(probabilities / np.maximum(content_free.mean(0), LEAST_PROBABILITY))
@@ -97,9 +96,8 @@ def recalibrated(evaluation: LabelEvaluation, probabilities: Float[Array, "n lab
 def _common_start(texts: Sequence[str]) -> str:
     """What all texts begin with."""
     first, last = min(texts), max(texts)
-    return first[
-        : next((at for at, (left, right) in enumerate(zip(first, last, strict=False)) if left != right), len(first))
-    ]
+    same = (left == right for left, right in zip(first, last, strict=False))
+    return first[: next((index for index, alike in enumerate(same) if not alike), len(first))]
 
 
 def _letters(text: str) -> int:

@@ -30,8 +30,7 @@ def fitted_temperature(probabilities: Float[Array, "n labels"], right: Int[Array
         ValueError: there are no rows.
 
     Example:
-        >>> # 9 of 10 alike rows are right, and their probabilities say 99 %: ln(99) / ln(9) is 2.09
-        >>> sure = np.array([[0.01, 0.99]] * 10)
+        >>> sure = np.array([[0.01, 0.99]] * 10)  # 9 of 10 are right: ln(99) / ln(9) is 2.09
         >>> round(fitted_temperature(sure, np.array([1] * 9 + [0])), 2)
         2.09
     """

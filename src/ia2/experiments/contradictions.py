@@ -28,6 +28,7 @@ def check_consistent(experiment: "Experiment") -> None:
     _check_context(experiment)
     _check_measuring(experiment)
     _check_tasks(experiment)
+    _check_forgetting(experiment)
 
 
 def _check_measuring(experiment: "Experiment") -> None:
@@ -153,6 +154,15 @@ def _check_context(experiment: "Experiment") -> None:
             experiment.context,
             f"the model isn't shown demonstrations then; name the method context instead of {shown[0]}.",
         )
+
+
+def _check_forgetting(experiment: "Experiment") -> None:
+    used = {name for source in experiment.tasks for name in (source.train, *source.measured)}
+    if learnt := [name for name in experiment.forgetting if name in used]:
+        raise FieldError("forgetting", learnt[0], "this is measured anyway; name tasks that are not.")
+    for name in ("forgetting", "held_text"):
+        if getattr(experiment, name) and not experiment.trained_methods:
+            raise FieldError(name, None, "no method of the study trains an adapter, which could forget.")
 
 
 def _check_tasks(experiment: "Experiment") -> None:

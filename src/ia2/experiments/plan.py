@@ -147,6 +147,8 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
     for unit in {(unit.train, unit.n, unit.seed): unit for unit in every}.values():
         task = task_of(unit.train)
         notes |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
+    for name in experiment.forgetting:
+        notes |= dict.fromkeys(task_of(name).notes)
     for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
         notes |= dict.fromkeys(task_of(name).notes)
         check_labelled(experiment.baselines, [task_of(name)])
@@ -248,6 +250,7 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         adapters += len(unit_adapters)
         stages += len(trained)
         evaluations += (measured(experiment, unit_adapters) + len(experiment.baselines)) * len(unit.evaluate)
+        evaluations += (measured(experiment, unit_adapters) + 1) * len(experiment.forgetting)
         # one that takes as many steps as another method is served by its stages, and doesn't begin with them
         served = [
             [plan for plan in node.plans if plan.method.stages[: len(node.key.stages)] == node.key.stages]

@@ -72,16 +72,27 @@ def read_context(path: Path | None) -> Instruction | None:
     Raises:
         FieldError: the file can't be read, or is empty.
     """
-    if path is None:
-        return None
+    return Instruction(text_of("context", path)) if path is not None else None
+
+
+def text_of(field: str, path: Path) -> str:
+    """The text of a person's file.
+
+    Args:
+        field: what an error names.
+        path: the file.
+
+    Raises:
+        FieldError: the file can't be read, or is empty.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise FieldError("context", path, f"this file can't be read ({reason}).") from error
+        raise FieldError(field, path, f"this file can't be read ({reason}).") from error
     if not text:
-        raise FieldError("context", path, "this file is empty.")
-    return Instruction(text)
+        raise FieldError(field, path, "this file is empty.")
+    return text
 
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.contradictions import check_consistent
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
+    TASKS,
     Adapters,
     AdapterSettings,
     Betas,
@@ -133,6 +134,10 @@ class Experiment(Strict):
     select: Select = "accuracy"
     """How reports choose the learning rate and β: by mean accuracy on the source task, on the evaluated task itself (as
     the paper and its scripts), or by dev loss."""
+    forgetting: tuple[str, ...] = ()
+    """Tasks that adapters have nothing to do with, measured with each adapter and without it."""
+    held_text: File | None = None
+    """A text whose mean log-likelihood is measured so too; by default the queries of the tasks under forgetting."""
     evaluate: Literal["adapters", "merged"] = "adapters"
     """Whether adapters run beside the model's weights, or merged into them, rounded to their dtype (as the published
     scripts do in bfloat16)."""
@@ -140,6 +145,16 @@ class Experiment(Strict):
     """Pairs of methods whose difference reports test, the first less the second; by default ia2-sft less sft."""
     measure: Measure = "all"
     """Whether every adapter is measured and kept, or of each method the one with the lowest dev loss alone."""
+
+    @field_validator("forgetting")
+    @classmethod
+    def _tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in TASKS:
+                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
+        if len(set(value)) < len(value):
+            raise ValueError("a task is named twice")
+        return value
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -246,7 +261,8 @@ class Experiment(Strict):
     def files(self) -> tuple[Path, ...]:
         """Every file of a person's that decides what is computed."""
         read = [path for source in self.tasks for path in source.files]
-        return tuple(dict.fromkeys([*read, *([self.context] if self.context is not None else [])]))
+        read += [path for path in (self.context, self.held_text) if path is not None]
+        return tuple(dict.fromkeys(read))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class _Unit:
             (task, self.set.evaluation if task.name == unit.train else task.evaluation[:rows])
             for task in map(task_of, unit.evaluate)
         ]
+        self.forgetting = [(task, task.evaluation[:rows]) for task in map(task_of, experiment.forgetting)]
         self.adapters = planned(experiment, unit, OTHER_BETAS)
 
     def tokens(self) -> Tokens:
@@ -144,6 +145,11 @@ class _Unit:
             if self.experiment.demonstrations == "resampled" and len(self.set.demonstrations()) == self.set.n:
                 before = before * (self.set.n - 1) // self.set.n
             total += bare * queries + in_context * (before + queries)
+        for task, others in self.forgetting:
+            # the queries are read once more as a held text
+            again = 1 if self.experiment.held_text is not None else 2
+            queries = sum(self.read(row, task, task.max_new_tokens) for row in others)
+            total += again * (measured(self.experiment, self.adapters) + 1) * queries
         if rows := self.set.evaluation[: self.experiment.asim_rows]:
             queries = sum(self.read(row, self.set.task) for row in rows)
             total += compared * queries + context + queries

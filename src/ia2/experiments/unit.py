@@ -18,6 +18,7 @@ from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_baselines import UnitBaselines
 from ia2.experiments.unit_card import asked_of
+from ia2.experiments.unit_forgetting import UnitForgetting
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
 from ia2.experiments.unit_similarity import UnitSimilarity
@@ -72,7 +73,8 @@ def compute(
     asking = UnitAsking(experiment, model, rows, progress, work)
     baselines, similarity = UnitBaselines(asking), UnitSimilarity(experiment, model, rows, work)
     _Computation(
-        *(experiment, unit, model, rows, folder, progress, training, asking, baselines, similarity, temperature)
+        *(experiment, unit, model, rows, folder, progress, training, asking, baselines, similarity, temperature),
+        UnitForgetting(asking),
     ).run()
 
 
@@ -89,6 +91,7 @@ class _Computation:
     baselines: UnitBaselines
     similarity: UnitSimilarity
     temperature: UnitTemperature
+    forgetting: UnitForgetting
 
     def run(self) -> None:
         """Compute and write."""
@@ -147,13 +150,16 @@ class _Computation:
             if self.experiment.measure == "chosen":
                 # of thousands of adapters that are tried the tokenizers would fill the disk
                 self.model.tokenizer.save_pretrained(folder)
+        forgotten, forgetting_seconds = self.forgetting.of(candidates)
         records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
-            for candidate, (evaluation, seconds), (similarity, spent), fitted in zip(
-                candidates, self.answered(candidates, task), similarities, temperatures, strict=True
+            for candidate, (evaluation, seconds), (similarity, spent), fitted, of_others in zip(
+                candidates, self.answered(candidates, task), similarities, temperatures, forgotten, strict=True
             ):
-                phases = seconds | spent | fitted.seconds
+                phases = seconds | spent | fitted.seconds | forgetting_seconds
                 measurement = Measurement.of(candidate, task, evaluation, similarity, phases, fitted.temperature)
+                if task is self.rows.measured[0]:
+                    measurement = replace(measurement, forgetting=of_others)
                 records[candidate.planned.id].append(self.write(measurement))
         for candidate in candidates:
             form = asked_of(self.rows.few_shot_set, self.model)

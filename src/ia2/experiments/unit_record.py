@@ -42,6 +42,8 @@ class Measurement:
     candidate: Candidate | None = None
     temperature: float | None = None
     """That of its dev rows; None where none could be fitted."""
+    forgetting: Mapping[str, Any] = field(default_factory=dict)
+    """What a record says of an adapter's forgetting, if this is the record that says it."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What else was chosen for a baseline."""
 
@@ -84,7 +86,7 @@ def unit_record(
     metrics = evaluation.metrics(experiment.ece) if evaluation is not None else dict(UNMEASURED)
     if isinstance(evaluation, LabelEvaluation) and measurement.temperature is not None:
         metrics |= evaluation.scaled_metrics(measurement.temperature, experiment.ece)
-    metrics |= measurement.similarity
+    metrics |= {**measurement.similarity, **measurement.forgetting}
     if (examples := rows.of(task)) and measurement.method != "logistic-tfidf":
         contexts = measurement.contexts or [()] * len(examples)
         tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, contexts)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ia2.experiments.baseline_names import check_labelled
 from ia2.experiments.plan import Unit, drawn
+from ia2.experiments.rows import text_of
 from ia2.experiments.schema import Experiment
 from ia2.inference.decoding import checked_prompts
 from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens
@@ -25,6 +26,10 @@ class UnitRows:
     """Each with at most as many evaluation rows as the study allows."""
     compared: tuple[Example, ...]
     """Evaluation rows of the set on which similarity to in-context learning is measured."""
+    forgetting: tuple[Task, ...] = ()
+    """Tasks that adapters have nothing to do with."""
+    held_texts: tuple[str, ...] = ()
+    """Texts whose log-likelihood is measured with adapters and without."""
 
     def of(self, task: Task) -> tuple[Example, ...]:
         """What is measured of a task; a set may leave over what its own task has no other rows for."""
@@ -71,7 +76,9 @@ def unit_rows(
         few_shot_set,
         tuple((few_shot_set.task if name == unit.train else asked(name)).limited(most) for name in unit.evaluate),
         few_shot_set.task.at_most(few_shot_set.evaluation, experiment.asim_rows),
+        tuple(asked(name).limited(most) for name in experiment.forgetting),
     )
+    rows = replace(rows, held_texts=_held_texts(experiment, rows.forgetting))
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
     check_labelled(experiment.baselines, rows.measured)
     _check_labels(rows, model, experiment.label_scoring)
@@ -79,9 +86,16 @@ def unit_rows(
     return rows
 
 
+def _held_texts(experiment: Experiment, forgetting: Sequence[Task]) -> tuple[str, ...]:
+    """The held text, or the queries of the tasks that may be forgotten. Raises FieldError."""
+    if experiment.held_text is not None:
+        return (text_of("held_text", experiment.held_text),)
+    return tuple(str(row.query) for task in forgetting for row in task.evaluation)
+
+
 def _check_labels(rows: UnitRows, model: LanguageModel, choice: LabelScoringChoice) -> None:
     """Refuse labels that can't be scored before anything is computed. Raises InputError."""
-    for task in (rows.few_shot_set.task, *rows.measured):
+    for task in (rows.few_shot_set.task, *rows.measured, *rows.forgetting):
         if task.labels:
             LabelTokens.of(task, PromptTokenizer.of(model, task), choice)
 
@@ -91,7 +105,7 @@ def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int) ->
     alone = model.beside(virtual_tokens)
     few_shot_set = rows.few_shot_set
     _check_read(alone, few_shot_set.train + few_shot_set.dev, few_shot_set.task)
-    for task in rows.measured:
+    for task in (*rows.measured, *rows.forgetting):
         if task.response_kind == "text":
             examples = rows.of(task)
             checked_prompts(PromptTokenizer.of(alone, task), examples, [()] * len(examples), task)

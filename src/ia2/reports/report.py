@@ -23,6 +23,7 @@ from ia2.reports.figures.folder_figures import absent_files, folder_figures
 from ia2.reports.figures.panels import Drawn
 from ia2.reports.figures.reliability import save_figure, svg_of
 from ia2.reports.figures.study_figures import study_figures
+from ia2.reports.forgetting import forgetting
 from ia2.reports.load_records import sound
 from ia2.reports.overlaps import Curve, Group, Pair, overlap_table, overlaps_of
 from ia2.reports.page.page import START, page
@@ -92,7 +93,13 @@ class StudyReport:
             for pair in experiment.compare or (COMPARED,)
             for table in comparison(compared(averages, paper, pair), experiment.select)
         ]
-        below = (*class_scores(averages), *scaled_scores(averages), *differences, *costs(averages))
+        below = (
+            *class_scores(averages),
+            *scaled_scores(averages),
+            *differences,
+            *forgetting(averages),
+            *costs(averages),
+        )
         return cls(folder, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
 
     @property

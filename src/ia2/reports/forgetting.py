@@ -1,0 +1,102 @@
+"""What adapters forget, over sets: accuracy in other tasks and log-likelihood of held texts, with and without them."""
+
+from collections.abc import Iterator, Sequence
+
+from ia2.reports.aggregate import Result, by_model, deviation, mean
+from ia2.reports.method_names import METHOD_NAMES
+from ia2.reports.table import Cell, Column, Number, Table, Value
+
+NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("method"))
+GROUPED = 4
+"""The setting's columns, which methods have in common."""
+TASKS = (Column("forgotten"), Column("without %", ".1f"), Column("with %", ".1f"), Column("change", "+.1f"))
+TEXTS = (Column("tokens", ".0f"), Column("without", ".3f"), Column("with", ".3f"), Column("change", "+.3f"))
+
+
+def forgetting(cells: Sequence[Result]) -> list[Table]:
+    """For each model a table of other tasks and one of held texts, where records have these.
+
+    Args:
+        cells: what was measured.
+    """
+    tables = []
+    for model, model_cells in by_model(cells).items():
+        rows = [row for cell in model_cells for row in _task_rows(cell)]
+        if rows:
+            tables.append(
+                _table(
+                    f"{model}: accuracy in other tasks",
+                    "Means over sets, with each adapter and without, and the change in points, its standard deviation "
+                    "(n - 1) in brackets.",
+                    (*NAMED, *TASKS),
+                    rows,
+                )
+            )
+        rows = [_text_row(cell) for cell in model_cells if _of_sets(cell, "held_log_likelihood")]
+        if rows:
+            tables.append(
+                _table(
+                    f"{model}: log-likelihood of held text",
+                    "Means over sets of the mean ln p of a token in nats, with each adapter and without, and the "
+                    "change, its standard deviation (n - 1) in brackets.",
+                    (*NAMED, *TEXTS),
+                    rows,
+                )
+            )
+    return tables
+
+
+def _table(title: str, caption: str, columns: tuple[Column, ...], rows: Sequence[tuple[Cell, ...]]) -> Table:
+    table = Table(title, caption, columns, tuple(rows), grouped=GROUPED)
+    return table.without_empty_columns(("labels", "source"))
+
+
+def _task_rows(cell: Result) -> Iterator[tuple[Cell, ...]]:
+    """A row for each task that a method's records say was forgotten or not."""
+    of_records = [record.metrics.forgetting or [] for record in cell.records]
+    for name in dict.fromkeys(task.task for tasks in of_records for task in tasks):
+        measured = [task for tasks in of_records for task in tasks if task.task == name]
+        without = [100 * task.accuracy_without for task in measured]
+        adapted = [100 * task.accuracy for task in measured]
+        yield (*_named(cell, TASKS[0].cell(name)), *_compared(cell, TASKS[1:], f"forgetting_{name}", without, adapted))
+
+
+def _text_row(cell: Result) -> tuple[Cell, ...]:
+    tokens = TEXTS[0].cell(mean(_of_sets(cell, "held_tokens")))
+    without, adapted = _of_sets(cell, "held_log_likelihood_without"), _of_sets(cell, "held_log_likelihood")
+    return (*_named(cell, tokens), *_compared(cell, TEXTS[1:], "held_log_likelihood", without, adapted))
+
+
+def _named(cell: Result, last: Cell) -> tuple[Cell, ...]:
+    setting = cell.setting
+    method = METHOD_NAMES.get(cell.method, cell.method)
+    values: tuple[Value, ...] = (setting.adapter, setting.label_source, setting.n, setting.source, method)
+    return (*(column.cell(value) for column, value in zip(NAMED, values, strict=True)), last)
+
+
+def _compared(
+    cell: Result, columns: Sequence[Column], measure: str, without: Sequence[float], adapted: Sequence[float]
+) -> Iterator[Cell]:
+    """The mean without an adapter and with it, and the mean change with its deviation over sets."""
+    changes = [after - before for before, after in zip(without, adapted, strict=True)]
+    spread = deviation(changes) if len(changes) > 1 else None
+    number = Number(
+        *(cell.setting.listed, cell.method, f"{measure}_change"),
+        sets=len(changes),
+        records=cell.records,
+        spread=spread,
+        lr=cell.lr,
+        beta=cell.beta,
+        differing=cell.differing_in_words,
+    )
+    yield columns[0].cell(mean(without))
+    yield columns[1].cell(mean(adapted))
+    average, printed = mean(changes), columns[2].numbers or ""
+    assert average is not None, "there is a row only where there is a value"
+    text = format(average, printed) + (f" ({spread:{printed.removeprefix('+')}})" if spread is not None else "")
+    yield Cell(text, average, number=number)
+
+
+def _of_sets(cell: Result, name: str) -> list[float]:
+    """Of each set that has one."""
+    return [float(value) for record in cell.records if (value := record.metrics.get(name)) is not None]
