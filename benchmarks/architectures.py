@@ -38,6 +38,7 @@ PEFT's own reload, whose logits must be the same. Of wrappers the text decoder i
 - **packed**: several texts share a row, and what they begin with is read once. This is the fast way.
 - **padded**: each text has a row of its own. Networks with ALiBi, with layers that have a state, or with masks of their
   own are read like this; demonstrations are then read again for each query.
+- **padded, by position**: the same; where a text is written, the network is told where each token stands.
 - **padded, without a cache**: the same, and a text that is written is read again for each of its tokens.
 
 `ia2` finds out which when it loads a model, by comparing with each text read alone, and says so. The last column names

@@ -174,6 +174,8 @@ def _shrunken(configuration: type, changes: Mapping[str, Any]) -> Any:
         small["num_key_value_heads"] = HEADS
     if "is_decoder" in names:  # BERT and its kin read as encoders unless they are told
         small["is_decoder"] = True
+    if usual.is_encoder_decoder:  # a decoder that is saved alone, as BART's may be
+        small["is_encoder_decoder"] = False
     small |= {name: value for name, value in changes.items() if name not in configuration.sub_configs}
     return configuration(**small)
 

@@ -1,10 +1,14 @@
+import copy
+
 import pytest
 import torch
 from conftest import tiny_network
-from peft import IA3Config, LoraConfig
+from peft import IA3Config, LoraConfig, PeftModel
 
-from ia2.adapters.adapter import Adapter, attached, bank_of, weights_of
-from ia2.adapters.injection import injected
+from benchmarks.shrunken import shrunken_network
+from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter, weights_of
+from ia2.adapters.injection import check_reloads, injected, peft_state
+from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
 
 
@@ -74,3 +78,25 @@ def test_a_network_into_which_half_an_adapter_went_is_as_it_was(tiny_llama):
     assert dict(tiny_llama.named_modules()) == modules
     with injected(tiny_llama, lora()):  # without a warning that there was one before, which would be an error
         pass
+
+
+def test_a_network_of_which_peft_reads_other_names_is_refused():
+    network = shrunken_network("unlimited_ocr")
+    said = (
+        r"^unlimited_ocr: PEFT reads model\.language_model\.layers\.0\.self_attn\.k_proj\.lora_A\.weight as of "
+        r"model\.language_model\.language_model\.layers\.0\.self_attn\.k_proj, which this model hasn't got"
+    )
+    with pytest.raises(InputError, match=said):
+        fresh_adapter(network, LoRA(rank=2).configuration(network), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mixtral", "qwen3_moe", "llava", "gemma3"])
+def test_networks_whose_old_names_are_others_keep_their_adapters(kind, tmp_path):
+    network = shrunken_network(kind)
+    adapter = fresh_adapter(network, LoRA(rank=2).configuration(network), seed=0)
+    check_reloads(network, adapter.configuration, adapter.weights)
+    adapter.save(tmp_path / "adapter")
+    reloaded = PeftModel.from_pretrained(copy.deepcopy(network), str(tmp_path / "adapter"))
+    state = peft_state(reloaded)
+    assert state.keys() == adapter.weights.keys()
+    assert all(torch.equal(state[name], tensor) for name, tensor in adapter.weights.items())

@@ -22,3 +22,9 @@ def test_the_parts_of_a_wrapper_are_small_too():
 
 def test_fields_can_be_otherwise():
     assert shrunken_configuration("llama", {"hidden_size": 64}).hidden_size == 64
+
+
+def test_a_decoder_of_a_pair_is_built_as_one_that_is_saved_alone():
+    network = shrunken_network("bart")
+    assert not network.config.is_encoder_decoder
+    assert not [name for name, _ in network.named_parameters() if ".encoder." in name]

@@ -28,7 +28,8 @@ def written(network, prompt, most_tokens, end_tokens=frozenset()):
 
 
 @pytest.mark.parametrize(
-    ("kind", "caches"), [("bloom", True), ("qwen3_5_text", True), ("lfm2_moe", True), ("mamba", True), ("rwkv", False)]
+    ("kind", "caches"),
+    [("bloom", True), ("qwen3_5_text", True), ("lfm2_moe", True), ("mamba", True), ("bamba", True), ("rwkv", False)],
 )
 def test_texts_and_what_is_recorded_equal_a_pass_for_each_token(kind, caches):
     network = shrunken_network(kind)

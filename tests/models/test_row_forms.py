@@ -8,10 +8,11 @@ from benchmarks.shrunken import shrunken_network
 from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.errors import InputError
+from ia2.models.forward import logits_behind_rows
 from ia2.models.packing_check import check_agreement
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
-from ia2.models.row_forms import PACKED, PADDED, empty_cache, give_rows, row_form_of
+from ia2.models.row_forms import PACKED, PADDED, PADDED_BY_POSITION, empty_cache, give_rows, row_form_of
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
 
@@ -68,6 +69,22 @@ def test_virtual_tokens_are_refused_where_rows_are_padded(kind):
     give_rows(network, PADDED)
     with pytest.raises(InputError, match="llama: virtual tokens can't stand before"):
         kind.configuration(network)
+
+
+def test_behind_a_cache_positions_are_told_where_a_network_would_count_from_zero():
+    network, tokens = shrunken_network("bamba"), torch.tensor([[5, 9, 13, 7, 3, 8]])
+    check_agreement(network, "tiny")
+    assert row_form_of(network) is PADDED_BY_POSITION
+    with torch.no_grad():
+        whole = network(input_ids=tokens, use_cache=False).logits[:, -1]
+        read = {}
+        for form in (PADDED, PADDED_BY_POSITION):
+            give_rows(network, form)
+            cache = empty_cache(network)
+            network(input_ids=tokens[:, :-1], cache=cache, use_cache=True)
+            read[form] = logits_behind_rows(network, tokens[:, -1], cache)
+    torch.testing.assert_close(read[PADDED_BY_POSITION], whole, atol=1e-5, rtol=1e-4)
+    assert (read[PADDED] - whole).norm() > 0.01 * whole.norm()
 
 
 def test_a_cache_has_a_state_where_a_layer_has_one():

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ia2.adapters.bank import Bank, can_hold
-from ia2.adapters.injection import injected, peft_state
+from ia2.adapters.injection import check_reloads, injected, peft_state
 from ia2.adapters.kind import Effect
 from ia2.adapters.registry import effect_of
 from ia2.cache import folder_written_whole
@@ -101,7 +101,8 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
         seed: the set's seed, so that every method and learning rate of a set starts from the same adapter.
 
     Raises:
-        InputError: the network has no such modules, or doesn't have the numbers of its weights at hand.
+        InputError: the network has no such modules, PEFT would read their names otherwise, or weights that the adapter
+            computes with aren't at hand.
         ValueError: the configuration is of no kind that can be trained here.
 
     Example:
@@ -118,6 +119,7 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
         weights = effect.fresh(network, configuration)
     if not weights:
         raise InputError(OTHER_MODULES)
+    check_reloads(network, configuration, weights)
     named = copy.copy(configuration)
     named.base_model_name_or_path = vars(network).get("name_or_path") or None
     return Adapter(named, weights)

@@ -2,13 +2,15 @@
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ia2.adapters.kind import PREFIX
 from ia2.adapters.lora import NEUTRAL_BEGINNINGS
 from ia2.errors import InputError
 
@@ -63,6 +65,32 @@ def injected(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool
             tensor.data = storage
             tensor.data.copy_(values)
         network.requires_grad_(False)
+
+
+def check_reloads(network: PreTrainedModel, configuration: PeftConfig, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a network of which PEFT would read an adapter's tensors under other names, and so not at all.
+
+    transformers keeps patterns by which names of old checkpoints become those of a network, and PEFT applies them to
+    adapters. Of a few kinds they match the new names once more, and PEFT's reload says nothing.
+
+    Args:
+        network: what the adapter is for.
+        configuration: the adapter's.
+        weights: its tensors, named as in PEFT's file.
+
+    Raises:
+        InputError: a tensor would be renamed to that of a module which isn't there; names both.
+    """
+    read = convert_peft_adapter_state_dict_for_transformers(network, configuration, dict(weights))
+    modules = {name for name, _ in network.named_modules()}
+    for name in sorted(weights.keys() - read.keys()):
+        (renamed,) = convert_peft_adapter_state_dict_for_transformers(network, configuration, {name: weights[name]})
+        module = renamed.removeprefix(PREFIX).partition(".lora_")[0]
+        if module not in modules:
+            raise InputError(
+                f"{network.config.model_type}: PEFT reads {name.removeprefix(PREFIX)} as of {module}, which this model "
+                "hasn't got, so that a saved adapter would do nothing. Use another model, or another version of peft."
+            )
 
 
 def peft_state(model: PeftModel) -> dict[str, Tensor]:

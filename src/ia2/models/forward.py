@@ -155,7 +155,8 @@ def logits_behind_rows(
         token: what each row reads.
         cache: what the network keeps of the rows' earlier tokens; it is read and grown by this call.
     """
-    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True).logits
+    told = row_form_of(network).behind(token, cache)
+    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True, **told).logits
     return logits[:, -1].float()
 
 

@@ -20,7 +20,15 @@ from ia2.models.layout import lay_out
 from ia2.models.prefix import prefill
 from ia2.models.quantised import quantisation_of
 from ia2.models.reader import Reader
-from ia2.models.row_forms import PACKED, PADDED, PADDED_WITHOUT_CACHE, RowForm, empty_cache, give_rows
+from ia2.models.row_forms import (
+    PACKED,
+    PADDED,
+    PADDED_BY_POSITION,
+    PADDED_WITHOUT_CACHE,
+    RowForm,
+    empty_cache,
+    give_rows,
+)
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 
@@ -49,7 +57,12 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
     )
     # quantised weights may be multiplied in half precision, whatever the rest of the network computes in
     tolerance = TOLERANCE[network.dtype if quantisation_of(network) is None else torch.float16]
-    forms = ((PACKED, _packed), (PADDED, _padded), (PADDED_WITHOUT_CACHE, _padded_without_cache))
+    forms = (
+        (PACKED, _packed),
+        (PADDED, _padded),
+        (PADDED_BY_POSITION, _padded),
+        (PADDED_WITHOUT_CACHE, _padded_without_cache),
+    )
     problem: Exception | None = None
     for form, read in forms:
         give_rows(network, form)

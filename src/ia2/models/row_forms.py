@@ -9,6 +9,9 @@ earlier tokens never see what stands behind them.
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ia2.errors import InputError
@@ -39,6 +42,16 @@ class RowForm(ABC):
             batch: what it reads.
             cache: keys and values of earlier tokens.
         """
+
+    def behind(self, token: Int[Tensor, " rows"], cache: Cache) -> dict[str, Any]:
+        """What the network is told of one more token of each row, where all rows have read as many.
+
+        Args:
+            token: what each row reads.
+            cache: what it keeps of the tokens before.
+        """
+        del token, cache
+        return {}
 
 
 class Packed(RowForm):
@@ -75,6 +88,16 @@ class Padded(RowForm):
         return {}
 
 
+class PaddedByPosition(Padded):
+    """The same for networks that count positions from zero again behind a cache, so that they are told (Bamba)."""
+
+    name = "padded, by position"
+
+    def behind(self, token: Int[Tensor, " rows"], cache: Cache) -> dict[str, Any]:
+        """The position of each row's token."""
+        return {"position_ids": torch.full_like(token, cache.get_seq_length())[:, None]}
+
+
 class PaddedWithoutCache(Padded):
     """The same for networks that keep nothing, or what isn't kept in transformers' cache."""
 
@@ -82,8 +105,13 @@ class PaddedWithoutCache(Padded):
     caches = False
 
 
-PACKED, PADDED, PADDED_WITHOUT_CACHE = Packed(), Padded(), PaddedWithoutCache()
-FORMS: dict[str, RowForm] = {form.name: form for form in (PACKED, PADDED, PADDED_WITHOUT_CACHE)}
+PACKED, PADDED, PADDED_BY_POSITION, PADDED_WITHOUT_CACHE = (
+    Packed(),
+    Padded(),
+    PaddedByPosition(),
+    PaddedWithoutCache(),
+)
+FORMS: dict[str, RowForm] = {form.name: form for form in (PACKED, PADDED, PADDED_BY_POSITION, PADDED_WITHOUT_CACHE)}
 _ATTRIBUTE = "ia2_row_form"
 
 
