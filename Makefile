@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow fuzz test-gpu lint docs paper bench bench-scaling bench-gpu architectures
+.PHONY: install demo test test-slow fuzz kill test-gpu lint docs paper bench bench-scaling bench-gpu architectures
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -31,6 +31,11 @@ test-slow: .venv/installed-extras
 fuzz: export IA2_FUZZ_EXAMPLES ?= 100000
 fuzz: install
 	$(BIN)/python -m pytest -m slow tests/fuzz $(ARGS)
+
+# an hour; IA2_KILLS says how often each command is killed
+kill: export IA2_KILLS ?= 100
+kill: install
+	$(BIN)/python -m pytest -m slow tests/kill $(ARGS)
 
 # needs a CUDA GPU
 test-gpu: install

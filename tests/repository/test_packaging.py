@@ -53,6 +53,20 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(distribution
     assert {Path(name).suffix for name in held} >= {".py", ".jinja", ".css", ".js", ".csv", ".typed"}
 
 
+def test_the_same_source_makes_the_same_wheel_to_the_bit(distributions, tmp_path):
+    (first,) = distributions.glob("*.whl")
+    (source,) = distributions.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    for file in folder.rglob("*"):
+        os.utime(file, (0, 1e9))
+    python = distributions.parent / "tools" / "bin" / "python"
+    output(python, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "again", folder, folder=tmp_path)
+    (second,) = (tmp_path / "again").glob("*.whl")
+    assert second.read_bytes() == first.read_bytes()
+
+
 def test_the_source_distribution_holds_what_its_tests_need(distributions):
     (source,) = distributions.glob("*.tar.gz")
     with tarfile.open(source) as archive:
