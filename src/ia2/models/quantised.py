@@ -31,10 +31,10 @@ def quantisation_in(config: PreTrainedConfig) -> str | None:
         >>> quantisation_in(model.network.config) is None
         True
     """
-    said = getattr(config, "quantization_config", None)
-    if said is None:
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
         return None
-    settings: Mapping[str, Any] = said if isinstance(said, dict) else said.to_dict()
+    settings: Mapping[str, Any] = stored if isinstance(stored, dict) else stored.to_dict()
     for bits in get_args(Bits):
         if settings.get(f"load_in_{bits}"):
             return str(bits)
