@@ -39,6 +39,7 @@ class Forgotten(Part):
     task: str
     n: Count
     accuracy: Share
+    """Of the likeliest label where there are labels."""
     accuracy_without: Share
 
 

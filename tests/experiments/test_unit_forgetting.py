@@ -20,7 +20,7 @@ from ia2.training.plans import Trained
 
 @pytest.fixture
 def forgetting(tiny_model, toy_task):
-    experiment = study(sets=1)
+    experiment = study(sets=1, label_scoring="auto")
     rows = unit_rows(experiment, units(experiment)[0], tiny_model)
     other = toy_task.limited(8)
     rows = replace(rows, forgetting=(other,), held_texts=tuple(row.query for row in other.evaluation))
@@ -41,12 +41,14 @@ def candidate(model, change):
 def test_other_tasks_and_texts_are_measured_with_each_adapter_and_without(tiny_model, forgetting):
     (task,), candidates = forgetting.asking.rows.forgetting, [candidate(tiny_model, change) for change in (0.0, 0.1)]
     metrics, seconds = forgetting.of(candidates)
-    asking = Asking(label_scoring="whole")
-    alone = evaluate(tiny_model, task.evaluation, task, asking=asking).metrics()["accuracy"]
+    asking = Asking(label_scoring="token")
+    alone = evaluate(tiny_model, task.evaluation, task, asking=asking).metrics()["label_accuracy"]
     windows = windows_of(tiny_model, forgetting.asking.rows.held_texts)
     for of_adapter, made in zip(metrics, candidates, strict=True):
         adapter = made.trained.adapter
-        expected = evaluate(tiny_model, task.evaluation, task, adapter=adapter, asking=asking).metrics()["accuracy"]
+        expected = evaluate(tiny_model, task.evaluation, task, adapter=adapter, asking=asking).metrics()[
+            "label_accuracy"
+        ]
         assert of_adapter["forgetting"] == [
             {"task": "toy", "n": 8, "accuracy": expected, "accuracy_without": alone}
         ]  # fmt: skip

@@ -64,4 +64,6 @@ class UnitForgetting:
 
 
 def _accuracy(evaluation: Evaluation) -> float:
-    return float(evaluation.metrics()["accuracy"])
+    """Of the likeliest label, where there are labels: a model that was told of none may find another token likelier."""
+    metrics = evaluation.metrics()
+    return float(metrics.get("label_accuracy", metrics["accuracy"]))

@@ -10,6 +10,10 @@ LIGHT_TO_DARK = {
     "#7f7f7f": "#8f8f9a",
     "#525252": "#b4b4c0",
     "#999999": "#77777f",
+    "#3b3b98": "#9a9aea",
+    "#6a5acd": "#a59af0",
+    "#a6761d": "#d3a24a",
+    "#666600": "#b0b040",
     # methods and pairs of them, lighter in the same hue
     "#d55e00": "#f0803c",
     "#56b4e9": "#6cc4f5",
@@ -21,6 +25,10 @@ LIGHT_TO_DARK = {
     "#7b3294": "#b57ccb",
     "#8c564b": "#c08b7f",
     "#b5bd00": "#c6ce2a",
+    "#4b9cd3": "#7dbbe6",
+    "#f4a582": "#f7bda3",
+    "#bc80bd": "#d3a3d4",
+    "#a65628": "#d68a5c",
 }
 """Each colour that figures have, and the one in its stead on a dark page."""
 
