@@ -34,6 +34,10 @@ def test_a_study_that_makes_sense_is_let_through():
             {"methods": ["sft"], "tasks": [{"train": "reviews", "unlabelled_rows": 4}]},
             "unlabelled_rows 4: sft learns from labels alone",
         ),
+        (
+            {"methods": ["icl", "mean-shift"], "adapters": ["ia3"], "learning_rates": []},
+            "adapters ia3: mean-shift has an adapter of its own",
+        ),
         ({"forgetting": ["reviews"]}, "forgetting reviews: this is measured anyway"),
         ({"forgetting": ["sst2"], "methods": ["icl"]}, "forgetting: no method of the study trains an adapter"),
         ({"evaluate": "merged", "adapters": ["lora", "prompt"]}, "evaluate merged: .* and not prompt"),

@@ -185,6 +185,22 @@ def test_label_smoothing_spreads_a_share_over_the_vocabulary():
             MatchTokens(wrong)
 
 
+def test_labels_are_not_smoothed_over_tokens_that_the_head_masks():
+    student, wanted = wanted_of([2, 1])
+    masked = next(token for token in range(7) if token not in wanted.tokens)
+    some = [token for token in range(7) if token != masked]
+    without = student[LOGITS][:, some].double().log_softmax(-1)
+    right = [some.index(token) for token in wanted.tokens.tolist()]
+    expected = -(0.8 * without[torch.arange(3), right] + 0.2 * without.mean(-1))
+    logits = student[LOGITS].clone()
+    logits[:, masked] = -torch.inf
+    logits.requires_grad_()
+    loss = MatchTokens(0.2).loss({**student, LOGITS: logits}, wanted)
+    assert loss.tolist() == approx([expected[:2].mean().item(), expected[2].item()], rel=1e-5)
+    loss.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
 def test_alignment_goes_with_distributions_too():
     student, wanted = wanted_of([2, 1])
     both = AlignAndMatch(0.25, Align(error="relative", layers=Layers("1")), MatchDistribution(3))

@@ -122,6 +122,10 @@ def _check_adapters(experiment: "Experiment") -> None:
         if method.adapter is None and any(stage.solved for stage in method.stages)
     ]
     asked = [adapter for source in experiment.tasks for adapter in experiment.adapters_of(source)]
+    methods = experiment.trained_methods
+    named = [adapter.kind for adapter in asked if adapter.kind != "lora"]
+    if named and methods and all(method.adapter is not None for method in methods):
+        raise FieldError("adapters", named[0], f"{methods[0].name} has an adapter of its own. Leave this out.")
     unfit = [adapter.kind for adapter in asked if not adapter.adapter.solvable]
     if solving and unfit:
         raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for lora and shift alone.")

@@ -135,7 +135,8 @@ class MatchTokens(Objective):
 
     smoothing: float = 0.0
     """How much of the wanted probability is spread evenly over the vocabulary (label smoothing, Szegedy et al. 2016,
-    section 7): (1 - ε) on the response's token, and ε over the whole vocabulary, this token included."""
+    section 7): (1 - ε) on the response's token, and ε over the whole vocabulary, this token included. Tokens that the
+    network's head masks aren't of the vocabulary."""
     name: ClassVar[str] = "match-tokens"
 
     def __post_init__(self) -> None:
@@ -149,9 +150,13 @@ class MatchTokens(Objective):
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
         """The loss of each example. Raises ValueError where logits are missing."""
-        entropy = cross_entropy(
-            _read(student, LOGITS).float(), wanted.tokens, reduction="none", label_smoothing=self.smoothing
-        )
+        logits = _read(student, LOGITS).float()
+        entropy = cross_entropy(logits, wanted.tokens, reduction="none")
+        if self.smoothing:
+            scores = logits.log_softmax(-1)
+            masked = scores.isneginf()
+            evenly = -scores.masked_fill(masked, 0.0).sum(-1) / (~masked).sum(-1)
+            entropy = (1 - self.smoothing) * entropy + self.smoothing * evenly
         return mean_by_example(entropy, wanted.example[LOGITS], wanted.examples)
 
 
