@@ -8,6 +8,7 @@ from command_line import run, write_csv
 
 from ia2.cli import checks
 from ia2.errors import InputError
+from ia2.training.method_names import DESCRIPTIONS
 
 PROGRAM = """
 import sys
@@ -63,8 +64,7 @@ REFUSED = {
     ),
     "method": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "rows.csv", "--method", "ia2-stf"),
-        "--method ia2-stf: no such method. Did you mean ia2-sft? There are sft, ia2, ia2-sft, sft-ia2, ia2+sft, "
-        "sft-soft, ia2-solved, ia2-solved-ia2, ia2-solved-sft.",
+        f"--method ia2-stf: no such method. Did you mean ia2-sft? There are {', '.join(DESCRIPTIONS)}.",
     ),
     "method's file": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "rows.csv", "--method", "stdy.yaml"),
@@ -76,7 +76,8 @@ REFUSED = {
     ),
     "kind": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "rows.csv", "--adapter", "lorra"),
-        "--adapter lorra: there is no such kind. Did you mean lora? There are lora, ia3, prompt, prefix, full, vera.",
+        "--adapter lorra: there is no such kind. Did you mean lora? There are lora, ia3, prompt, prefix, full, vera, "
+        "shift.",
     ),
     "output": (
         ("adapt", "--out", "full", "--model", "smollm2-135m", "--data", "rows.csv"),
