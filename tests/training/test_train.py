@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,11 +21,12 @@ from ia2.progress import Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.randomness import generator
+from ia2.tasks.task import Example
 from ia2.training import loop
 from ia2.training import train as training_module
 from ia2.training.early_stopping import Training
 from ia2.training.methods import ALIGN, FINE_TUNE, IA2, IA2_THEN_SFT, METHODS, SFT, Method
-from ia2.training.objectives import MatchDistribution, MatchTokens
+from ia2.training.objectives import AlignAndMatch, MatchDistribution, MatchTokens
 from ia2.training.passes import dev_passes, mean_losses, step_bytes
 from ia2.training.plans import Plan
 from ia2.training.student import Part, StageRows
@@ -81,9 +83,12 @@ def plain_loss(model, network, row, response, target, objective):
     token = torch.nn.functional.cross_entropy(logits[span], torch.tensor(response))
     if isinstance(objective, MatchTokens):
         return token
-    if isinstance(objective, MatchDistribution):
+    matched = objective.match if isinstance(objective, AlignAndMatch) else objective
+    if isinstance(matched, MatchDistribution):
         p, q = target.activations[LOGITS].softmax(-1), logits[span].softmax(-1)
-        return (p * (p.log() - q.log())).sum(-1).mean()
+        token = (p * (p.log() - q.log())).sum(-1).mean()
+    if isinstance(objective, MatchDistribution):
+        return token
     aligned = sum(
         ((kept[layer][span] - target.activations[ATTENTION_OUTPUT][:, layer]) ** 2).mean() for layer in range(len(kept))
     )
@@ -150,13 +155,28 @@ def same_course(trained, state, history):
     assert distance(trained.adapter.weights, state) < 2e-6
 
 
-DESCENDED = {name: method for name, method in METHODS.items() if not any(stage.solved for stage in method.stages)}
+DESCENDED = {
+    name: method
+    for name, method in METHODS.items()
+    if all(stage.rows == "all" and not stage.solved and not stage.steps_of for stage in method.stages)
+}
 
 
 @pytest.mark.parametrize("method", DESCENDED.values(), ids=DESCENDED)
 def test_training_equals_a_plain_loop_with_peft(tiny_model, few, targets, method):
     trained = train(tiny_model, few, method, learning_rate=3e-3, targets=targets, training=SHORT)
     same_course(trained, *plain_training(tiny_model, few, method, targets, 3e-3, SHORT))
+
+
+def test_contexts_are_distilled_on_texts_alone_as_by_a_plain_loop_over_them(tiny_model, few, tmp_path):
+    texts = tuple(f"Text:the {thing} was so\nLabel:" for thing in ("film", "room", "soup", "song", "walk"))
+    few = replace(few, unlabelled=texts)
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path, sites=[LOGITS])
+    method = METHODS["context-distillation"]
+    trained = train(tiny_model, few, method, learning_rate=3e-3, targets=targets, training=SHORT)
+    alone = replace(few, train=tuple(Example(text, "0") for text in texts), unlabelled=())
+    theirs = SimpleNamespace(train=targets.unlabelled, dev=targets.dev)
+    same_course(trained, *plain_training(tiny_model, alone, method, theirs, 3e-3, SHORT))
 
 
 KINDS = [
