@@ -8,6 +8,7 @@ from ia2.evaluation.evaluate import Asking, evaluate
 from ia2.evaluation.logistic import LogisticClassifier
 from ia2.experiments import unit_asking
 from ia2.experiments.plan import units
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_baselines import UnitBaselines
 from ia2.experiments.unit_rows import unit_rows
@@ -19,7 +20,7 @@ from ia2.tasks.task import Example
 def baselines(tiny_model):
     experiment = study(sets=1, draw="class")
     rows = unit_rows(experiment, units(experiment)[0], tiny_model)
-    return UnitBaselines(UnitAsking(experiment, tiny_model, rows, SILENT))
+    return UnitBaselines(UnitAsking(experiment, tiny_model, rows, SILENT, SharedWork()))
 
 
 def softmax(scores):
@@ -43,7 +44,7 @@ def test_recalibrated_answers_follow_from_those_in_context(baselines):
     batch, _ = baselines.measured("icl-batch", few.task)
     assert batch.probabilities == pytest.approx(softmax(in_context - in_context.mean(0)), abs=1e-4)
     # dev rows are recalibrated as the measured rows are
-    assert baselines.on_dev_rows("icl-batch").probabilities == pytest.approx(
+    assert baselines.on_dev_rows("icl-batch").evaluation.probabilities == pytest.approx(
         softmax(dev - in_context.mean(0)), abs=1e-4
     )
     for row in batch.predictions:

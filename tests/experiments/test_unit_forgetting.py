@@ -10,6 +10,7 @@ from ia2.evaluation.likelihood import mean_log_likelihood, windows_of
 from ia2.experiments import unit_forgetting
 from ia2.experiments.candidates import Candidate
 from ia2.experiments.plan import Planned, units
+from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_forgetting import UnitForgetting
 from ia2.experiments.unit_rows import unit_rows
@@ -24,7 +25,7 @@ def forgetting(tiny_model, toy_task):
     rows = unit_rows(experiment, units(experiment)[0], tiny_model)
     other = toy_task.limited(8)
     rows = replace(rows, forgetting=(other,), held_texts=tuple(row.query for row in other.evaluation))
-    return UnitForgetting(UnitAsking(experiment, tiny_model, rows, SILENT))
+    return UnitForgetting(UnitAsking(experiment, tiny_model, rows, SILENT, SharedWork()))
 
 
 def candidate(model, change):
@@ -35,6 +36,7 @@ def candidate(model, change):
         Trained(Adapter(adapter.configuration, weights), 1e-3, ()),
         None,
         {},
+        f"{change}",
     )
 
 

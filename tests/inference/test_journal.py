@@ -19,6 +19,12 @@ def test_answers_are_there_again_and_more_follow(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_outputs_folder_is_made(tmp_path):
+    out = tmp_path / "new" / "answers" / "out.csv"
+    Journal(out, "abc").add(ANSWERS)
+    assert Journal(out, "abc").answers == ANSWERS
+
+
 @pytest.mark.parametrize("lost", range(1, 40))
 def test_what_was_cut_short_is_answered_again(tmp_path, lost):
     out = tmp_path / "out.csv"

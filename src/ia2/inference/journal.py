@@ -45,7 +45,8 @@ class Journal:
         os.truncate(self.path, len(whole) + 1 if whole else 0)
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Write more answers behind those that are there."""
+        """Write more answers behind those that are there, into a folder that is made if it isn't there."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         new = not self.path.exists() or self.path.stat().st_size == 0
         with self.path.open("a", encoding="utf-8") as file:
             file.write(self._head * new + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
