@@ -285,3 +285,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("HF_ENDPOINT", stand_in.address)
         monkeypatch.setenv("HF_TOKEN", stand_in.token)
         yield stand_in
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny model in the hub's layout."""
+    path = tmp_path / "tiny"
+    tiny_network("llama").save_pretrained(path)
+    byte_level_tokenizer().save_pretrained(path)
+    return path

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import byte_level_tokenizer, tiny_language_model, tiny_network
+from conftest import tiny_language_model
 from small_study import study
 
 from ia2.errors import InputError
@@ -9,14 +9,6 @@ from ia2.experiments import loading
 from ia2.experiments.loading import load_for, teacher_for, teacher_note
 from ia2.experiments.single import compute_single
 from ia2.progress import Silent
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "tiny"
-    tiny_network("llama").save_pretrained(path)
-    byte_level_tokenizer().save_pretrained(path)
-    return path
 
 
 @pytest.fixture

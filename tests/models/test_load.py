@@ -15,15 +15,6 @@ from ia2.models.packaged import PACKAGED
 from ia2.progress import Silent
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A tiny model in the hub's layout."""
-    path = tmp_path / "tiny"
-    tiny_network("llama").save_pretrained(path)
-    byte_level_tokenizer().save_pretrained(path)
-    return path
-
-
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
     monkeypatch.setattr(load, "fetch_snapshot", lambda _name: pytest.fail("the hub was asked"))

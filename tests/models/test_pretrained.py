@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import byte_level_tokenizer, tiny_network
+from conftest import byte_level_tokenizer
 from peft import PeftModel
 
 from ia2.adapters.adapter import adapted, fresh_adapter
@@ -22,14 +22,6 @@ from ia2.training.early_stopping import Training
 from ia2.training.methods import METHODS
 from ia2.training.teacher import collect_targets
 from ia2.training.train import train
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "tiny"
-    tiny_network("llama").save_pretrained(path)
-    byte_level_tokenizer().save_pretrained(path)
-    return path
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ia2.adapters.registry import label
 from ia2.records import Record
 from ia2.reports.method_names import OF_ANY_ADAPTER, method_order
+from ia2.reports.table import Number
 
 Select = Literal["accuracy", "evaluated", "dev"]
 MADE_WITH = ("dtype", "device", "revision", "sha256")
@@ -73,6 +74,25 @@ def deviation(values: Sequence[float], *, as_paper: bool = False) -> float:
     if len(values) < 2:
         return 0.0
     return statistics.pstdev(values) if as_paper else statistics.stdev(values)
+
+
+def number_over_sets(cell: Result, measure: str, values: Sequence[float]) -> Number:
+    """What CSV lists of a mean over sets.
+
+    Args:
+        cell: what was measured.
+        measure: what the values are of.
+        values: one a set; at least one.
+    """
+    return Number(
+        *(cell.setting.listed, cell.method, measure),
+        sets=len(values),
+        records=cell.records,
+        spread=deviation(values) if len(values) > 1 else None,
+        lr=cell.lr,
+        beta=cell.beta,
+        differing=cell.differing_in_words,
+    )
 
 
 def differing(cell: Result) -> dict[str, list[str]]:

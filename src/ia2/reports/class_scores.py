@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Result, by_model, deviation, mean
+from ia2.reports.aggregate import Result, by_model, mean, number_over_sets
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.table import NOTHING, Column, Number, Table, Value
+from ia2.reports.table import NOTHING, Column, Table, Value
 from ia2.reports.table import Cell as TableCell
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
@@ -82,16 +82,7 @@ def _score(cell: Result, metric: str, column: Column, scale: float) -> TableCell
     average = mean(values)
     if average is None:
         return TableCell(NOTHING, None)
-    spread = deviation(values) if len(values) > 1 else None
-    number = Number(
-        *(cell.setting.listed, cell.method, metric),
-        sets=len(values),
-        records=cell.records,
-        spread=spread,
-        lr=cell.lr,
-        beta=cell.beta,
-        differing=cell.differing_in_words,
-    )
+    number = number_over_sets(cell, metric, values)
     printed = column.numbers or ""
-    text = format(average, printed) + (f" ({spread:{printed}})" if spread is not None else "")
+    text = format(average, printed) + (f" ({number.spread:{printed}})" if number.spread is not None else "")
     return TableCell(text, average, number=number)

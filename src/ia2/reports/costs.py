@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ia2.reports.aggregate import Result, by_model, deviation, mean
+from ia2.reports.aggregate import Result, by_model, mean, number_over_sets
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.table import Cell, Column, Number, Table
 
@@ -61,19 +61,7 @@ def _row(cell: Result) -> tuple[Cell, ...]:
 
 def _number(cell: Result, measure: str, values: Sequence[float]) -> Number | None:
     """The line in CSV of what a method took; None where that isn't known."""
-    if not values:
-        return None
-    return Number(
-        cell.setting.listed,
-        cell.method,
-        measure,
-        sets=len(values),
-        records=cell.records,
-        spread=deviation(values) if len(values) > 1 else None,
-        lr=cell.lr,
-        beta=cell.beta,
-        differing=cell.differing_in_words,
-    )
+    return number_over_sets(cell, measure, values) if values else None
 
 
 def cost(cell: Result) -> Mapping[str, Sequence[float]]:

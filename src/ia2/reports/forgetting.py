@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from ia2.reports.aggregate import Result, by_model, deviation, mean
+from ia2.reports.aggregate import Result, by_model, mean, number_over_sets
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.table import Cell, Column, Number, Table, Value
+from ia2.reports.table import Cell, Column, Table, Value
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("method"))
 GROUPED = 4
@@ -79,16 +79,8 @@ def _compared(
 ) -> Iterator[Cell]:
     """The mean without an adapter and with it, and the mean change with its deviation over sets."""
     changes = [after - before for before, after in zip(without, adapted, strict=True)]
-    spread = deviation(changes) if len(changes) > 1 else None
-    number = Number(
-        *(cell.setting.listed, cell.method, f"{measure}_change"),
-        sets=len(changes),
-        records=cell.records,
-        spread=spread,
-        lr=cell.lr,
-        beta=cell.beta,
-        differing=cell.differing_in_words,
-    )
+    number = number_over_sets(cell, f"{measure}_change", changes)
+    spread = number.spread
     yield columns[0].cell(mean(without))
     yield columns[1].cell(mean(adapted))
     average, printed = mean(changes), columns[2].numbers or ""
