@@ -76,6 +76,15 @@ def test_two_studies_of_one_name_are_refused(capsys, tmp_path, file):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_study_that_is_named_twice_and_a_store_that_is_a_file_are_refused(capsys, tmp_path, file):
+    first, out = file("first"), tmp_path / "out"
+    status, _, err = run(capsys, "run", first, first, "--out", out)
+    assert (status, err) == (2, f"{first}: this study is named twice. Name it once.\n")
+    status, _, err = run(capsys, "run", first, "--out", out, "--store", first)
+    assert (status, err) == (2, f"{first}: this is a file. Name the folder.\n")
+    assert not out.exists()
+
+
 def test_a_folder_that_one_of_several_cannot_take_is_refused_before_anything_is_computed(capsys, tmp_path, file):
     files = [file("first"), file("second")]
     (tmp_path / "out" / "second").mkdir(parents=True)

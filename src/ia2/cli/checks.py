@@ -161,6 +161,17 @@ def check_output(folder: Path) -> None:
         raise InputError(f"{folder}: this folder holds something else. Name another one with --out.")
 
 
+def check_store(folder: Path) -> None:
+    """Refuse a folder for what studies share that is a file, or can't be made.
+
+    Raises:
+        InputError: nothing can be kept there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(_no_folder(folder))
+    check_writable(folder)
+
+
 CHECKS: Mapping[str, Callable[[Any], None]] = {
     "model": check_model,
     "adapter": check_adapter,
@@ -173,7 +184,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "experiment": check_experiments,
     "folder": check_study,
     "out": check_writable,
-    "store": check_writable,
+    "store": check_store,
 }
 """The check of each option, in the order in which they are made."""
 

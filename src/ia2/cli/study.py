@@ -55,6 +55,8 @@ def _loaded(paths: tuple[Path, ...]) -> list[Experiment]:
     experiments = []
     for path in paths:
         experiment = load_experiment(path)
+        if path in file_of.values():
+            raise InputError(f"{path}: this study is named twice. Name it once.")
         if (other := file_of.setdefault(experiment.name, path)) != path:
             raise InputError(f"{path}: {other} is called {experiment.name} too. Give one of them another name.")
         for model in experiment.all_models:
