@@ -6,6 +6,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from transformers import AutoTokenizer
 
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.provenance import Provenance
@@ -100,6 +101,8 @@ def test_a_saved_one_answers_the_same_and_is_an_adapter_of_the_projects(folder, 
     taught = Provenance.beside(tmp_path / "adapter")
     assert (taught.model, taught.label_scoring, taught.labels) == (str(folder), "whole", (" bad", " good"))
     assert Adapter.load(tmp_path / "adapter").weights.keys() == fitted.adapter_.weights.keys()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
+    assert tokenizer("a fine film").input_ids == fitted._model().tokenizer("a fine film").input_ids
     loaded.save(tmp_path / "again")
     assert Provenance.beside(tmp_path / "again") == taught
     with pytest.raises(InputError, match="isn't empty"):

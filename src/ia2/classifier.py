@@ -14,7 +14,7 @@ from ia2.adapters.adapter import Adapter
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.adapters.registry import adapter_of
-from ia2.cache import check_absent_or_empty
+from ia2.cache import folder_written_whole
 from ia2.errors import FieldError, InputError
 from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, adapter_scoring_of, label_scoring_of
 from ia2.inference.predict import Answer, predict
@@ -169,7 +169,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
     def save(self, folder: str | Path) -> None:
-        """Write the adapter as `ia2 adapt` does: `load`, `ia2 predict` and PEFT read it.
+        """Write the adapter with its tokenizer, as `ia2 adapt` does: `load`, `ia2 predict` and PEFT read it.
 
         Raises:
             InputError: nothing was trained, or the folder holds something.
@@ -177,14 +177,15 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         check_is_fitted(self, "classes_")
         if self.adapter_ is None:
             raise InputError(f"{self.method} trains nothing, so that there is no adapter to save.")
-        check_absent_or_empty(Path(folder))
-        self.adapter_.save(folder)
         taught: Provenance | None = getattr(self, "taught_", None)
         if taught is None:
             few_shot_set = self.few_shot_set_
             scoring = label_scoring_of(few_shot_set.task, self._scoring())
             taught = Provenance.by(few_shot_set, self._model(), scoring)
-        taught.save(Path(folder))
+        with folder_written_whole(Path(folder)) as partial:
+            self.adapter_.save(partial)
+            taught.save(partial)
+            self._model().tokenizer.save_pretrained(partial)
 
     @classmethod
     def load(

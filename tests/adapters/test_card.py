@@ -84,7 +84,7 @@ def test_the_table_has_macro_f1_and_nll_of_labels():
 def test_every_task_that_was_measured_has_its_line():
     other = record(task={"train": "reviews", "eval": "sst2", "labels": ["0", "1"]}, metrics={"n": 50, "accuracy": 0.5})
     text = card(record(), other)
-    assert "| reviews | 100 | 85.0 % [78.0, 92.0] | 12.3 % [10.0, 20.0] | – | – | – | 0.910 |" in text
+    assert "| reviews | 100 | 85.0 % [78.0, 92.0] | 0.123 [0.100, 0.200] | – | – | – | 0.910 |" in text
     assert "| sst2 | 50 | 50.0 % | – | – |" in text
     assert [result.dataset_name for result in ModelCard(text).data.eval_results] == ["reviews", "reviews", "sst2"]
     assert "50 measured rows are few" in text
@@ -107,12 +107,14 @@ def test_how_it_was_taught_is_told():
     assert "| adapter | lora, rank 8, alpha 8, modules query+key |" in text
     assert "| learning rates tried | 0.0001, 0.001 |" in text
     assert "| dev loss | 0.25 |" in text
+    fewer = record(options={"dev_rows": 2})
+    assert "| training rows | 8, and 2 more chose the step and learning rate |" in card(fewer)
 
 
 def test_it_holds_no_duration_no_file_of_the_persons_and_nothing_undefined():
     text = card()
     assert "98.7" not in text
-    assert "12.3 %" in text  # the ECE
+    assert "0.123" in text  # the ECE
     assert "12.34 " not in text
     assert "12.345" not in text
     assert "secret" not in text

@@ -145,7 +145,8 @@ def _result(record: Record) -> dict[str, Any]:
     """A row of the table of results."""
     metrics = record.metrics
     shown = {
-        key: _with_interval(metrics.get(key), metrics.get(f"{key}_interval"), 100, " %") for key in ("accuracy", "ece")
+        "accuracy": _with_interval(metrics.accuracy, metrics.get("accuracy_interval"), 100, " %"),
+        "ece": _with_interval(metrics.ece, metrics.get("ece_interval"), 1, ""),
     }
     # their intervals are in the metadata above
     shown["macro_f1"] = _with_interval(metrics.macro_f1, None, 100, " %")
@@ -169,6 +170,7 @@ def _training(record: Record) -> list[tuple[str, str]]:
     weights += [f"SHA-256 {record.model.sha256}"] if record.model.sha256 else []
     sizes = {key: value for key, value in adapter.sizes.items() if key not in ("kind", "path") and value}
     labels = options.get("label_sources") or []
+    dev_rows = record.n // 2 if options.get("dev_rows") is None else options.get("dev_rows")
     stages = [
         f"{stage.objective} on {source} labels, {stage.steps} steps (ended by {stage.stopped_by})"
         for stage, source in zip(record.stages, labels, strict=False)
@@ -179,7 +181,7 @@ def _training(record: Record) -> list[tuple[str, str]]:
         "method": record.method,
         "stages": "; ".join(stages),
         "task": record.task.train,
-        "training rows": f"{record.n}, and {record.n // 2} more chose the step and learning rate",
+        "training rows": f"{record.n}, and {dev_rows} more chose the step and learning rate",
         "seed of their choice": record.seed,
         "unlabelled texts": options.get("unlabelled") or None,
         "adapter": ", ".join([adapter.kind, *(f"{key} {_listed(value)}" for key, value in sizes.items())]),
