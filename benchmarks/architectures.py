@@ -37,8 +37,9 @@ PEFT's own reload, whose logits must be the same. Of wrappers the text decoder i
 
 - **packed**: several texts share a row, and what they begin with is read once. This is the fast way.
 - **padded**: each text has a row of its own. Networks with ALiBi, with layers that have a state, or with masks of their
-  own are read like this; demonstrations are then read again for each query.
-- **padded, by position**: the same; where a text is written, the network is told where each token stands.
+  own are read like this. What texts begin with is read once too; each row gets a copy of the state behind it.
+- **padded, by position**: the same; behind what was read, the network is told where each token stands.
+- **padded, from the start**: the same, but that demonstrations are read again for each query.
 - **padded, without a cache**: the same, and a text that is written is read again for each of its tokens.
 
 `ia2` finds out which when it loads a model, by comparing with each text read alone, and says so. The last column names

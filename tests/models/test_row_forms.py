@@ -8,11 +8,21 @@ from benchmarks.shrunken import shrunken_network
 from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.errors import InputError
+from ia2.models.decoding import decode
 from ia2.models.forward import logits_behind_rows
 from ia2.models.packing_check import check_agreement
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
-from ia2.models.row_forms import PACKED, PADDED, PADDED_BY_POSITION, empty_cache, give_rows, row_form_of
+from ia2.models.responses import Limits
+from ia2.models.row_forms import (
+    PACKED,
+    PADDED,
+    PADDED_BY_POSITION,
+    PADDED_FROM_THE_START,
+    empty_cache,
+    give_rows,
+    row_form_of,
+)
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
 
@@ -21,6 +31,8 @@ SEQUENCES = [
     TokenSequence((5, 9), (6,)),
     TokenSequence((5, 9, 4, 4), (6, 2, 2)),
 ]
+SHARED = (30, 31, 32, 33, 34, 35)
+BEHIND = [TokenSequence((*SHARED, *sequence.prompt[1:]), sequence.response) for sequence in SEQUENCES]
 
 
 def test_rows_are_packed_where_nothing_was_chosen_and_a_copy_is_given_them_alike():
@@ -54,13 +66,42 @@ def test_packed_and_padded_rows_of_one_network_give_the_same():
         assert all(torch.allclose(one[site], other[site], atol=1e-5) for site in sites)
 
 
-def test_padded_rows_stand_behind_no_prefix():
-    network = tiny_network("llama")
-    prefix = prefill(network, (5, 9))
-    give_rows(network, PADDED)
-    assert Reader(network).behind_common_tokens(SEQUENCES).prefix.tokens == ()
+@pytest.mark.parametrize("kind", ["bloom", "llama4_text", "qwen3_5_text", "lfm2_moe", "nemotron_h", "bamba"])
+def test_padded_rows_stand_behind_a_prefix_that_is_read_once(kind, monkeypatch):
+    network = shrunken_network(kind)
+    assert check_agreement(network, kind).shares_prefix
+    whole = Reader(network).activations(BEHIND, [ATTENTION_OUTPUT, LOGITS])
+    reader = Reader(network).behind_common_tokens(BEHIND)
+    assert reader.prefix.tokens == SHARED
+    read_tokens = []
+    embeddings = network.get_input_embeddings()
+    embeddings.register_forward_pre_hook(lambda _module, arguments: read_tokens.append(arguments[0].shape))
+    for _ in range(2):  # a copy is what a pass changes
+        for read, expected in zip(reader.activations(BEHIND, [ATTENTION_OUTPUT, LOGITS]), whole, strict=True):
+            torch.testing.assert_close(read[LOGITS], expected[LOGITS], atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(read[ATTENTION_OUTPUT], expected[ATTENTION_OUTPUT], atol=1e-5, rtol=1e-3)
+    assert read_tokens == [(3, 7)] * 2
+
+
+@pytest.mark.parametrize("kind", ["mpt", "qwen3_5_text", "lfm2_moe", "bamba"])
+def test_responses_are_written_behind_a_prefix_as_behind_whole_prompts(kind):
+    network = shrunken_network(kind)
+    check_agreement(network, kind)
+    prompts = [sequence.prompt for sequence in BEHIND]
+    whole = dict(decode(Reader(network), prompts, Limits(4), sites=[ATTENTION_OUTPUT]))
+    behind = dict(decode(Reader(network).behind_common_tokens(BEHIND), prompts, Limits(4), sites=[ATTENTION_OUTPUT]))
+    for index in range(len(prompts)):
+        assert behind[index].tokens == whole[index].tokens
+        read, expected = (decoded[index].activations[ATTENTION_OUTPUT] for decoded in (behind, whole))
+        torch.testing.assert_close(read, expected, atol=1e-5, rtol=1e-3)
+
+
+def test_a_network_that_reads_one_token_behind_a_cache_and_not_several_begins_at_the_first():
+    network = shrunken_network("jamba")
+    assert check_agreement(network, "jamba") is PADDED_FROM_THE_START
+    assert Reader(network).behind_common_tokens(BEHIND).prefix.tokens == ()
     with pytest.raises(ValueError, match="from its first token"):
-        Reader(network, prefix=prefix)
+        Reader(network, prefix=prefill(network, (5, 9)))
 
 
 @pytest.mark.parametrize("kind", [PrefixTuning(), PromptTuning()])
@@ -88,6 +129,8 @@ def test_behind_a_cache_positions_are_told_where_a_network_would_count_from_zero
 
 
 def test_a_cache_has_a_state_where_a_layer_has_one():
-    kinds = [type(layer).__name__ for layer in empty_cache(shrunken_network("qwen3_5_text")).layers]
+    network = shrunken_network("qwen3_5_text")
+    give_rows(network, PADDED)
+    kinds = [type(layer).__name__ for layer in empty_cache(network).layers]
     assert len(set(kinds[:3])) == 1
     assert kinds[3] != kinds[0]

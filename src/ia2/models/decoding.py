@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache
 
 from ia2.errors import InputError
 from ia2.models.forward import next_token_logits, response_logits
@@ -21,7 +21,7 @@ from ia2.models.memory import responses_that_fit
 from ia2.models.packing import by_length
 from ia2.models.reader import Reader
 from ia2.models.responses import Decoded, Limits, Row
-from ia2.models.row_forms import row_form_of
+from ia2.models.row_forms import empty_cache, row_form_of
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import Site, record
 from ia2.models.slot_cache import ROOM, SlotCache
@@ -70,7 +70,7 @@ def decode(
         tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.most_tokens
         copies = len(set(adapter_of))
         batch_size = copies * responses_that_fit(reader.network, copies * tokens, len(sites))
-    if not row_form_of(reader.network).shares_prefix:
+    if not row_form_of(reader.network).packs:
         yield from decode_in_step(reader, prompts, limits, adapter_of, sites, batch_size or 1)
         return
     slots = _Slots(reader, prompts, limits, adapter_of, sites, min(batch_size or 1, len(prompts)))
@@ -211,7 +211,7 @@ class _Slots:
         adapters = [self.adapter_of[index] for index in indices]
         cache = self.reader.adapters.prefix(adapters)
         cache = self.reader.prefix.cache(len(rows)) if cache is None else cache
-        cache = DynamicCache() if cache is None else cache
+        cache = empty_cache(self.network) if cache is None else cache
         at = batch.at()
         with (
             self.reader.adapters.attached(adapters, one_token=batch.input_ids.shape[1] == 1),

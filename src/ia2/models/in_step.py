@@ -29,8 +29,8 @@ def decode_in_step(
     """Continue prompts with the likeliest token again and again; see `ia2.models.decoding.decode`.
 
     Args:
-        reader: the network and its adapters.
-        prompts: tokens of each prompt.
+        reader: the network, its adapters, and the prompts' shared prefix.
+        prompts: tokens of each prompt, a shared prefix included.
         limits: what ends a response.
         adapter_of: which of the reader's adapters continues each prompt.
         sites: what to record, at response positions.
@@ -62,7 +62,9 @@ def _continue(
     """Write the responses of prompts of one length, until all have ended."""
     network, texts = reader.network, [list(prompt) for prompt in prompts]
     everywhere = Positions(None, torch.arange(len(rows), device=network.device), 1)
-    cache = empty_cache(network) if row_form_of(network).caches else None
+    cache = reader.prefix.cache(len(rows))
+    if cache is None and row_form_of(network).caches:
+        cache = empty_cache(network)
     token: Tensor | None = None
     while any(row.ending is None for row in rows):
         batch, adapter_of_row = reader.laid_out([TokenSequence(tuple(text), (0,)) for text in texts], adapters)

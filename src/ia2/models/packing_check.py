@@ -24,6 +24,7 @@ from ia2.models.row_forms import (
     PACKED,
     PADDED,
     PADDED_BY_POSITION,
+    PADDED_FROM_THE_START,
     PADDED_WITHOUT_CACHE,
     RowForm,
     empty_cache,
@@ -59,8 +60,9 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
     tolerance = TOLERANCE[network.dtype if quantisation_of(network) is None else torch.float16]
     forms = (
         (PACKED, _packed),
-        (PADDED, _padded),
-        (PADDED_BY_POSITION, _padded),
+        (PADDED, _padded_behind_prefix),
+        (PADDED_BY_POSITION, _padded_behind_prefix),
+        (PADDED_FROM_THE_START, _padded),
         (PADDED_WITHOUT_CACHE, _padded_without_cache),
     )
     problem: Exception | None = None
@@ -68,7 +70,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         give_rows(network, form)
         try:
             alone = _alone(network, [prefix + text for text in texts])
-            together = read(network, prefix, texts)
+            together = read(network, prefix, texts).unflatten(0, (-1, len(texts)))  # each text in one way or several
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
@@ -113,6 +115,15 @@ def _packed(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -
     sequences = [TokenSequence(prefix + text, (0,)) for text in texts]
     batch = lay_out(sequences, rows=[[0, 1]], skip=len(prefix), device=network.device)
     return Reader(network, prefix=prefill(network, prefix)).read(batch, {LOGITS: batch.at()})[LOGITS]
+
+
+def _padded_behind_prefix(
+    network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]
+) -> Float[Tensor, "twice_the_texts vocabulary"]:
+    """The same, and once more behind a prefix that was read beforehand."""
+    reader = Reader(network, prefix=prefill(network, prefix))
+    batch, _ = reader.laid_out([TokenSequence(prefix + text, (0,)) for text in texts], [0, 0])
+    return torch.cat([_padded(network, prefix, texts), reader.read(batch, {LOGITS: batch.at()})[LOGITS]])
 
 
 def _padded(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:

@@ -1,40 +1,49 @@
-"""One prefill shared by many queries: the demonstrations are read once, their keys and values used by every query."""
+"""One prefill shared by many queries: the demonstrations are read once, and every query is read behind them.
 
+What is kept of them are keys and values, and the state of layers that have one, of which each row gets a copy.
+"""
+
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from ia2.models.forward import last_feed_forward_at
+from ia2.models.row_forms import empty_cache
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """Keys and values of tokens that many prompts begin with; read-only."""
+    """What a network keeps of tokens that many prompts begin with; read-only."""
 
     tokens: tuple[int, ...]
-    states: tuple[tuple[Float[Tensor, "1 _heads length _keys"], Float[Tensor, "1 _heads length _values"]], ...]
-    """Keys and values of each layer, whose heads needn't be its neighbours'; empty where there are no tokens."""
+    memory: Cache | None
+    """What each layer keeps of them, in one row; None where there are no tokens."""
 
-    def cache(self, rows: int) -> DynamicCache | None:
+    @property
+    def states(self) -> Sequence[tuple[Float[Tensor, "1 _heads length _keys"], Float[Tensor, "1 _heads length _size"]]]:
+        """Keys and values of each layer of a network that has no other memory; its heads needn't be its neighbours'."""
+        return () if self.memory is None else tuple((layer.keys, layer.values) for layer in self.memory.layers)
+
+    def cache(self, rows: int) -> Cache | None:
         """A fresh cache that begins with this prefix in each of `rows` rows; None where there is no prefix."""
-        if not self.states:
+        if self.memory is None:
             return None
-        cache = DynamicCache()
-        for layer, (keys, values) in enumerate(self.states):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+        cache = copy.deepcopy(self.memory)
+        cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
         return cache
 
 
-NO_PREFILL = Prefill((), ())
+NO_PREFILL = Prefill((), None)
 
 
 @torch.no_grad()
 def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
-    """Read the tokens once and keep every layer's keys and values.
+    """Read the tokens once and keep what every layer keeps of them.
 
     Args:
         network: a causal language model.
@@ -42,10 +51,9 @@ def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
     """
     if not tokens:
         return NO_PREFILL
-    cache = DynamicCache()
+    cache = empty_cache(network)
     ids = torch.tensor([list(tokens)], device=network.device)
     # without a mask of ours, attention knows that it is causal, and needs half the time
     with last_feed_forward_at(network, None):
         network.base_model(input_ids=ids, cache=cache, use_cache=True)
-    states = tuple((layer.keys, layer.values) for layer in cache.layers)
-    return Prefill(tuple(tokens), states)
+    return Prefill(tuple(tokens), cache)

@@ -78,7 +78,7 @@ class Reader:
         """
         form = row_form_of(network)
         if prefix.tokens and not form.shares_prefix:
-            raise ValueError("a network whose rows are padded reads each prompt from its first token")
+            raise ValueError("this network reads each prompt from its first token")
         if prefix.tokens and not adapters.shares_prefill:
             raise ValueError("adapters read the whole prompt: no prefill can be shared with a bank")
         self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, form.layout(layout)

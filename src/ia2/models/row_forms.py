@@ -24,8 +24,10 @@ class RowForm(ABC):
 
     name: ClassVar[str]
     """What a record calls it."""
-    shares_prefix: ClassVar[bool]
-    """Whether rows can stand behind keys and values that were computed beforehand, and that all of them share."""
+    packs: ClassVar[bool] = False
+    """Whether masks are ours, so that rows of any length stand in one cache, and virtual tokens before them."""
+    shares_prefix: ClassVar[bool] = True
+    """Whether rows are read behind a prefix that was read beforehand."""
     caches: ClassVar[bool] = True
     """Whether the network reads further from a cache, or must read a text again for every token behind it."""
 
@@ -58,7 +60,7 @@ class Packed(RowForm):
     """Sequences share rows, each sees itself alone, and what they begin with is read once."""
 
     name = "packed"
-    shares_prefix = True
+    packs = True
 
     def layout(self, wanted: Layout) -> Layout:
         """As it is wanted."""
@@ -72,10 +74,9 @@ class Packed(RowForm):
 
 
 class Padded(RowForm):
-    """Each sequence has a row, from its first token on, with padding behind it."""
+    """Each sequence has a row, from its first token or the end of a prefix on, with padding behind it."""
 
     name = "padded"
-    shares_prefix = False
 
     def layout(self, wanted: Layout) -> Layout:
         """Padded on the right, whatever is wanted."""
@@ -93,25 +94,41 @@ class PaddedByPosition(Padded):
 
     name = "padded, by position"
 
+    def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
+        """Each token's position in its sequence, where a prefix stands before it."""
+        del network
+        return {} if cache is None else {"position_ids": batch.position_ids}
+
     def behind(self, token: Int[Tensor, " rows"], cache: Cache) -> dict[str, Any]:
         """The position of each row's token."""
         return {"position_ids": torch.full_like(token, cache.get_seq_length())[:, None]}
+
+
+class PaddedFromTheStart(Padded):
+    """The same for networks that read one token behind a cache, and not several."""
+
+    name = "padded, from the start"
+    shares_prefix = False
 
 
 class PaddedWithoutCache(Padded):
     """The same for networks that keep nothing, or what isn't kept in transformers' cache."""
 
     name = "padded, without a cache"
+    shares_prefix = False
     caches = False
 
 
-PACKED, PADDED, PADDED_BY_POSITION, PADDED_WITHOUT_CACHE = (
+PACKED, PADDED, PADDED_BY_POSITION, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE = (
     Packed(),
     Padded(),
     PaddedByPosition(),
+    PaddedFromTheStart(),
     PaddedWithoutCache(),
 )
-FORMS: dict[str, RowForm] = {form.name: form for form in (PACKED, PADDED, PADDED_BY_POSITION, PADDED_WITHOUT_CACHE)}
+FORMS: dict[str, RowForm] = {
+    form.name: form for form in (PACKED, PADDED, PADDED_BY_POSITION, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE)
+}
 _ATTRIBUTE = "ia2_row_form"
 
 
@@ -126,18 +143,20 @@ def give_rows(network: PreTrainedModel, form: RowForm) -> None:
 
 
 def check_reads_virtual_tokens(network: PreTrainedModel) -> None:
-    """Refuse adapters of virtual tokens, which stand in a cache before every row, where rows stand behind none.
+    """Refuse adapters of virtual tokens, which stand in a cache before every row, where masks aren't ours.
 
     Raises:
         InputError: this network's rows are padded.
     """
-    if not row_form_of(network).shares_prefix:
+    if not row_form_of(network).packs:
         raise InputError(
-            f"{network.config.model_type}: virtual tokens can't stand before this model's texts, as it reads each from "
-            "its first token in a row of its own. Use lora, ia3 or vera."
+            f"{network.config.model_type}: virtual tokens can't stand before this model's texts, as it reads each in a "
+            "row of its own, under masks that know nothing of them. Use lora, ia3 or vera."
         )
 
 
 def empty_cache(network: PreTrainedModel) -> DynamicCache:
-    """A cache with what each of the network's layers keeps: keys and values, or a state."""
+    """A cache for what each of the network's layers keeps: keys and values, or a state."""
+    if row_form_of(network).packs:
+        return DynamicCache()  # all keys: our masks say how far a sliding window reaches
     return DynamicCache(config=network.config.get_text_config(decoder=True))
