@@ -44,3 +44,13 @@ def test_rows_are_grouped_by_what_their_first_cells_have_in_common():
     assert (table.without_column(3).grouped, table.grouped) == (2, 2)
     (whole,) = replace(table, grouped=0).groups
     assert (whole.heading, whole.rows) == ("", table.rows)
+
+
+def test_a_caption_explains_the_columns_that_are_shown_and_each_explanation_once():
+    scores = "b and c of the labels"
+    columns = (Column("a"), Column("b", ".1f", explained=scores), Column("c", ".1f", explained=scores))
+    table = Table.of("scores", "means", (*columns, Column("d", ".1f", explained="d: seconds")), [["x", 1.0, 2.0, 3.0]])
+    assert table.whole_caption == "means; b and c of the labels; d: seconds"
+    assert table.without_column(3).whole_caption == "means; b and c of the labels"
+    assert table.without_column(3).without_column(2).without_column(1).whole_caption == "means"
+    assert Table.of("scores", "", columns, []).whole_caption == "b and c of the labels"

@@ -1,6 +1,6 @@
 """A table of records, which a command ends with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ia2.records import Metrics, Record
 from ia2.reports.method_names import method_name
@@ -20,7 +20,17 @@ WITHOUT_INTERVAL = ("macro-F1 %", "scaled ECE", "NLL", "Brier")
 """Columns that would be too many with their intervals, which records have."""
 DROPPED = {"equivalent %": 1, "ECE": 1, "macro-F1 %": 2, "NLL": 3, "scaled ECE": 4, "Brier": 6}
 """How early measures are left out of a narrow terminal; accuracy never is."""
-TRAINED = (Column("asim", ".3f", dropped=5), Column("tokens", ".0f", dropped=7), Column("lr", "g", dropped=8))
+EXPLAINED = {
+    **dict.fromkeys(("macro-F1 %", "NLL", "Brier"), "macro-F1, NLL and Brier among the labels"),
+    "equivalent %": "accuracy counts answers spelt alike, equivalent those that mean the same in mathematics",
+    "scaled ECE": "scaled ECE: of the likeliest label, at the temperature that suits the dev rows",
+}
+"""What a measure's heading doesn't say."""
+TRAINED = (
+    Column("asim", ".3f", dropped=5, explained="asim: similarity to in-context learning"),
+    Column("tokens", ".0f", dropped=7, explained="tokens: of a query's prompt"),
+    Column("lr", "g", dropped=8),
+)
 SPENT = (Column("train s", ".1f", dropped=9), Column("evaluate s", ".1f", dropped=10))
 
 
@@ -31,23 +41,13 @@ def comparison_table(records: Sequence[Record]) -> Table:
     same. What no record has a value of has no column.
     """
     first = records[0].metrics
-    binnings = {record.metrics.get("ece_binning") for record in records} - {None}
+    binnings = {record.metrics.ece_binning for record in records if record.metrics.ece_binning}
     mathematical = any(record.metrics.get("equivalent_accuracy") is not None for record in records)
     by_class = any(record.metrics.nll is not None for record in records)
     is_scaled = any(record.metrics.scaled_ece is not None for record in records)
-    explained = ["95 % bootstrap intervals in brackets"]
-    if mathematical:
-        explained.append("accuracy counts answers spelt alike, equivalent those that mean the same in mathematics")
-    if binnings:
-        explained.append(f"ECE of 15 {' or '.join(sorted(binnings))} bins")
-    if by_class:
-        explained.append("macro-F1, NLL and Brier among the labels")
-    if is_scaled:
-        explained.append("scaled ECE: of the likeliest label, at the temperature that suits the dev rows")
     shown = {"accuracy %": True, "equivalent %": mathematical, "ECE": bool(binnings), "scaled ECE": is_scaled}
     headings = [heading for heading in MEASURES if shown.get(heading, by_class)]
-    explained.append("tokens: of a query's prompt")
-    columns = (Column("method"), *(_column(heading) for heading in headings), *TRAINED, *SPENT)
+    columns = (Column("method"), *(_column(heading, binnings) for heading in headings), *TRAINED, *SPENT)
     rows = []
     for record in records:
         values = (
@@ -63,17 +63,19 @@ def comparison_table(records: Sequence[Record]) -> Table:
         )
     # a measurement alone was never trained
     optional = [column.heading for column in (*TRAINED, *SPENT)]
-    if any(record.metrics.get("asim") is not None for record in records):
-        explained.append("asim is the similarity to in-context learning")
     most = max(record.n for record in records)
     title = f"{records[0].task.eval}, {first.n} rows"
-    table = Table(f"{title}, N = {most}" if most else title, "; ".join(explained), columns, tuple(rows))
+    caption = "95 % bootstrap intervals in brackets"
+    table = Table(f"{title}, N = {most}" if most else title, caption, columns, tuple(rows))
     return table.without_empty_columns(optional)
 
 
-def _column(heading: str) -> Column:
-    """The column of a measure."""
-    return Column(heading, MEASURES[heading][2], dropped=DROPPED.get(heading, 0))
+def _column(heading: str, binnings: Iterable[str]) -> Column:
+    """The column of a measure; `binnings` are those that the records' ECE is of."""
+    explained = EXPLAINED.get(heading, "")
+    if heading == "ECE":
+        explained = f"ECE of 15 {' or '.join(sorted(binnings))} bins"
+    return Column(heading, MEASURES[heading][2], dropped=DROPPED.get(heading, 0), explained=explained)
 
 
 def _training_seconds(seconds: Mapping[str, float]) -> float | None:

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Literal
 
@@ -38,8 +37,7 @@ def in_terminal(table: Table, width: int) -> rich_table.Table:
         position = max(range(len(table.columns)), key=lambda index: table.columns[index].dropped)
         left_out.append(table.columns[position].whole_heading)
         table = table.without_column(position)
-        note = f"left out, as the terminal is narrow: {', '.join(left_out)}"
-        shown = _in_terminal(replace(table, caption=f"{table.caption}; {note}" if table.caption else note))
+        shown = _in_terminal(table, f"left out, as the terminal is narrow: {', '.join(left_out)}")
     return shown
 
 
@@ -49,9 +47,10 @@ def _width(shown: rich_table.Table) -> int:
     return Measurement.get(console, console.options, shown).maximum
 
 
-def _in_terminal(table: Table) -> rich_table.Table:
+def _in_terminal(table: Table, note: str = "") -> rich_table.Table:
+    caption = "; ".join(filter(None, (table.whole_caption, note)))
     shown = rich_table.Table(
-        title=escape(table.title), caption=escape(table.caption), title_justify="left", caption_justify="left"
+        title=escape(table.title), caption=escape(caption), title_justify="left", caption_justify="left"
     )
     for index, column in enumerate(table.columns):
         shown.add_column(
@@ -128,7 +127,7 @@ def _markdown(table: Table) -> str:
     for row in table.rows:
         rows.append([_with_beside(cell, "**{}**", _in_markdown) for cell in row])
     lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return "\n\n".join(filter(None, (f"## {_in_markdown(table.title)}", _in_markdown(table.caption), lines)))
+    return "\n\n".join(filter(None, (f"## {_in_markdown(table.title)}", _in_markdown(table.whole_caption), lines)))
 
 
 LATEX = str.maketrans(
@@ -144,7 +143,7 @@ ARROWS = {"higher": " $\\uparrow$", "lower": " $\\downarrow$", None: ""}
 def _latex(table: Table) -> str:
     """A table on one page where columns have a heading in common, and otherwise one that may be longer than a page."""
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
-    caption = ". ".join(filter(None, (table.title, table.caption))).translate(LATEX)
+    caption = ". ".join(filter(None, (table.title, table.whole_caption))).translate(LATEX)
     headings = " & ".join(column.heading.translate(LATEX) + ARROWS[column.better] for column in table.columns)
     rows = [
         " & ".join(_with_beside(cell, "\\textbf{{{}}}", lambda text: text.translate(LATEX)) for cell in row) + " \\\\"

@@ -82,6 +82,8 @@ class Column:
     """Which of its numbers are the better ones, where that is to be shown."""
     dropped: int = 0
     """How early it is left out of a terminal that is too narrow: the largest number first, 0 never."""
+    explained: str = ""
+    """What its numbers are, where the heading doesn't say it; a clause of the table's caption."""
 
     @property
     def whole_heading(self) -> str:
@@ -121,7 +123,7 @@ class Table:
 
     title: str
     caption: str
-    """How it is to be read, in a sentence or two; empty where a report's notes say it of several tables."""
+    """How it is to be read, whatever its columns; empty where a report's notes say it of several tables."""
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     grouped: int = 0
@@ -132,6 +134,12 @@ class Table:
         """A table of plain values."""
         made = (tuple(column.cell(value) for column, value in zip(columns, row, strict=True)) for row in rows)
         return cls(title, caption, tuple(columns), tuple(made))
+
+    @property
+    def whole_caption(self) -> str:
+        """How it is to be read, and what each of its columns holds where that is explained."""
+        clauses = dict.fromkeys([self.caption, *(column.explained for column in self.columns)])
+        return "; ".join(filter(None, clauses))
 
     @property
     def headings(self) -> list[str]:
