@@ -70,7 +70,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         give_rows(network, form)
         try:
             alone = _alone(network, [prefix + text for text in texts])
-            together = read(network, prefix, texts).unflatten(0, (-1, len(texts)))  # each text in one way or several
+            together = read(network, prefix, texts).view(-1, *alone.shape)  # each text in one way or several
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
