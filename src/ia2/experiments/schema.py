@@ -13,6 +13,7 @@ from ia2.evaluation.evaluate import Correct
 from ia2.evaluation.metrics import Binning
 from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.contradictions import check_consistent
+from ia2.experiments.questions import Claim, Equivalence, Pair
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
     TASKS,
@@ -141,8 +142,11 @@ class Experiment(Strict):
     evaluate: Literal["adapters", "merged"] = "adapters"
     """Whether adapters run beside the model's weights, or merged into them, rounded to their dtype (as the published
     scripts do in bfloat16)."""
-    compare: tuple[tuple[str, str], ...] = ()
-    """Pairs of methods whose difference reports test, the first less the second; by default ia2-sft less sft."""
+    compare: tuple[Pair | Equivalence, ...] = ()
+    """Pairs of methods whose difference reports test, the first less the second, and with bounds whether they are
+    equal; by default ia2-sft less sft."""
+    claims: tuple[Claim, ...] = ()
+    """What the study is to find out; reports have a table for each."""
     measure: Measure = "all"
     """Whether every adapter is measured and kept, or of each method the one with the lowest dev loss alone."""
 
@@ -268,4 +272,5 @@ class Experiment(Strict):
     def settings(self) -> dict[str, Any]:
         """Everything that decides what records hold, whichever units there are."""
         units = {"models", "tasks", "n", "sets", "first_seed", "adapters"}
-        return self.model_dump(mode="json", exclude={"name", "description", "select", "compare", *units})
+        asked = {"name", "description", "select", "compare", "claims"}
+        return self.model_dump(mode="json", exclude=asked | units)

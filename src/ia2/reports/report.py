@@ -10,6 +10,7 @@ from typing import Literal
 from ia2.cache import written_whole
 from ia2.errors import InputError
 from ia2.experiments.plan import units
+from ia2.experiments.questions import bounds_of, pair_of
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store, load_experiment_of
 from ia2.records import Record, load_records
@@ -17,6 +18,7 @@ from ia2.reports.aggregate import Result, cells
 from ia2.reports.by_class import by_class
 from ia2.reports.captions import explained
 from ia2.reports.class_scores import class_scores
+from ia2.reports.comparisons import COMPARED, compared
 from ia2.reports.conclusion import conclusion_of_study
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
@@ -30,7 +32,7 @@ from ia2.reports.page.page import START, page
 from ia2.reports.paper import load_paper
 from ia2.reports.renderings import STARTS, Format, illustrated, rendered
 from ia2.reports.scaled_scores import scaled_scores
-from ia2.reports.significance_table import COMPARED, compared, comparison
+from ia2.reports.significance_table import comparison
 from ia2.reports.study import StudyTable, study_tables
 from ia2.reports.summary import summary
 from ia2.reports.table import Table
@@ -90,8 +92,10 @@ class StudyReport:
         notes += absent_files(averages, folder)
         differences = [
             table
-            for pair in experiment.compare or (COMPARED,)
-            for table in comparison(compared(averages, paper, pair), experiment.select)
+            for entry in experiment.compare or (COMPARED,)
+            for table in comparison(
+                compared(averages, paper, pair_of(entry), within=bounds_of(entry)), experiment.select
+            )
         ]
         below = (
             *class_scores(averages),
