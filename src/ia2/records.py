@@ -152,6 +152,23 @@ class Record(BaseModel):
         """
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: this record can't be read ({error}).") from error
+        return cls.of(value, path, path.relative_to(folder).as_posix() if folder is not None else None)
+
+    @classmethod
+    def of(cls, value: Any, path: Path, file: str | None = None) -> "Record":
+        """The record that a JSON value says.
+
+        Args:
+            value: the value.
+            path: where it was read, for the error.
+            file: the record's file, relative to the folder of measurements.
+
+        Raises:
+            InputError: it is no record; names the field that is wrong.
+        """
+        try:
             if not isinstance(value, dict):
                 raise ValueError("it holds no JSON object")
             # an adapter that diverged had no metrics in the first versions
@@ -164,9 +181,9 @@ class Record(BaseModel):
             field = ".".join(map(str, first["loc"]))
             wrong = f"{field} is missing" if first["type"] == "missing" else f"{field}: {first['msg']}"
             raise InputError(f"{path}: this record can't be read ({wrong}).") from error
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise InputError(f"{path}: this record can't be read ({error}).") from error
-        return record.model_copy(update={"file": path.relative_to(folder).as_posix()}) if folder is not None else record
+        return record.model_copy(update={"file": file}) if file is not None else record
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object.

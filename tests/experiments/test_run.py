@@ -13,8 +13,9 @@ from small_study import content, opened, study
 from ia2.experiments import loading
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
+from ia2.experiments.plan_file import load_experiment_of
 from ia2.experiments.run import Ledger, run
-from ia2.experiments.store import Store, load_experiment_of
+from ia2.experiments.store import Store
 from ia2.progress import Silent
 from ia2.records import load_records
 
