@@ -46,7 +46,7 @@ def _check_measuring(experiment: "Experiment") -> None:
         )
     if experiment.measure == "chosen" and experiment.select != "dev":
         raise FieldError("measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well.")
-    if experiment.evaluate == "merged":
+    if experiment.evaluate != "adapters":
         if experiment.load is not None:
             rule = "nothing is merged into quantised weights. Say evaluate: adapters, or leave load out."
             raise FieldError("load", experiment.load, rule)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from ia2.adapters.merging import Weights
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Correct
 from ia2.evaluation.metrics import Binning
@@ -139,9 +140,9 @@ class Experiment(Strict):
     """Tasks that adapters have nothing to do with, measured with each adapter and without it."""
     held_text: File | None = None
     """A text whose mean log-likelihood is measured so too; by default the queries of the tasks under forgetting."""
-    evaluate: Literal["adapters", "merged"] = "adapters"
+    evaluate: Weights = "adapters"
     """Whether adapters run beside the model's weights, or merged into them, rounded to their dtype (as the published
-    scripts do in bfloat16)."""
+    scripts do in bfloat16) or to bfloat16 (merged-bfloat16), whatever the dtype."""
     compare: tuple[Pair | Equivalence, ...] = ()
     """Pairs of methods whose difference reports test, the first less the second, and with bounds whether they are
     equal; by default ia2-sft less sft."""
