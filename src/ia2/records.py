@@ -90,6 +90,10 @@ class Options(Part):
     label_source: str | None = None
     beta: Finite | None = None
     dev_loss: Finite | None = None
+    start_seed: Count | None = None
+    """The seed of adapters' starting values, where it isn't that of the rows."""
+    order_seed: Count | None = None
+    """The seed of orders, where it isn't that of the rows."""
 
 
 class Record(BaseModel):
@@ -114,7 +118,7 @@ class Record(BaseModel):
     n: Count
     """Training rows or demonstrations; 0 where there were none."""
     seed: Count | None
-    """Which set of that size."""
+    """Which set of that size: the seed that its rows are drawn by."""
     lr: Finite | None
     """The learning rate; null where nothing was trained."""
     adapter: AdapterRecord | None
@@ -138,6 +142,16 @@ class Record(BaseModel):
     def diverged(self) -> bool:
         """Whether training lost the adapter, so that there was nothing to measure."""
         return self.metrics.accuracy is None and any(stage.stopped_by == "diverged" for stage in self.stages)
+
+    @property
+    def seeds(self) -> tuple[int, int, int]:
+        """By which records of one method and setting are told apart: the seeds of rows, starting values and orders.
+
+        Where they aren't apart, all three are the set's; 0 where nothing was drawn.
+        """
+        seed = self.seed or 0
+        start, order = self.options.start_seed, self.options.order_seed
+        return seed, seed if start is None else start, seed if order is None else order
 
     @classmethod
     def read(cls, path: Path, folder: Path | None = None) -> "Record":

@@ -22,17 +22,20 @@ from ia2.experiments.schema_parts import (
     AdapterSettings,
     Betas,
     Count,
+    Draw,
     File,
     Measure,
     MethodSettings,
     Models,
     Rates,
     Rows,
+    Seeds,
     Select,
     Source,
     Strict,
     TrainingRows,
     best_of,
+    draws_of,
     method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoringChoice
@@ -74,7 +77,10 @@ class Experiment(Strict):
     n: TrainingRows
     """Training rows."""
     sets: Count = 5
-    """How many sets of each N; their seeds count from the first one's."""
+    """How many sets of each N, whose one seed decides rows, starting values and orders; they count from the first
+    one's."""
+    seeds: Seeds | None = None
+    """Instead of sets, how many there are of rows, starting values and orders, each with a seed of its own."""
     first_seed: Annotated[int, AfterValidator(partial(checked_seed, "first_seed"))] = 0
     """The seed of the first set."""
     draw: DrawingChoice = "auto"
@@ -187,10 +193,27 @@ class Experiment(Strict):
                 raise ValueError(f"{name}: this ending is kept for label sources, rates and β; name it otherwise")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sets_of_rows(cls, value: Any) -> Any:
+        """As many sets as there are of rows, where seeds are apart."""
+        seeds = value.get("seeds") if isinstance(value, dict) else None
+        rows = seeds.get("rows") if isinstance(seeds, dict) else getattr(seeds, "rows", None)
+        if rows is None:
+            return value
+        if value.get("sets", rows) != rows:
+            raise FieldError("sets", value["sets"], f"seeds has {rows} sets of rows. Say one of both.")
+        return {**value, "sets": rows}
+
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":
         check_consistent(self)
         return self
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """What the units of a model, task and N are drawn by."""
+        return draws_of(range(self.first_seed, self.first_seed + self.sets), self.seeds)
 
     def models_of(self, source: Source) -> tuple[str, ...]:
         """The models that are trained on a source."""
@@ -272,6 +295,6 @@ class Experiment(Strict):
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that decides what records hold, whichever units there are."""
-        units = {"models", "tasks", "n", "sets", "first_seed", "adapters"}
+        units = {"models", "tasks", "n", "sets", "seeds", "first_seed", "adapters"}
         asked = {"name", "description", "select", "compare", "claims"}
         return self.model_dump(mode="json", exclude=asked | units)

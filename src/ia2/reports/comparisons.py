@@ -112,11 +112,11 @@ def compared(
     records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in methods}
     for cell in cells:
         for record in cell.records if cell.method in methods else ():
-            records_of[cell.method][cell.setting, record.seed] = record
+            records_of[cell.method][cell.setting, record.seeds] = record
     first, second = (records_of[method] for method in methods)
     groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
-    for setting, seed in sorted(first.keys() & second.keys()):
-        pair = first[setting, seed], second[setting, seed]
+    for setting, seeds in sorted(first.keys() & second.keys()):
+        pair = first[setting, seeds], second[setting, seeds]
         labelled = all(record.metrics.get("ece") is not None for record in pair)
         kind = "single-token" if labelled else "multi-token"
         for measure in measures:

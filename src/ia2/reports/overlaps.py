@@ -69,7 +69,7 @@ def overlaps_of(
         return Adapter.load(folder / path) if (folder / path).is_dir() else None
 
     overlaps = []
-    for (model, adapter, labels, n, source, _seed), records in adapters_of(cells).items():
+    for (model, adapter, labels, n, source, _seeds), records in adapters_of(cells).items():
         for first, second in combinations(sorted(records, key=method_order), 2):
             pair = records[first], records[second]
             shared = known.get(paths_of(pair))
@@ -107,7 +107,7 @@ def adapters_of(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, Reco
             # one without a path was never saved
             if adapter and adapter.kind == "lora" and not adapter.get("dora") and adapter.path:
                 setting = cell.setting
-                key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seed)
+                key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seeds)
                 records[key].setdefault(cell.method, record)
     return records
 

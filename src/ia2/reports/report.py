@@ -38,6 +38,7 @@ from ia2.reports.significance_table import comparison
 from ia2.reports.study import StudyTable, study_tables
 from ia2.reports.summary import summary
 from ia2.reports.table import Table
+from ia2.reports.variance_table import variance_tables
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
 
@@ -81,19 +82,24 @@ class StudyReport:
         measured, unmeasured = _measured(contents.records, folder)
         records, left_out = sound(measured, folder, planned, experiment.select)
         left_out += unmeasured
-        if experiment.measure == "chosen" and experiment.sets > 1:
+        if experiment.measure == "chosen" and len(experiment.draws) > 1:
             records = [_of_any_rate(record) for record in records]
             left_out.append("Each set has its own learning rate and β, those with its lowest dev loss.")
         averages = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
-        tables = study_tables(averages, paper, experiment.sets)
+        tables = study_tables(averages, paper, len(experiment.draws))
         done = sum(unit.id in contents.done for unit in every)
         failures = {unit: error for unit, error in contents.failures.items() if unit in planned}
         notes = [experiment.description] if experiment.description else []
         if done < len(every):
             notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+        if (seeds := experiment.seeds) is not None:
+            notes.append(
+                f"A set is one of {seeds.rows} draws of rows, with one of {seeds.start} starting values and one of "
+                f"{seeds.order} orders of them; tests over sets take those of the same rows as one."
+            )
         notes += left_out
-        notes += explained(averages, experiment.select, tables, paper, experiment.sets)
+        notes += explained(averages, experiment.select, tables, paper, len(experiment.draws))
         notes += absent_files(averages, folder, contents.overlaps)
         differences = [
             table
@@ -106,6 +112,7 @@ class StudyReport:
             *class_scores(averages),
             *scaled_scores(averages),
             *differences,
+            *variance_tables(averages),
             *forgetting(averages),
             *costs(averages),
         )

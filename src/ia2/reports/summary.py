@@ -79,7 +79,7 @@ def _studied(cells: Sequence[Result]) -> str:
     tasks = dict.fromkeys(cell.setting.eval for cell in cells)
     models = dict.fromkeys(cell.setting.model for cell in cells)
     sizes = sorted({cell.setting.n for cell in cells})
-    sets = max(len(cell.records) for cell in cells)
+    sets = max(len({record.seed for record in cell.records}) for cell in cells)
     verb = "compared" if len(names) > 1 else "measured"
     return (
         f"This study {verb} {_listed(names)} on {_listed(tasks)} with {_listed(models)}, "
