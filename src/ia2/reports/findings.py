@@ -167,7 +167,8 @@ def _claimed(direction: int) -> str:
 
 
 def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> Table:
-    corrected = holm([finding.p for finding in findings])
+    several = len(findings) > 1
+    corrected = holm([finding.p for finding in findings]) if several else [None]
     confidence = 90 if claim.within else 95
     tested = (
         *(Column("difference", "+.3f"), Column(f"{confidence} % from", "+.3f"), Column("to", "+.3f")),
@@ -176,14 +177,15 @@ def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> T
     sentences = [
         *[claim.question] * bool(claim.question),
         ON_EQUALITY if claim.within else ON_DIFFERENCES,
-        f"Holm's p is corrected for there being {len(findings)} comparisons. First and second are the methods' means"
+        *[f"Holm's p is corrected for there being {len(findings)} comparisons."] * several,
+        "First and second are the methods' means"
         + (", of overlaps the mean and that of random subspaces." if OVERLAP in claim.within else "."),
         *[f"Fewer than {LEAST_PAIRS} sets can't tell."] * any(finding.sets < LEAST_PAIRS for finding in findings),
         *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
     ]
     rows = tuple(_row(claim, finding, holm_p, tested) for finding, holm_p in zip(findings, corrected, strict=True))
     table = Table(f"Claim: {claim.claim}", " ".join(sentences), (*NAMED, *tested, *COUNTED), rows)
-    return table.without_empty_columns(("adapter", "labels", "responses"))
+    return table.without_empty_columns(("adapter", "labels", "responses", *["Holm's p"] * (not several)))
 
 
 def _row(claim: Claim, finding: Finding, holm_p: float | None, tested: Sequence[Column]) -> tuple[Cell, ...]:
