@@ -120,6 +120,21 @@ def test_an_overlap_is_compared_with_that_of_random_subspaces(tmp_path):
     assert row["verdict"].text == "can't be told"
 
 
+def test_overlaps_of_two_models_on_a_set_are_one_cluster(tmp_path):
+    records = [
+        with_adapter(record(method, 0.5, seed=seed, model=model), tmp_path, [axes])
+        for seed in range(5)
+        for model, same in (("small", False), ("large", seed == 0))
+        for method, axes in (("ia2", [0, 1]), ("sft", [0, 1] if same else [2, 3]))
+    ]
+    _, table = tables_of([OVERLAP], records, overlaps_of(cells(records), tmp_path))
+    (row,) = rows_of(table)
+    # the set's mean over both models is a half, that of the other four nothing
+    assert (row["sets"].text, row["pairs"].text) == ("5", "10")
+    assert row["difference"].value == pytest.approx(0.1 - 1 / 3)
+    assert row["90 % from"].value == pytest.approx(0.1 - 1 / 3 - 2.1318 * 0.1, abs=1e-4)
+
+
 def test_csv_has_each_number_and_the_verdict_as_one():
     rows = list(csv.DictReader(io.StringIO(rendered("a", tables_of([ACCURACY], measured()), "csv", []))))
     assert [row["measure"].removeprefix("accuracy_") for row in rows] == [
