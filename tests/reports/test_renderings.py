@@ -168,3 +168,9 @@ def test_what_a_study_came_to_stands_above_the_notes():
         "% ia2 report\n% fake\n% It came.\n% A note.\n"
     )
     assert "It came" not in rendered("fake", [PLAIN], "csv", [], "It came.")
+
+
+def test_a_long_table_of_many_columns_has_smaller_letters_in_latex():
+    narrow, wide = (Table.of("a", "", [Column("x")] * count, [["1"] * count]) for count in (13, 14))
+    assert "{\\small\n\\begin{longtable}" in rendered("a", [narrow], "latex", [])
+    assert "{\\scriptsize\n\\begin{longtable}" in rendered("a", [wide], "latex", [])
