@@ -90,6 +90,10 @@ class Options(Part):
     label_source: str | None = None
     beta: Finite | None = None
     dev_loss: Finite | None = None
+    start_seed: Count | None = None
+    """The seed of adapters' starting values, where it isn't that of the rows."""
+    order_seed: Count | None = None
+    """The seed of orders, where it isn't that of the rows."""
 
 
 class Record(BaseModel):
@@ -114,7 +118,7 @@ class Record(BaseModel):
     n: Count
     """Training rows or demonstrations; 0 where there were none."""
     seed: Count | None
-    """Which set of that size."""
+    """Which set of that size: the seed that its rows are drawn by."""
     lr: Finite | None
     """The learning rate; null where nothing was trained."""
     adapter: AdapterRecord | None
@@ -139,6 +143,16 @@ class Record(BaseModel):
         """Whether training lost the adapter, so that there was nothing to measure."""
         return self.metrics.accuracy is None and any(stage.stopped_by == "diverged" for stage in self.stages)
 
+    @property
+    def seeds(self) -> tuple[int, int, int]:
+        """By which records of one method and setting are told apart: the seeds of rows, starting values and orders.
+
+        Where they aren't apart, all three are the set's; 0 where nothing was drawn.
+        """
+        seed = self.seed or 0
+        start, order = self.options.start_seed, self.options.order_seed
+        return seed, seed if start is None else start, seed if order is None else order
+
     @classmethod
     def read(cls, path: Path, folder: Path | None = None) -> "Record":
         """Read a record.
@@ -152,6 +166,23 @@ class Record(BaseModel):
         """
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: this record can't be read ({error}).") from error
+        return cls.of(value, path, path.relative_to(folder).as_posix() if folder is not None else None)
+
+    @classmethod
+    def of(cls, value: Any, path: Path, file: str | None = None) -> "Record":
+        """The record that a JSON value says.
+
+        Args:
+            value: the value.
+            path: where it was read, for the error.
+            file: the record's file, relative to the folder of measurements.
+
+        Raises:
+            InputError: it is no record; names the field that is wrong.
+        """
+        try:
             if not isinstance(value, dict):
                 raise ValueError("it holds no JSON object")
             # an adapter that diverged had no metrics in the first versions
@@ -164,9 +195,9 @@ class Record(BaseModel):
             field = ".".join(map(str, first["loc"]))
             wrong = f"{field} is missing" if first["type"] == "missing" else f"{field}: {first['msg']}"
             raise InputError(f"{path}: this record can't be read ({wrong}).") from error
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise InputError(f"{path}: this record can't be read ({error}).") from error
-        return record.model_copy(update={"file": path.relative_to(folder).as_posix()}) if folder is not None else record
+        return record.model_copy(update={"file": file}) if file is not None else record
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object.

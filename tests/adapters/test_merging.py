@@ -68,17 +68,17 @@ def test_adapters_are_measured_and_compared_as_they_are_merged(tiny_model, toy_t
     adapters = [small(tiny_model.network, LoRA(), seed, 0.3) for seed in (0, 1)]
     rows = toy_task.evaluation[:6]
     beside = evaluate_all(tiny_model, rows, toy_task, adapters)
-    within = evaluate_all(tiny_model, rows, toy_task, adapters, Asking(merged=True))
+    within = evaluate_all(tiny_model, rows, toy_task, adapters, Asking(weights="merged"))
     for ours, theirs in zip(within, beside, strict=True):
         for row, same in zip(ours.predictions, theirs.predictions, strict=True):
             assert row.predicted == same.predicted
             assert row.confidence == pytest.approx(same.confidence, abs=1e-5)
     plain = evaluate(tiny_model, rows, toy_task)
-    assert evaluate(tiny_model, rows, toy_task, asking=Asking(merged=True)) == plain
+    assert evaluate(tiny_model, rows, toy_task, asking=Asking(weights="merged")) == plain
     rounded = replace(tiny_model, network=tiny_network("llama").to(torch.bfloat16))
     tiny_update = small(rounded.network, LoRA(), 0, 1e-3)
-    of_weights = response_activations(rounded, rows[:2], toy_task, adapter=tiny_update, merge=True)
-    with read_with(rounded, tiny_update, merge=True) as reader:
+    of_weights = response_activations(rounded, rows[:2], toy_task, adapter=tiny_update, weights="merged")
+    with read_with(rounded, tiny_update, weights="merged") as reader:
         assert reader.network is rounded.network
     assert not torch.equal(of_weights[0], response_activations(rounded, rows[:2], toy_task, adapter=tiny_update)[0])
 
@@ -90,3 +90,20 @@ def test_virtual_tokens_are_not_merged(tiny_model):
     fresh = fresh_adapter(tiny_model.network, PrefixTuning().configuration(tiny_model.network), 0)
     with pytest.raises(FieldError, match="and not prefix"), merged(tiny_model.network, fresh):
         raise AssertionError("it should be refused before")
+
+
+@pytest.mark.parametrize("kind", [LoRA(), IA3()], ids=["lora", "ia3"])
+def test_weights_rounded_to_bfloat16_in_float32_are_those_of_a_bfloat16_network(kind):
+    network, theirs = tiny_network("llama"), tiny_network("llama").to(torch.bfloat16)
+    adapter, before = small(network, kind), bits(network)
+    path = "model.layers.1.self_attn.q_proj"
+    with merged(network, adapter, torch.bfloat16), merged(theirs, adapter):
+        ours = network.get_submodule(path).get_base_layer().weight
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs.get_submodule(path).get_base_layer().weight.float())
+        assert torch.equal(network.lm_head.weight, before["lm_head.weight"])
+        rounded = network(IDS).logits
+    after = bits(network)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with merged(network, adapter):
+        assert not torch.equal(network(IDS).logits, rounded)

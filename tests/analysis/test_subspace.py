@@ -124,3 +124,20 @@ def test_adapters_of_other_ranks_or_modules_are_refused():
     stray = Adapter(ours.configuration, {"head.lora_A.weight": drawn(1)[1], "head.lora_B.weight": drawn(1)[0]})
     with pytest.raises(InputError, match="head lies in no numbered layer"):
         subspace_overlap(stray, stray)
+
+
+def test_random_subspaces_share_what_many_random_adapters_share_on_average():
+    pairs = [
+        subspace_overlap(*(adapter_of([drawn(seed, out=12, rank=3)], 3) for seed in (2 * trial, 2 * trial + 1)))
+        for trial in range(400)
+    ]
+    # by hand: each of three directions of twelve lies in three others by a quarter
+    assert {pair.mean_of_random for pair in pairs} == {0.25}
+    assert sum(pair.mean for pair in pairs) / len(pairs) == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_update_of_a_lower_rank_shares_less_with_a_random_one():
+    eye = torch.eye(4)
+    reads = torch.tensor([[1.0, 2.0], [1.0, 2.0]])  # both rows alike, so that the update is of rank 1
+    low, full = adapter_of([(eye[:, :2], reads)], 2), adapter_of([(eye[:, :2], torch.eye(2))], 2)
+    assert subspace_overlap(low, full).mean_of_random == 1 * 2 / 4 / 2

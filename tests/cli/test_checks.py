@@ -155,10 +155,10 @@ def test_every_file_of_an_adapter_is_looked_for(folder, tmp_path):
 
 def test_names_of_files_are_those_that_are_written():
     from ia2.adapters import adapter
-    from ia2.experiments import store
+    from ia2.experiments import plan_file
 
     assert checks.ADAPTER_FILES == (adapter.CONFIGURATION_FILE, adapter.WEIGHTS_FILE)
-    assert checks.PLAN_FILE == store.PLAN_FILE
+    assert checks.PLAN_FILE == plan_file.PLAN_FILE
 
 
 def test_a_file_of_options_names_the_same(capsys, folder):

@@ -502,6 +502,17 @@ def test_a_report_is_printed_or_written(capsys, tmp_path, kind, file, start):
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([file, *figures])
 
 
+def test_records_kept_beside_a_report_make_it_again(capsys, tmp_path):
+    folder = study_folder(tmp_path)
+    status, said, _ = run(capsys, "report", folder, "--format", "csv", "--out", tmp_path / "out", "--keep-records")
+    assert (status, said) == (0, "".join(f"{tmp_path / 'out' / name}\n" for name in ("report.csv", "records.jsonl.gz")))
+    status, again, _ = run(capsys, "report", tmp_path / "out", "--format", "csv")
+    assert (status, again) == (0, (tmp_path / "out" / "report.csv").read_text())
+    status, _, err = run(capsys, "report", folder, "--keep-records")
+    assert status == 2
+    assert "Name a folder with --out" in err
+
+
 @pytest.mark.parametrize("out", [None, "elsewhere/deep"])
 def test_the_links_of_a_page_lead_to_files(capsys, tmp_path, out):
     folder = study_folder(tmp_path)

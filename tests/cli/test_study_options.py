@@ -20,3 +20,9 @@ def test_a_study_that_can_not_be_is_refused_by_name(options, said):
 
 def test_a_report_is_markdown_by_default():
     assert Report(folder=Path("a")).format == "markdown"
+
+
+def test_records_are_kept_in_a_folder_that_is_named():
+    with pytest.raises(InputError, match="--keep-records: the records are written beside the report"):
+        Report(folder=Path("a"), keep_records=True)
+    assert Report(folder=Path("a"), out=Path("b"), keep_records=True).keep_records

@@ -37,7 +37,7 @@ def test_an_adapter_runs_meanwhile(tiny_model):
     ours = mean_log_likelihood(tiny_model, windows, adapter)
     assert ours == pytest.approx(theirs, abs=1e-5)
     assert ours != pytest.approx(mean_log_likelihood(tiny_model, windows), abs=1e-3)
-    assert mean_log_likelihood(tiny_model, windows, adapter, merge=True) == pytest.approx(theirs, abs=1e-5)
+    assert mean_log_likelihood(tiny_model, windows, adapter, weights="merged") == pytest.approx(theirs, abs=1e-5)
 
 
 def test_texts_of_one_token_have_no_likelihood(tiny_model):

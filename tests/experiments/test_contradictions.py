@@ -46,6 +46,18 @@ def test_a_study_that_makes_sense_is_let_through():
             "compare sft-soft: the study has no such method; it has zero-shot, icl",
         ),
         ({"compare": [["sft", "sft"]]}, "compare sft: a method can't be compared with itself"),
+        (
+            {"compare": [{"methods": ["sft", "sft-soft"], "within": {"ece": 0.02}}]},
+            "compare sft-soft: the study has no such method",
+        ),
+        (
+            {"claims": [{"claim": "a", "methods": [["sft", "icl-batch"]], "higher": ["ece"]}]},
+            "claims icl-batch: the study has no such method",
+        ),
+        (
+            {"claims": [{"claim": "a", "methods": [["sft", "ia2"]], "higher": ["ece"]}] * 2},
+            "claims a: two claims have this name",
+        ),
         ({"methods": ["sft", "sft"]}, "a method is named twice"),
         ({"methods": ["sft"], "betas": [0.5]}, "betas 0.5: no method tries several weights of the token loss"),
     ],

@@ -1,7 +1,7 @@
 import pytest
 
 from ia2.errors import InputError
-from ia2.experiments.plan import check_sets, counts, described, drawn, planned, unit_stages, units
+from ia2.experiments.plan import check_sets, drawn, planned, units
 from ia2.experiments.schema import Experiment
 
 
@@ -109,19 +109,6 @@ def test_sizes_of_adapters_are_part_of_their_names():
     ]  # fmt: skip
 
 
-def test_what_is_shared_is_counted_once():
-    # per unit: 3 methods at 3 rates; an IA2 stage serves two methods, so that 9 stages are trained for 9 adapters
-    found = counts(study())
-    assert (found.units, found.adapters, found.stages) == (24, 24 * 9, 24 * 9)
-    assert found.teacher_passes == 12 * (4 + 2) + 12 * (8 + 4)
-    assert found.evaluations == 12 * 11 + 12 * 11 * 2
-    text = " ".join(described(study()))
-    assert "24 units: 2 models x 2 tasks x 2 N x 3 sets" in text
-    assert "3 stages a unit serve more than one adapter: ia2, ia2-sft begin alike." in text
-    assert "One teacher pass a unit" in text
-    assert counts(study(methods=["sft"])).teacher_passes == 0
-
-
 def test_a_task_may_have_models_n_and_adapters_of_its_own():
     one = study(
         models=["a"],
@@ -137,20 +124,38 @@ def test_a_task_may_have_models_n_and_adapters_of_its_own():
     ]  # fmt: skip
     assert {one.kind.kind for one in planned(one, every[0], ())} == {"lora"}
     assert {one.kind.kind for one in planned(one, every[3], ())} == {"lora", "ia3"}
-    # six units of reviews with 9 adapters, twelve of sst2 with 18
-    assert counts(one).adapters == 6 * 9 + 12 * 18
-    text = " ".join(described(one))
-    assert "18 units: 6 of a model, a task and an N x 3 sets." in text
-    assert "9 or 18 adapters a unit" in text
 
 
-def test_a_stage_that_no_rate_reaches_is_trained_once_for_all_rates():
-    # solved once; then descended at three rates, and fine-tuned at three rates
-    one = study(methods=["ia2-solved", "ia2-solved-ia2", "ia2-solved-sft"])
-    trained = unit_stages(adapters(one, ()))
-    assert sorted(len(node.plans) for node in trained) == [1] * 6 + [7]
-    assert counts(one).stages == 24 * 7
-    assert "1 stages" not in " ".join(described(one))
-    assert "1 stage a unit serves more than one adapter: ia2-solved, ia2-solved-ia2, ia2-solved-sft" in " ".join(
-        described(one)
-    )
+def test_seeds_that_are_apart_are_a_unit_each_and_named():
+    apart = units(study(models=["a"], tasks=["reviews"], n=[4], sets=2, seeds={"rows": 2, "start": 2, "order": 3}))
+    assert [(unit.seed, unit.start, unit.order) for unit in apart] == [
+        (row, start, order) for row in (0, 1) for start in (0, 1) for order in (0, 1, 2)
+    ]
+    assert apart[-1].id == "a-reviews-n4-set1-start1-order2"
+    assert {"seed": 1, "start": 1, "order": 2}.items() <= apart[-1].as_record().items()
+
+
+def test_a_unit_of_one_seed_is_what_it_was():
+    (unit,) = units(study(models=["a"], tasks=["reviews"], n=[4], sets=1))
+    assert unit.id == "a-reviews-n4-set0"
+    assert not {"start", "order"} & unit.as_record().keys()
+
+
+def test_seeds_decide_rows_starting_values_and_orders_each_alone():
+    one = study(models=["a"], tasks=["reviews"], n=[8], sets=2, seeds={"rows": 2, "start": 2, "order": 2})
+    task = one.task("reviews", None)
+    sets = {(unit.seed, unit.start, unit.order): drawn(one, unit, task)[0] for unit in units(one)}
+    assert sets[0, 0, 0].train == sets[0, 1, 1].train
+    assert sets[0, 0, 0].train != sets[1, 0, 0].train
+    assert sets[0, 0, 0].demonstrations() == sets[0, 1, 0].demonstrations()
+    assert sets[0, 0, 0].demonstrations() != sets[0, 0, 1].demonstrations()
+    assert sets[0, 0, 0].training_contexts() != sets[0, 0, 1].training_contexts()
+    assert [(few.seed_of_start, few.seed_of_order) for few in sets.values()] == [
+        (start, order) for _, start, order in sets
+    ]
+    # as they are, a set's seed decides all of it
+    (usual, _) = units(study(models=["a"], tasks=["reviews"], n=[8], sets=2))[0:2]
+    few, _ = drawn(study(), usual, task)
+    assert (few.train, few.seed_of_start, few.seed_of_order) == (sets[0, 0, 0].train, 0, 0)
+    assert not {"start_seed", "order_seed"} & few.as_record().keys()
+    assert sets[1, 0, 1].as_record().items() >= {"start_seed": 0, "order_seed": 1}.items()

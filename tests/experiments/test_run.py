@@ -13,8 +13,9 @@ from small_study import content, opened, study
 from ia2.experiments import loading
 from ia2.experiments import run as module
 from ia2.experiments.plan import units
+from ia2.experiments.plan_file import load_experiment_of
 from ia2.experiments.run import Ledger, run
-from ia2.experiments.store import Store, load_experiment_of
+from ia2.experiments.store import Store
 from ia2.progress import Silent
 from ia2.records import load_records
 
@@ -172,3 +173,24 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_records(tmp_pa
     assert killed >= 2
     assert process.exitcode == 0
     assert content(tmp_path / "torn") == content(tmp_path / "whole")
+
+
+def test_seeds_that_are_apart_are_in_units_and_records_and_a_start_changes_no_prompt(tmp_path, load):
+    apart = study(methods=["zero-shot", "icl", "sft"], sets=1, seeds={"rows": 1, "start": 2}, learning_rates=[1e-2])
+    run(apart, opened(tmp_path / "out", apart), load=load)
+    records = load_records(tmp_path / "out")
+    assert {record.options.unit for record in records} == {
+        f"tiny-reviews-n4-set0-start{start}-order0" for start in (0, 1)
+    }
+    of_method = {(record.method, record.seeds): record.metrics for record in records}
+    assert len(of_method) == len(records) == 6
+    for method in ("zero-shot", "icl"):
+        first, second = of_method[method, (0, 0, 0)], of_method[method, (0, 1, 0)]
+        assert (first.nll, first.ece) == (second.nll, second.ece)
+    assert of_method["sft", (0, 0, 0)].nll != of_method["sft", (0, 1, 0)].nll
+    # what is one seed's in a study of sets is the same
+    usual = study(methods=["zero-shot", "icl", "sft"], sets=1, learning_rates=[1e-2])
+    run(usual, opened(tmp_path / "usual", usual), load=load)
+    for record in load_records(tmp_path / "usual"):
+        assert record.metrics == of_method[record.method, (0, 0, 0)]
+        assert record.options.start_seed is None

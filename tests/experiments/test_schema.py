@@ -1,6 +1,7 @@
 import pytest
 import yaml
 from conftest import real_data
+from small_study import study as small
 
 from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
@@ -129,3 +130,14 @@ def test_label_sources_that_no_method_takes_are_refused():
         # what it is where nothing is said
         Experiment.model_validate({**SMALL, "methods": methods, "label_sources": ["ground-truth"]})
     Experiment.model_validate({**SMALL, "methods": [described, "ia2-sft"], "label_sources": ["icl-response"]})
+
+
+def test_seeds_apart_have_as_many_sets_as_there_are_of_rows():
+    apart = small(sets=3, seeds={"rows": 3, "start": 2})
+    assert (apart.sets, len(apart.draws)) == (3, 6)
+    assert Experiment.model_validate(apart.model_dump(mode="json")) == apart
+    assert apart.settings == small().settings
+    assert [tuple(draw) for draw in small(sets=2, first_seed=3).draws] == [(3, None, None), (4, None, None)]
+    assert [draw.seed for draw in small(seeds={"rows": 2}, first_seed=3).draws] == [3, 4]
+    with pytest.raises(ValueError, match="sets 5: seeds has 3 sets of rows"):
+        small(sets=5, seeds={"rows": 3})

@@ -11,9 +11,10 @@ from small_study import content, study
 from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
 from ia2.experiments.plan import units
+from ia2.experiments.plan_file import load_experiment_of
 from ia2.experiments.schema import Experiment
 from ia2.experiments.single import compute_single
-from ia2.experiments.store import Store, load_experiment_of
+from ia2.experiments.store import Store
 from ia2.models.row_forms import PADDED, give_rows
 from ia2.progress import Silent
 

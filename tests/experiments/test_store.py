@@ -9,8 +9,9 @@ from small_study import opened, study
 
 from ia2.errors import InputError
 from ia2.experiments.plan import units
+from ia2.experiments.plan_file import load_experiment_of
 from ia2.experiments.run import run
-from ia2.experiments.store import Store, load_experiment_of
+from ia2.experiments.store import Store
 from ia2.records import load_records
 
 

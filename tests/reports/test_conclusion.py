@@ -7,7 +7,7 @@ import pytest
 from study_records import changed, record, write_study
 
 from ia2.evaluation.metrics import bootstrap_interval
-from ia2.experiments.store import load_experiment_of
+from ia2.experiments.plan_file import load_experiment_of
 from ia2.records import Record
 from ia2.reports.conclusion import conclusion, conclusion_of_study
 

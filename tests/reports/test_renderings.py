@@ -6,10 +6,11 @@ from rich.console import Console
 from study_records import changed, record
 
 from ia2.reports.aggregate import Setting, cells
+from ia2.reports.comparisons import compared
 from ia2.reports.costs import costs
 from ia2.reports.paper import Key, Paper, Printed
 from ia2.reports.renderings import STARTS, illustrated, in_terminal, rendered
-from ia2.reports.significance_table import compared, comparison
+from ia2.reports.significance_table import comparison
 from ia2.reports.study import study_tables
 from ia2.reports.table import Cell, Column, Table
 
@@ -146,7 +147,10 @@ def test_csv_has_comparisons_in_lines_of_their_own():
         ("accuracy_difference_high", pytest.approx(20 + 2.57058 * 10 / 5**0.5, abs=1e-3), "6"),
         ("accuracy_t", pytest.approx(2 * 5**0.5, abs=1e-4), "6"),
         ("accuracy_p", pytest.approx(0.00657, abs=1e-5), "6"),
-        # over two sets: two of four assignments of signs are as far; the means' deviation is √200, and two pairs find
+        # over two sets, whose differences of 10 and 30 have the error 10: Student's 97.5 % point of 1 is 12.7062
+        ("accuracy_by_set_low", pytest.approx(20 - 127.062, abs=1e-2), "2"),
+        ("accuracy_by_set_high", pytest.approx(20 + 127.062, abs=1e-2), "2"),
+        # two of four assignments of signs are as far; the means' deviation is √200, and two pairs find
         # 11.55 deviations four times in five
         ("accuracy_sign_flip_p", 0.5, "2"),
         ("accuracy_detectable", pytest.approx(11.5499 * 200**0.5, abs=1e-2), "2"),
@@ -164,3 +168,9 @@ def test_what_a_study_came_to_stands_above_the_notes():
         "% ia2 report\n% fake\n% It came.\n% A note.\n"
     )
     assert "It came" not in rendered("fake", [PLAIN], "csv", [], "It came.")
+
+
+def test_a_long_table_of_many_columns_has_smaller_letters_in_latex():
+    narrow, wide = (Table.of("a", "", [Column("x")] * count, [["1"] * count]) for count in (13, 14))
+    assert "{\\small\n\\begin{longtable}" in rendered("a", [narrow], "latex", [])
+    assert "{\\scriptsize\n\\begin{longtable}" in rendered("a", [wide], "latex", [])

@@ -4,9 +4,10 @@ from study_records import LORA, record
 
 from ia2.analysis.significance import detectable_difference
 from ia2.reports.aggregate import cells
+from ia2.reports.comparisons import compared
 from ia2.reports.paper import load_paper
 from ia2.reports.renderings import CSV_COLUMNS, rendered
-from ia2.reports.significance_table import compared, comparison
+from ia2.reports.significance_table import comparison
 
 OURS, THEIRS = (0.7, 0.8, 0.65, 0.9, 0.8), (0.6, 0.75, 0.65, 0.7, 0.75)
 OUR_ECE, THEIR_ECE = (0.1, 0.2, 0.1, 0.3, 0.2), (0.3, 0.1, 0.2, 0.6, 0.3)
@@ -169,3 +170,39 @@ def test_any_two_methods_can_be_compared_and_only_the_papers_pair_has_its_number
     assert row["difference"].value == pytest.approx(100 * (sum(THEIRS) / 5 - 0.5))
     assert row["difference"].number.method == "sft less icl"
     assert "paper's t" not in table.headings
+
+
+def test_a_row_says_whether_the_first_is_better_and_whether_the_two_are_equal():
+    differences = {"accuracy": (0.03, 0.05, 0.04, 0.03, 0.05), "ece": (0.001, -0.001, 0.002, 0.0, 0.001)}
+    made = [
+        record(method, 0.7 + more * differences["accuracy"][seed], seed=seed, ece=0.2 + more * differences["ece"][seed])
+        for method, more in (("ia2-sft", 1), ("sft", 0))
+        for seed in range(5)
+    ]
+    (table,) = comparison(compared(cells(made), within={"accuracy": 2.0, "ece": 0.02}), "dev")
+    accuracy, ece = (dict(zip(table.headings, [cell.value for cell in row], strict=True)) for row in table.rows)
+    # 4 points apart, each within 1 of that: better for sure, and not equal within 2 points for sure
+    assert (accuracy["better"], accuracy["equal"], accuracy["bound"]) == ("holds", "doesn't", 2.0)
+    assert (ece["better"], ece["equal"], ece["bound"]) == ("can't be told", "holds", 0.02)
+    # mean 4, deviation 1, error 1/√5; the 95th percentile of t with four degrees of freedom is 2.1318
+    assert accuracy["90 % by set from"] == pytest.approx(4 - 2.1318 / 5**0.5, abs=1e-4)
+    assert accuracy["to (90 %)"] == pytest.approx(4 + 2.1318 / 5**0.5, abs=1e-4)
+    assert accuracy["equality p"] > 0.99
+    assert ece["equality p"] < 1e-4
+    assert "The two are equal: it holds where" in table.caption
+    # a comparison without bounds asks nothing of the kind
+    plain = listed(made, select="dev")
+    assert not {"equal", "bound", "equality p"} & set(plain.headings)
+    assert "equal" not in plain.caption
+
+
+def test_less_error_is_better_and_four_sets_tell_nothing():
+    made = [
+        record(method, 0.7, seed=seed, ece=0.2 + less + 0.01 * (seed % 2) * (less < 0))
+        for method, less in (("ia2-sft", -0.1), ("sft", 0.0))
+        for seed in range(5)
+    ]
+    accuracy, ece = rows(made)
+    assert (accuracy["better"], ece["better"]) == ("can't be told", "holds")
+    _, ece = rows([value for value in made if value.seed < 4])
+    assert ece["better"] == "can't be told"

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
+import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
@@ -14,6 +16,8 @@ from ia2.models.load import LanguageModel
 from ia2.models.quantised import check_plain_weights
 from ia2.models.reader import Reader
 
+Weights = Literal["adapters", "merged", "merged-bfloat16"]
+"""Whether adapters run beside the network's weights, or merged into them, rounded to their own dtype or to bfloat16."""
 MERGED = ("lora", "ia3", "vera")
 """PEFT's kinds that change matrices alone."""
 
@@ -31,7 +35,7 @@ def check_merges(kind: str) -> None:
 
 
 @contextmanager
-def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
+def merged(network: PreTrainedModel, adapter: Adapter, rounding: torch.dtype | None = None) -> Iterator[None]:
     """Run the network with an adapter in its weights, as PEFT's `merge_and_unload` leaves it.
 
     The update is rounded to the weights' dtype and added in it, so that of a small one in bfloat16 a part is lost. All
@@ -40,6 +44,7 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
     Args:
         network: the frozen network.
         adapter: of a kind that changes matrices.
+        rounding: the dtype that changed weights, with and without the update, are rounded to; by default their own.
 
     Raises:
         FieldError: it is of another kind.
@@ -57,7 +62,11 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
         changed = [parameter for layer in layers for parameter in layer.get_base_layer().parameters()]
         before = [(parameter, parameter.data, parameter.detach().clone()) for parameter in changed]
         try:
+            for parameter, storage, _ in before:
+                parameter.data = storage.to(rounding or storage.dtype)
             model.merge_adapter()
+            for parameter, storage, _ in before:
+                parameter.data = parameter.data.to(storage.dtype)
             yield
         finally:
             for layer in layers:
@@ -68,14 +77,14 @@ def merged(network: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
 
 
 @contextmanager
-def read_with(model: LanguageModel, adapter: Adapter | None, *, merge: bool = False) -> Iterator[Reader]:
+def read_with(model: LanguageModel, adapter: Adapter | None, *, weights: Weights = "adapters") -> Iterator[Reader]:
     """Read with an adapter, merged into the weights or beside them; with None, the model as it is.
 
     Raises:
         InputError: as `merged` and `adapted`.
     """
-    if adapter is not None and merge:
-        with merged(model.network, adapter):
+    if adapter is not None and weights != "adapters":
+        with merged(model.network, adapter, torch.bfloat16 if weights == "merged-bfloat16" else None):
             yield Reader(model.network)
         return
     with adapted(model, [] if adapter is None else [adapter]) as reader:

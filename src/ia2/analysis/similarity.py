@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.merging import read_with
+from ia2.adapters.merging import Weights, read_with
 from ia2.evaluation.metrics import bootstrap_interval, cosine_similarity
 from ia2.inference.decoding import checked_prompts, continued
 from ia2.models.load import LanguageModel
@@ -58,7 +58,7 @@ def response_activations(
     demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
     site: Site = ATTENTION_OUTPUT,
-    merge: bool = False,
+    weights: Weights = "adapters",
 ) -> list[Float[Tensor, "_ layers width"]]:
     """The activations at the positions of each row's response, one tensor a row, on the CPU.
 
@@ -69,7 +69,7 @@ def response_activations(
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
         site: what is read.
-        merge: whether the adapter is merged into the weights.
+        weights: whether the adapter runs beside the network's weights or merged into them.
 
     Example:
         >>> first, *_ = response_activations(model, task.evaluation[:2], task)
@@ -78,7 +78,7 @@ def response_activations(
     """
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
-    with read_with(model, adapter, merge=merge) as reader:
+    with read_with(model, adapter, weights=weights) as reader:
         read = reader.behind_common_tokens(sequences).activations(sequences, [site])
     return [activations[site].cpu() for activations in read]
 
@@ -91,7 +91,7 @@ def greedy_activations(
     demonstrations: Sequence[Shown] = (),
     adapter: Adapter | None = None,
     site: Site = ATTENTION_OUTPUT,
-    merge: bool = False,
+    weights: Weights = "adapters",
 ) -> list[Float[Tensor, "_ layers width"]]:
     """The activations at the positions that predict what the model writes itself, as the paper compares texts.
 
@@ -103,7 +103,7 @@ def greedy_activations(
         demonstrations: shown before every query.
         adapter: runs on the model meanwhile.
         site: what is read, at the positions of a response.
-        merge: whether the adapter is merged into the weights.
+        weights: whether the adapter runs beside the network's weights or merged into them.
 
     Returns:
         (tokens written, layers, width) for each row.
@@ -112,7 +112,7 @@ def greedy_activations(
         InputError: a prompt and the longest response are longer than the model's context.
     """
     activations: dict[int, Tensor] = {}
-    with read_with(model, adapter, merge=merge) as reader:
+    with read_with(model, adapter, weights=weights) as reader:
         tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
         prompts = checked_prompts(tokenizer, examples, [demonstrations] * len(examples), task)
         reader = reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])

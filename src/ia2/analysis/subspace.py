@@ -24,6 +24,8 @@ class Overlap:
 
     by_module: Mapping[tuple[int, str], float]
     """By the layer, counted from 0, and the module's name in it (`self_attn.q_proj`); each in [0, 1]."""
+    random_by_module: Mapping[tuple[int, str], float]
+    """What two random subspaces of the same dimensions would share on average, module by module."""
 
     @property
     def by_layer(self) -> dict[int, float]:
@@ -37,6 +39,11 @@ class Overlap:
     def mean(self) -> float:
         """Over modules and layers."""
         return sum(self.by_module.values()) / len(self.by_module)
+
+    @property
+    def mean_of_random(self) -> float:
+        """The same of random subspaces."""
+        return sum(self.random_by_module.values()) / len(self.random_by_module)
 
 
 def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
@@ -61,7 +68,7 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
         raise InputError(
             f"subspace overlap: only one of the adapters has {path}. Compare adapters on the same modules."
         )
-    overlaps = {}
+    overlaps, of_random = {}, {}
     for path, (b, a) in ours.items():
         their_b, their_a = theirs[path]
         if (b.shape, a.shape) != (their_b.shape, their_a.shape):
@@ -69,10 +76,12 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
                 f"subspace overlap: at {path} the adapters' factors are {tuple(b.shape)}, {tuple(a.shape)} and "
                 f"{tuple(their_b.shape)}, {tuple(their_a.shape)}. Compare adapters of one rank for one model."
             )
-        overlaps[_layer_and_module(path)] = overlap_of(
-            update_basis(b, a), update_basis(their_b, their_a), rank=b.shape[1]
-        )
-    return Overlap(dict(sorted(overlaps.items())))
+        first_basis, second_basis, rank = update_basis(b, a), update_basis(their_b, their_a), b.shape[1]
+        module = _layer_and_module(path)
+        overlaps[module] = overlap_of(first_basis, second_basis, rank=rank)
+        # each of k random unit vectors of d dimensions has the share l/d of its square in a space of l of them
+        of_random[module] = first_basis.shape[1] * second_basis.shape[1] / len(b) / rank
+    return Overlap(dict(sorted(overlaps.items())), dict(sorted(of_random.items())))
 
 
 def update_basis(b: Float[Tensor, "out rank"], a: Float[Tensor, "rank in"]) -> Float[Tensor, "out kept"]:

@@ -225,8 +225,11 @@ def run_report(options: Report) -> None:
     if options.out is None and options.format != "html":
         sys.stdout.write(report.text(options.format))
         return
-    for path in report.write(options.out or options.folder / "report", options.format):
+    out = options.out or options.folder / "report"
+    for path in report.write(out, options.format):
         print(path)
+    if options.keep_records:
+        print(report.keep_records(out))
 
 
 def _check_some_left(task: Task, examples: Sequence[Example], adapter: Adapter | None) -> None:

@@ -75,6 +75,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "format": "",
         "store": "FOLDER",
         "paper": "",
+        "keep_records": "",
         "merged": "FOLDER",
         "gguf": "FILE",
         "push": "OWNER/NAME",

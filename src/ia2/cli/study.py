@@ -9,7 +9,8 @@ from ia2.cli.study_options import Run
 from ia2.errors import InputError
 from ia2.experiments.cluster import run_on_cluster
 from ia2.experiments.overlap import adapters_in_common
-from ia2.experiments.plan import check_sets, described
+from ia2.experiments.plan import check_sets
+from ia2.experiments.plan_totals import described
 from ia2.experiments.run import run
 from ia2.experiments.schema import Experiment
 from ia2.experiments.shared_work import SharedWork

@@ -58,7 +58,7 @@ class Report:
 
     usage: ClassVar[str] = "FOLDER"
     folder: Path = field(metadata={"positional": True})
-    """What run, adapt or demo wrote."""
+    """What run, adapt or demo wrote, or a folder with its records.jsonl.gz."""
     out: Path | None = None
     """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
     tables are printed, and a page goes to report/ in the study's folder."""
@@ -66,6 +66,13 @@ class Report:
     """Tables as text for a page, a paper or a program, or one HTML page with everything."""
     paper: bool = False
     """Set the paper's numbers beside those of the same model, adapter, N and tasks."""
+    keep_records: bool = False
+    """Also write all records into one compressed file, records.jsonl.gz in the folder --out, of which report makes the
+    same again."""
+
+    def __post_init__(self) -> None:
+        if self.keep_records and self.out is None:
+            raise InputError("--keep-records: the records are written beside the report. Name a folder with --out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ia2.adapters.adapter import Adapter, adapted, bank_of
-from ia2.adapters.merging import read_with
+from ia2.adapters.merging import Weights, read_with
 from ia2.evaluation.labels import LabelEvaluation, Prediction
 from ia2.evaluation.texts import TextEvaluation, generate
 from ia2.inference.decoding import checked_prompts
@@ -48,8 +48,8 @@ class Asking:
     """What a first token's confidence is."""
     correct: Correct = "exact"
     """Which first tokens are right answers; means nothing for whole labels and free text."""
-    merged: bool = False
-    """Whether adapters are merged into the network's weights, which are rounded to its dtype, or run beside them."""
+    weights: Weights = "adapters"
+    """Whether adapters run beside the network's weights, or merged into them, with what rounding."""
     batch_size: int | None = None
     """Queries that each adapter is asked at once; by default as many as keep the machine busy, or of generated texts as
     many as fit in memory."""
@@ -99,7 +99,7 @@ def evaluate(
         4
     """
     shown = demonstrations if isinstance(demonstrations, PerQuery) else PerQuery([demonstrations] * len(examples))
-    with read_with(model, adapter, merge=asking.merged) as reader:
+    with read_with(model, adapter, weights=asking.weights) as reader:
         return _asked(model, reader, examples, task, shown, asking)[0]
 
 
@@ -129,7 +129,7 @@ def evaluate_all(
         >>> [len(one.predictions) for one in evaluate_all(model, task.evaluation[:4], task, adapters)]
         [4, 4]
     """
-    if asking.merged or bank_of(model.network, adapters) is None:
+    if asking.weights != "adapters" or bank_of(model.network, adapters) is None:
         return [evaluate(model, examples, task, adapter=adapter, asking=asking) for adapter in adapters]
     with adapted(model, adapters) as reader:
         return _asked(model, reader, examples, task, PerQuery([()] * len(examples)), asking)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 
 from ia2.adapters.adapter import Adapter
-from ia2.adapters.merging import read_with
+from ia2.adapters.merging import Weights, read_with
 from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
@@ -38,7 +38,11 @@ def windows_of(model: LanguageModel, texts: Iterable[str], window: int = WINDOW)
 
 @torch.no_grad()
 def mean_log_likelihood(
-    model: LanguageModel, windows: Iterable[TokenSequence], adapter: Adapter | None = None, *, merge: bool = False
+    model: LanguageModel,
+    windows: Iterable[TokenSequence],
+    adapter: Adapter | None = None,
+    *,
+    weights: Weights = "adapters",
 ) -> float:
     """The mean of ln p over tokens, each behind those before it in its window, in nats; 0 is certain.
 
@@ -46,7 +50,7 @@ def mean_log_likelihood(
         model: the model.
         windows: of the texts; at least one.
         adapter: runs on the model meanwhile.
-        merge: whether it is merged into the weights.
+        weights: whether it runs beside the network's weights or merged into them.
 
     Raises:
         ValueError: there is no token to predict.
@@ -56,7 +60,7 @@ def mean_log_likelihood(
     if tokens == 0:
         raise ValueError("the log-likelihood of no tokens is not defined")
     total = 0.0
-    with read_with(model, adapter, merge=merge) as reader:
+    with read_with(model, adapter, weights=weights) as reader:
         for one_pass in reader.passes(sequences, [LOGITS]):
             log_probabilities = one_pass.activations[LOGITS].log_softmax(-1)
             chosen = log_probabilities.gather(1, one_pass.batch.responses()[:, None])

@@ -6,6 +6,7 @@ from ia2.adapters.merging import check_merges
 from ia2.adapters.registry import label
 from ia2.errors import FieldError
 from ia2.experiments.baseline_names import RECALIBRATED
+from ia2.experiments.questions import pair_of
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.training.methods import METHODS
 from ia2.training.objectives import MatchTokens
@@ -22,6 +23,7 @@ def check_consistent(experiment: "Experiment") -> None:
         FieldError: two settings can't go together, or one would do nothing; it names the field.
     """
     _check_methods(experiment)
+    _check_questions(experiment)
     _check_unlabelled(experiment)
     _check_label_sources(experiment)
     _check_adapters(experiment)
@@ -44,7 +46,7 @@ def _check_measuring(experiment: "Experiment") -> None:
         )
     if experiment.measure == "chosen" and experiment.select != "dev":
         raise FieldError("measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well.")
-    if experiment.evaluate == "merged":
+    if experiment.evaluate != "adapters":
         if experiment.load is not None:
             rule = "nothing is merged into quantised weights. Say evaluate: adapters, or leave load out."
             raise FieldError("load", experiment.load, rule)
@@ -67,12 +69,6 @@ def _check_methods(experiment: "Experiment") -> None:
     ]
     if len(set(named)) < len(named):
         raise FieldError("methods", None, "a method is named twice.")
-    measured = [*experiment.baselines, *(method.name for method in experiment.trained_methods)]
-    for pair in experiment.compare:
-        if absent := [name for name in pair if name not in measured]:
-            raise FieldError("compare", absent[0], f"the study has no such method; it has {', '.join(measured)}.")
-        if pair[0] == pair[1]:
-            raise FieldError("compare", pair[0], "a method can't be compared with itself.")
     methods = experiment.trained_methods
     if experiment.betas and not any(method.tries_betas for method in methods):
         raise FieldError(
@@ -82,6 +78,20 @@ def _check_methods(experiment: "Experiment") -> None:
         raise FieldError(
             "learning_rates", experiment.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
         )
+
+
+def _check_questions(experiment: "Experiment") -> None:
+    measured = [*experiment.baselines, *(method.name for method in experiment.trained_methods)]
+    compared = [("compare", pair_of(entry)) for entry in experiment.compare]
+    compared += [("claims", pair) for claim in experiment.claims for pair in claim.methods]
+    for field, pair in compared:
+        if absent := [name for name in pair if name not in measured]:
+            raise FieldError(field, absent[0], f"the study has no such method; it has {', '.join(measured)}.")
+        if pair[0] == pair[1]:
+            raise FieldError(field, pair[0], "a method can't be compared with itself.")
+    names = [claim.claim for claim in experiment.claims]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise FieldError("claims", twice[0], "two claims have this name.")
 
 
 def _check_unlabelled(experiment: "Experiment") -> None:

@@ -44,7 +44,8 @@ def _setting(experiment: Experiment, unit: Unit) -> str:
     teaching = [getattr(experiment, name) for name in TEACHING]
     if unit.rows.data is not None or (benchmark is not None and not benchmark.labels):
         teaching.append(experiment.teacher_stop)  # labels have no end that the teacher could write beyond
-    return repr((unit.model, unit.train, unit.n, unit.seed, unit.rows, rows, teaching))
+    seeds = (unit.seed, unit.start, unit.order)
+    return repr((unit.model, unit.train, unit.n, seeds, unit.rows, rows, teaching))
 
 
 def _planned(adapter: Planned) -> str:

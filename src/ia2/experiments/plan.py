@@ -1,7 +1,7 @@
 """What a study computes: its units, what each holds, and what is shared within it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,7 @@ from ia2.experiments.schema_parts import Rows
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.files import load_queries
 from ia2.tasks.task import Task
-from ia2.training.methods import OTHER_BETAS, LabelSource, Method
-from ia2.training.stage_tree import StageNode, stage_tree
+from ia2.training.methods import LabelSource, Method
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,10 @@ class Unit:
     """The kinds that are trained."""
     rows: Rows
     """What is said of the rows of the task that is trained on."""
+    start: int | None = None
+    """The seed of adapters' starting values, where it isn't that of the rows."""
+    order: int | None = None
+    """The seed of orders, where it isn't that of the rows."""
 
     @property
     def id(self) -> str:
@@ -42,7 +45,14 @@ class Unit:
         # the whole of a path may be longer than a name can be
         model = Path(self.model).name if Path(self.model).is_absolute() else self.model
         model, train = (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in (model, self.train))
-        return f"{model}-{train}-n{self.n}-set{self.seed}"
+        apart = "".join(f"-{name}{seed}" for name, seed in self._seeds_apart.items())
+        return f"{model}-{train}-n{self.n}-set{self.seed}{apart}"
+
+    @property
+    def _seeds_apart(self) -> dict[str, int]:
+        """The seeds that aren't that of the rows, by what they decide."""
+        seeds = {"start": self.start, "order": self.order}
+        return {name: seed for name, seed in seeds.items() if seed is not None}
 
     def as_record(self) -> dict[str, Any]:
         """What is computed, as a study's folder says it; what makes no difference is put into one order."""
@@ -54,6 +64,7 @@ class Unit:
             "n": self.n,
             "seed": self.seed,
             "adapters": sorted(map(_named, self.adapters)),
+            **self._seeds_apart,
         } | ({"rows": rows_record} if rows_record else {})
 
 
@@ -102,15 +113,17 @@ def units(experiment: Experiment) -> list[Unit]:
             source.train,
             source.measured,
             n,
-            seed,
+            draw.seed,
             tuple(settings.adapter for settings in experiment.adapters_of(source)),
             source.rows,
+            draw.start,
+            draw.order,
         )
         for model in experiment.all_models
         for n in sizes
         for source in experiment.tasks
         if model in experiment.models_of(source) and n in experiment.n_of(source)
-        for seed in range(experiment.first_seed, experiment.first_seed + experiment.sets)
+        for draw in experiment.draws
     ]
     unit_of: dict[str, Unit] = {}
     for unit in planned_units:
@@ -182,6 +195,7 @@ def drawn(
         unlabelled = few_shot_set.unlabelled_of_pool(unit.rows.unlabelled_rows)
     context = read_context(experiment.context)
     few_shot_set = replace(few_shot_set, context=context, unlabelled=unlabelled, orders=unit.rows.orders)
+    few_shot_set = replace(few_shot_set, start_seed=unit.start, order_seed=unit.order)
     return few_shot_set.limited(rows), notes
 
 
@@ -211,79 +225,3 @@ def measured(experiment: Experiment, adapters: Iterable[Planned]) -> int:
     if experiment.measure == "all":
         return len(several)
     return len({(adapter.kind, adapter.method.name, adapter.label_source) for adapter in several})
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How much a study computes."""
-
-    units: int
-    adapters: int
-    stages: int
-    """Training runs; a stage with which several adapters begin is one."""
-    teacher_passes: int
-    """Rows that the teacher answers."""
-    evaluations: int
-    """Of adapters and baselines, each on one task."""
-    shared: tuple[str, ...]
-    """Sentences on what is computed once for several."""
-
-
-def unit_stages(adapters: Sequence[Planned]) -> list[StageNode[Planned]]:
-    """What is trained for a unit's adapters, each stage with the adapters that it serves."""
-    levels = stage_tree(adapters, lambda planned_adapter, stages: planned_adapter.kind)
-    return [node for level in levels for node in level]
-
-
-def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Counts:
-    """Count what a study computes.
-
-    Args:
-        experiment: the study.
-        betas: the weights of the token loss where the study names none; every family of models has as many.
-    """
-    adapters = stages = teacher_passes = evaluations = 0
-    shared: dict[str, None] = {}
-    for unit in units(experiment):
-        unit_adapters = planned(experiment, unit, betas)
-        trained = unit_stages(unit_adapters)
-        adapters += len(unit_adapters)
-        stages += len(trained)
-        evaluations += (measured(experiment, unit_adapters) + len(experiment.baselines)) * len(unit.evaluate)
-        evaluations += (measured(experiment, unit_adapters) + 1) * len(experiment.forgetting)
-        # one that takes as many steps as another method is served by its stages, and doesn't begin with them
-        served = [
-            [plan for plan in node.plans if plan.method.stages[: len(node.key.stages)] == node.key.stages]
-            for node in trained
-        ]
-        if several := [plans for plans in served if len(plans) > 1]:
-            names = ", ".join(dict.fromkeys(plan.method.name for plans in several for plan in plans))
-            those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
-            shared[f"{those} more than one adapter: {names} begin alike."] = None
-        if any(adapter.method.needs_targets for adapter in unit_adapters):
-            teacher_passes += unit.n + unit.n // 2
-            shared["One teacher pass a unit serves all methods, learning rates and adapters."] = None
-    return Counts(len(units(experiment)), adapters, stages, teacher_passes, evaluations, tuple(shared))
-
-
-def described(experiment: Experiment) -> list[str]:
-    """What a study computes, in sentences for people."""
-    totals, every = counts(experiment), units(experiment)
-    methods = ", ".join((*experiment.baselines, *(method.name for method in experiment.trained_methods)))
-    each = sorted({len(planned(experiment, unit, OTHER_BETAS)) for unit in every})
-    models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
-    if models * sources * sizes * experiment.sets == len(every):
-        product = f"{_several(models, 'model')} x {_several(sources, 'task')} x {sizes} N"
-    else:
-        product = f"{len(every) // experiment.sets} of a model, a task and an N"
-    return [
-        f"{experiment.name}: {experiment.description}".rstrip(": "),
-        f"{_several(totals.units, 'unit')}: {product} x {_several(experiment.sets, 'set')}.",
-        f"{' or '.join(map(str, each))} adapters a unit by {methods}: {totals.adapters} adapters, {totals.stages} "
-        f"training runs, {totals.teacher_passes} rows for the teacher, {totals.evaluations} evaluations.",
-        *totals.shared,
-    ]
-
-
-def _several(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from ia2.adapters.merging import Weights
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Correct
 from ia2.evaluation.metrics import Binning
 from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.contradictions import check_consistent
+from ia2.experiments.questions import Claim, Equivalence, Pair
 from ia2.experiments.rows import load_rows
 from ia2.experiments.schema_parts import (
     TASKS,
@@ -20,17 +22,20 @@ from ia2.experiments.schema_parts import (
     AdapterSettings,
     Betas,
     Count,
+    Draw,
     File,
     Measure,
     MethodSettings,
     Models,
     Rates,
     Rows,
+    Seeds,
     Select,
     Source,
     Strict,
     TrainingRows,
     best_of,
+    draws_of,
     method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoringChoice
@@ -72,7 +77,10 @@ class Experiment(Strict):
     n: TrainingRows
     """Training rows."""
     sets: Count = 5
-    """How many sets of each N; their seeds count from the first one's."""
+    """How many sets of each N, whose one seed decides rows, starting values and orders; they count from the first
+    one's."""
+    seeds: Seeds | None = None
+    """Instead of sets, how many there are of rows, starting values and orders, each with a seed of its own."""
     first_seed: Annotated[int, AfterValidator(partial(checked_seed, "first_seed"))] = 0
     """The seed of the first set."""
     draw: DrawingChoice = "auto"
@@ -138,11 +146,14 @@ class Experiment(Strict):
     """Tasks that adapters have nothing to do with, measured with each adapter and without it."""
     held_text: File | None = None
     """A text whose mean log-likelihood is measured so too; by default the queries of the tasks under forgetting."""
-    evaluate: Literal["adapters", "merged"] = "adapters"
+    evaluate: Weights = "adapters"
     """Whether adapters run beside the model's weights, or merged into them, rounded to their dtype (as the published
-    scripts do in bfloat16)."""
-    compare: tuple[tuple[str, str], ...] = ()
-    """Pairs of methods whose difference reports test, the first less the second; by default ia2-sft less sft."""
+    scripts do in bfloat16) or to bfloat16 (merged-bfloat16), whatever the dtype."""
+    compare: tuple[Pair | Equivalence, ...] = ()
+    """Pairs of methods whose difference reports test, the first less the second, and with bounds whether they are
+    equal; by default ia2-sft less sft."""
+    claims: tuple[Claim, ...] = ()
+    """What the study is to find out; reports have a table for each."""
     measure: Measure = "all"
     """Whether every adapter is measured and kept, or of each method the one with the lowest dev loss alone."""
 
@@ -182,10 +193,27 @@ class Experiment(Strict):
                 raise ValueError(f"{name}: this ending is kept for label sources, rates and β; name it otherwise")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sets_of_rows(cls, value: Any) -> Any:
+        """As many sets as there are of rows, where seeds are apart."""
+        seeds = value.get("seeds") if isinstance(value, dict) else None
+        rows = seeds.get("rows") if isinstance(seeds, dict) else getattr(seeds, "rows", None)
+        if rows is None:
+            return value
+        if value.get("sets", rows) != rows:
+            raise FieldError("sets", value["sets"], f"seeds has {rows} sets of rows. Say one of both.")
+        return {**value, "sets": rows}
+
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":
         check_consistent(self)
         return self
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """What the units of a model, task and N are drawn by."""
+        return draws_of(range(self.first_seed, self.first_seed + self.sets), self.seeds)
 
     def models_of(self, source: Source) -> tuple[str, ...]:
         """The models that are trained on a source."""
@@ -267,5 +295,6 @@ class Experiment(Strict):
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that decides what records hold, whichever units there are."""
-        units = {"models", "tasks", "n", "sets", "first_seed", "adapters"}
-        return self.model_dump(mode="json", exclude={"name", "description", "select", "compare", *units})
+        units = {"models", "tasks", "n", "sets", "seeds", "first_seed", "adapters"}
+        asked = {"name", "description", "select", "compare", "claims"}
+        return self.model_dump(mode="json", exclude=asked | units)

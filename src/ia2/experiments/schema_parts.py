@@ -1,8 +1,10 @@
 """The parts of a study: adapters with their sizes, methods with what they fit, and tasks with their rows."""
 
+from collections.abc import Iterable
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -121,6 +123,44 @@ def method_described(entry: str | dict[str, Any]) -> Method:
     if entry not in METHODS:
         raise ValueError(f"there is no method {entry}; there are {', '.join(METHODS)}")
     return METHODS[entry]
+
+
+class Draw(NamedTuple):
+    """The seeds that a unit is drawn by."""
+
+    seed: int
+    """Of its rows, and by default of everything else."""
+    start: int | None = None
+    """Of adapters' starting values, where it is apart."""
+    order: int | None = None
+    """Of orders, where it is apart."""
+
+
+class Seeds(Strict):
+    """How many sets of rows, starting values and orders there are, each drawn by a seed of its own."""
+
+    rows: Count
+    """Sets of training and dev rows; their seeds count from the first one's."""
+    start: Count = 1
+    """Starting values of adapters for each set of rows."""
+    order: Count = 1
+    """Orders of demonstrations and of training rows for each of both."""
+
+
+def draws_of(rows: Iterable[int], seeds: Seeds | None) -> tuple[Draw, ...]:
+    """What the units of a model, task and N are drawn by.
+
+    Args:
+        rows: the seeds of sets of rows.
+        seeds: how many starting values and orders there are of each, where they are apart.
+
+    Example:
+        >>> [tuple(draw) for draw in draws_of([3, 4], Seeds(rows=2, start=2))]
+        [(3, 0, 0), (3, 1, 0), (4, 0, 0), (4, 1, 0)]
+    """
+    if seeds is None:
+        return tuple(map(Draw, rows))
+    return tuple(Draw(*apart) for apart in product(rows, range(seeds.start), range(seeds.order)))
 
 
 class Rows(Strict):

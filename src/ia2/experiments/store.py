@@ -8,19 +8,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ia2.cache import alone_in, check_writable, folder_written_whole, written_whole
 from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
+from ia2.experiments.plan_file import PLAN_FILE, load_plan
 from ia2.experiments.rows import file_digests, hub_commits
 from ia2.experiments.schema import Experiment
 from ia2.records import Record, record_files
-from ia2.training.method_files import problem
 
 RECORDS, PREDICTIONS, ADAPTERS, FAILURES, UNITS = "records", "predictions", "adapters", "failures", "units"
 LOCKS, UNFINISHED = "locks", "unfinished"
-PLAN_FILE = "plan.json"
 
 
 class Store:
@@ -76,7 +73,7 @@ class Store:
         # what is done can be shown without the hub
         commits = {} if all(map(self.is_done, asked)) else hub_commits(experiment.files)
         if plan.exists():
-            earlier, earlier_limit, versions = _load_plan(self.folder)
+            earlier, earlier_limit, versions = load_plan(self.folder)
             if experiment.nested and not earlier.nested:
                 raise InputError(
                     f"{self.folder}: here each N has rows of its own, as all studies did before there were nested "
@@ -255,35 +252,3 @@ def _listed(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return ", ".join(value) if isinstance(value, list) else "none" if value is None else str(value)
-
-
-def load_experiment_of(folder: Path) -> Experiment:
-    """The study that a folder holds.
-
-    Raises:
-        InputError: its plan is missing or damaged.
-    """
-    return _load_plan(folder)[0]
-
-
-def _load_plan(folder: Path) -> tuple[Experiment, int | None, dict[str, dict[str, str]]]:
-    """The study that a folder holds, the most evaluation rows, and which files and commits it was begun with."""
-    plan = folder / PLAN_FILE
-    try:
-        content = json.loads(plan.read_text(encoding="utf-8"))
-        if absent := [name for name in ("experiment", "limit") if name not in content]:
-            raise ValueError(f"{absent[0]} is missing")
-        versions = {part: dict(content.get(part, {})) for part in ("files", "commits")}
-        # plans of the first versions don't say it
-        settings = {"nested": False, **content["experiment"]}
-        return Experiment.model_validate(settings), content["limit"], versions
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        problems = map(problem, error.errors()) if isinstance(error, ValidationError) else [str(error)]
-        why = "; ".join(text.rstrip(".") for text in problems)
-        raise InputError(
-            f"{plan}: this plan can't be read ({why}). Restore this file, or name another folder."
-        ) from error

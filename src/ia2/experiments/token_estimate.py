@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ia2.errors import InputError
 from ia2.experiments.baseline_names import IN_CONTEXT
-from ia2.experiments.plan import Unit, drawn, measured, planned, unit_stages, units
+from ia2.experiments.plan import Unit, drawn, measured, planned, units
+from ia2.experiments.plan_totals import unit_stages
 from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
 from ia2.prompting.literal_text import TextEncoder
@@ -123,7 +124,7 @@ class _Unit:
         # a stage that takes the steps of others takes as many as these may at the most
         counted = [of.epochs or training.most_epochs for of in stage.steps_of if not of.solved]
         training = training.for_epochs(sum(counted) or stage.epochs or training.most_epochs)
-        stopping = EarlyStopping(len(taught), self.set.seed, training)
+        stopping = EarlyStopping(len(taught), self.set.seed_of_order, training)
         evaluations = 0
         for _ in range(stopping.most_steps):
             stopping.note_step()

@@ -40,7 +40,7 @@ class UnitAsking:
             label_scoring=label_scoring or self.experiment.label_scoring,
             confidence=self.experiment.confidence,
             correct=self.experiment.correct,
-            merged=self.experiment.evaluate == "merged",
+            weights=self.experiment.evaluate,
             progress=self.progress,
             phase=phase,
         )
@@ -104,7 +104,7 @@ class UnitAsking:
         self, asked: str, task: Task, examples: Sequence[Example], shown: Sequence[Sequence[Shown]], asking: Asking
     ) -> str:
         """All that answers depend on: the model or adapter that is asked, the rows and what stands before them."""
-        competing = (asking.label_scoring, asking.confidence, asking.correct, asking.merged)
+        competing = (asking.label_scoring, asking.confidence, asking.correct, asking.weights)
         model = self.model.identity.as_record()
         return key_of(
             "answers", asked, model, form_of(task), tuple(examples), [tuple(part) for part in shown], competing

@@ -51,14 +51,14 @@ class UnitForgetting:
 
     def _likelihood(self, adapter: Adapter) -> dict[str, Any]:
         """The mean log-likelihood of the held texts with an adapter and without."""
-        model, merge = self.asking.model, self.asking.experiment.evaluate == "merged"
+        model, weights = self.asking.model, self.asking.experiment.evaluate
         if self._held is None:
             self._held = windows_of(model, self.asking.rows.held_texts)
         if self._held_without is None:
             self._held_without = mean_log_likelihood(model, self._held)
         return {
             "held_tokens": sum(len(window.response) for window in self._held),
-            "held_log_likelihood": mean_log_likelihood(model, self._held, adapter, merge=merge),
+            "held_log_likelihood": mean_log_likelihood(model, self._held, adapter, weights=weights),
             "held_log_likelihood_without": self._held_without,
         }
 

@@ -40,7 +40,7 @@ class UnitSimilarity:
         if not self.rows.compared:
             return {"asim": None}, {}
         few_shot_set, experiment = self.rows.few_shot_set, self.experiment
-        how = (in_context, experiment.asim_tokens, experiment.evaluate == "merged")
+        how = (in_context, experiment.asim_tokens, experiment.evaluate)
         shown = tuple(few_shot_set.demonstrations())
         model = self.model.identity.as_record()
         key = key_of("asim", asked, model, form_of(few_shot_set.task), self.rows.compared, shown, how)
@@ -79,5 +79,5 @@ class UnitSimilarity:
             task,
             demonstrations=demonstrations,
             adapter=adapter,
-            merge=self.experiment.evaluate == "merged",
+            weights=self.experiment.evaluate,
         )

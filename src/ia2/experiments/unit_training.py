@@ -58,7 +58,10 @@ class UnitTraining:
         """All that an adapter depends on, but for those that are trained beside it."""
         few_shot_set, experiment = self.rows.few_shot_set, self.experiment
         taught = (few_shot_set.train, few_shot_set.dev, few_shot_set.context, few_shot_set.unlabelled)
-        shown = (few_shot_set.orders, few_shot_set.order, few_shot_set.most_demonstrations, few_shot_set.seed)
+        shown: tuple[int | None, ...] = (few_shot_set.orders, few_shot_set.order)
+        shown += (few_shot_set.most_demonstrations, few_shot_set.seed)
+        if (apart := (few_shot_set.start_seed, few_shot_set.order_seed)) != (None, None):
+            shown += apart
         teacher = (
             experiment.teacher_dtype,
             experiment.label_scoring,

@@ -75,6 +75,20 @@ class FewShotSet:
     """Whether the set lies in those of the same seed that have more rows."""
     most_demonstrations: int | None = None
     """The most demonstrations that a prompt holds; None for all that there are."""
+    start_seed: int | None = None
+    """What adapters' starting values are drawn by; by default the set's seed."""
+    order_seed: int | None = None
+    """What orders of demonstrations and of training rows, and dropout, are drawn by; by default the set's seed."""
+
+    @property
+    def seed_of_start(self) -> int:
+        """The seed that adapters' starting values are drawn by."""
+        return self.seed if self.start_seed is None else self.start_seed
+
+    @property
+    def seed_of_order(self) -> int:
+        """The seed that orders of demonstrations and of training rows are drawn by."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     @property
     def n(self) -> int:
@@ -174,6 +188,10 @@ class FewShotSet:
             "unlabelled": len(self.unlabelled),
             "unlabelled_sha256": hashlib.sha256(unlabelled).hexdigest() if unlabelled is not None else None,
             "orders": self.orders,
+        } | {
+            name: seed
+            for name, seed in (("start_seed", self.start_seed), ("order_seed", self.order_seed))
+            if seed is not None
         }
 
     def demonstrations(self) -> tuple[Shown, ...]:
@@ -260,5 +278,5 @@ class FewShotSet:
 
     def _shuffled(self, examples: tuple[Example, ...], purpose: str) -> tuple[Example, ...]:
         order = list(examples)
-        generator(self.seed, f"{purpose}, set of {self.n} from {self.task.name}").shuffle(order)
+        generator(self.seed_of_order, f"{purpose}, set of {self.n} from {self.task.name}").shuffle(order)
         return tuple(order)

@@ -190,13 +190,13 @@ def _best(
         # sums in another order may differ in the last digits, which is a tie
         return -round(statistics.fmean(record.metrics.accuracy or 0.0 for record in at_home), 12)
 
-    sets = {key: len({record.seed for record in records}) for key, records in tried.items()}
+    sets = {key: len({record.seeds for record in records}) for key, records in tried.items()}
     widest = [key for key in tried if sets[key] == max(sets.values())]
     return min(widest, key=lambda key: (score(tried[key]), *(value if value is not None else 0.0 for value in key)))
 
 
 def _cell(setting: Setting, method: str, records: Sequence[Record], lr: float | None, beta: float | None) -> Result:
-    records = sorted(records, key=lambda record: record.seed or 0)
+    records = sorted(records, key=lambda record: record.seeds)
 
     def values(name: str) -> tuple[float, ...]:
         return tuple(record.metrics.get(name) for record in records if record.metrics.get(name) is not None)

@@ -34,10 +34,10 @@ def _no_worse(cell: Result, leader: Result) -> bool:
     if printed == highest:
         return True
     theirs, best = (
-        {record.seed: record.metrics.accuracy for record in each.records if record.metrics.accuracy is not None}
+        {record.seeds: record.metrics.accuracy for record in each.records if record.metrics.accuracy is not None}
         for each in (cell, leader)
     )
-    differences = [best[seed] - theirs[seed] for seed in best if seed in theirs]
+    differences = [best[seeds] - theirs[seeds] for seeds in best if seeds in theirs]
     if len(differences) < 2:
         return False
     error = statistics.stdev(differences) / math.sqrt(len(differences))

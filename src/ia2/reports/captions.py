@@ -83,6 +83,7 @@ def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
         ("demonstrations", "reshuffled"): "Demonstrations in context are in a new order for each query.",
         ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
         ("evaluate", "merged"): "Adapters are merged into the model's weights and rounded to their dtype.",
+        ("evaluate", "merged-bfloat16"): "Adapters are merged into the model's weights and rounded to bfloat16.",
         ("asim_tokens", "greedy"): "asim of texts is at the tokens that each way writes itself, cut to the shorter.",
         ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
     }

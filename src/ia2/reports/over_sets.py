@@ -50,7 +50,7 @@ class OverSets:
             InputError: predictions can't be read.
             ValueError: the sets were measured on other rows, so that rows can't be drawn for all of them at once.
         """
-        ordered = sorted(records, key=lambda record: record.seed or 0)
+        ordered = sorted(records, key=lambda record: record.seeds)
         answers = [[row for _, row in json_lines(record.rows(folder))] for record in ordered]
         queries = [[(row["query"], row["response"]) for row in rows] for rows in answers]
         if any(others != queries[0] for others in queries):
@@ -105,7 +105,7 @@ class OverSets:
         Raises:
             ValueError: the two weren't measured on the same sets.
         """
-        if [record.seed for record in self.records] != [record.seed for record in other.records]:
+        if [record.seeds for record in self.records] != [record.seeds for record in other.records]:
             raise ValueError(f"{self.name} and {other.name} were measured on other sets")
         difference = self.correct.astype(np.float64) - other.correct
         return float(difference.mean()), interval_over_sets(lambda rows: float(np.mean(rows)), difference)

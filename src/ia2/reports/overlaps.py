@@ -2,14 +2,19 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ia2.adapters.adapter import Adapter
 from ia2.analysis.subspace import subspace_overlap
+from ia2.records import Record
 from ia2.reports.aggregate import Result, deviation
+from ia2.reports.known_overlaps import KnownOverlap, Paths
 from ia2.reports.method_names import METHOD_NAMES, method_order
 from ia2.reports.table import Column, Number, Table, Value
 
@@ -21,58 +26,116 @@ Curve = Mapping[int, float]
 COLUMNS = (
     *(Column("model"), Column("adapter"), Column("labels"), Column("first"), Column("second"), Column("pairs", "d")),
     *(Column("overlap", ".3f"), Column("standard deviation", ".3f")),
+    Column("by chance", ".3f"),
 )
 
 
-def overlaps_of(cells: Iterable[Result], folder: Path) -> dict[Group, dict[Pair, list[Curve]]]:
-    """A curve for each set and pair of methods that were trained on it."""
-    overlaps: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
-    for (*group, _n, _source, _seed), paths in adapters_of(cells).items():
-        model, adapter, labels = group
-        saved = {method: Adapter.load(folder / path) for method, path in paths.items() if (folder / path).is_dir()}
-        for first, second in combinations(sorted(saved, key=method_order), 2):
-            curve = subspace_overlap(saved[first], saved[second]).by_layer
-            overlaps[model, adapter, labels][first, second].append(curve)
-    return {group: dict(curves) for group, curves in overlaps.items()}
+@dataclass(frozen=True)
+class SetOverlap:
+    """How much of two methods' weight updates lies in the same directions, of adapters trained on the same set."""
+
+    model: str
+    adapter: str
+    label_source: str
+    n: int
+    source: str
+    records: tuple[Record, Record]
+    """Of the first method and of the second."""
+    shared: KnownOverlap
+
+    @property
+    def methods(self) -> Pair:
+        """The two, in the order of reports."""
+        first, second = self.records
+        return first.method, second.method
 
 
-def adapters_of(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, str]]:
-    """Where each method's adapter of a set lies; one that is measured on several tasks is one adapter."""
-    paths: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
+def overlaps_of(
+    cells: Iterable[Result], folder: Path, known: Mapping[Paths, KnownOverlap] = MappingProxyType({})
+) -> list[SetOverlap]:
+    """The overlap of each two methods that were trained on the same set.
+
+    Args:
+        cells: what was measured, at the best learning rate of each method.
+        folder: the study's, which holds the adapters.
+        known: overlaps that were computed before; their adapters aren't read, and needn't be there.
+
+    Raises:
+        InputError: a saved adapter can't be read.
+    """
+
+    @cache
+    def saved(path: str) -> Adapter | None:
+        return Adapter.load(folder / path) if (folder / path).is_dir() else None
+
+    overlaps = []
+    for (model, adapter, labels, n, source, _seeds), records in adapters_of(cells).items():
+        for first, second in combinations(sorted(records, key=method_order), 2):
+            pair = records[first], records[second]
+            shared = known.get(paths_of(pair))
+            if shared is None:
+                ours, theirs = map(saved, paths_of(pair))
+                if ours is None or theirs is None:
+                    continue
+                shared = KnownOverlap.of(subspace_overlap(ours, theirs))
+            overlaps.append(SetOverlap(model, adapter, labels, n, source, pair, shared))
+        saved.cache_clear()  # those of a set are compared with each other alone
+    return overlaps
+
+
+def paths_of(records: tuple[Record, Record]) -> Paths:
+    """Where two records' adapters lie."""
+    first, second = (str(record.adapter.path) for record in records if record.adapter)
+    return first, second
+
+
+def curves_of(overlaps: Iterable[SetOverlap]) -> dict[Group, dict[Pair, list[Curve]]]:
+    """A curve over layers for each set and pair of methods."""
+    curves: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
+    for overlap in overlaps:
+        group = overlap.model, overlap.adapter, overlap.label_source
+        curves[group][overlap.methods].append(overlap.shared.by_layer)
+    return {group: dict(of_pair) for group, of_pair in curves.items()}
+
+
+def adapters_of(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, Record]]:
+    """A record of each method's adapter of a set; one that is measured on several tasks is one adapter."""
+    records: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
     for cell in cells:
         for record in cell.records:
             adapter = record.adapter
             # one without a path was never saved
             if adapter and adapter.kind == "lora" and not adapter.get("dora") and adapter.path:
                 setting = cell.setting
-                key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seed)
-                paths[key][cell.method] = adapter.path
-    return paths
+                key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seeds)
+                records[key].setdefault(cell.method, record)
+    return records
 
 
-def overlap_table(overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]]) -> list[Table]:
+def overlap_table(overlaps: Iterable[SetOverlap]) -> list[Table]:
     """A table with the mean overlap of each two methods (Figure 4 as numbers); none where there are no overlaps."""
+    alike: dict[tuple[Group, Pair], list[SetOverlap]] = defaultdict(list)
+    for overlap in overlaps:
+        alike[(overlap.model, overlap.adapter, overlap.label_source), overlap.methods].append(overlap)
     rows = []
-    for (model, adapter, labels), curves_of in overlaps.items():
-        for pair, curves in curves_of.items():
-            means = [statistics.fmean(curve.values()) for curve in curves]
-            average, spread = statistics.fmean(means), deviation(means) if len(means) > 1 else None
-            number = Number(
-                (model, adapter, labels, "", "", "", ""),
-                " and ".join(pair),
-                "overlap",
-                sets=len(means),
-                spread=spread,
-            )
-            names = (METHOD_NAMES.get(method, method) for method in pair)
-            named: tuple[Value, ...] = (model, adapter, labels, *names, len(means))
-            cells = [column.cell(value) for column, value in zip(COLUMNS, named, strict=False)]
-            rows.append((*cells, COLUMNS[-2].cell(average, number), COLUMNS[-1].cell(spread)))
+    for ((model, adapter, labels), pair), of_pair in alike.items():
+        means = [overlap.shared.mean for overlap in of_pair]
+        average, spread = statistics.fmean(means), deviation(means) if len(means) > 1 else None
+        number = Number(
+            (model, adapter, labels, "", "", "", ""), " and ".join(pair), "overlap", sets=len(means), spread=spread
+        )
+        names = (METHOD_NAMES.get(method, method) for method in pair)
+        named: tuple[Value, ...] = (model, adapter, labels, *names, len(means))
+        cells = [column.cell(value) for column, value in zip(COLUMNS, named, strict=False)]
+        of_random = statistics.fmean(overlap.shared.of_random for overlap in of_pair)
+        *_, shared, deviating, by_chance = COLUMNS
+        rows.append((*cells, shared.cell(average, number), deviating.cell(spread), by_chance.cell(of_random)))
     if not rows:
         return []
     caption = (
         "How much of two methods' weight updates lies in the same directions, in [0, 1]: the mean over modules and "
-        "layers of adapters trained on the same set, over sets, N and tasks; 0 is orthogonal."
+        "layers of adapters trained on the same set, over sets, N and tasks; 0 is orthogonal. By chance: what random "
+        "subspaces of the same dimensions share on average."
     )
     table = Table("Subspace overlap", caption, COLUMNS, tuple(rows))
     return [table.without_empty_columns(("model", "adapter", "labels"))]

@@ -137,6 +137,8 @@ LATEX = str.maketrans(
         "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", "–": "--",
     }
 )  # fmt: skip
+MOST_IN_SMALL = 13
+"""Columns of a table that may be longer than a page, up to which its letters needn't be tiny."""
 ARROWS = {"higher": " $\\uparrow$", "lower": " $\\downarrow$", None: ""}
 
 
@@ -168,7 +170,7 @@ def _latex(table: Table) -> str:
         ]
     else:
         lines = [
-            "{\\small",
+            "{\\small" if len(table.columns) <= MOST_IN_SMALL else "{\\scriptsize",
             f"\\begin{{longtable}}{{{alignment}}}",
             f"\\caption{{{caption}}}\\\\",
             "\\toprule",

@@ -10,30 +10,35 @@ from typing import Literal
 from ia2.cache import written_whole
 from ia2.errors import InputError
 from ia2.experiments.plan import units
+from ia2.experiments.questions import bounds_of, pair_of
 from ia2.experiments.schema import Experiment
-from ia2.experiments.store import Store, load_experiment_of
-from ia2.records import Record, load_records
+from ia2.records import Record
 from ia2.reports.aggregate import Result, cells
 from ia2.reports.by_class import by_class
 from ia2.reports.captions import explained
 from ia2.reports.class_scores import class_scores
+from ia2.reports.comparisons import COMPARED, compared
 from ia2.reports.conclusion import conclusion_of_study
+from ia2.reports.contents import KEPT, StudyContents
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
 from ia2.reports.figures.panels import Drawn
 from ia2.reports.figures.reliability import save_figure, svg_of
 from ia2.reports.figures.study_figures import study_figures
+from ia2.reports.findings import findings_tables
 from ia2.reports.forgetting import forgetting
+from ia2.reports.known_overlaps import write_overlaps
 from ia2.reports.load_records import sound
-from ia2.reports.overlaps import Curve, Group, Pair, overlap_table, overlaps_of
+from ia2.reports.overlaps import SetOverlap, overlap_table, overlaps_of, paths_of
 from ia2.reports.page.page import START, page
 from ia2.reports.paper import load_paper
 from ia2.reports.renderings import STARTS, Format, illustrated, rendered
 from ia2.reports.scaled_scores import scaled_scores
-from ia2.reports.significance_table import COMPARED, compared, comparison
+from ia2.reports.significance_table import comparison
 from ia2.reports.study import StudyTable, study_tables
 from ia2.reports.summary import summary
 from ia2.reports.table import Table
+from ia2.reports.variance_table import variance_tables
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
 
@@ -44,6 +49,8 @@ class StudyReport:
 
     folder: Path
     """The study's."""
+    contents: StudyContents
+    """All that was read of it."""
     experiment: Experiment
     cells: tuple[Result, ...]
     tables: tuple[StudyTable, ...]
@@ -67,54 +74,90 @@ class StudyReport:
         Raises:
             InputError: no study is there, it has no records of its plan yet, or one can't be read.
         """
-        experiment, store = load_experiment_of(folder), Store(folder)
+        contents = StudyContents.of(folder)
+        experiment = contents.experiment
         every = units(experiment)
         # a study's own names of models, which differ where those of folders or files on disk may not
         planned = {unit.id: unit.model for unit in every}
-        measured, unmeasured = _measured(load_records(folder), folder)
+        measured, unmeasured = _measured(contents.records, folder)
         records, left_out = sound(measured, folder, planned, experiment.select)
         left_out += unmeasured
-        if experiment.measure == "chosen" and experiment.sets > 1:
+        if experiment.measure == "chosen" and len(experiment.draws) > 1:
             records = [_of_any_rate(record) for record in records]
             left_out.append("Each set has its own learning rate and β, those with its lowest dev loss.")
         averages = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
-        tables = study_tables(averages, paper, experiment.sets)
-        done = sum(map(store.is_done, every))
-        failures = {unit: error for unit, error in store.failures().items() if unit in planned}
+        tables = study_tables(averages, paper, len(experiment.draws))
+        done = sum(unit.id in contents.done for unit in every)
+        failures = {unit: error for unit, error in contents.failures.items() if unit in planned}
         notes = [experiment.description] if experiment.description else []
         if done < len(every):
             notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+        if (seeds := experiment.seeds) is not None:
+            notes.append(
+                f"A set is one of {seeds.rows} draws of rows, with one of {seeds.start} starting values and one of "
+                f"{seeds.order} orders of them; tests over sets take those of the same rows as one."
+            )
         notes += left_out
-        notes += explained(averages, experiment.select, tables, paper, experiment.sets)
-        notes += absent_files(averages, folder)
+        notes += explained(averages, experiment.select, tables, paper, len(experiment.draws))
+        notes += absent_files(averages, folder, contents.overlaps)
         differences = [
             table
-            for pair in experiment.compare or (COMPARED,)
-            for table in comparison(compared(averages, paper, pair), experiment.select)
+            for entry in experiment.compare or (COMPARED,)
+            for table in comparison(
+                compared(averages, paper, pair_of(entry), within=bounds_of(entry)), experiment.select
+            )
         ]
         below = (
             *class_scores(averages),
             *scaled_scores(averages),
             *differences,
+            *variance_tables(averages),
             *forgetting(averages),
             *costs(averages),
         )
-        return cls(folder, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
+        return cls(folder, contents, experiment, tuple(averages), tuple(tables), below, tuple(notes), failures)
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are shown."""
-        return (*(table.table for table in self.tables), *self.below, *overlap_table(self.overlaps))
+        return (*self.findings, *(table.table for table in self.tables), *self.below, *overlap_table(self.overlaps))
 
     @cached_property
-    def overlaps(self) -> dict[Group, dict[Pair, list[Curve]]]:
-        """How much of two methods' updates lies in the same directions, of the adapters that are in the folder.
+    def findings(self) -> tuple[Table, ...]:
+        """What was found of each of the study's claims.
 
         Raises:
             InputError: a saved adapter can't be read.
         """
-        return overlaps_of(self.cells, self.folder)
+        experiment = self.experiment
+        return tuple(findings_tables(experiment.claims, self.cells, self.overlaps, experiment.select))
+
+    @cached_property
+    def overlaps(self) -> list[SetOverlap]:
+        """How much of each two methods' updates lies in the same directions, of adapters trained on the same set.
+
+        Those of adapters that are in the folder are computed and kept there.
+
+        Raises:
+            InputError: a saved adapter can't be read.
+        """
+        known = self.contents.overlaps
+        overlaps = overlaps_of(self.cells, self.folder, known)
+        computed = {paths_of(overlap.records): overlap.shared for overlap in overlaps}
+        if computed.keys() - known.keys():
+            write_overlaps(self.folder, {**known, **computed})
+        return overlaps
+
+    def keep_records(self, out: Path) -> Path:
+        """Write all records into one compressed file of a folder, of which the same report can be made; return it.
+
+        Raises:
+            InputError: a saved adapter can't be read.
+        """
+        overlaps = {paths_of(overlap.records): overlap.shared for overlap in self.overlaps}
+        self.contents.with_overlaps(overlaps).keep(out / KEPT)
+        return out / KEPT
 
     @cached_property
     def first(self) -> str | None:
@@ -134,7 +177,8 @@ class StudyReport:
         """The tables as Markdown, LaTeX or CSV: in LaTeX, which is for papers, the main ones in the paper's shape."""
         tables = self.all_tables
         if kind == "latex":
-            tables = (*(table.papers_shape for table in self.tables), *tables[len(self.tables) :])
+            others = tables[len(self.findings) + len(self.tables) :]
+            tables = (*self.findings, *(table.papers_shape for table in self.tables), *others)
         return rendered(self.experiment.name, tables, kind, self.notes, self.first)
 
     def page(self, out: Path) -> str:
@@ -147,7 +191,7 @@ class StudyReport:
             settings=self.experiment.model_dump(mode="json"),
             failures=self.failures,
             # as the browser goes, which knows no links between folders
-            folder=Path(os.path.relpath(self.folder, out)).as_posix(),
+            folder=Path(os.path.relpath(self.folder, out)).as_posix() if self.contents.in_files else None,
             by_class=by_class(self.cells),
             figures={heading: (svg_of(drawn.figure), drawn.caption) for heading, drawn in self.figures.items()},
         )

@@ -87,7 +87,11 @@ class Entry:
     def _origin(self, record: Record) -> Origin:
         scale, digits = SCALES[self.measure]
         value = record.metrics.get(self.measure)
-        return Origin(f"set {record.seed}: " + ("–" if value is None else f"{scale * value:.{digits}f}"), record)
+        apart = {"start": record.options.start_seed, "order": record.options.order_seed}
+        named = ", ".join(
+            [f"set {record.seed}", *(f"{name} {seed}" for name, seed in apart.items() if seed is not None)]
+        )
+        return Origin(f"{named}: " + ("–" if value is None else f"{scale * value:.{digits}f}"), record)
 
 
 @dataclass(frozen=True)

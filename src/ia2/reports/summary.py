@@ -6,9 +6,10 @@ Differences and intervals are over sets, since models and tasks on the rows of o
 import statistics
 from collections.abc import Iterable, Sequence
 
+from ia2.analysis.verdicts import LEAST_PAIRS
 from ia2.reports.aggregate import Result, Select, deviation
+from ia2.reports.comparisons import COMPARED, Comparison, compared
 from ia2.reports.method_names import METHOD_NAMES, method_order
-from ia2.reports.significance_table import BETTER, COMPARED, LEAST_PAIRS, Comparison, compared
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 FULLY_TOLD = 2
@@ -78,7 +79,7 @@ def _studied(cells: Sequence[Result]) -> str:
     tasks = dict.fromkeys(cell.setting.eval for cell in cells)
     models = dict.fromkeys(cell.setting.model for cell in cells)
     sizes = sorted({cell.setting.n for cell in cells})
-    sets = max(len(cell.records) for cell in cells)
+    sets = max(len({record.seed for record in cell.records}) for cell in cells)
     verb = "compared" if len(names) > 1 else "measured"
     return (
         f"This study {verb} {_listed(names)} on {_listed(tasks)} with {_listed(models)}, "
@@ -156,12 +157,7 @@ def _share(row: Comparison) -> str:
 
 def _outcome(row: Comparison) -> int:
     """1 where the first method is better, -1 where the second is, 0 where that can't be told."""
-    if row.by_set.pairs < LEAST_PAIRS or row.by_set.interval is None:
-        return 0
-    low, high = row.by_set.interval
-    if low <= 0 <= high:
-        return 0
-    return 1 if BETTER[row.measure] * row.by_set.difference > 0 else -1
+    return {"holds": 1, "doesn't": -1}.get(row.better, 0)
 
 
 def _verdict(row: Comparison, first: str, second: str, better: str) -> str:

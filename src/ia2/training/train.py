@@ -154,7 +154,7 @@ class _Trainer:
 
     def start_of(self, node: StageNode[Plan]) -> Trained:
         """What a node's stage starts from."""
-        return self.fresh(node.plans[0].few_shot_set.seed) if node.parent is None else self.done[node.parent]
+        return self.fresh(node.plans[0].few_shot_set.seed_of_start) if node.parent is None else self.done[node.parent]
 
     def rows_of(self, node: StageNode[Plan]) -> StageRows:
         """What a node's stage is trained and checked on."""
@@ -166,7 +166,8 @@ class _Trainer:
         """A node as the training loop takes it."""
         stage, plan, rows = node.stage, node.plans[0], self.rows_of(node)
         training = self.training if stage.epochs is None else self.training.for_epochs(stage.epochs)
-        stopping = EarlyStopping(len(rows.train.sequences), plan.few_shot_set.seed, training, self.steps_of(node))
+        seed = plan.few_shot_set.seed_of_order
+        stopping = EarlyStopping(len(rows.train.sequences), seed, training, self.steps_of(node))
         rate = plan.learning_rate if stage.learning_rate is None else stage.learning_rate
         return Job(rows, start.adapter, stopping, rate, len(start.stages))
 

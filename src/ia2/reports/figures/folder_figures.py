@@ -3,7 +3,7 @@
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from ia2.reports.aggregate import Result, Setting, mean
 from ia2.reports.figures.panels import Drawn, new_figure
 from ia2.reports.figures.reliability import STYLE, draw_reliability
 from ia2.reports.figures.study_figures import OTHER_COLOURS
+from ia2.reports.known_overlaps import Paths
 from ia2.reports.method_names import METHOD_NAMES, method_order
-from ia2.reports.overlaps import Curve, Group, Pair, adapters_of, group_name, overlaps_of
+from ia2.reports.overlaps import Curve, Group, Pair, SetOverlap, adapters_of, curves_of, group_name, overlaps_of
 
 OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
 CAPTIONS = {
@@ -38,7 +39,7 @@ ABREAST, ROW_TITLE = 2, 30
 
 
 def folder_figures(
-    cells: Sequence[Result], folder: Path, overlaps: Mapping[Group, Mapping[Pair, Sequence[Curve]]] | None = None
+    cells: Sequence[Result], folder: Path, overlaps: Sequence[SetOverlap] | None = None
 ) -> dict[str, Drawn]:
     """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
 
@@ -53,19 +54,31 @@ def folder_figures(
         InputError: an adapter or a file of predictions is there and can't be read.
     """
     figures = {}
-    overlaps = overlaps_of(cells, folder) if overlaps is None else overlaps
+    curves = curves_of(overlaps_of(cells, folder) if overlaps is None else overlaps)
     predictions = [(cell, rows) for cell in cells if (rows := _predictions(cell, folder))]
     with matplotlib.rc_context(STYLE):
-        if overlaps:
-            figures[OVERLAP] = Drawn(_overlap_figure(overlaps), CAPTIONS[OVERLAP])
+        if curves:
+            figures[OVERLAP] = Drawn(_overlap_figure(curves), CAPTIONS[OVERLAP])
         if predictions:
             figures[RELIABILITY] = Drawn(_reliability_figure(predictions), CAPTIONS[RELIABILITY])
     return figures
 
 
-def absent_files(cells: Sequence[Result], folder: Path) -> list[str]:
-    """Sentences on what records name, isn't in the folder, and is left out of figures for that reason."""
-    adapters = {folder / path for paths in adapters_of(cells).values() for path in paths.values()}
+def absent_files(cells: Sequence[Result], folder: Path, known: Iterable[Paths] = ()) -> list[str]:
+    """Sentences on what records name, isn't in the folder, and is left out of figures for that reason.
+
+    Args:
+        cells: what was measured.
+        folder: the study's.
+        known: pairs of adapters whose overlaps were computed before, which needn't be there any more.
+    """
+    needless = {path for paths in known for path in paths}
+    adapters = {
+        folder / str(record.adapter.path)
+        for records in adapters_of(cells).values()
+        for record in records.values()
+        if record.adapter and record.adapter.path not in needless
+    }
     predictions = {file for cell in cells for file in _files(cell, folder)}
     sentences = []
     for name, paths, figure in (("adapters", adapters, OVERLAP), ("files of predictions", predictions, RELIABILITY)):

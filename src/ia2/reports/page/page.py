@@ -57,7 +57,7 @@ def page(
     notes: Sequence[str],
     settings: Mapping[str, Any],
     failures: Mapping[str, str],
-    folder: str,
+    folder: str | None,
     first: str | None = None,
     by_class: Sequence[ByClass] = (),
     figures: Mapping[str, tuple[str, str]] | None = None,
@@ -70,7 +70,8 @@ def page(
         notes: how to read them, in sentences.
         settings: the study's, as its file has them.
         failures: the error of each unit that failed.
-        folder: the way from the page's folder to the study's, to which the records' files are relative.
+        folder: the way from the page's folder to the study's, to which the records' files are relative; None where
+            records have no files of their own, so that nothing leads to them.
         first: what the study came to, in a sentence above everything else.
         by_class: what there is to say of each class, closed where there are more than a few.
         figures: an SVG document and its caption, by heading.
@@ -112,8 +113,10 @@ def _sorted_by(cell: Cell) -> str:
     return cell.value if isinstance(cell.value, str) else f"{cell.value:.6g}"
 
 
-def _links(record: Record, folder: str) -> list[Link]:
+def _links(record: Record, folder: str | None) -> list[Link]:
     """To a record, and to the rows that it was measured on."""
+    if folder is None:
+        return []
     links = [_link("record", str(record.file), folder)]
     if record.predictions:
         rows = posixpath.normpath(posixpath.join(posixpath.dirname(str(record.file)), record.predictions))

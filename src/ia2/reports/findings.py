@@ -1,0 +1,219 @@
+"""What a study found of each claim: its comparisons, each with an estimate, how sure that is, and a verdict."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ia2.analysis.equivalence import EquivalenceTest, equivalence_test
+from ia2.analysis.significance import holm
+from ia2.analysis.verdicts import LEAST_PAIRS, Verdict, verdict_on_difference, verdict_on_equality
+from ia2.experiments.questions import Claim, Pair
+from ia2.records import Record
+from ia2.reports.aggregate import Result, Select
+from ia2.reports.comparisons import Comparison, compared
+from ia2.reports.measures import MEASURES
+from ia2.reports.method_names import METHOD_NAMES
+from ia2.reports.overlaps import SetOverlap
+from ia2.reports.table import Cell, Column, Number, Table, Value
+
+VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "can't be told": 0.0, "doesn't": -1.0}
+"""How each verdict stands in CSV, which has numbers alone."""
+OVERLAP = "overlap"
+NAMED = (
+    *(
+        Column("adapter"),
+        Column("labels"),
+        Column("responses"),
+        Column("N", "d"),
+        Column("compared"),
+        Column("measure"),
+    ),
+    *(Column("first", ".3f"), Column("second", ".3f")),
+)
+LISTED = ("difference", "difference_low", "difference_high", "p", "holm_p", "verdict")
+"""What CSV has of each comparison, as its measures' names end."""
+COUNTED = (Column("sets", "d"), Column("pairs", "d"), Column("claimed"), Column("verdict"))
+OVERVIEW = (Column("claim"), Column("question"), *(Column(verdict, "d") for verdict in VERDICTS))
+ON_DIFFERENCES = (
+    "The claim holds where the 95 % interval, Student's over the means of sets, lies wholly on its side of 0, it "
+    "doesn't where it lies on the other, and else it can't be told; p is of exact sign flips over sets, two-sided."
+)
+ON_EQUALITY = (
+    "The claim holds where the 90 % interval, Student's over the means of sets, lies within the bounds, it doesn't "
+    "where it lies beyond one of them, and else it can't be told; p is the larger of two one-sided t-tests'."
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one comparison of a claim."""
+
+    setting: tuple[str, str, str, int]
+    """Adapter, label source, kind of responses and N."""
+    pooled: tuple[str, str, str]
+    """Models, sources and evaluation tasks, joined by semicolons."""
+    methods: Pair
+    measure: str
+    means: tuple[float, float]
+    """Of the first method and of the second, over pairs."""
+    difference: float
+    """Over means of sets, as are the next three."""
+    interval: tuple[float, float] | None
+    p: float | None
+    sets: int
+    pairs: int
+    claimed: str
+    verdict: Verdict
+    records: tuple[Record, ...]
+
+    @property
+    def compared(self) -> str:
+        """The two methods in words."""
+        first, second = (METHOD_NAMES.get(method, method) for method in self.methods)
+        return f"{first} and {second}, less by chance" if self.measure == OVERLAP else f"{first} less {second}"
+
+
+def findings_tables(
+    claims: Sequence[Claim], cells: Sequence[Result], overlaps: Sequence[SetOverlap], select: Select
+) -> list[Table]:
+    """A table for each claim that something was measured for, and one of all above them.
+
+    Args:
+        claims: the study's.
+        cells: what was measured, at the best learning rate of each method.
+        overlaps: of adapters' subspaces.
+        select: how the learning rates and β were chosen.
+    """
+    answered = [(claim, findings) for claim in claims if (findings := list(_findings(claim, cells, overlaps)))]
+    if not answered:
+        return []
+    rows: list[tuple[Value, ...]] = []
+    for claim, findings in answered:
+        verdicts = [finding.verdict for finding in findings]
+        rows.append((claim.claim, claim.question or None, *map(verdicts.count, VERDICTS)))
+    caption = "How many comparisons of each claim come to which verdict; each has a table of its own below."
+    overview = Table.of("Claims", caption, OVERVIEW, rows)
+    return [
+        overview,
+        *(_claim_table(claim, findings, select) for claim, findings in answered),
+    ]
+
+
+def _findings(claim: Claim, cells: Sequence[Result], overlaps: Sequence[SetOverlap]) -> Iterator[Finding]:
+    bounds: dict[str, float] = {str(measure): bound for measure, bound in claim.within.items()}
+    measures = [name for name in (*claim.higher, *claim.lower, *bounds) if name != OVERLAP]
+    for pair in claim.methods:
+        for row in compared(cells, methods=pair, measures=measures, within=bounds):
+            yield _of_comparison(row, claim)
+        if OVERLAP in bounds:
+            yield from _of_overlaps(pair, overlaps, bounds[OVERLAP])
+
+
+def _of_comparison(row: Comparison, claim: Claim) -> Finding:
+    tested: EquivalenceTest | None = row.equivalence
+    scale = MEASURES[row.measure].scale
+    values = [scale * record.metrics.get(row.measure) for record in row.records]
+    direction = 1 if row.measure in claim.higher else -1
+    return Finding(
+        (row.adapter, row.label_source, row.responses, row.n),
+        ("; ".join(row.pooled("model")), "; ".join(row.pooled("source")), "; ".join(row.pooled("eval"))),
+        row.methods,
+        row.measure,
+        (statistics.fmean(values[::2]), statistics.fmean(values[1::2])),
+        row.by_set.difference,
+        row.by_set.interval if tested is None else tested.interval,
+        row.sign_flip_p if tested is None else tested.p,
+        row.by_set.pairs,
+        row.test.pairs,
+        _claimed(direction) if tested is None else f"within ±{tested.bound:g}",
+        verdict_on_difference(row.by_set, direction) if tested is None else verdict_on_equality(tested),
+        row.records,
+    )
+
+
+def _of_overlaps(pair: Pair, overlaps: Sequence[SetOverlap], bound: float) -> Iterator[Finding]:
+    """How far two methods' overlap is from that of random subspaces, for each adapter, label source and N."""
+    groups: dict[tuple[str, str, int], list[SetOverlap]] = defaultdict(list)
+    for overlap in overlaps:
+        if set(overlap.methods) == set(pair):
+            groups[overlap.adapter, overlap.label_source, overlap.n].append(overlap)
+    for (adapter, labels, n), alike in sorted(groups.items()):
+        shared = [overlap.shared.mean for overlap in alike]
+        by_chance = [overlap.shared.of_random for overlap in alike]
+        sets = [(overlap.source, overlap.records[0].seed) for overlap in alike]
+        test = equivalence_test(shared, by_chance, sets, bound)
+        models = "; ".join(dict.fromkeys(overlap.model for overlap in alike))
+        sources = "; ".join(dict.fromkeys(overlap.source for overlap in alike))
+        yield Finding(
+            (adapter, labels, "", n),
+            (models, sources, ""),
+            pair,
+            OVERLAP,
+            (statistics.fmean(shared), statistics.fmean(by_chance)),
+            test.difference,
+            test.interval,
+            test.p,
+            test.pairs,
+            len(alike),
+            f"within ±{bound:g}",
+            verdict_on_equality(test),
+            tuple(record for overlap in alike for record in overlap.records),
+        )
+
+
+def _claimed(direction: int) -> str:
+    return "above 0" if direction > 0 else "below 0"
+
+
+def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> Table:
+    several = len(findings) > 1
+    corrected = holm([finding.p for finding in findings]) if several else [None]
+    confidence = 90 if claim.within else 95
+    tested = (
+        *(Column("difference", "+.3f"), Column(f"{confidence} % from", "+.3f"), Column("to", "+.3f")),
+        *(Column("p", ".2g"), Column("Holm's p", ".2g")),
+    )
+    sentences = [
+        *[claim.question] * bool(claim.question),
+        ON_EQUALITY if claim.within else ON_DIFFERENCES,
+        *[f"Holm's p is corrected for there being {len(findings)} comparisons."] * several,
+        "First and second are the methods' means"
+        + (", of overlaps the mean and that of random subspaces." if OVERLAP in claim.within else "."),
+        *[f"Fewer than {LEAST_PAIRS} sets can't tell."] * any(finding.sets < LEAST_PAIRS for finding in findings),
+        *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
+    ]
+    rows = tuple(_row(claim, finding, holm_p, tested) for finding, holm_p in zip(findings, corrected, strict=True))
+    table = Table(f"Claim: {claim.claim}", " ".join(sentences), (*NAMED, *tested, *COUNTED), rows)
+    return table.without_empty_columns(("adapter", "labels", "responses", *["Holm's p"] * (not several)))
+
+
+def _row(claim: Claim, finding: Finding, holm_p: float | None, tested: Sequence[Column]) -> tuple[Cell, ...]:
+    heading = MEASURES[finding.measure].heading if finding.measure != OVERLAP else OVERLAP
+    named: tuple[Value, ...] = (*finding.setting, finding.compared, heading, *finding.means)
+    numbers = (finding.difference, *(finding.interval or (None, None)), finding.p, holm_p)
+    texts: tuple[Value, ...] = (finding.sets, finding.pairs, finding.claimed)
+    *counted, _ = COUNTED
+    return (
+        *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
+        *(
+            column.cell(value, _number(claim, finding, name))
+            for column, name, value in zip(tested, LISTED, numbers, strict=False)
+        ),
+        *(column.cell(value) for column, value in zip(counted, texts, strict=True)),
+        Cell(finding.verdict, VERDICTS[finding.verdict], number=_number(claim, finding, "verdict")),
+    )
+
+
+def _number(claim: Claim, finding: Finding, name: str) -> Number:
+    """The line in CSV of one number of a comparison."""
+    models, sources, tasks = finding.pooled
+    adapter, labels, _, n = finding.setting
+    between = " and " if finding.measure == OVERLAP else " less "
+    return Number(
+        (models, adapter, labels, n, sources, tasks, ""),
+        f"{claim.claim}: {between.join(finding.methods)}",
+        f"{finding.measure}_{name}",
+        sets=finding.sets,
+        records=finding.records,
+    )
