@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
+from ia2.models.gguf_header import check_gguf_header
 from ia2.models.packaged import sha256_of
 from ia2.progress import Progress
 
@@ -33,6 +34,7 @@ def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) ->
         except OSError:
             pass
         progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
+    check_gguf_header(file)
     progress.say(f"Dequantising {file.name} (once)…")
     # the reader draws a bar of its own, which can't be told not to
     with folder_written_whole(folder, replace=True) as partial, quiet(), redirect_stderr(io.StringIO()):
