@@ -17,6 +17,8 @@ from ia2.record_metrics import Count, Finite, Part
 from ia2.record_metrics import Metrics as Metrics
 
 LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors", "scikit-learn")
+MOST_BYTES = 16 * 2**20
+"""How large a record may be; those of long training have some tens of kilobytes."""
 FOLDER = "records"
 """Where a folder of measurements holds its records: directly, or in a folder for each unit of a study."""
 
@@ -151,6 +153,8 @@ class Record(BaseModel):
             InputError: the file can't be read, or is no record; names the field that is wrong.
         """
         try:
+            if (size := path.stat().st_size) > MOST_BYTES:
+                raise ValueError(f"it has {size / 2**20:.0f} MiB, and no record has more than {MOST_BYTES // 2**20}")
             value = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(value, dict):
                 raise ValueError("it holds no JSON object")
@@ -164,9 +168,15 @@ class Record(BaseModel):
             field = ".".join(map(str, first["loc"]))
             wrong = f"{field} is missing" if first["type"] == "missing" else f"{field}: {first['msg']}"
             raise InputError(f"{path}: this record can't be read ({wrong}).") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: this record can't be read ({error}).") from error
-        return record.model_copy(update={"file": path.relative_to(folder).as_posix()}) if folder is not None else record
+        if folder is None:
+            return record
+        adapter = record.adapter.path if record.adapter is not None else None
+        for named in (path.parent / (record.predictions or ""), folder / (adapter or "")):
+            if not named.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"{path}: this record names {named}, which lies outside {folder}; that isn't read.")
+        return record.model_copy(update={"file": path.relative_to(folder).as_posix()})
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object.

@@ -5,15 +5,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ia2.errors import InputError
 from ia2.inference.predict import Answer
-
-Share = Annotated[float, Field(ge=0, le=1)]
-"""A probability."""
+from ia2.record_metrics import Share
 
 
 class _Line(BaseModel):
