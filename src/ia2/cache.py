@@ -98,6 +98,21 @@ def alone_in(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def check_links(folder: Path) -> None:
+    """Refuse a folder of ours in which a link leads out of it, so that nothing elsewhere is read or written over.
+
+    The folder itself may be a link.
+
+    Raises:
+        InputError: there is such a link.
+    """
+    inside = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for entry in (Path(parent, name) for name in (*folders, *files)):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
+                raise InputError(f"{entry}: this links to {entry.resolve()}, outside the folder. Replace it.")
+
+
 def check_absent_or_empty(path: Path) -> None:
     """Refuse an output folder that holds something: nothing of a person's is ever overwritten or mixed with ours.
 

@@ -17,6 +17,8 @@ from ia2.record_metrics import Count, Finite, Part
 from ia2.record_metrics import Metrics as Metrics
 
 LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors", "scikit-learn")
+MOST_BYTES = 16 * 2**20
+"""How large a record may be; those of long training have some tens of kilobytes."""
 FOLDER = "records"
 """Where a folder of measurements holds its records: directly, or in a folder for each unit of a study."""
 
@@ -165,10 +167,19 @@ class Record(BaseModel):
             InputError: the file can't be read, or is no record; names the field that is wrong.
         """
         try:
+            if (size := path.stat().st_size) > MOST_BYTES:
+                raise ValueError(f"it has {size / 2**20:.0f} MiB, and no record has more than {MOST_BYTES // 2**20}")
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: this record can't be read ({error}).") from error
-        return cls.of(value, path, path.relative_to(folder).as_posix() if folder is not None else None)
+        if folder is None:
+            return cls.of(value, path)
+        record = cls.of(value, path, path.relative_to(folder).as_posix())
+        adapter = record.adapter.path if record.adapter is not None else None
+        for named in (path.parent / (record.predictions or ""), folder / (adapter or "")):
+            if not named.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"{path}: this record names {named}, which lies outside {folder}; that isn't read.")
+        return record
 
     @classmethod
     def of(cls, value: Any, path: Path, file: str | None = None) -> "Record":
@@ -182,21 +193,16 @@ class Record(BaseModel):
         Raises:
             InputError: it is no record; names the field that is wrong.
         """
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: this record can't be read (it holds no JSON object).")
+        # an adapter that diverged had no metrics in the first versions; the reader's versions aren't the record's
         try:
-            if not isinstance(value, dict):
-                raise ValueError("it holds no JSON object")
-            # an adapter that diverged had no metrics in the first versions
-            value = value | {"metrics": value.get("metrics") or {}}
-            # what says no versions wasn't computed by those that read it
-            value.setdefault("versions", {})
-            record = cls.model_validate(value)
+            record = cls.model_validate({"versions": {}} | value | {"metrics": value.get("metrics") or {}})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
             wrong = f"{field} is missing" if first["type"] == "missing" else f"{field}: {first['msg']}"
             raise InputError(f"{path}: this record can't be read ({wrong}).") from error
-        except ValueError as error:
-            raise InputError(f"{path}: this record can't be read ({error}).") from error
         return record.model_copy(update={"file": file}) if file is not None else record
 
     def as_json(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_an_adapter_leaves_the_network_bit_for_bit_as_it_was(setting):
 
 @pytest.mark.parametrize("beginning", ["corda", "lora_ga"])
 def test_an_adapter_that_began_with_what_only_training_knew_is_refused(tiny_llama, beginning):
-    adapter = Adapter(lora(init_lora_weights="gaussian"), {})
+    adapter = Adapter(lora(init_lora_weights="gaussian"), {"weight": torch.zeros(4, 4)})
     adapter.configuration.init_lora_weights = beginning
     with pytest.raises(InputError, match="path_initial_model_for_weight_conversion"), attached(tiny_llama, adapter):
         pass

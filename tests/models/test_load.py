@@ -179,7 +179,7 @@ def test_what_was_chosen_in_place_of_the_hub_is_said_and_noted(folder, monkeypat
 
 def test_a_gguf_that_is_cut_short_is_said(tmp_path):
     (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
-    with pytest.raises(InputError, match="can't read this GGUF file"):
+    with pytest.raises(InputError, match="this GGUF file is damaged or cut short"):
         load_model(tmp_path / "m.gguf", cache_dir=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 

@@ -6,6 +6,7 @@ import pytest
 from study_records import record, with_adapter, write_study
 
 from ia2.errors import InputError
+from ia2.records import MOST_BYTES
 from ia2.reports.contents import KEPT, StudyContents
 from ia2.reports.known_overlaps import KnownOverlap, write_overlaps
 from ia2.reports.report import StudyReport
@@ -86,7 +87,8 @@ def test_a_line_that_ends_otherwise_within_a_text_is_one_line(tmp_path):
     ("lines", "what"),
     [
         (None, "Not a gzipped file"),
-        ([], "Expecting value"),
+        ([], "it holds 0 plans"),
+        ([""], "Expecting value"),
         (["[]"], "line 1 holds no JSON object"),
         (['{"note": 1}'], "line 1 is neither a plan nor a record"),
         (['{"failed": "u", "error": "e"}'], "it holds 0 plans"),
@@ -123,3 +125,9 @@ def test_a_folder_with_both_is_read_as_a_study(tmp_path):
     (folder / KEPT).write_bytes(b"")
     assert StudyContents.of(folder).in_files
     assert json.loads((folder / "plan.json").read_text()) == StudyContents.of(folder).plan
+
+
+def test_a_file_that_unpacks_to_more_than_any_record_is_refused(tmp_path):
+    (tmp_path / KEPT).write_bytes(gzip.compress(b" " * (MOST_BYTES + 2)))
+    with pytest.raises(InputError, match="line 1 is longer than any record"):
+        StudyContents.of(tmp_path)

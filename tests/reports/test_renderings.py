@@ -105,6 +105,13 @@ def test_figures_stand_at_the_end():
     assert illustrated("text\n", "latex", []) == "text\n"
 
 
+def test_a_name_that_is_a_formula_is_shown_by_a_spreadsheet_and_not_run():
+    records = [record("sft", 0.5, model="=cmd|'/C calc'!A0", seed=seed) for seed in (0, 1)]
+    text = rendered("fake", [one.table for one in study_tables(cells(records), PAPER)], "csv", [])
+    names = {row["model"] for row in csv.DictReader(io.StringIO(text))}
+    assert names == {"'=cmd|'/C calc'!A0"}
+
+
 def test_csv_has_costs_in_lines_of_their_own():
     made = changed(
         record("sft", 0.5), metrics={"asim": 0.75}, stages=[{"steps": 3}, {"steps": 4}], seconds={"train": 1.5}

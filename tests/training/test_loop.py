@@ -13,7 +13,7 @@ from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.adapters.registry import effect_of
 from ia2.adapters.vera import VeRA
-from ia2.errors import FieldError
+from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT, Silent
@@ -23,7 +23,7 @@ from ia2.training.layer_weights import Layers
 from ia2.training.loop import Job, RunningStage, bank_size, clip, train_stage, trained_reader
 from ia2.training.methods import ALIGN, FINE_TUNE, Stage
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution
-from ia2.training.passes import step_bytes
+from ia2.training.passes import TrainingPass, step_bytes
 from ia2.training.student import Part, StageRows
 from ia2.training.teacher import collect_targets
 
@@ -192,3 +192,67 @@ def test_a_clipped_stage_learns_otherwise(tiny_model, few):
     assert torch.equal(plain, weights(replace(TRAINING, clip=1e9)))
     with pytest.raises(FieldError, match="clip 0: this must be more than 0"):
         Training(clip=0.0)
+
+
+class Said(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.sentences = []
+
+    def say(self, sentence):
+        self.sentences.append(sentence)
+
+
+def full_beyond(monkeypatch, rows, after):
+    """A device that has no room for passes of more rows, once there were so many; gives the sizes of those that ran."""
+    sizes, losses = [], TrainingPass.losses
+
+    def limited(self, reader):
+        count = sum(len(share.part.indices) for share in self.shares)
+        if len(sizes) >= after and count > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore is said behind.")
+        sizes.append(count)
+        return losses(self, reader)
+
+    monkeypatch.setattr(TrainingPass, "losses", limited)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("rows", "after", "sentences"),
+    [
+        (2, 0, ["2 of 3 adapters.", "1 of 3 adapters.", "1 of 3 adapters, 2 of its rows."]),
+        # in the middle of the stage: behind two steps and two dev evaluations
+        (8, 4, ["2 of 3 adapters."]),
+        (4, 5, ["2 of 3 adapters.", "1 of 3 adapters."]),
+    ],
+)
+def test_where_memory_runs_out_passes_are_halved_and_all_is_learnt_as_before(
+    tiny_model, few, monkeypatch, rows, after, sentences
+):
+    rates = (1e-4, 1e-3, 1e-2)
+    calm = train_stage(tiny_model.network, jobs_of(tiny_model, few, rates), LowRank(1.0), TRAINING, "stage", SILENT)
+    said, sizes = Said(), full_beyond(monkeypatch, rows, after)
+    jobs = jobs_of(tiny_model, few, rates)
+    outcomes = train_stage(tiny_model.network, jobs, LowRank(1.0), TRAINING, "stage", said)
+    assert max(sizes[after:]) <= rows
+    assert len(said.sentences) == len(sentences)
+    for sentence, end in zip(said.sentences, sentences, strict=True):
+        assert sentence.startswith("The device's memory ran out: ")
+        assert sentence.endswith(end)
+    for (adapter, history), (expected, expected_history) in zip(outcomes, calm, strict=True):
+        assert (history.steps, history.kept_step, history.stopped_by) == (
+            *(expected_history.steps, expected_history.kept_step),
+            expected_history.stopped_by,
+        )
+        assert history.train_losses == pytest.approx(expected_history.train_losses, rel=1e-4)
+        assert dict(history.dev_losses) == pytest.approx(dict(expected_history.dev_losses), rel=1e-4)
+        for name, tensor in adapter.weights.items():
+            torch.testing.assert_close(tensor, expected.weights[name], rtol=1e-2, atol=2e-5)
+
+
+def test_where_one_row_of_one_adapter_does_not_fit_the_memory_is_named(tiny_model, few, monkeypatch):
+    full_beyond(monkeypatch, 0, 2)
+    with pytest.raises(InputError, match=r"memory is not enough for one row of one adapter \(CUDA out of memory"):
+        train_stage(tiny_model.network, jobs_of(tiny_model, few, (1e-3,)), LowRank(1.0), TRAINING, "stage", SILENT)

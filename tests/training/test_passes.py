@@ -13,6 +13,7 @@ from ia2.models.sequences import shared_tokens
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.methods import ALIGN, FINE_TUNE
 from ia2.training.passes import TrainingPass, dev_passes, gradient_step, losses, mean_losses, step_bytes
+from ia2.training.shares import PassSize
 from ia2.training.student import Part, StageRows
 from ia2.training.teacher import collect_targets
 
@@ -42,7 +43,7 @@ def reader_of(network, count, form=LowRank(1.0)):  # noqa: B008 - a frozen value
 
 def measured(reader, parts, rows_per_pass=None):
     """The mean loss of each part."""
-    return mean_losses(reader, dev_passes(reader, parts, rows_per_pass), len(parts)).tolist()
+    return mean_losses(reader, dev_passes(reader, parts, PassSize(None, rows_per_pass)), len(parts)).tolist()
 
 
 @pytest.mark.parametrize("stage", [ALIGN, FINE_TUNE], ids=["align", "fine-tune"])
@@ -52,7 +53,7 @@ def test_accumulation_and_the_order_of_rows_give_the_gradient_of_one_batch(tiny_
     gradients = []
     assert shared_tokens(rows.sequences), "rows that have nothing in common share nothing in a pass"
     for indices, size in (([0, 1, 2, 3, 4], None), ([0, 1, 2, 3, 4], 1), ([0, 1, 2, 3, 4], 2), ([4, 2, 0, 3, 1], 3)):
-        (loss,) = gradient_step(reader, [Part(stage, rows, indices)], rows_per_pass=size)
+        (loss,) = gradient_step(reader, [Part(stage, rows, indices)], PassSize(None, size))
         gradients.append(reader.adapters.values.grad.clone())
         (expected,) = measured(reader, [Part(stage, rows, range(5))])
         assert loss.item() == pytest.approx(expected, rel=1e-5)

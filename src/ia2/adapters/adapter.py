@@ -15,19 +15,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ia2.adapters.bank import Bank, can_hold
+from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
+from ia2.adapters.configuration import check_patterns, check_rank, check_runs_here, read_configuration
 from ia2.adapters.injection import check_reloads, injected, peft_state
 from ia2.adapters.kind import Effect
 from ia2.adapters.registry import effect_of
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
+from ia2.models.gguf import first_line
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.randomness import derived_seed
 
-CONFIGURATION_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-NOT_RUN = ("alora_invocation_tokens", "layer_replication")
-"""PEFT's settings that take more than modules to run: each row's whole text, or other layers."""
 OTHER_MODULES = "the adapter doesn't fit this model: it names other layers or modules."
 OTHER_SHAPES = "the adapter doesn't fit this model: its matrices have other shapes."
 
@@ -67,11 +67,11 @@ class Adapter:
         for name in (CONFIGURATION_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
                 raise InputError(f"{folder}: no adapter here: {name} is missing. Name the folder that holds it.")
+        configuration = read_configuration(folder)
         try:
-            configuration = PeftConfig.from_pretrained(str(folder))
             weights = load_file(folder / WEIGHTS_FILE)
-        except Exception as error:  # each library has its own for a damaged file
-            raise InputError(f"{folder}: the adapter can't be read ({str(error).splitlines()[0]}).") from error
+        except Exception as error:  # safetensors has its own for a damaged file
+            raise InputError(f"{folder}: the adapter can't be read ({first_line(error)}).") from error
         return cls(configuration, weights)
 
     def as_record(self, path: str | None) -> dict[str, Any]:
@@ -151,9 +151,9 @@ def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
     """
     if adapter.configuration.is_prompt_learning:
         raise InputError(f"adapters of PEFT's kind {adapter.as_record(None)['kind']} can't be run here.")
-    for setting in NOT_RUN:
-        if getattr(adapter.configuration, setting, None) is not None:
-            raise InputError(f"adapters with PEFT's setting {setting} can't be run here; run them with PEFT alone.")
+    check_runs_here(adapter.configuration)
+    check_patterns(network, adapter.configuration)
+    check_rank(adapter.configuration, [tensor.numel() for tensor in adapter.weights.values()])
     with injected(network, adapter.configuration) as model:
         try:
             loaded = set_peft_model_state_dict(model, dict(adapter.weights))
@@ -205,6 +205,7 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
     effect = effects.pop() if len(effects) == 1 else None
     if effect is None:
         return None
+    check_patterns(network, adapters[0].configuration)
     effect.check_runs_on(network)
     shapes = [
         {name: tensor.shape for name, tensor in adapter.weights.items() if name not in effect.shared}

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ia2.adapters.kind import PREFIX
 from ia2.adapters.lora import NEUTRAL_BEGINNINGS
 from ia2.errors import InputError
+from ia2.models.gguf import first_line
 
 UNREPEATABLE = ("corda", "lora_ga")
 """PEFT's initialisations that took from the model's weights what only the data of training could tell."""
@@ -40,8 +41,8 @@ def peft_model(network: PreTrainedModel, configuration: PeftConfig, *, empty: bo
         )
         try:
             return get_peft_model(network, configuration, low_cpu_mem_usage=empty)
-        except ValueError as error:
-            raise InputError(f"the adapter doesn't fit this model: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # of a configuration that makes no sense PEFT's own code breaks anywhere
+            raise InputError(f"the adapter doesn't fit this model: {first_line(error)}.") from error
 
 
 @contextmanager

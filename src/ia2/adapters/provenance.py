@@ -82,9 +82,14 @@ class Provenance:
         if not path.is_file():
             return None
         try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
+            provenance = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True)
         except (OSError, ValidationError) as error:
             raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.") from error
+        # what no task can have, and would end in numbers that mean nothing
+        labels = {label.strip() for label in provenance.labels}
+        if len(labels) < len(provenance.labels) or "" in labels or provenance.max_new_tokens < 1:
+            raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.")
+        return provenance
 
     def unseen(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """The rows that may measure it."""

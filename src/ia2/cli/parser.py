@@ -19,6 +19,7 @@ from ia2.cli.flags import option_of
 from ia2.cli.loading_options import Loading
 from ia2.cli.option_groups import GROUPS, group_of
 from ia2.cli.options import Adapt, Cache, Demo, Evaluate, Export, Predict
+from ia2.cli.options_file import OptionsFile
 from ia2.cli.study_options import Report, Rescore, Run
 
 DESCRIPTION = "Move what a language model does with a few demonstrations in its prompt into a small adapter."
@@ -125,7 +126,7 @@ def _command(name: str, options: type) -> Parser:
     )
     _Command(parser, name).add_fields(options)
     other = parser.add_argument_group("Other options")
-    other.add_argument("--config", action="config", metavar="FILE", help="A YAML file of these options.")
+    other.add_argument("--config", action=OptionsFile, metavar="FILE", help="A YAML file of these options.")
     other.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     _add_help(other)
     return parser

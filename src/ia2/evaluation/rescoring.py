@@ -67,5 +67,5 @@ def _judged(record: Record, folder: Path) -> tuple[list[dict[str, Any]], TextEva
         return rows, TextEvaluation.rescored(rows, _known(kind))
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file, which {file} names. Restore it.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: this record or its predictions are damaged ({error!r}).") from error

@@ -47,7 +47,7 @@ def read_plan(folder: Path) -> Any:
         raise InputError(
             f"{folder}: no study here: {PLAN_FILE} is missing. Name a folder that ia2 run wrote."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(plan, str(error)) from error
 
 
@@ -68,7 +68,7 @@ def plan_of(content: Any, file: Path) -> Plan:
         # plans of the first versions don't say it
         settings = {"nested": False, **content["experiment"]}
         return Experiment.model_validate(settings), content["limit"], versions
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         problems = map(problem, error.errors()) if isinstance(error, ValidationError) else [str(error)]
         raise _damaged(file, "; ".join(text.rstrip(".") for text in problems)) from error
 

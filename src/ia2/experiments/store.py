@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ia2.cache import alone_in, check_writable, folder_written_whole, written_whole
+from ia2.cache import alone_in, check_links, check_writable, folder_written_whole, written_whole
 from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.plan_file import PLAN_FILE, load_plan
@@ -69,6 +69,7 @@ class Store:
         if held and not plan.exists():
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         check_writable(self.folder)
+        check_links(self.folder)
         digests, wanted = file_digests(experiment.files), set(map(str, experiment.files))
         # what is done can be shown without the hub
         commits = {} if all(map(self.is_done, asked)) else hub_commits(experiment.files)
@@ -143,7 +144,7 @@ class Store:
             return None
         try:
             return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{file}: this can't be read ({error}). Restore this file, or name another folder."
             ) from error
@@ -218,7 +219,7 @@ class Store:
         for file in sorted((self.folder / FAILURES).glob("[!.]*.json")):
             try:
                 errors[file.stem] = str(json.loads(file.read_text(encoding="utf-8"))["error"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 errors[file.stem] = f"{file}: this can't be read ({error}), so why the unit failed isn't known."
         return errors
 

@@ -14,6 +14,7 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import Source
 from ia2.training.early_stopping import Training
 from ia2.training.method_files import broken_place, problem
+from ia2.yaml_files import parsed_yaml
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """What pydantic calls a key that isn't known, of a model and of a dataclass."""
@@ -26,13 +27,11 @@ def load_experiment(path: Path) -> Experiment:
         InputError: the file isn't there, isn't YAML, or describes no study; each problem is named with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        tree, content = parsed_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is no YAML ({' '.join(str(error).split())}).") from error
+    except ValueError as error:  # bytes that are no text are one, too
+        raise InputError(f"{path}: this is no YAML ({error}).") from error
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:

@@ -6,8 +6,24 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from ia2.errors import InputError
 from ia2.inference.predict import Answer
+from ia2.record_metrics import Share
+
+
+class _Line(BaseModel):
+    """An answer as a line of a journal has it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction: str
+    confidence: Share | None
+    probabilities: dict[str, Share] | None
+
+    def answer(self) -> Answer:
+        return Answer(self.prediction, self.confidence, self.probabilities)
 
 
 class Journal:
@@ -39,8 +55,8 @@ class Journal:
                 f"{self.path}: this holds answers that another run for {out} has begun. Repeat that one, or delete it."
             )
         try:
-            self.answers = [Answer(**json.loads(line)) for line in lines]
-        except (ValueError, TypeError) as error:
+            self.answers = [_Line.model_validate_json(line).answer() for line in lines]
+        except ValidationError as error:
             raise InputError(f"{self.path}: this file is damaged. Delete it, and all is answered anew.") from error
         os.truncate(self.path, len(whole) + 1 if whole else 0)
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ia2.cache import folder_written_whole
 from ia2.errors import InputError
+from ia2.models.gguf_header import check_gguf_header
 from ia2.models.packaged import sha256_of
 from ia2.progress import Progress
 
@@ -33,12 +34,14 @@ def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) ->
         except OSError:
             pass
         progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
+    check_gguf_header(file)
     progress.say(f"Dequantising {file.name} (once)…")
     # the reader draws a bar of its own, which can't be told not to
     with folder_written_whole(folder, replace=True) as partial, quiet(), redirect_stderr(io.StringIO()):
         try:
-            network = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            of_file = {"gguf_file": file.name, "trust_remote_code": False}
+            network = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **of_file)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, **of_file)
         except Exception as error:  # the reader has many ways to fail on a file that is cut short or of an unknown kind
             raise InputError(f"{file}: transformers can't read this GGUF file ({first_line(error)}).") from error
         # what was dequantised is a plain model, and is saved as one

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.cache import cache_folder
 from ia2.errors import InputError
-from ia2.models.gguf import dequantised, dequantised_folder, first_line, folder_checksum, quiet
+from ia2.models.gguf import dequantised, dequantised_folder, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
 from ia2.models.placement import Placement, where_weights_are
-from ia2.models.pretrained import read_network, read_tokenizer
+from ia2.models.pretrained import read_model_configuration, read_network, read_tokenizer
 from ia2.models.quantised import quantisation_notes, quantisation_of
 from ia2.models.reading_notes import reading_notes
 from ia2.models.residual_check import check_residual
@@ -212,10 +212,7 @@ def load_configuration(
         source: str | Path = name if kind == "hub" else path_of(name)
     else:
         source, _ = _dequantised(name, cache_dir or cache_folder(), progress)
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
+    return read_model_configuration(source, name)
 
 
 def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrainedTokenizerBase | None:

@@ -114,21 +114,38 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bytes that are no text are one, too
+    except (ValueError, RecursionError) as error:  # bytes that are no text are one, too
         raise InputError(f"{path}: this file is damaged, it isn't JSON ({error}).") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: this file is damaged, it doesn't hold a JSON object.")
     return value
 
 
+def check_shards(folder: Path) -> tuple[str, ...]:
+    """The files of weights that a folder's index names, where it has one; they lie in the folder, and aren't pickled.
+
+    Raises:
+        InputError: the index is damaged, or names something else.
+    """
+    if not (folder / WEIGHTS_INDEX).is_file():
+        return ()
+    shards = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+    if not isinstance(shards, dict):
+        raise InputError(f"{folder / WEIGHTS_INDEX}: this file is damaged, it has no weight_map.")
+    for shard in shards.values():
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise InputError(
+                f"{folder / WEIGHTS_INDEX}: this names weights in {shard!r}, and only .safetensors files beside it are "
+                "read. Save the model again."
+            )
+    return tuple(sorted(set(shards.values())))
+
+
 def _check_weights(folder: Path, name: str) -> None:
     if (folder / WEIGHTS).is_file():
         return
-    if (folder / WEIGHTS_INDEX).is_file():
-        shards = read_json(folder / WEIGHTS_INDEX).get("weight_map")
-        if not isinstance(shards, dict):
-            raise InputError(f"{folder / WEIGHTS_INDEX}: this file is damaged, it has no weight_map.")
-        if missing := sorted({str(shard) for shard in shards.values() if not (folder / str(shard)).is_file()}):
+    if shards := check_shards(folder):
+        if missing := [shard for shard in shards if not (folder / shard).is_file()]:
             raise InputError(f"{name}: weights are missing: {', '.join(missing)}. Complete the folder.")
         return
     if any(any(folder.glob(pattern)) for pattern in PICKLED):

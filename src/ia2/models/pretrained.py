@@ -1,19 +1,22 @@
 """A folder's files become a network and a tokenizer: what transformers is told, and what it says in a sentence."""
 
-import json
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.errors import FieldError, InputError
 from ia2.models.auto_classes import auto_class_of
 from ia2.models.gguf import first_line
+from ia2.models.names import check_shards
 from ia2.models.placement import DTYPES, Placement
 from ia2.models.quantised import quantisation_for, quantisation_in
+
+MOST_LAYERS = 10_000
+"""Layers of a network at most; the deepest that is in use has a few hundred."""
 
 
 def read_network(
@@ -32,10 +35,12 @@ def read_network(
         InputError: it is no causal language model, or can't be read.
         FieldError: it can't be quantised so, or can't attend so.
     """
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
+    config = read_model_configuration(folder, name)
+    check_shards(folder)
+    _check_layers(config, name)
+    asked = getattr(config, "_attn_implementation", None)
+    if attention is None and isinstance(asked, str) and "/" in asked:
+        raise InputError(f"{name}: its config.json asks for attention by {asked}, programs that nobody here named.")
     auto_class = auto_class_of(config)
     if auto_class is None:
         raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
@@ -64,6 +69,29 @@ def read_network(
     return network
 
 
+def read_model_configuration(source: Path | str, name: str) -> PreTrainedConfig:
+    """A model's configuration, for which no code of the model's own is ever run.
+
+    Args:
+        source: its folder, or the hub's id.
+        name: what an error calls the model.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # of values that make no sense each family's code breaks in its own way
+        raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
+
+
+def _check_layers(config: PreTrainedConfig, name: str) -> None:
+    """Refuse a number of layers that nobody has, before so many are built."""
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise InputError(f"{name}: its config.json says that there are {layers} layers; {MOST_LAYERS} are the most.")
+
+
 def _from_pretrained(
     auto_class: Any, folder: Path, config: Any, placement: Placement, name: str, settings: dict[str, Any]
 ) -> PreTrainedModel:
@@ -74,6 +102,7 @@ def _from_pretrained(
             config=config,
             dtype=DTYPES[placement.dtype],
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
             **settings,
         )
@@ -97,7 +126,7 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
         name: what an error calls the model.
     """
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # tokenizers raise kinds of their own for damaged files
         raise InputError(f"{name}: its tokenizer can't be loaded ({first_line(error)}).") from error
     return tokenizer

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
 from ia2.errors import FieldError
+from ia2.time_limit import TimeLimitError, time_limit
+
+PATIENCE = 5
+"""Seconds that a template may take for a conversation; those in use take a few milliseconds."""
 
 TODAY = date(2024, 7, 26)
 """The day it is to every template, so that prompts are the same tomorrow: Llama 3's own where there is no clock."""
@@ -37,11 +39,17 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
     template = _CLOCK + tokenizer.get_chat_template()
     try:
         # templates of models that think aloud know this variable; to others it means nothing
-        text: str = tokenizer.apply_chat_template(
-            list(turns), chat_template=template, tokenize=False, add_generation_prompt=asks, enable_thinking=False
-        )
-    except TemplateError as error:
-        raise FieldError("chat", None, f"this model's chat template refuses the prompt ({error}).") from error
+        with time_limit(PATIENCE):
+            text: str = tokenizer.apply_chat_template(
+                list(turns), chat_template=template, tokenize=False, add_generation_prompt=asks, enable_thinking=False
+            )
+    except TimeLimitError as error:
+        raise FieldError(
+            "chat", None, f"this model's chat template doesn't end within {PATIENCE} seconds. Use another model."
+        ) from error
+    except Exception as error:  # a template is a program, which may break in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FieldError("chat", None, f"this model's chat template refuses the prompt ({reason}).") from error
     return text
 
 
@@ -51,7 +59,9 @@ def takes_system(tokenizer: Any) -> bool:
     turns = [{"role": "system", "content": said}, {"role": "user", "content": "What is it?"}]
     try:
         return said in conversation(tokenizer, turns)
-    except FieldError:
+    except FieldError as error:
+        if isinstance(error.__cause__, TimeLimitError):
+            raise
         return False
 
 

@@ -19,7 +19,7 @@ from ia2.experiments.plan import units
 from ia2.experiments.plan_file import PLAN_FILE, plan_of, read_plan
 from ia2.experiments.schema import Experiment
 from ia2.experiments.store import Store
-from ia2.records import Record, load_records
+from ia2.records import MOST_BYTES, Record, load_records
 from ia2.reports.known_overlaps import (
     KnownOverlap,
     Paths,
@@ -115,14 +115,16 @@ def _unpacked(path: Path) -> StudyContents:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a compressed file with the numbers of their lines. Raises InputError."""
     try:
-        text = gzip.decompress(path.read_bytes()).decode()
-        # other ends of lines may stand in a record's texts
-        for number, line in enumerate(text.rstrip("\n").split("\n"), start=1):
-            value = json.loads(line)
-            if not isinstance(value, dict):
-                raise ValueError(f"line {number} holds no JSON object")
-            yield number, value
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        with gzip.open(path) as file:
+            # a line at a time, since a small file may unpack to more than fits in memory
+            for number, line in enumerate(iter(lambda: file.readline(MOST_BYTES + 1), b""), start=1):
+                if len(line) > MOST_BYTES:
+                    raise ValueError(f"line {number} is longer than any record")
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    raise ValueError(f"line {number} holds no JSON object")
+                yield number, value
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise _damaged(path, str(error)) from error
 
 

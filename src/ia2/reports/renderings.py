@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 
 from ia2.reports.table import Cell, Column, Number, Table
+from ia2.tasks.files.writing import no_formula
 
 Format = Literal["markdown", "latex", "csv"]
 CSV_COLUMNS = (
@@ -227,7 +228,8 @@ def _csv_line(cell: Cell, number: Number) -> list[object]:
     measured = (_plain(value), _plain(number.spread), number.sets, "" if number.best is None else number.best)
     chosen_and_paper = map(_plain, (number.lr, number.beta, number.paper, number.paper_spread, number.difference))
     files = " ".join(str(record.file) for record in number.records)
-    return [*number.setting, number.method, number.measure, *measured, *chosen_and_paper, files, number.differing]
+    names = map(no_formula, (*number.setting, number.method, number.measure))
+    return [*names, *measured, *chosen_and_paper, files, number.differing]
 
 
 def _plain(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """The training loop: a stage of many adapters together, each optimiser step one forward and one backward pass."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,14 +14,16 @@ from transformers import PreTrainedModel
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.kind import Effect
+from ia2.errors import InputError
 from ia2.models.reader import Reader
 from ia2.models.recomputation import recomputed_feed_forward
-from ia2.progress import Progress
+from ia2.progress import SILENT, Progress
 from ia2.randomness import derived_seed
 from ia2.training.adam import Adam
 from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
 from ia2.training.methods import Stage
 from ia2.training.passes import TrainingPass, bank_of, busy_tokens, dev_passes, gradient_step, mean_losses, step_bytes
+from ia2.training.shares import PassSize
 from ia2.training.student import Part, StageRows
 
 Outcome = tuple[Adapter, StageHistory]
@@ -127,7 +129,7 @@ def train_stage(
     Returns:
         Each job's best adapter, which is the one that it started with where training diverged, and its history.
     """
-    stage = RunningStage(network, jobs, effect, training)
+    stage = RunningStage(network, jobs, effect, training, progress)
     with progress.phase(f"train {name}", sum(job.stopping.most_steps for job in jobs)) as advance:
         while stage.active:
             with _shared_time(stage.active):
@@ -152,8 +154,17 @@ def _shared_time(jobs: Sequence[Job]) -> Iterator[None]:
 class RunningStage:
     """The adapters of a stage that aren't finished, and the outcomes of those that are."""
 
-    def __init__(self, network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, training: Training) -> None:
-        self.training = training
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        jobs: Sequence[Job],
+        effect: Effect,
+        training: Training,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.training, self.progress = training, progress
+        self.size = PassSize(None, training.rows_per_pass)
+        """How much a pass may take; less once the device's memory was not enough."""
         self.reader = trained_reader(network, jobs, effect)
         self.bank = bank_of(self.reader)
         self.optimiser = Adam(self.bank.values.detach(), [job.learning_rate for job in jobs])
@@ -170,13 +181,11 @@ class RunningStage:
         due = tuple(index for index, job in enumerate(self.active) if job.stopping.awaits_dev_loss)
         if not due:
             return
-        if due not in self.laid_out:
-            rows = [self.active[index].rows for index in due]
-            parts = [
-                Part(of.stage, of.dev, range(len(of.dev.sequences)), index) for index, of in zip(due, rows, strict=True)
-            ]
-            self.laid_out[due] = dev_passes(self.reader, parts, self.training.rows_per_pass)
-        dev_losses = mean_losses(self.reader, self.laid_out[due], len(due))
+        rows = [self.active[index].rows for index in due]
+        parts = [
+            Part(of.stage, of.dev, range(len(of.dev.sequences)), index) for index, of in zip(due, rows, strict=True)
+        ]
+        dev_losses = self._in_memory(parts, lambda: self._dev_losses(due, parts))
         # the only place where training waits for the device
         read = torch.cat([*self.unread, dev_losses]).tolist()
         for position, loss in enumerate(read[: -len(due)]):
@@ -185,6 +194,41 @@ class RunningStage:
         for index, loss in zip(due, read[-len(due) :], strict=True):
             if self.active[index].stopping.note_dev_loss(loss):
                 self.active[index].best_values = self.bank.values[index].detach().clone()
+
+    def _dev_losses(self, due: tuple[int, ...], parts: Sequence[Part]) -> Float[Tensor, " due"]:
+        """The dev losses of these adapters, whose rows are laid out once for as long as they stand in the bank."""
+        if due not in self.laid_out:
+            self.laid_out[due] = dev_passes(self.reader, parts, self.size)
+        return mean_losses(self.reader, self.laid_out[due], len(due))
+
+    def _in_memory(self, parts: Sequence[Part], losses: Callable[[], Tensor]) -> Tensor:
+        """The losses of the parts, in smaller passes from now on where the device's memory isn't enough for them.
+
+        Nothing is learnt and nothing noted before they are there, so that they can be taken again.
+
+        Raises:
+            InputError: there is no room for one row of one adapter.
+        """
+        while True:
+            try:
+                return losses()
+            except torch.OutOfMemoryError as error:
+                reason = str(error).splitlines()[:1]
+            # what the failed pass held is let go only now
+            smaller = self.size.halved(len(parts), max(len(part.indices) for part in parts))
+            if smaller is None:
+                raise InputError(
+                    f"{self.bank.network.config.model_type}: the device's memory is not enough for one row of one "
+                    f"adapter ({' '.join(reason)}). Use a smaller model, shorter rows or a device with more memory."
+                )
+            self.size = smaller
+            self.laid_out.clear()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            rows = "" if smaller.rows is None else f", {smaller.rows} of its rows"
+            self.progress.say(
+                f"The device's memory ran out: a pass now takes {smaller.parts} of {len(parts)} adapters{rows}."
+            )
 
     def drop_finished(self) -> None:
         """Take the adapters that are finished out of the bank."""
@@ -207,7 +251,7 @@ class RunningStage:
             Part(job.rows.stage, job.rows.train, job.stopping.next_batch(), index, job.noise if noisy else None)
             for index, job in enumerate(self.active)
         ]
-        self.unread.append(gradient_step(self.reader, parts, self.training.rows_per_pass))
+        self.unread.append(self._in_memory(parts, lambda: gradient_step(self.reader, parts, self.size)))
         values = self.bank.values
         assert values.grad is not None, "every adapter has learnt from rows"
         if self.training.clip is not None:

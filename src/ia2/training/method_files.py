@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ia2.errors import FieldError, InputError
@@ -24,6 +23,7 @@ from ia2.training.methods import (
     checked_learning_rate,
 )
 from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens, checked_beta
+from ia2.yaml_files import parsed_yaml
 
 LONGEST_SHOWN = 60
 # pydantic's types as people call them
@@ -154,11 +154,11 @@ def read_description(path: Path) -> Any:
         InputError: the file isn't there, or isn't YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parsed_yaml(path.read_text(encoding="utf-8")).content
     except OSError as error:
         raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--method {path}: this is no YAML ({' '.join(str(error).split())}).") from error
+    except ValueError as error:  # bytes that are no text are one, too
+        raise InputError(f"--method {path}: this is no YAML ({error}).") from error
 
 
 def method_of(content: object, where: str) -> Method:

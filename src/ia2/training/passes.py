@@ -4,7 +4,7 @@ Nothing is read back from the device here: a GPU is told what to do next while i
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,22 +22,11 @@ from ia2.models.sites import Activations, Site
 from ia2.models.transfer import on_device
 from ia2.randomness import derived_seed
 from ia2.training.objectives import Objective, Wanted
+from ia2.training.shares import WHOLE, PassSize, Share, in_passes
 from ia2.training.student import Part
 
 CPU_BUSY_TOKENS, GPU_BUSY_TOKENS = 400, 8192
 """Tokens that keep two cores busy with multiplying, and a GPU."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Some rows of a part, as a pass reads them."""
-
-    number: int
-    """Which of the parts they are of."""
-    part: Part
-    """The rows of this pass alone."""
-    rows: int
-    """How many the whole part has."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +178,7 @@ def losses(reader: Reader, parts: Sequence[Part]) -> Float[Tensor, " rows"]:
     return TrainingPass.of(reader, shares).losses(reader)
 
 
-def gradient_step(reader: Reader, parts: Sequence[Part], rows_per_pass: int | None = None) -> Float[Tensor, " parts"]:
+def gradient_step(reader: Reader, parts: Sequence[Part], size: PassSize = WHOLE) -> Float[Tensor, " parts"]:
     """Leave the gradient of each part's own mean loss in the bank's `values.grad`; gives these losses.
 
     However many forward passes it takes, the gradient is that of all rows in one: each row counts once.
@@ -197,11 +186,11 @@ def gradient_step(reader: Reader, parts: Sequence[Part], rows_per_pass: int | No
     Args:
         reader: the frozen model with a bank of adapters.
         parts: the rows that are learnt from, one part an adapter at the most.
-        rows_per_pass: rows of each adapter in a forward pass, where a whole batch doesn't fit in memory.
+        size: the most adapters and rows of each in a forward pass, where a whole batch doesn't fit in memory.
     """
     bank_of(reader).values.grad = None
     totals = torch.zeros(len(parts), device=reader.network.device)
-    for shares in in_passes(parts, rows_per_pass, busy_tokens(reader.network.device)):
+    for shares in in_passes(parts, size, busy_tokens(reader.network.device)):
         one_pass = TrainingPass.of(reader, shares)
         means = one_pass.mean_losses(one_pass.losses(reader), len(parts))
         means.sum().backward()  # type: ignore[no-untyped-call]
@@ -209,16 +198,16 @@ def gradient_step(reader: Reader, parts: Sequence[Part], rows_per_pass: int | No
     return totals
 
 
-def dev_passes(reader: Reader, parts: Sequence[Part], rows_per_pass: int | None = None) -> list[TrainingPass]:
+def dev_passes(reader: Reader, parts: Sequence[Part], size: PassSize = WHOLE) -> list[TrainingPass]:
     """The passes that measure all rows of the parts without gradients; they may be run again and again.
 
     Args:
         reader: the frozen model with the adapters.
         parts: which rows, each part with its adapter and its stage.
-        rows_per_pass: rows of each adapter in a forward pass; by default as many as keep the device busy.
+        size: the most adapters and rows of each in a forward pass; by default as many as keep the device busy.
     """
     device = reader.network.device
-    chunks = in_passes(parts, rows_per_pass, busy_tokens(device), pass_tokens(device))
+    chunks = in_passes(parts, size, busy_tokens(device), pass_tokens(device))
     return [TrainingPass.of(reader, shares) for shares in chunks]
 
 
@@ -265,30 +254,3 @@ def bank_of(reader: Reader) -> Bank:
 def busy_tokens(device: torch.device) -> int:
     """Tokens that keep a device busy, so that more of them gain nothing."""
     return CPU_BUSY_TOKENS if device.type == "cpu" else GPU_BUSY_TOKENS
-
-
-def in_passes(
-    parts: Sequence[Part], rows_per_pass: int | None, enough_tokens: int, most_tokens: int | None = None
-) -> Iterator[list[Share]]:
-    """The parts in passes: `rows_per_pass` rows of each, long parts apart from short ones.
-
-    A pass is as wide as its longest part. Where there are `enough_tokens` to keep the machine busy, parts of other
-    lengths have passes of their own instead of padding. Where `most_tokens` is given, no pass has more, if it can be
-    helped.
-    """
-    order = sorted(range(len(parts)), key=lambda number: parts[number].tokens)
-    alike: list[list[int]] = []
-    for number in order:
-        tokens = sum(parts[other].tokens for other in alike[-1]) if alike else 0
-        if not alike or (tokens >= enough_tokens and parts[number].tokens > 1.2 * parts[alike[-1][0]].tokens):
-            alike.append([])
-        alike[-1].append(number)
-    for group in alike:
-        most = max(len(parts[number].indices) for number in group)
-        size = rows_per_pass or most
-        if rows_per_pass is None and most_tokens is not None:
-            longest = max(len(sequence.inputs) for number in group for sequence in parts[number].sequences)
-            size = max(1, most_tokens // (longest * len(group)))
-        for start in range(0, most, size):
-            limited = [(number, parts[number].limited(start, size)) for number in sorted(group)]
-            yield [Share(number, part, len(parts[number].indices)) for number, part in limited if part.indices]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from peft import set_peft_model_state_dict
 
-from ia2.adapters.adapter import NOT_RUN, OTHER_MODULES, OTHER_SHAPES, Adapter
+from ia2.adapters.adapter import OTHER_MODULES, OTHER_SHAPES, Adapter
+from ia2.adapters.configuration import NOT_RUN, check_patterns
 from ia2.adapters.injection import peft_model
 from ia2.adapters.registry import effect_of
 from ia2.adapters.shift import Shifted
@@ -59,6 +60,7 @@ def export_merged(adapter: Adapter, model: LanguageModel, folder: Path) -> None:
     check_plain_weights(
         model.network, "an adapter is merged into", "Name the checkpoint that they were quantised from."
     )
+    check_patterns(model.network, adapter.configuration)
     effect = effect_of(adapter.configuration)
     assert effect is not None, "it was checked"
     expected = effect.shapes(model.network, adapter.configuration) or {}

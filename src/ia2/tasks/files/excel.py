@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+from ia2.cache import shown_size
 from ia2.errors import InputError
 from ia2.tasks.files.header import table_under
 from ia2.tasks.files.table import Row, Table
@@ -15,6 +17,8 @@ LONGEST_TEXT = 32_767
 """Characters that a cell holds."""
 MOST_ROWS = 1_048_575
 """Rows that a sheet holds below the one that names its columns."""
+MOST_UNPACKED, MOST_TIMES = 50 * 2**20, 50
+"""Bytes that a workbook may unpack to, or so many times its size; rows of text have five to twenty times."""
 EXACT = 10**15
 """Whole numbers up to here are exact in a workbook; Excel itself rounds longer ones, such as the ids of posts."""
 
@@ -39,6 +43,7 @@ def read_excel(path: Path) -> Table:
     """
     openpyxl = _openpyxl(path)
     try:
+        _check_size(path)
         with warnings.catch_warnings():
             # of styles and drop-down lists that it leaves out
             warnings.simplefilter("ignore", UserWarning)
@@ -94,6 +99,15 @@ def workbook_of_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) ->
         for number, column in enumerate(columns, start=1):
             _fill(sheet.cell(row_number, number), row.get(column), f"{path}, row {row_number}")
     return workbook
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a workbook that would unpack to far more than a sheet holds. Raises ValueError, or what archives raise."""
+    with ZipFile(path) as archive:
+        # nothing more is ever unpacked than is said here
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size):
+        raise ValueError(f"it unpacks to {shown_size(unpacked)}, from {shown_size(path.stat().st_size)}")
 
 
 def _openpyxl(path: Path) -> Any:

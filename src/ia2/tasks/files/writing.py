@@ -71,10 +71,16 @@ def without_formulas(ending: str, rows: Sequence[Row], column: str) -> Sequence[
     """
     if ending not in UNTYPED:
         return rows
-    return [{**row, column: _no_formula(row.get(column))} for row in rows]
+    return [{**row, column: no_formula(row.get(column))} for row in rows]
 
 
-def _no_formula(value: object) -> object:
+def no_formula(value: object) -> object:
+    """A cell's value; of a text that a spreadsheet program would run, one that it shows.
+
+    Example:
+        >>> no_formula("=1+1"), no_formula("-5"), no_formula(None)
+        ("'=1+1", '-5', None)
+    """
     runs = isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value)
     return f"'{value}" if runs else value
 

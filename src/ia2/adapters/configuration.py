@@ -1,0 +1,139 @@
+"""An adapter's configuration as PEFT keeps it, read from a file that anybody may have written."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from peft import PeftConfig
+from peft.tuners.tuners_utils import check_target_module_exists
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from torch import nn
+
+from ia2.errors import InputError
+from ia2.time_limit import TimeLimitError, time_limit
+
+FILE = "adapter_config.json"
+PATIENCE = 5
+"""Seconds that patterns of module names may take on all modules of a network."""
+NOT_RUN = ("alora_invocation_tokens", "layer_replication", "megatron_config")
+"""PEFT's settings that take more than modules to run: each row's whole text, other layers, or a library that the
+configuration names."""
+LOADING = ("XLORA", "SHADOW")
+"""PEFT's kinds whose configuration names other adapters or models, which PEFT loads from wherever they are."""
+
+_Size = Annotated[int, Field(ge=1, le=2**31)]
+_Names = str | list[str] | set[str] | None
+_VALUES: Mapping[str, Any] = {
+    "r": Annotated[int, Field(ge=0, le=2**31)] | None,
+    "lora_alpha": Annotated[float, Field(ge=-(2**31), le=2**31)] | None,
+    "lora_dropout": Annotated[float, Field(ge=0, le=1)],
+    "d_initial": float,
+    "projection_prng_key": Annotated[int, Field(ge=0, lt=2**63)],
+    "target_modules": _Names,
+    "exclude_modules": _Names,
+    "modules_to_save": _Names,
+    "feedforward_modules": _Names,
+    "layers_pattern": _Names,
+    "layers_to_transform": int | list[int] | None,
+    "num_virtual_tokens": _Size | None,
+    **dict.fromkeys(("use_dora", "use_rslora", "fan_in_fan_out", "save_projection", "lora_bias"), bool),
+    **dict.fromkeys(("rank_pattern", "alpha_pattern"), dict[str, Any] | None),
+    **dict.fromkeys(("base_model_name_or_path", "revision"), str | None),
+}
+"""What PEFT's settings may be that are read here, by their names."""
+_DIVIDING: Mapping[str, Any] = {"r": _Size, "lora_alpha": Annotated[float, Field(ge=-(2**31), le=2**31)]}
+"""The same of the kinds whose update is scaled by one of them divided by the other."""
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_KNOWN = {name: TypeAdapter(kind, config=_STRICT) for name, kind in _VALUES.items()}
+_KNOWN_OF_LORA = _KNOWN | {name: TypeAdapter(kind, config=_STRICT) for name, kind in _DIVIDING.items()}
+
+
+def read_configuration(folder: Path) -> PeftConfig:
+    """The configuration of an adapter's folder.
+
+    Raises:
+        InputError: it can't be read, a setting has no value that it can have, or it names more to load.
+    """
+    try:
+        configuration = PeftConfig.from_pretrained(str(folder))
+    except Exception as error:  # PEFT has no errors of its own for a damaged file
+        raise _unreadable(folder, str(error) or type(error).__name__) from error
+    kind = getattr(configuration.peft_type, "value", configuration.peft_type)
+    if kind is None:
+        raise _unreadable(folder, "it says no peft_type")
+    if kind in LOADING:
+        raise InputError(
+            f"{folder / FILE}: adapters of PEFT's kind {kind} load others from wherever their configuration says, and "
+            "aren't loaded here. Run them with PEFT alone."
+        )
+    for name, known in (_KNOWN_OF_LORA if kind == "LORA" else _KNOWN).items():
+        value = getattr(configuration, name, None)
+        if hasattr(configuration, name) and not _is_one(known, value):
+            raise _unreadable(folder, f"{name} is {_shown(value)}")
+    return configuration
+
+
+def check_patterns(network: nn.Module, configuration: PeftConfig) -> None:
+    """Refuse a configuration whose patterns of module names are none, or take too long on a network's modules.
+
+    Raises:
+        InputError: they do; says which setting.
+    """
+    setting = getattr(configuration, "target_modules", None)
+    if not hasattr(configuration, "target_modules") or setting is None:
+        return
+    try:
+        with time_limit(PATIENCE):
+            for path, _ in network.named_modules():
+                check_target_module_exists(configuration, path)
+    except TimeLimitError as error:
+        raise InputError(
+            f"the adapter's configuration has patterns of module names that take over {PATIENCE} seconds: "
+            f"{_shown(setting)}. Name the modules instead."
+        ) from error
+    except Exception as error:  # of a pattern that is none, or a list of what are no names
+        raise InputError(f"the adapter's configuration names modules in a way that can't be read ({error}).") from error
+
+
+def check_runs_here(configuration: PeftConfig) -> None:
+    """Refuse settings of PEFT's that can't be run here.
+
+    Raises:
+        InputError: there is one; names it.
+    """
+    for setting in NOT_RUN:
+        if getattr(configuration, setting, None) is not None:
+            raise InputError(f"adapters with PEFT's setting {setting} can't be run here; run them with PEFT alone.")
+
+
+def check_rank(configuration: PeftConfig, numbers: Sequence[int]) -> None:
+    """Refuse a rank for which PEFT would make larger matrices than any that the adapter has.
+
+    Args:
+        configuration: PEFT's.
+        numbers: how many numbers each of its tensors has.
+
+    Raises:
+        InputError: the rank is more than the numbers of the largest.
+    """
+    ranks = [getattr(configuration, "r", None) or 0, *(getattr(configuration, "rank_pattern", None) or {}).values()]
+    for rank in ranks:
+        if not isinstance(rank, int) or rank > max(numbers, default=0):
+            raise InputError(f"the adapter's configuration says rank {_shown(rank)}, and no matrix is that large.")
+
+
+def _is_one(known: Any, value: Any) -> bool:
+    try:
+        known.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _unreadable(folder: Path, reason: str) -> InputError:
+    return InputError(f"{folder}: the adapter can't be read ({FILE}: {reason.splitlines()[0][:200]}).")

@@ -1,0 +1,55 @@
+"""YAML that anybody may have written: of plain values alone, no larger than it looks, and every fault a sentence."""
+
+from typing import Any, NamedTuple
+
+import yaml
+
+MOST_NODES = 100_000
+"""Values that a file may hold once each anchor stands wherever it is named."""
+
+
+class ParsedYaml(NamedTuple):
+    """What a file holds."""
+
+    tree: yaml.Node | None
+    """Its nodes, with their lines; None of an empty file."""
+    content: Any
+
+
+def parsed_yaml(text: str) -> ParsedYaml:
+    """Parse YAML of plain values, in which no tag makes anything else.
+
+    Raises:
+        ValueError: it is no YAML, a value can't be, or anchors repeat each other without end; says what, on one line.
+
+    Example:
+        >>> parsed_yaml("n: [4, 8]").content
+        {'n': [4, 8]}
+    """
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if tree is not None and (size := _size(tree, {}, set())) > MOST_NODES:
+            raise ValueError(f"its anchors stand for {size} values, and {MOST_NODES} are the most")
+        return ParsedYaml(tree, yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (TypeError, OverflowError, AttributeError, LookupError) as error:  # of values that PyYAML can't make
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _size(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
+    """How many values a node holds with those of its anchors."""
+    if id(node) in known:
+        return known[id(node)]
+    if id(node) in open_nodes:
+        raise ValueError("an anchor holds itself")
+    if isinstance(node, yaml.MappingNode):
+        children = [child for pair in node.value for child in pair]
+    else:
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+    open_nodes.add(id(node))
+    known[id(node)] = 1 + sum(_size(child, known, open_nodes) for child in children)
+    open_nodes.remove(id(node))
+    return known[id(node)]

@@ -1,0 +1,136 @@
+"""Files of rows, studies and records that a stranger has made."""
+
+import json
+import time
+import tracemalloc
+import zipfile
+
+import openpyxl
+import pytest
+from command_line import run, write_csv
+from small_study import opened, study
+from study_records import record, write_study
+
+from ia2.errors import InputError
+from ia2.records import MOST_BYTES, Record, load_records
+from ia2.tasks.files import load_file
+
+
+def test_a_workbook_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    path = tmp_path / "bomb.xlsx"
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["text", "label"])
+    workbook.save(tmp_path / "plain.xlsx")
+    with zipfile.ZipFile(tmp_path / "plain.xlsx") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for part in plain.infolist():
+            sheet = part.filename.endswith("sheet1.xml")
+            filling = b"<row><c><v>" + b"0" * 200_000_000 + b"</v></c></row></sheetData>" if sheet else b""
+            bomb.writestr(part, plain.read(part).replace(b"</sheetData>", filling or b"</sheetData>"))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"it unpacks to 200\.0 MB, from"):
+        load_file(path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", ['{"a":' * 100_000, "[" * 100_000, '{"method": ' + "[" * 100_000])
+def test_deep_records_are_refused(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match="this record can't be read"):
+        Record.read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_deep_rows_are_refused(tmp_path, name):
+    (tmp_path / name).write_text('{"text": ' + '{"a":' * 100_000)
+    with pytest.raises(InputError, match="can't be read"):
+        load_file(tmp_path / name)
+
+
+def test_a_record_of_a_hundred_megabytes_is_refused_unread(tmp_path):
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(100 * 2**20)
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=f"it has 100 MiB, and no record has more than {MOST_BYTES // 2**20}"):
+        Record.read(tmp_path / "a.json")
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("predictions", "../../../outside.jsonl"),
+        ("predictions", "/etc/passwd"),
+        ("adapter", {"kind": "lora", "path": "../outside"}),
+        ("adapter", {"kind": "lora", "path": "/etc"}),
+    ],
+)
+def test_a_record_that_names_what_lies_outside_is_refused(tmp_path, capsys, field, value):
+    folder = write_study(tmp_path / "study", [record("sft", 0.5)])
+    (file,) = folder.glob("records/*/*.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+    (tmp_path / "outside.jsonl").write_text("{}")
+    with pytest.raises(InputError, match="which lies outside .*study; that isn't read"):
+        load_records(folder)
+    for command in (("report", folder), ("rescore", folder)):
+        status, _, err = run(capsys, *command)
+        assert status == 2
+        assert "which lies outside" in err
+    assert (tmp_path / "outside.jsonl").read_text() == "{}"
+
+
+@pytest.mark.parametrize("part", ["records", "predictions/unit", "adapters", "plan.json", "units"])
+def test_nothing_is_written_through_a_link_in_a_studys_folder(tmp_path, part):
+    folder, outside = tmp_path / "study", tmp_path / "outside"
+    opened(folder, study())
+    outside.mkdir()
+    target = outside / "file"
+    target.write_text((folder / "plan.json").read_text())
+    (folder / part).parent.mkdir(exist_ok=True)
+    (folder / part).unlink(missing_ok=True)
+    (folder / part).symlink_to(target if part.endswith(".json") else outside)
+    before = {path: path.read_text() for path in outside.iterdir()}
+    with pytest.raises(InputError, match=f"{part}: this links to {outside}.*, outside the folder"):
+        opened(folder, study())
+    assert {path: path.read_text() for path in outside.iterdir()} == before
+
+
+def test_a_studys_folder_may_itself_be_a_link_and_hold_links_within(tmp_path):
+    (tmp_path / "big-disk" / "a").mkdir(parents=True)
+    folder = tmp_path / "study"
+    folder.symlink_to(tmp_path / "big-disk")
+    (tmp_path / "big-disk" / "a").rmdir()
+    opened(folder, study())
+    (folder / "records").mkdir()
+    (folder / "latest").symlink_to("records")
+    opened(folder, study())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("name: !!python/object/apply:os.system ['touch ran']", "could not determine a constructor"),
+        ("a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in
+         zip("abcdefgh", "bcdefghi", strict=True)), "its anchors stand for"),
+        ("[" * 5000, "nested too deeply"),
+        ("name: 2024-99-99", "month must be in"),
+    ],
+)  # fmt: skip
+def test_studies_options_and_methods_of_yaml_end_in_a_sentence(tmp_path, capsys, monkeypatch, content, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text(content)
+    rows, out = write_csv(tmp_path / "rows.csv"), tmp_path / "out"
+    begun = time.monotonic()
+    status, _, err = run(capsys, "run", "a.yaml", "--out", out)
+    assert status == 2
+    assert reason in err
+    status, _, err = run(capsys, "adapt", "--model", "smollm2-135m", "--data", rows, "--out", out, "--method", "a.yaml")
+    assert status == 2
+    assert reason in err
+    status, _, err = run(capsys, "adapt", "--model", "smollm2-135m", "--data", rows, "--out", out, "--config", "a.yaml")
+    assert status == 2
+    assert "Traceback" not in err
+    assert time.monotonic() - begun < 15
+    assert not (tmp_path / "ran").exists()
+    assert not out.exists()
