@@ -190,3 +190,14 @@ def test_a_folder_that_can_not_be_made_is_a_mistake_of_the_persons(tmp_path, mon
     refusal = pytest.raises(InputError, match=r"new: this folder can't be made \(No such file or directory\)")
     with refusal, alone_in(tmp_path / "new"):
         pass
+
+
+def test_without_a_home_a_folder_for_the_cache_is_asked_for(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("IA2_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(InputError, match="no home folder to keep the cache in. Set IA2_CACHE_DIR"):
+        cache_folder()

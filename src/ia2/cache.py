@@ -20,12 +20,22 @@ def cache_folder() -> Path:
     """The folder for what can be fetched or computed again: `$IA2_CACHE_DIR`, else the system's cache folder.
 
     The latter is `$XDG_CACHE_HOME/ia2`, or `~/.cache/ia2` where that isn't set. The folder may not exist yet.
+
+    Raises:
+        InputError: there is no home folder either.
     """
     if configured := os.environ.get("IA2_CACHE_DIR"):
         return Path(configured).expanduser().absolute()
     shared = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG specification: a relative path is to be ignored
-    return (Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache") / "ia2"
+    if Path(shared).is_absolute():
+        return Path(shared) / "ia2"
+    try:
+        return Path.home() / ".cache" / "ia2"
+    except RuntimeError as error:
+        raise InputError(
+            "There is no home folder to keep the cache in. Set IA2_CACHE_DIR to a folder for it."
+        ) from error
 
 
 @contextmanager

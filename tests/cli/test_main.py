@@ -1,6 +1,8 @@
 import errno
 import importlib.metadata
+import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from command_line import adapt, records_of, run
 
 from ia2.cache import written_whole
+from ia2.cli import main
 from ia2.errors import ChangedFieldsError, FieldError, InputError
 from ia2.experiments import loading
 
@@ -136,3 +139,62 @@ def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkey
     (tmp_path / "context.txt").write_text("Judge.")
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file, "--context", "context.txt")
     assert (status, err) == (2, f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_is_named(capsys, tmp_path, monkeypatch, file, error):
+    def fails(*_arguments, **_keywords):
+        raise error
+
+    monkeypatch.setattr(loading, "load_model", fails)
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
+    assert status == 1
+    sentence = err.splitlines()[-1]
+    assert sentence.startswith("ia2 adapt failed: there is not enough memory, on this machine or on its device (")
+    assert "fault of ours" not in err
+
+
+def test_who_stops_it_again_does_not_cut_the_clearing_up_short():
+    cleared = []
+    with pytest.raises(KeyboardInterrupt), main._signals_unwind():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(os.getpid(), number)
+            time.sleep(0.01)
+            cleared.append(1)
+    assert cleared == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_nohup_has_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with main._signals_unwind():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("ascii", "→ä".encode()), ("latin-1", b"\\u2192\xe4"), ("utf-8", "→ä".encode())]
+)
+def test_every_character_can_be_printed_whatever_the_language_is(monkeypatch, encoding, written):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    main._take_every_character()
+    sys.stdout.write("→ä")
+    sys.stdout.flush()
+    assert raw.getvalue() == written

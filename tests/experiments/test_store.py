@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 import pytest
 from small_study import opened, study
 
@@ -284,3 +286,50 @@ def test_of_two_processes_that_begin_at_once_with_other_settings_one_is_refused(
     assert [set(pair) for pair in zip(*outcomes, strict=True)] == [{"accepted", "refused"}] * 20
     for number, (first, _second) in enumerate(zip(*outcomes, strict=True)):
         assert load_experiment_of(tmp_path / f"out-{number}").rows == (6 if first == "accepted" else 7)
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """A folder that version 0.1.0 wrote with `ia2 adapt`, without its adapters."""
+    files = json.loads((Path(__file__).parent / "study_of_0_1_0.json").read_text(encoding="utf-8"))
+    for name, value in files.items():
+        path = tmp_path / "earlier" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(row) for row in value] if path.suffix == ".jsonl" else [json.dumps(value)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path / "earlier"
+
+
+def test_a_folder_of_an_earlier_version_is_read_and_reports_the_same_from_another_path(earlier, tmp_path, capsys):
+    assert [unit.id for unit in units(load_experiment_of(earlier))] == ["model-rows-n4-set0"]
+    records = {record.method: record for record in load_records(earlier)}
+    assert sorted(records) == ["ia2-sft", "icl", "sft", "zero-shot"]
+    for record in records.values():
+        correct = [json.loads(line)["correct"] for line in record.rows(earlier).read_text().splitlines()]
+        assert record.metrics.accuracy == pytest.approx(sum(correct) / len(correct))
+    copy = tmp_path / "another machine" / "copied"
+    shutil.copytree(earlier, copy)
+    shown = {}
+    for folder in (earlier, copy):
+        status, out, err = command_line.run(capsys, "report", folder)
+        assert status == 0, err
+        shown[folder] = out.replace(str(folder), "FOLDER")
+    assert "zero-shot" in shown[copy]
+    assert shown[copy] == shown[earlier]
+
+
+def test_a_folder_of_a_later_version_is_refused_in_a_sentence(earlier, capsys):
+    file = next(earlier.glob("records/*/icl*.json"))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 2}))
+    status, _, err = command_line.run(capsys, "report", earlier)
+    assert status == 2
+    assert err.startswith(f"{file}: this record can't be read (schema: ")
+    assert err.count("\n") == 1
+
+
+def test_a_copied_folder_goes_on(tmp_path):
+    opened(tmp_path / "out", study())
+    (unit, *_) = units(study())
+    (tmp_path / "out" / "records" / unit.id).mkdir(parents=True)
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert opened(tmp_path / "copy", study()).is_done(unit)

@@ -92,3 +92,17 @@ def test_each_layer_s_keys_are_counted_and_a_state_as_one_head(monkeypatch, kind
     # room for ten tokens of four bytes a number, in half of what there is
     monkeypatch.setattr(memory, "steady_bytes", lambda _network: 2 * 4 * 10 * numbers)
     assert responses_that_fit(shrunken_network(kind), tokens=1) == 10
+
+
+def test_without_proc_the_kernel_itself_says_how_much_memory_there_is(monkeypatch, tiny_llama):
+    total, left = psutil.virtual_memory().total, free_bytes(torch.device("cpu"))
+
+    def unmounted():
+        raise FileNotFoundError("/proc/meminfo")
+
+    monkeypatch.setattr(psutil, "virtual_memory", unmounted)
+    monkeypatch.setattr(memory, "CGROUP", memory.CGROUP / "none")
+    assert memory._machine()[0] == pytest.approx(total, rel=0.01)
+    assert 0 < free_bytes(torch.device("cpu")) <= total
+    assert left > 0
+    assert steady_bytes(tiny_llama) == pytest.approx(0.4 * total, rel=0.02)

@@ -36,7 +36,7 @@ MODULES_THAT_NAME_FLAGS = {
 }
 """Below the command line an error names a field, which the command line shows as its flag."""
 VARIABLES_THAT_SAY_NOTHING: set[str] = set()
-ROOMS_OF_THEIR_OWN = {"real", "repository", "gpu", "fuzz", "hostile", "kill"}
+ROOMS_OF_THEIR_OWN = {"real", "repository", "gpu", "fuzz", "hostile", "kill", "machine"}
 """Folders of tests that mirror no room: whole flows on real data and on a GPU, the repository itself, any input."""
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common"}
 FORBIDDEN_VARIABLES = {"own", "found", "kept", "one", "place", "given"}

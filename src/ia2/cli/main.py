@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
+import codecs
 import signal
 import sys
 import threading
@@ -7,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from ia2.adapters.registry import all_sizes
@@ -29,6 +31,10 @@ RUNNERS = {
 """The module and function of each command, imported when it runs; a function may return an exit status."""
 COMPUTING = ("demo", "adapt", "predict", "evaluate", "run")
 """The commands that run a model."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that stop a command."""
+NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory: you tried to allocate")
+"""What libraries say of memory that ran out, which raise an error of another kind."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
@@ -41,15 +47,35 @@ STOPPED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of ours."""
+    _take_every_character()
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = build_parser(arguments).parse_args(arguments)
     name: str = parsed.command
     settings = dict(vars(parsed[name])) if parsed.get(name) is not None else {}
     debug = bool(settings.pop("debug", False))
     settings.pop("config", None)
+    with _signals_unwind():
+        return _guarded(name, settings, debug=debug)
+
+
+def _take_every_character() -> None:
+    """Let the standard output take what no table can do without, such as the arrow of a method's name.
+
+    Where the language is C, it would take ASCII alone: UTF-8 says the same of ASCII. Of other sets of characters what
+    they haven't got is escaped.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        encoding = codecs.lookup(sys.stdout.encoding).name
+        if encoding == "ascii":
+            sys.stdout.reconfigure(encoding="utf-8")
+        elif not encoding.startswith("utf"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
+    """Run one command, and say in a sentence what went wrong. Returns the exit status."""
     try:
-        with _signals_unwind():
-            return _run(name, settings)
+        return _run(name, settings)
     except InputError as error:
         if debug:
             traceback.print_exc()
@@ -67,6 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         reason = (str(error).splitlines() or [""])[0]
+        if _is_out_of_memory(error):
+            print(
+                f"ia2 {name} failed: there is not enough memory, on this machine or on its device "
+                f"({reason or type(error).__name__}). Use a smaller model or shorter rows; where adapters are trained, "
+                "--memory says how much they may take.",
+                file=sys.stderr,
+            )
+            return 1
         print(
             f"ia2 {name} failed: {type(error).__name__}: {reason}\nThis is a fault of ours or of this machine, not of "
             "your input; --debug shows the traceback.",
@@ -80,17 +114,29 @@ def _signals_unwind() -> Iterator[None]:
     """Meanwhile what ends a process ends it as Ctrl-C does, so that nothing half-written is left behind."""
 
     def stop(number: int, _frame: Any) -> NoReturn:
-        raise SystemExit(128 + number)
+        # what is asked again meanwhile would cut the clearing up short
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # where handlers can't be set
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # what whoever started this wants ignored stays ignored: nohup's SIGHUP, and a shell's SIGINT in the background
+    handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in handled}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, whichever library had asked for it."""
+    # torch isn't imported here
+    named = type(error).__name__ == "OutOfMemoryError"
+    return named or isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
 
 
 def _sizes(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How much memory is free, and how much a forward pass keeps for its backward pass."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,17 @@ def free_bytes(device: torch.device) -> int:
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + held)
     _, left = _container()
-    return int(min(psutil.virtual_memory().available, left))
+    return int(min(_machine()[1], left))
+
+
+def _machine() -> tuple[int, int]:
+    """All bytes of the machine's memory, and what is left of them."""
+    try:
+        memory = psutil.virtual_memory()
+    except (OSError, RuntimeError):  # where /proc isn't mounted the kernel itself is asked
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    return int(memory.total), int(memory.available)
 
 
 def _container() -> tuple[float, float]:
@@ -56,7 +67,7 @@ def steady_bytes(network: PreTrainedModel) -> float:
     if device.type == "cuda":
         return float(0.9 * torch.cuda.get_device_properties(device).total_memory - weights)
     most, _ = _container()
-    return float(0.4 * min(psutil.virtual_memory().total, most) - weights)
+    return float(0.4 * min(_machine()[0], most) - weights)
 
 
 def responses_that_fit(network: PreTrainedModel, tokens: int, sites: int = 0) -> int:
