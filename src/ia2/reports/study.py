@@ -227,11 +227,11 @@ def _entry(cell: Result | None, measure: Measure, best: float | None, paper: Pri
     scale, digits = SCALES[measure]
     printed = round(scale * average, digits)
     spread = scale * deviation(values, as_paper=paper is not None) if len(values) > 1 else None
-    within = "–" if spread is None else f"{spread:.{digits}f}"
+    brackets = [] if spread is None else [f"{spread:.{digits}f}"]
     if sets is not None and len(values) < sets:
-        within += f", {len(values)}/{sets}"
+        brackets.append(f"{len(values)}/{sets}")
     return Entry(
-        f"{printed:.{digits}f} ({within})",
+        f"{printed:.{digits}f} ({', '.join(brackets)})" if brackets else f"{printed:.{digits}f}",
         measure,
         cell,
         scale * average,
