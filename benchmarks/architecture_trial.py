@@ -1,7 +1,7 @@
 """One kind of network from end to end: loaded, asked, taught, measured, saved, and loaded again by PEFT."""
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,8 @@ from benchmarks.shrunken import shrunken_configuration, shrunken_network
 from ia2.adapters.adapter import Adapter, bank_of
 from ia2.adapters.kind import ATTENTION
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import evaluate
+from ia2.evaluation.evaluate import Asking, Evaluation, evaluate, evaluate_all
+from ia2.evaluation.labels import LabelEvaluation
 from ia2.models.architectures import architecture_of, projection_names
 from ia2.models.auto_classes import auto_class_of
 from ia2.models.decoding import decode
@@ -33,6 +34,10 @@ from ia2.training.train import train
 END = "<end>"
 TOLERANCE = 1e-3
 """How far PEFT's logits may be from ours by rounding, as a share of their norm."""
+SHARES_APART = 1e-4
+"""How far a probability may be from itself by rounding where rows are asked in another way."""
+BANK = 30
+"""Adapters of a large bank."""
 
 
 @dataclass(frozen=True)
@@ -120,20 +125,48 @@ def small_task() -> Task:
 
 
 def _taken_through(model: LanguageModel, folder: Path) -> None:
-    """Teacher, IA2→SFT, evaluation with the adapter and in context, texts, saving, and PEFT's reload."""
+    """Teacher, IA2→SFT, evaluation with the adapter and in context in every way, texts, saving, and PEFT's reload."""
     few = FewShotSet.draw(small_task(), 4)
     targets = collect_targets(model, few, cache_dir=folder / "cache")
     training = Training(epochs=2, dev_every=2)
     trained = train(model, few, IA2_THEN_SFT, learning_rate=1e-2, targets=targets, training=training)
     tokenizer = PromptTokenizer.of(model, few.task)
     prompts = [tokenizer.sequence(row.query, row.response, ()).prompt for row in few.evaluation]
-    for adapter in (None, trained.adapter):
-        shown = few.demonstrations() if adapter is None else ()
-        evaluation = evaluate(model, few.evaluation, few.task, demonstrations=shown, adapter=adapter)
-        assert len(evaluation.predictions) == len(few.evaluation)
+    _compare_ways_of_asking(model, few, trained.adapter)
     assert len(list(decode(Reader(model.network), prompts, Limits(3)))) == len(prompts)
     trained.adapter.save(folder / "adapter")
     _compare_with_peft(model, Adapter.load(folder / "adapter"), folder, prompts)
+
+
+def _compare_ways_of_asking(model: LanguageModel, few: FewShotSet, adapter: Adapter) -> None:
+    """Answers don't depend on batches, the order of rows, layout, prefill, threads, or what else is in a bank."""
+    rows, task, shown = few.evaluation, few.task, few.demonstrations()
+    in_context = evaluate(model, rows, task, demonstrations=shown)
+    ways = {"one by one": Asking(batch_size=1), "padded": Asking(layout="right"), "whole": Asking(share_prefill=False)}
+    for way, asking in ways.items():
+        _compare(in_context, evaluate(model, rows, task, demonstrations=shown, asking=asking), f"in context, {way}")
+    reversed_rows = evaluate(model, rows[::-1], task, demonstrations=shown)
+    in_order = replace(reversed_rows, predictions=reversed_rows.predictions[::-1])
+    _compare(in_context, in_order, "in context, in another order")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads % 2 + 1)
+    _compare(in_context, evaluate(model, rows, task, demonstrations=shown), "in context, on other threads")
+    torch.set_num_threads(threads)
+    adapted = evaluate(model, rows, task, adapter=adapter)
+    for in_bank in evaluate_all(model, rows, task, [adapter] * BANK):
+        _compare(adapted, in_bank, f"in a bank of {BANK}")
+
+
+def _compare(usual: Evaluation, other: Evaluation, way: str) -> None:
+    assert isinstance(usual, LabelEvaluation)
+    assert isinstance(other, LabelEvaluation)
+    for expected, found in zip(usual.predictions, other.predictions, strict=True):
+        shares = (expected.label_probabilities, found.label_probabilities)
+        apart = max(abs(ours - theirs) for ours, theirs in zip(*shares, strict=True))
+        if apart > SHARES_APART or abs(expected.confidence - found.confidence) > SHARES_APART:
+            raise RuntimeError(f"probabilities are {apart:.2g} apart where rows are asked {way}")
+        if expected.predicted != found.predicted:
+            raise RuntimeError(f"another answer where rows are asked {way}")
 
 
 def _compare_with_peft(model: LanguageModel, adapter: Adapter, folder: Path, prompts: list[tuple[int, ...]]) -> None:

@@ -9,8 +9,10 @@ from torch.testing import assert_close
 
 from ia2.errors import FieldError, InputError
 from ia2.inference.label_scoring import LabelTokens, adapter_scoring_of, label_scoring_of, score_labels
+from ia2.models.decoding import decode
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
+from ia2.models.responses import Limits
 from ia2.models.sequences import TokenSequence, shared_tokens
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example
@@ -52,6 +54,21 @@ def test_labels_that_the_tokenizer_makes_the_same_are_refused_by_name(tiny_model
         LabelTokens.of(task, PromptTokenizer(normalizing), scoring)
     said = f"the labels {labels[0]!r}, {labels[1]!r} are the same tokens to this model. Name them so that they differ."
     assert str(refusal.value) == f"toy: {said}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_equal_scores_the_lower_token_and_the_first_label_are_taken(tiny_model, toy_task, tokens, dtype):
+    network = copy.deepcopy(tiny_model.network).to(dtype)
+    equal = torch.zeros(network.config.vocab_size, dtype=dtype)
+    equal[[7, 90, 300, 399]] = 2.0
+    network.get_output_embeddings().register_forward_hook(lambda *arguments: equal.expand_as(arguments[2]))
+    prompts = [tokens.prompt(row.query) for row in toy_task.evaluation]
+    for scoring in ("token", "whole"):
+        (scores,) = score_labels(Reader(network), prompts, LabelTokens.of(toy_task, tokens, scoring))
+        assert set(scores.label.tolist()) == {0}
+        assert scores.token is None or set(scores.token.tolist()) == {7}
+    for _, decoded in decode(Reader(network), prompts[:2], Limits(3)):
+        assert decoded.tokens == (7, 7, 7)
 
 
 def test_token_scores_are_the_softmax_over_vocabulary_and_labels(tiny_model, toy_task, tokens):
