@@ -51,3 +51,18 @@ def content(folder: Path) -> dict[str, Any]:
         else:
             found[name] = path.read_bytes()
     return found
+
+
+def study_of_two_tasks(**changes: Any) -> Experiment:
+    """A study that is planned and never run: two models, two tasks and two N, three sets."""
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "models": ["a/b", "c"],
+            "tasks": [{"train": "reviews"}, {"train": "sst2", "evaluate": ["sst2", "finsen"]}],
+            "n": [8, 4],
+            "sets": 3,
+            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
+            **changes,
+        }
+    )

@@ -1,22 +1,8 @@
 import pytest
+from small_study import study_of_two_tasks as study
 
 from ia2.errors import InputError
 from ia2.experiments.plan import check_sets, drawn, planned, units
-from ia2.experiments.schema import Experiment
-
-
-def study(**changes):
-    return Experiment.model_validate(
-        {
-            "name": "small",
-            "models": ["a/b", "c"],
-            "tasks": [{"train": "reviews"}, {"train": "sst2", "evaluate": ["sst2", "finsen"]}],
-            "n": [8, 4],
-            "sets": 3,
-            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
-            **changes,
-        }
-    )
 
 
 def test_sets_that_cannot_be_drawn_are_refused_by_what_is_missing(tmp_path):

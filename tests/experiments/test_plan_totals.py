@@ -1,20 +1,7 @@
+from small_study import study_of_two_tasks as study
+
 from ia2.experiments.plan import planned, units
 from ia2.experiments.plan_totals import counts, described, unit_stages
-from ia2.experiments.schema import Experiment
-
-
-def study(**changes):
-    return Experiment.model_validate(
-        {
-            "name": "small",
-            "models": ["a/b", "c"],
-            "tasks": [{"train": "reviews"}, {"train": "sst2", "evaluate": ["sst2", "finsen"]}],
-            "n": [8, 4],
-            "sets": 3,
-            "methods": ["zero-shot", "icl", "sft", "ia2", "ia2-sft"],
-            **changes,
-        }
-    )
 
 
 def test_what_is_shared_is_counted_once():

@@ -1,17 +1,16 @@
 """What no file beside a model may do, an adapter's or a journal's: end in anything but a result or one sentence."""
 
 import json
-import os
 import struct
 import tempfile
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_language_model
-from hypothesis import HealthCheck, given, settings
+from fuzz_inputs import SCALARS, TEXT, fuzzed, nested
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ia2.adapters.adapter import CONFIGURATION_FILE, WEIGHTS_FILE, Adapter, adapted, fresh_adapter
@@ -23,16 +22,8 @@ from ia2.models.gguf_header import check_gguf_header
 
 pytestmark = pytest.mark.slow
 
-fuzzed = settings(
-    max_examples=int(os.environ.get("IA2_FUZZ_EXAMPLES", "300")),
-    deadline=timedelta(seconds=5),
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 NUMBERS = st.integers() | st.integers(-3, 40) | st.sampled_from([2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 10**30])
-SCALARS = st.none() | st.booleans() | NUMBERS | st.floats() | TEXT
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
+VALUES = nested(SCALARS | NUMBERS)
 
 MODEL = tiny_language_model()
 NETWORK = MODEL.network

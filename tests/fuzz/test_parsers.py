@@ -4,15 +4,14 @@
 """
 
 import json
-import os
 import string
 import tempfile
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzz_inputs import SCALARS, TEXT, fuzzed, nested
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ia2.errors import InputError
@@ -23,15 +22,7 @@ from ia2.tasks.files import load_file
 
 pytestmark = pytest.mark.slow
 
-fuzzed = settings(
-    max_examples=int(os.environ.get("IA2_FUZZ_EXAMPLES", "300")),
-    deadline=timedelta(seconds=5),
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
+VALUES = nested(SCALARS)
 COLUMNS = st.sampled_from(["text", "label", "prompt", "completion", "instruction", "output", "messages", "id"])
 ROWS = st.lists(st.dictionaries(COLUMNS | TEXT, VALUES, max_size=4), max_size=6)
 TURNS = st.lists(
