@@ -1,5 +1,8 @@
+import re
 import sys
+import time
 from datetime import UTC, datetime
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -9,7 +12,7 @@ from table_files import check_refusal, write
 
 from ia2.errors import InputError
 from ia2.tasks.files import load_file
-from ia2.tasks.files.excel import read_excel, workbook_of_rows
+from ia2.tasks.files.excel import read_excel, write_excel
 
 
 def test_the_first_sheet_is_read_past_blank_rows_and_columns_and_others_are_said(tmp_path):
@@ -75,9 +78,8 @@ def test_without_openpyxl_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_a_text_that_looks_like_a_formula_or_an_error_is_written_as_a_text(tmp_path):
     texts = ["=1+1", '=HYPERLINK("http://a.b")', "+1", "-x", "@a", "#N/A", "007"]
-    workbook_of_rows(tmp_path / "rows.xlsx", ["=text"], [{"=text": text} for text in texts]).save(
-        tmp_path / "rows.xlsx"
-    )
+    path = tmp_path / "rows.xlsx"
+    write_excel(path, path, ["=text"], [{"=text": text} for text in texts])
     sheet = openpyxl.load_workbook(tmp_path / "rows.xlsx").active  # with formulas, had there been some
     assert [(cell.value, cell.data_type) for (cell,) in sheet.iter_rows()] == [
         (text, "s") for text in ["=text", *texts]
@@ -88,7 +90,7 @@ def test_what_a_cell_can_not_hold_is_written_as_text(tmp_path):
     values = [{"b": "ü"}, [1], 1234567890123456789, float("inf"), datetime(2024, 7, 26, tzinfo=UTC), b"a"]
     typed = [12, 0.5, True, datetime(2024, 7, 26), None, float("nan"), "z"]
     rows = [{"x": value} for value in values + typed]
-    workbook_of_rows(tmp_path / "rows.xlsx", ["x"], rows).save(tmp_path / "rows.xlsx")
+    write_excel(tmp_path / "rows.xlsx", tmp_path / "rows.xlsx", ["x"], rows)
     sheet = openpyxl.load_workbook(tmp_path / "rows.xlsx").active
     cells = [cell.value for (cell,) in sheet.iter_rows(min_row=2)]
     assert cells[:6] == ['{"b": "ü"}', "[1]", "1234567890123456789", "inf", "2024-07-26 00:00:00+00:00", "b'a'"]
@@ -98,12 +100,36 @@ def test_what_a_cell_can_not_hold_is_written_as_text(tmp_path):
 def test_what_a_workbook_can_not_hold_is_refused_by_its_row(tmp_path, monkeypatch):
     path = tmp_path / "rows.xlsx"
     with pytest.raises(InputError, match=r"rows.xlsx, row 3: a text of 32768 characters is more than the 32767"):
-        workbook_of_rows(path, ["x"], [{"x": "a" * 32_767}, {"x": "a" * 32_768}])
-    with pytest.raises(InputError, match=r"rows.xlsx, row 2: a text holds a control character"):
-        workbook_of_rows(path, ["x"], [{"x": "\x07"}])
+        write_excel(path, path, ["x"], [{"x": "a" * 32_767}, {"x": "a" * 32_768}])
     monkeypatch.setattr("ia2.tasks.files.excel.MOST_ROWS", 1)
     with pytest.raises(InputError, match=r"rows.xlsx: 2 rows are more than the 1 of a sheet"):
-        workbook_of_rows(path, ["x"], [{"x": 1}, {"x": 2}])
+        write_excel(path, path, ["x"], [{"x": 1}, {"x": 2}])
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(InputError, match=r"rows.xlsx: this needs openpyxl. Install it"):
-        workbook_of_rows(path, ["x"], [])
+        write_excel(path, path, ["x"], [])
+
+
+@pytest.mark.parametrize("text", ["\x00a\x07", "a\r\nb", "_x0007_", "_x005F_x0007_", "_x00", "tab\tand\nline"])
+def test_what_xml_can_not_hold_is_written_as_its_code_and_read_again(tmp_path, text):
+    path = tmp_path / "rows.xlsx"
+    write_excel(path, path, ["text"], [{"text": text}])
+    assert read_excel(path).rows[0][1] == {"text": text}
+
+
+def test_a_code_is_written_as_excel_writes_it(tmp_path):
+    path = tmp_path / "rows.xlsx"
+    write_excel(path, path, ["text"], [{"text": "a\x07_x0041_"}])
+    assert openpyxl.load_workbook(path).active["A2"].value == "a_x0007__x005F_x0041_"
+    path = write(tmp_path / "others.xlsx", [("text",), ("_x0041__xD83D_",)])
+    assert read_excel(path).rows[0][1] == {"text": "A_xD83D_"}
+
+
+def test_the_same_rows_are_the_same_bytes_whenever_they_are_written(tmp_path, monkeypatch):
+    rows = [{"text": "a", "label": index} for index in range(3)]
+    write_excel(tmp_path / "a.xlsx", tmp_path / "a.xlsx", ["text", "label"], rows)
+    later = time.gmtime(2e9)
+    monkeypatch.setattr(time, "localtime", lambda *_: later)
+    write_excel(tmp_path / "b.xlsx", tmp_path / "b.xlsx", ["text", "label"], rows)
+    assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    with ZipFile(tmp_path / "a.xlsx") as workbook:
+        assert re.findall(rb">(\d{4})-", workbook.read("docProps/core.xml")) == [b"1980"] * 2

@@ -1,12 +1,14 @@
 """Excel workbooks, read and written with openpyxl (the extra `excel`)."""
 
+import io
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from ia2.cache import shown_size
 from ia2.errors import InputError
@@ -21,6 +23,11 @@ MOST_UNPACKED, MOST_TIMES = 50 * 2**20, 50
 """Bytes that a workbook may unpack to, or so many times its size; rows of text have five to twenty times."""
 EXACT = 10**15
 """Whole numbers up to here are exact in a workbook; Excel itself rounds longer ones, such as the ids of posts."""
+UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f]|_(?=x[0-9A-Fa-f]{4}_)")
+"""Characters that a workbook's XML can't hold, and what would be read as the code of one."""
+CODE = re.compile("_x(?![dD][89a-fA-F])([0-9A-Fa-f]{4})_")
+"""How a workbook writes such a character (ECMA-376, ST_Xstring); half of one from beyond 16 bits is none."""
+TIME_OF_WRITING = re.compile(rb"(?<=>)\d{4}-\d\d-\d\dT[\d:]+Z(?=<)")
 
 
 def read_excel(path: Path) -> Table:
@@ -69,13 +76,14 @@ def read_excel(path: Path) -> Table:
     return table_under(path, positions[0], positions[1:], notes)
 
 
-def workbook_of_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> Any:
-    """A workbook of one sheet whose first row names the columns, to be saved.
+def write_excel(file: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Write a workbook of one sheet whose first row names the columns; the same rows give the same bytes.
 
     Every text is a text there, also one that begins with `=`, which is no formula. What a cell can't hold stands as
     text: objects and lists as JSON, whole numbers over 15 digits, times with a zone.
 
     Args:
+        file: where it is written.
         path: the file it will be, for error messages.
         columns: their names, in order.
         rows: the values of each row by column.
@@ -84,7 +92,7 @@ def workbook_of_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) ->
         InputError: openpyxl isn't installed, or a text or the number of rows is more than a workbook holds.
 
     Example:
-        >>> workbook_of_rows(Path("rows.xlsx"), ["text"], [{"text": "=1+1"}]).save("rows.xlsx")
+        >>> write_excel(Path("rows.xlsx"), Path("rows.xlsx"), ["text"], [{"text": "=1+1"}])
         >>> read_excel(Path("rows.xlsx")).rows
         (('rows.xlsx, row 2', {'text': '=1+1'}),)
     """
@@ -98,7 +106,15 @@ def workbook_of_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) ->
     for row_number, row in enumerate(rows, start=2):
         for number, column in enumerate(columns, start=1):
             _fill(sheet.cell(row_number, number), row.get(column), f"{path}, row {row_number}")
-    return workbook
+    saved = io.BytesIO()
+    workbook.save(saved)
+    # openpyxl notes when it wrote, in a part and of each part
+    with ZipFile(saved) as dated, ZipFile(file, "w") as undated:
+        for part in dated.infolist():
+            content = dated.read(part)
+            if part.filename == "docProps/core.xml":
+                content = TIME_OF_WRITING.sub(b"1980-01-01T00:00:00Z", content)
+            undated.writestr(ZipInfo(part.filename), content, compress_type=ZIP_DEFLATED)
 
 
 def _check_size(path: Path) -> None:
@@ -119,9 +135,7 @@ def _openpyxl(path: Path) -> Any:
 
 
 def _fill(cell: Any, value: Any, position: str) -> None:
-    """Put a value into a cell; a text never as a formula. Raises InputError as `workbook_of_rows`."""
-    from openpyxl.utils.exceptions import IllegalCharacterError
-
+    """Put a value into a cell; a text never as a formula. Raises InputError as `write_excel`."""
     value = _cell_value(value)
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         # openpyxl would cut it
@@ -129,12 +143,11 @@ def _fill(cell: Any, value: Any, position: str) -> None:
             f"{position}: a text of {len(value)} characters is more than the {LONGEST_TEXT} of a cell. "
             "Write .jsonl instead."
         )
-    try:
-        cell.value = value
-    except IllegalCharacterError as error:
-        raise InputError(f"{position}: a text holds a control character. Write .jsonl instead.") from error
     if isinstance(value, str):
+        cell.value = UNWRITABLE.sub(lambda match: f"_x{ord(match[0]):04X}_", value)
         cell.data_type = "s"
+    else:
+        cell.value = value
 
 
 def _cell_value(value: Any) -> Any:
@@ -161,8 +174,8 @@ def _filled_rows(sheet: Any) -> list[tuple[int, list[Any]]]:
 
 
 def _to_the_last(values: Iterable[Any]) -> list[Any]:
-    """A row's cells up to the last that isn't blank."""
-    cells = list(values)
+    """A row's cells up to the last that isn't blank, with the characters that codes in their texts stand for."""
+    cells = [CODE.sub(lambda match: chr(int(match[1], 16)), cell) if isinstance(cell, str) else cell for cell in values]
     while cells and (cells[-1] is None or cells[-1] == ""):
         cells.pop()
     return cells

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from ia2.cache import check_writable, written_whole
 from ia2.errors import InputError
-from ia2.tasks.files.excel import workbook_of_rows
+from ia2.tasks.files.excel import write_excel
 from ia2.tasks.files.table import Row
 
 
@@ -119,12 +119,8 @@ def _write_parquet(partial: Path, path: Path, columns: Sequence[str], rows: Sequ
     write_table(table, partial)
 
 
-def _write_excel(partial: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    workbook_of_rows(path, columns, rows).save(partial)
-
-
 WRITERS: Mapping[str, Callable[[Path, Path, Sequence[str], Sequence[Row]], None]] = MappingProxyType(
-    {**dict.fromkeys(TEXTS, _write_text), ".parquet": _write_parquet, ".xlsx": _write_excel}
+    {**dict.fromkeys(TEXTS, _write_text), ".parquet": _write_parquet, ".xlsx": write_excel}
 )
 """Writes rows to a file that will have another path, by the ending of that."""
 
