@@ -1,9 +1,13 @@
-"""Machines as they may be: no home, odd paths and languages, warnings as errors, no assertions, many threads."""
+"""Machines as they may be: no home, odd paths and languages, warnings as errors, many threads, a full disk, a hangup."""
 
+import contextlib
 import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from command_line import write_csv
@@ -99,3 +103,64 @@ def test_a_cache_that_takes_nothing_is_refused_in_a_sentence(inputs, tmp_path):
     assert run.returncode == 2, run.stderr
     assert "/proc/ia2" in run.stderr.splitlines()[-1]
     assert "Traceback" not in run.stderr
+
+
+@contextlib.contextmanager
+def disk(folder, size):
+    """A disk of so many bytes, on this folder."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+POINTS = int(os.environ.get("IA2_FULL_DISKS", "2"))
+"""Sizes of disk that are tried, between nothing and enough."""
+
+
+def test_a_disk_that_is_full_is_named_and_what_follows_ends_as_a_calm_run(inputs, tmp_path, calm):
+    needed = 2 * sum(path.stat().st_size for path in calm.parent.rglob("*") if path.is_file())
+    full = 0
+    for point in range(POINTS):
+        with disk(tmp_path / f"disk-{point}", 4096 * (2 + needed * point // POINTS // 4096)) as folder:
+            run = adapted(inputs, folder / "out")
+            assert "Traceback" not in run.stderr
+            if run.returncode:
+                full += 1
+                assert run.returncode == 1, run.stderr
+                assert "disk of this folder is full" in run.stderr.splitlines()[-1]
+                assert not (folder / "out" / "adapter").exists()
+            subprocess.run(["mount", "-o", f"remount,size={4 * needed}", str(folder)], check=True)
+            again = adapted(inputs, folder / "out")
+            assert again.returncode == 0, again.stderr
+            assert measured(folder / "out") == measured(calm)
+    assert full
+
+
+@pytest.mark.parametrize("ending", ["two-interrupts", "closed-terminal"])
+def test_who_stops_it_twice_or_closes_the_terminal_leaves_nothing_half_written(inputs, tmp_path, ending):
+    command = [sys.executable, *arguments(inputs, tmp_path / "out")]
+    command[command.index("--epochs") + 1] = "100000"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, {**PLAIN, "IA2_CACHE_DIR": str(tmp_path / "cache")})
+    os.set_blocking(terminal, False)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "out" / "plan.json").exists():
+        assert time.monotonic() < deadline
+        with contextlib.suppress(OSError):
+            os.read(terminal, 10_000)
+        time.sleep(0.1)
+    if ending == "two-interrupts":
+        for _ in range(2):
+            os.kill(pid, signal.SIGINT)
+            time.sleep(0.02)
+    else:
+        os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == {"two-interrupts": 130, "closed-terminal": 129}[ending]
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
