@@ -1,4 +1,4 @@
-"""Machines as they may be: no home, odd paths and languages, warnings as errors, many threads, a full disk, a hangup."""
+"""Machines as they may be: no home, odd paths and languages, many threads, a full disk, a terminal that is closed."""
 
 import contextlib
 import os
