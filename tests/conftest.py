@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ def tiny_network(architecture: str, seed: int = 0) -> PreTrainedModel:
     network.eval().requires_grad_(False)
     attend_in_groups(network)
     return network
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> None:
+    """The tests' processes hear SIGINT and SIGHUP, which a shell's background and nohup have them ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)
