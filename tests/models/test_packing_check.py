@@ -6,8 +6,8 @@ from conftest import tiny_network
 from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
 from ia2.models.gqa_attention import attend_in_groups
-from ia2.models.packing_check import check_agreement
-from ia2.models.row_forms import PACKED, PADDED, PADDED_WITHOUT_CACHE, row_form_of
+from ia2.models.packing_check import check_agreement, chooses_keys
+from ia2.models.row_forms import PACKED, PADDED, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE, row_form_of
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 # ALiBi, a state, and neither positions nor a cache
@@ -18,7 +18,10 @@ OTHER_ROWS = {
     ),
     "bloom": (lambda: transformers.BloomConfig(vocab_size=300, hidden_size=32, n_head=4, n_layer=2), PADDED),
     "falcon": (lambda: transformers.FalconConfig(alibi=True, **SIZES), PADDED),
-    "mamba": (lambda: transformers.MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2), PADDED),
+    "mamba": (
+        lambda: transformers.MambaConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2),
+        PADDED_FROM_THE_START,
+    ),
     "rwkv": (
         lambda: transformers.RwkvConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2),
         PADDED_WITHOUT_CACHE,
@@ -49,6 +52,18 @@ def test_what_depends_on_its_neighbours_has_rows_of_its_own(kind):
 def test_what_is_told_no_positions_has_rows_of_its_own_however_near_it_comes():
     # RoFormer's distances are those of a row, which few tokens hardly show
     assert check_agreement(shrunken_network("roformer"), "tiny") is not PACKED
+
+
+def test_a_network_that_chooses_its_keys_never_shares_a_row():
+    network = shrunken_network("doge")
+    assert chooses_keys(network)
+    assert check_agreement(network, "doge") is PADDED
+    assert not chooses_keys(tiny_network("llama"))
+
+
+def test_what_comes_within_a_hundredth_does_not_agree_yet():
+    # Mamba reads several tokens as if no state were before them
+    assert check_agreement(shrunken_network("mamba"), "mamba") is PADDED_FROM_THE_START
 
 
 def test_an_encoder_is_refused():

@@ -10,6 +10,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ia2.models.gqa_attention import NAME as GROUPED
 from ia2.models.layout import SHARED, Batch
 
+WINDOW_IGNORED = {"moshi"}
+"""Kinds whose configuration names a sliding window that their attention doesn't have."""
+
 
 class Keys(NamedTuple):
     """Whose keys stand in a cache, and at which place of their sequence each token was."""
@@ -71,7 +74,8 @@ def attention_masks(
 
 
 def _only_kind(config: PreTrainedConfig) -> str:
-    return "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
+    slides = getattr(config, "sliding_window", None) is not None and config.model_type not in WINDOW_IGNORED
+    return "sliding_attention" if slides else "full_attention"
 
 
 def _takes_masks_by_kind(network: PreTrainedModel) -> bool:
