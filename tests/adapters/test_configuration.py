@@ -112,6 +112,13 @@ def test_a_pattern_that_is_none_is_refused(tiny_llama):
     check_patterns(tiny_llama, LoraConfig(target_modules=["q_proj"]))
 
 
+def test_a_configuration_that_names_no_modules_is_refused(tiny_llama):
+    adapter = fresh_adapter(tiny_llama, LoRA().configuration(tiny_llama), seed=0)
+    nameless = LoraConfig(task_type="CAUSAL_LM", target_modules=None)
+    with pytest.raises(InputError, match=r"names no modules \(target_modules\)"):
+        bank_of(tiny_llama, [replace(adapter, configuration=nameless)])
+
+
 def test_a_rank_is_at_most_as_large_as_a_matrix():
     check_rank(LoraConfig(r=8), [8, 3])
     with pytest.raises(InputError, match="says rank 9, and no matrix is that large"):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ia2.errors import FieldError
+from ia2.errors import FieldError, InputError
 from ia2.models.architecture_table import Projection
 from ia2.models.architectures import projection_names
 from ia2.models.linear_modules import features
@@ -220,7 +220,13 @@ def check_at_least_one(field: str, value: int) -> None:
 
 
 def target_modules(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, nn.Module]:
-    """The modules that PEFT puts adapters of this configuration on, by their paths, in the network's order."""
+    """The modules that PEFT puts adapters of this configuration on, by their paths, in the network's order.
+
+    Raises:
+        InputError: it names none, and leaves them to PEFT's defaults.
+    """
+    if getattr(configuration, "target_modules", None) is None:
+        raise InputError("the adapter's configuration names no modules (target_modules). Name those that it adapts.")
     return {
         path: module
         for path, module in network.named_modules()
