@@ -48,6 +48,7 @@ def test_what_was_saved_is_read(folder):
         ({"target_modules": [["q_proj"]]}, "unhashable"),
         ({"target_modules": [7]}, r"target_modules is \{7\}"),
         ({"layers_to_transform": ["x"]}, r"layers_to_transform is \['x'\]"),
+        ({"modules_to_save": "all-linear"}, "modules_to_save is 'all-linear'"),
         ({"use_dora": "yes"}, "use_dora is 'yes'"),
         ({"peft_type": "NEW"}, "NEW"),
         ({"peft_type": None}, "it says no peft_type|None"),

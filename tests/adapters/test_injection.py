@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import tiny_network
 from peft import IA3Config, LoraConfig, PeftModel
+from peft.tuners.lora.config import KasaConfig
 
 from benchmarks.shrunken import shrunken_network
 from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter, weights_of
@@ -21,6 +22,7 @@ CHANGING = {
     "pissa": lora(init_lora_weights="pissa"),
     "pissa, found by chance": lora(init_lora_weights="pissa_niter_4"),
     "olora": lora(init_lora_weights="olora"),
+    "kasa": lora(kasa_config=KasaConfig()),
     "every bias": lora(bias="all"),
     "biases": lora(bias="lora_only"),
     "a module saved whole": lora(modules_to_save=["lm_head"]),
@@ -65,6 +67,13 @@ def test_an_adapter_that_began_with_what_only_training_knew_is_refused(tiny_llam
     adapter = Adapter(lora(init_lora_weights="gaussian"), {"weight": torch.zeros(4, 4)})
     adapter.configuration.init_lora_weights = beginning
     with pytest.raises(InputError, match="path_initial_model_for_weight_conversion"), attached(tiny_llama, adapter):
+        pass
+
+
+def test_an_adapter_without_the_modules_that_its_configuration_saves_whole_is_refused(tiny_llama):
+    adapter = fresh_adapter(tiny_llama, lora(), seed=0)
+    lacking = Adapter(lora(modules_to_save=["lm_head"]), adapter.weights)
+    with pytest.raises(InputError, match="names other layers or modules"), attached(tiny_llama, lacking):
         pass
 
 

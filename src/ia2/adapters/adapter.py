@@ -159,6 +159,8 @@ def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
             loaded = set_peft_model_state_dict(model, dict(adapter.weights))
         except RuntimeError as error:
             raise InputError(OTHER_SHAPES) from error
+        except KeyError as error:  # of a module that the configuration says is saved whole
+            raise InputError(OTHER_MODULES) from error
         if loaded.unexpected_keys or any("lora_" in key or "ia3_" in key for key in loaded.missing_keys):
             raise InputError(OTHER_MODULES)
         model.requires_grad_(False)

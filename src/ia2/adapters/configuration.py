@@ -31,7 +31,7 @@ _VALUES: Mapping[str, Any] = {
     "projection_prng_key": Annotated[int, Field(ge=0, lt=2**63)],
     "target_modules": _Names,
     "exclude_modules": _Names,
-    "modules_to_save": _Names,
+    "modules_to_save": list[str] | set[str] | None,
     "feedforward_modules": _Names,
     "layers_pattern": _Names,
     "layers_to_transform": int | list[int] | None,

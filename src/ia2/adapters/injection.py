@@ -106,6 +106,8 @@ def _empty(configuration: PeftConfig) -> PeftConfig:
     empty = copy.deepcopy(configuration)
     if hasattr(empty, "init_lora_weights"):
         empty.init_lora_weights = True
+    if hasattr(empty, "kasa_config"):
+        empty.kasa_config = None
     return empty
 
 
