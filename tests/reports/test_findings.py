@@ -51,7 +51,7 @@ def test_a_claim_has_a_table_with_estimate_interval_p_and_verdict():
     assert (row["claimed"].text, row["verdict"].text) == ("above 0", "holds")
     assert table.title == "Claim: accuracy"
     assert table.caption.startswith("Is it? The claim holds where the 95 % interval")
-    assert overview.texts == [["accuracy", "Is it?", "1", "0", "0"]]
+    assert overview.texts == [["accuracy", "1", "0", "0"]]
 
 
 def test_less_is_claimed_of_an_error_and_holm_is_over_the_table():
@@ -64,7 +64,7 @@ def test_less_is_claimed_of_an_error_and_holm_is_over_the_table():
     # the smaller of two counts twice; every assignment of signs to differences of 0 is as far from it
     assert (ece["p"].value, scaled["p"].value) == (1 / 16, 1.0)
     assert (ece["Holm's p"].value, scaled["Holm's p"].value) == (2 / 16, 1.0)
-    assert overview.texts == [["calibration", "–", "1", "1", "0"]]
+    assert overview.texts == [["calibration", "1", "1", "0"]]
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,23 @@ def test_overlaps_of_two_models_on_a_set_are_one_cluster(tmp_path):
 def test_csv_has_each_number_and_the_verdict_as_one():
     rows = list(csv.DictReader(io.StringIO(rendered("a", tables_of([ACCURACY], measured()), "csv", []))))
     assert [row["measure"].removeprefix("accuracy_") for row in rows] == [
-        *("difference", "difference_low", "difference_high", "p", "verdict")
+        *("verdict", "difference", "difference_low", "difference_high", "p")
     ]
     assert {row["method"] for row in rows} == {"accuracy: ia2-sft less sft"}
-    assert (rows[-1]["mean"], rows[-1]["sets"]) == ("1", "5")
+    assert (rows[0]["mean"], rows[0]["sets"]) == ("1", "5")
 
 
 def test_a_claim_of_which_nothing_was_measured_has_no_table():
     assert tables_of([ACCURACY], [record("sft", 0.5)]) == []
+    overview, *others = tables_of([ACCURACY, OVERLAP], measured())
+    assert [table.title for table in others] == ["Claim: accuracy"]
+    assert overview.texts == [["accuracy", "1", "0", "0"], [OVERLAP["claim"], "0", "0", "0"]]
+    assert "Nothing was measured for a claim of which there is none." in overview.caption
+
+
+def test_the_verdict_stands_before_the_numbers():
+    _, table = tables_of([ACCURACY], measured())
+    assert table.headings[:5] == ["N", "compared", "measure", "claimed", "verdict"]
 
 
 def test_a_studys_claims_stand_above_its_tables_in_every_format(tmp_path):

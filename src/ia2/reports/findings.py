@@ -21,20 +21,14 @@ VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "can't be told": 0.0, "doesn'
 """How each verdict stands in CSV, which has numbers alone."""
 OVERLAP = "overlap"
 NAMED = (
-    *(
-        Column("adapter"),
-        Column("labels"),
-        Column("responses"),
-        Column("N", "d"),
-        Column("compared"),
-        Column("measure"),
-    ),
-    *(Column("first", ".3f"), Column("second", ".3f")),
+    *(Column("adapter"), Column("labels"), Column("responses"), Column("N", "d")),
+    *(Column("compared"), Column("measure"), Column("claimed")),
 )
-LISTED = ("difference", "difference_low", "difference_high", "p", "holm_p", "verdict")
-"""What CSV has of each comparison, as its measures' names end."""
-COUNTED = (Column("sets", "d"), Column("pairs", "d"), Column("claimed"), Column("verdict"))
-OVERVIEW = (Column("claim"), Column("question"), *(Column(verdict, "d") for verdict in VERDICTS))
+LISTED = ("difference", "difference_low", "difference_high", "p", "holm_p")
+"""What CSV has of each comparison besides the verdict, as its measures' names end."""
+VERDICT = Column("verdict")
+COUNTED = (Column("first", ".3f"), Column("second", ".3f"), Column("sets", "d"), Column("pairs", "d"))
+OVERVIEW = (Column("claim"), *(Column(verdict, "d") for verdict in VERDICTS))
 ON_DIFFERENCES = (
     "The claim holds where the 95 % interval, Student's over the means of sets, lies wholly on its side of 0, it "
     "doesn't where it lies on the other, and else it can't be told; p is of exact sign flips over sets, two-sided."
@@ -77,7 +71,7 @@ class Finding:
 def findings_tables(
     claims: Sequence[Claim], cells: Sequence[Result], overlaps: Sequence[SetOverlap], select: Select
 ) -> list[Table]:
-    """A table for each claim that something was measured for, and one of all above them.
+    """A table for each claim that something was measured for, and one of all claims above them.
 
     Args:
         claims: the study's.
@@ -85,18 +79,20 @@ def findings_tables(
         overlaps: of adapters' subspaces.
         select: how the learning rates and β were chosen.
     """
-    answered = [(claim, findings) for claim in claims if (findings := list(_findings(claim, cells, overlaps)))]
-    if not answered:
+    found_of = [(claim, list(_findings(claim, cells, overlaps))) for claim in claims]
+    if not any(findings for _, findings in found_of):
         return []
     rows: list[tuple[Value, ...]] = []
-    for claim, findings in answered:
+    for claim, findings in found_of:
         verdicts = [finding.verdict for finding in findings]
-        rows.append((claim.claim, claim.question or None, *map(verdicts.count, VERDICTS)))
-    caption = "How many comparisons of each claim come to which verdict; each has a table of its own below."
-    overview = Table.of("Claims", caption, OVERVIEW, rows)
+        rows.append((claim.claim, *map(verdicts.count, VERDICTS)))
+    sentences = [
+        "How many comparisons of each claim come to which verdict; each has a table of its own below.",
+        *["Nothing was measured for a claim of which there is none."] * (not all(findings for _, findings in found_of)),
+    ]
     return [
-        overview,
-        *(_claim_table(claim, findings, select) for claim, findings in answered),
+        Table.of("Claims", " ".join(sentences), OVERVIEW, rows),
+        *(_claim_table(claim, findings, select) for claim, findings in found_of if findings),
     ]
 
 
@@ -184,24 +180,23 @@ def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> T
         *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
     ]
     rows = tuple(_row(claim, finding, holm_p, tested) for finding, holm_p in zip(findings, corrected, strict=True))
-    table = Table(f"Claim: {claim.claim}", " ".join(sentences), (*NAMED, *tested, *COUNTED), rows)
+    table = Table(f"Claim: {claim.claim}", " ".join(sentences), (*NAMED, VERDICT, *tested, *COUNTED), rows)
     return table.without_empty_columns(("adapter", "labels", "responses", *["Holm's p"] * (not several)))
 
 
 def _row(claim: Claim, finding: Finding, holm_p: float | None, tested: Sequence[Column]) -> tuple[Cell, ...]:
     heading = MEASURES[finding.measure].heading if finding.measure != OVERLAP else OVERLAP
-    named: tuple[Value, ...] = (*finding.setting, finding.compared, heading, *finding.means)
+    named: tuple[Value, ...] = (*finding.setting, finding.compared, heading, finding.claimed)
     numbers = (finding.difference, *(finding.interval or (None, None)), finding.p, holm_p)
-    texts: tuple[Value, ...] = (finding.sets, finding.pairs, finding.claimed)
-    *counted, _ = COUNTED
+    counted: tuple[Value, ...] = (*finding.means, finding.sets, finding.pairs)
     return (
         *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
+        Cell(finding.verdict, VERDICTS[finding.verdict], number=_number(claim, finding, "verdict")),
         *(
             column.cell(value, _number(claim, finding, name))
-            for column, name, value in zip(tested, LISTED, numbers, strict=False)
+            for column, name, value in zip(tested, LISTED, numbers, strict=True)
         ),
-        *(column.cell(value) for column, value in zip(counted, texts, strict=True)),
-        Cell(finding.verdict, VERDICTS[finding.verdict], number=_number(claim, finding, "verdict")),
+        *(column.cell(value) for column, value in zip(COUNTED, counted, strict=True)),
     )
 
 
