@@ -1,6 +1,7 @@
 import pytest
 import yaml
 from conftest import real_data
+from pydantic import ValidationError
 from small_study import study as small
 
 from ia2.adapters.lora import LoRA
@@ -141,3 +142,11 @@ def test_seeds_apart_have_as_many_sets_as_there_are_of_rows():
     assert [draw.seed for draw in small(seeds={"rows": 2}, first_seed=3).draws] == [3, 4]
     with pytest.raises(ValueError, match="sets 5: seeds has 3 sets of rows"):
         small(sets=5, seeds={"rows": 3})
+
+
+@pytest.mark.parametrize("rows", [0, -1, "many", None])
+def test_a_wrong_number_of_sets_of_rows_is_said_of_seeds_alone(rows):
+    settings = small().model_dump(mode="json", exclude={"sets"})
+    with pytest.raises(ValidationError) as refusal:
+        Experiment.model_validate({**settings, "seeds": {"rows": rows}})
+    assert [error["loc"] for error in refusal.value.errors()] == [("seeds", "rows")]

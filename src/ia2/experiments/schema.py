@@ -199,7 +199,7 @@ class Experiment(Strict):
         """As many sets as there are of rows, where seeds are apart."""
         seeds = value.get("seeds") if isinstance(value, dict) else None
         rows = seeds.get("rows") if isinstance(seeds, dict) else getattr(seeds, "rows", None)
-        if rows is None:
+        if not isinstance(rows, int) or rows < 1:  # where it is wrong, seeds says so itself
             return value
         if value.get("sets", rows) != rows:
             raise FieldError("sets", value["sets"], f"seeds has {rows} sets of rows. Say one of both.")
