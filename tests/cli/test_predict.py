@@ -178,7 +178,6 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
             ("--data", "saved", "--out", "o"),
             "o: its ending is to name the format. Use one of .csv, .tsv, .json, .jsonl",
         ),
-        (("--data", "odd.jsonl", "--out", "o.xlsx"), "o.xlsx, row 2: a text holds a control character"),
         (("--data", "more.csv", "--out", "more.csv"), "more.csv: this exists, and nothing is overwritten"),
         (("--data", "missing.csv"), "missing.csv: no such file"),
         (("--data", "more.csv", "--text", "colour"), "more.csv: no column is called 'colour'"),
@@ -189,7 +188,6 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
 def test_mistakes_are_one_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, folder, arguments, message):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "more.csv", [("a warm film", "0")])
-    (tmp_path / "odd.jsonl").write_text('{"text": "\\u0007"}\n')
     (tmp_path / "taken.csv").write_text("text,prediction\na,b\n")
     (tmp_path / "saved").mkdir()
     monkeypatch.setattr("ia2.cli.predict.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
