@@ -1,4 +1,7 @@
+import multiprocessing
+import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from small_study import content, opened, study
 
 from ia2.cli.main import main
@@ -110,6 +114,96 @@ def test_of_a_cluster_that_loses_a_machine_nothing_is_lost_and_nothing_comes_twi
     outcome = run_on_cluster(experiment, opened(out, experiment), cluster.address, load=load)
     assert (outcome.done, outcome.before) == (0, 6)
     assert len(list(starts.iterdir())) == 6 + 1
+
+
+def drive(out, experiment, address, load):
+    """Run a study on a cluster, in a process that may be killed."""
+    from ray import cloudpickle
+
+    experiment = type(study()).model_validate(experiment)
+    run_on_cluster(experiment, opened(out, experiment), address, load=cloudpickle.loads(load))
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_as_a_machine_hangs_loses_nothing_and_computes_nothing_twice(
+    tmp_path, cluster, one_thread
+):
+    from ray import cloudpickle
+
+    experiment = study(sets=4, methods=["icl", "sft"], learning_rates=[1e-2])
+    out, starts, released = tmp_path / "out", tmp_path / "starts", tmp_path / "released"
+    starts.mkdir()
+    slow = cluster.add_node(num_cpus=1).node_id
+    cluster.wait_for_nodes()
+
+    def load(_name):
+        import uuid
+
+        import ray
+        from conftest import tiny_language_model
+
+        node = ray.get_runtime_context().get_node_id()
+        (starts / f"{node}-{uuid.uuid4().hex}").touch()
+        if node == slow and not released.exists():
+            time.sleep(600)
+        return tiny_language_model()
+
+    arguments = (out, experiment.model_dump(mode="json"), cluster.address, cloudpickle.dumps(load))
+    driver = multiprocessing.get_context("spawn").Process(target=drive, args=arguments)
+    driver.start()
+    # the machine that hangs keeps one unit for ever, and the other computes all others
+    wait_until(lambda: len(list((out / "records").glob("tiny-*"))) == 3)
+    assert driver.is_alive()
+    driver.kill()
+    driver.join()
+    assert len(list(starts.iterdir())) == 4
+    released.touch()
+    outcome = run_on_cluster(experiment, opened(out, experiment), cluster.address, load=load)
+    assert (outcome.done, outcome.before, outcome.elsewhere, outcome.failed) == (1, 3, 0, ())
+    assert len(list(starts.iterdir())) == 5
+
+    from conftest import tiny_language_model
+
+    alone = tmp_path / "alone"
+    assert run(experiment, opened(alone, experiment), load=lambda _name: tiny_language_model()).done == 4
+    assert content(out) == content(alone)
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_head_is_killed_and_started_again_loses_nothing(tmp_path, cluster, one_thread):
+    from conftest import tiny_language_model
+    from ray.cluster_utils import Cluster
+
+    model, out, alone = tiny_language_model(), tmp_path / "out", tmp_path / "alone"
+    model.network.save_pretrained(tmp_path / "tiny")
+    model.tokenizer.save_pretrained(tmp_path / "tiny")
+    experiment = study(models=[str(tmp_path / "tiny")], sets=3, methods=["icl", "sft"], learning_rates=[1e-2])
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(experiment.model_dump(mode="json", exclude_unset=True)))
+
+    def started(address):
+        command = [sys.executable, "-m", "ia2", "run", str(file), "--out", str(out), "--cluster", address]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+
+    driver = started(cluster.address)
+    wait_until(lambda: list((out / "records").glob("*")))
+    cluster.shutdown()
+    said, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    assert "is gone" in said
+    assert "What was done is kept; start the cluster again, and the same command goes on with the rest." in said
+    assert not (out / "failures").exists(), "no unit has failed"
+    before = len(list((out / "records").iterdir()))
+
+    again = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        said, _ = (driver := started(again.address)).communicate(timeout=240)
+    finally:
+        again.shutdown()
+    assert driver.returncode == 0, said
+    assert f"{3 - before} units computed, {before} were there already." in said
+    assert run(experiment, opened(alone, experiment), load=lambda _name: tiny_language_model()).done == 3
+    assert content(out).keys() == content(alone).keys()
 
 
 @pytest.mark.slow

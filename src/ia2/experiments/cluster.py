@@ -32,6 +32,8 @@ MOST_AT_ONCE = 256
 """Units that are given to Ray at once: each holds a file open, of which processes may have about 1000."""
 REACHABLE = 5.0
 """Seconds in which a cluster must answer. Ray itself asks for minutes and then ends the process."""
+LOOKED_AFTER = 10.0
+"""Seconds after which it is asked again whether it is there, while units are computed."""
 
 
 def run_on_cluster(
@@ -64,6 +66,7 @@ def run_on_cluster(
     Raises:
         InputError: Ray isn't installed, the cluster can't be reached, it has nothing to compute with, or a record can't
             be read or shown in the tracker.
+        ConnectionError: the cluster went away in the middle. What was done is kept.
     """
     ledger = Ledger(experiment, store, progress, tracking)
     with _connected(address) as ray:
@@ -84,10 +87,11 @@ def run_on_cluster(
                 if not running:
                     return ledger.outcome()
                 ledger.tell(min(len(running), _slots(ray, needs)))
-                (task, *_), _ = ray.wait(list(running), fetch_local=False)
-                unit, claim = running.pop(task)
+                while not (ended := ray.wait(list(running), fetch_local=False, timeout=LOOKED_AFTER)[0]):
+                    _check_still_there(ray)
+                unit, claim = running.pop(ended[0])
                 with claim:
-                    _settle(ray, ledger, unit, task)
+                    _settle(ray, ledger, unit, ended[0])
 
 
 def _computed(
@@ -118,7 +122,10 @@ def _settle(ray: Any, ledger: Ledger, unit: Unit, task: Any) -> None:
     """Take in what a task that ended has returned."""
     try:
         returned: bytes | str = ray.get(task)
+    except ray.exceptions.LocalRayletDiedError as error:
+        raise _gone(ray, error) from error  # Ray's part of this machine, through which units are given
     except ray.exceptions.RayError as error:
+        _check_still_there(ray)
         # its machines died more often than it is begun again, or couldn't run it at all
         ledger.fail(unit, error_text(error))
         return
@@ -163,6 +170,22 @@ def _connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_still_there(ray: Any) -> None:
+    """Raise ConnectionError where the cluster's head is gone: then no unit has failed, and each would seem to have."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        create_connection((host, int(port)), timeout=REACHABLE).close()
+    except OSError as error:
+        raise _gone(ray, error) from error
+
+
+def _gone(ray: Any, error: Exception) -> ConnectionError:
+    return ConnectionError(
+        f"the cluster at {ray.get_runtime_context().gcs_address} is gone ({error}). What was done is kept; start the "
+        "cluster again, and the same command goes on with the rest."
+    )
 
 
 def _check_reachable(address: str) -> None:
