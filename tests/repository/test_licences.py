@@ -8,8 +8,8 @@ from packaging.requirements import Requirement
 PAGE = Path(__file__).parents[2] / "docs" / "licences.md"
 HEAD = """# Licences
 
-IA2 is under the Apache License 2.0. `pip install ia2` brings these packages, each under the licence that its metadata
-state. The CUDA build of torch brings NVIDIA's libraries as well, under NVIDIA's own terms.
+`ia2` is licensed under the Apache License 2.0. Installing it also installs these packages, each under the licence
+stated in its metadata. The CUDA build of torch also installs NVIDIA's libraries, under NVIDIA's own terms.
 
 | package | licence |
 | --- | --- |
