@@ -29,22 +29,22 @@ LONGEST_REASON = 240
 HEAD = """# Models
 
 This page is written by `make architectures`. It builds a tiny random network of each of the {count} kinds that
-transformers {version} knows as a causal language model, or as a wrapper of one that reads pictures as well, and takes
-it through everything: loading, the teacher, IA2→SFT, evaluation with the adapter and in context, decoding, saving, and
-PEFT's own reload, whose logits must be the same. Of wrappers the text decoder is read and adapted.
+transformers {version} knows as a causal language model, or as a multimodal wrapper of one, and tests it end to
+end: loading, the teacher, IA2→SFT, evaluation with the adapter and in context, decoding, saving, and reloading with
+PEFT, which must give the same logits. In wrappers, the text decoder is read and adapted.
 
 **{works} of {built} kinds that could be built work**: {packed} with packed rows, {padded} with padded ones.
 
-- **packed**: several texts share a row, and what they begin with is read once. This is the fast way.
-- **padded**: each text has a row of its own. Networks with ALiBi, with layers that have a state, or with masks of their
-  own are read like this. What texts begin with is read once too; each row gets a copy of the state behind it.
-- **padded, by position**: the same; behind what was read, the network is told where each token stands.
-- **padded, from the start**: the same, but that demonstrations are read again for each query.
-- **padded, without a cache**: the same, and a text that is written is read again for each of its tokens.
+- **packed**: several texts share a row, and their common prefix is read once. This is the fastest.
+- **padded**: each text has its own row. This is used for networks with ALiBi, with recurrent layers, or with their own
+  attention masks. The common prefix is still read once, and each row gets a copy of the state after it.
+- **padded, by position**: the same, and the network is given the position of each token after the prefix.
+- **padded, from the start**: the same, but demonstrations are read again for each query.
+- **padded, without a cache**: the same, and a generated text is read again for each of its tokens.
 
-`ia2` finds out which when it loads a model, by comparing with each text read alone, and says so. The last column names
-what LoRA adapts by default in a layer. Where W_Q, W_K and W_V are one module, or a layer has a state instead of
-attention, the module that stands for them is named.
+`ia2` detects the mode when it loads a model, by comparing with each text read alone, and prints it. The last column
+lists the modules in a layer that LoRA adapts by default. If W_Q, W_K and W_V are a single module, or a layer has a
+recurrent state instead of attention, the module in their place is listed.
 """
 
 

@@ -89,7 +89,7 @@ def test_a_causal_network_that_other_rows_change_is_refused_for_that():
 
     network.model.layers[0].mlp.register_forward_hook(changed_by_its_neighbours)
     with pytest.raises(
-        InputError, match=r"read a text otherwise where another one, or padding, stands in the same batch"
+        InputError, match=r"compute a text differently if another text, or padding, is in the same batch"
     ):
         check_agreement(network, "tiny")
 

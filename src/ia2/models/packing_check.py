@@ -99,9 +99,9 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
             f"{name}: models of the kind {kind} can't be run here ({_first_line(problem)}). {instead}"
         ) from problem
     if _looks_ahead(network, prefix + texts[-1], tolerance):
-        reason = "look ahead: later tokens change what they say behind earlier ones, as in encoders and prefix models"
+        reason = "look ahead: later tokens change their output at earlier positions, as in encoders and prefix models"
     else:
-        reason = "read a text otherwise where another one, or padding, stands in the same batch"
+        reason = "compute a text differently if another text, or padding, is in the same batch"
     raise InputError(f"{name}: models of the kind {kind} {reason}. {instead}")
 
 
