@@ -21,7 +21,7 @@ from ia2.experiments import loading
 def test_help_needs_neither_torch_nor_transformers():
     program = "import sys; from ia2.cli.main import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert re.search(r"^ +adapt +Turn labelled rows into an adapter", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^ +adapt +Train an adapter on labelled rows", done.stdout, flags=re.MULTILINE)
     loaded = done.stdout.splitlines()[-1]
     assert not re.search(r"'(torch|transformers|pydantic|peft|datasets|matplotlib|scipy|sklearn|shtab)'", loaded)
 

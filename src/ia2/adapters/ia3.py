@@ -45,7 +45,7 @@ class IA3(AdapterKind):
     modules: tuple[Projection, ...] = ATTENTION
     """Which projections are scaled."""
     scale: Literal["output", "input"] = "output"
-    """Whether their outputs are scaled, or their inputs, as in the paper's scripts (PROTOCOL, Student)."""
+    """Whether the modules' outputs or their inputs are scaled; the paper's scripts scale inputs (PROTOCOL, Student)."""
     kind: ClassVar[str] = "ia3"
     learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 1e-2, 1e-1)
 

@@ -61,11 +61,11 @@ class LoRA(AdapterKind):
     modules: tuple[Projection, ...] = ATTENTION
     """Which projections are updated."""
     dora: bool = False
-    """Learn the magnitude of each output apart from its direction (DoRA, Liu et al. 2024)."""
+    """Learn the magnitude of each output separately from its direction (DoRA, Liu et al. 2024)."""
     rslora: bool = False
     """Scale by alpha / √rank instead (rsLoRA, Kalajdzievski 2023)."""
     dropout: float = 0.0
-    """The share of inputs that each update doesn't see at a training step."""
+    """Dropout probability of the inputs of each update in training."""
     kind: ClassVar[str] = "lora"
     learning_rates: ClassVar[tuple[float, ...]] = (1e-4, 3e-4, 1e-3)
     solvable: ClassVar[bool] = True

@@ -32,7 +32,7 @@ class PrefixTuning(AdapterKind):
     """
 
     tokens: int = 8
-    """How many virtual tokens there are."""
+    """Number of virtual tokens."""
     kind: ClassVar[str] = "prefix"
     learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 3e-3, 1e-2)
 

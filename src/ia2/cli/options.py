@@ -1,4 +1,4 @@
-"""What each command can be told; the docstring of every field is its help. What no study could say is refused here."""
+"""The options of each command; each field's docstring is its help. Options that contradict each other are refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ def _check_seed(seed: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """See it work in a few minutes: an instruction moved into an adapter of a small real model, and few labelled rows.
+    """See it work in a few minutes: move an instruction into an adapter, and learn from a few labelled rows.
 
     Example:
         ia2 demo
@@ -31,9 +31,9 @@ class Demo:
 
     usage: ClassVar[str] = ""
     out: Path = Path("ia2-demo")
-    """Folder for records, predictions, adapters and figures: absent, empty, or of the same demo."""
+    """Folder for records, predictions, adapters and figures. It must be new or empty, or hold the same demo."""
     seed: int = 0
-    """The seed of the first of three sets of reviews."""
+    """Seed of the first of three sets of reviews."""
     quick: bool = False
     """Two sets, few rows and few steps: a check that everything works, not a result."""
 
@@ -48,39 +48,41 @@ class Source(Loading):
     model: str
     """A built-in model (`ia2 models` lists them), a Hugging Face id, a folder, or a GGUF file."""
     data: Path | None = None
-    """Labelled rows: a CSV, TSV, JSON, JSONL, Parquet or Excel file, a folder of save_to_disk, or hf:owner/name."""
+    """Labelled rows: a CSV, TSV, JSON, JSONL, Parquet or Excel file, a folder written by save_to_disk, or
+    hf:owner/name."""
     task: str | None = None
     """A built-in task instead of a file (`ia2 tasks` lists them)."""
     text: str | None = None
-    """The file's column of texts, where it can't be guessed; a nested one as data.body."""
+    """The file's column of texts, if it can't be guessed; a nested one as data.body."""
     label: str | None = None
-    """The file's column of labels, where it can't be guessed."""
+    """The file's column of labels, if it can't be guessed."""
     encoding: str | None = None
     """The encoding of text files, such as utf-16 or cp1252 (default: detected)."""
     data_dir: Path | None = None
     """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
     seed: int = 0
-    """Which rows are drawn for training or as demonstrations."""
+    """Seed of the draw of rows for training or as demonstrations."""
     draw: Literal["auto", "class", "random"] = "auto"
-    """Whether those rows have each label at least once and then in proportion (class), or are any by chance (random);
-    auto is class for a file with labels, and random for a built-in task, as in the paper."""
+    """How those rows are drawn: each label at least once, then in proportion (class), or at random (random). auto is
+    class for a file with labels, and random for a built-in task, as in the paper."""
     limit: int | None = None
-    """The most rows to evaluate."""
+    """Maximum number of rows to evaluate."""
     response_kind: Literal["label", "text"] | None = None
-    """Whether a file's responses are free text or labels (default: text where labels are many and long)."""
+    """Whether a file's responses are labels or free text (default: text if they are many and long)."""
     max_new_tokens: int | None = None
-    """How long a response of free text may get (default: 200, and as the paper has it for a built-in task)."""
+    """Maximum length of a free-text response in tokens (default: the paper's for a built-in task, otherwise 200)."""
     stop: str | None = None
-    """A text or special token that ends a response of free text, beside the model's own end (default: a blank line)."""
+    """A string or special token that ends a free-text response, besides the model's end token (default: a blank
+    line)."""
     chat: bool = False
-    """Ask through the model's chat template."""
+    """Use the model's chat template."""
     context: Path | None = None
-    """A text file that stands before every query instead of demonstrations, such as a system prompt."""
+    """A text file whose content is put before every query instead of demonstrations, such as a system prompt."""
     label_scoring: Literal["auto", "token", "whole"] = "auto"
-    """Whether a label's one token competes with the whole vocabulary (token), or whole labels with each other (whole);
-    auto is whole for a file, and the paper's token for a built-in task."""
+    """How labels are scored: a label's single token against the whole vocabulary (token), or whole labels against each
+    other (whole). auto is whole for a file, and token, as in the paper, for a built-in task."""
     ece: Literal["equal-width", "equal-mass"] = "equal-width"
-    """How confidence is cut into 15 bins."""
+    """How the 15 bins of the ECE are formed."""
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):
@@ -94,7 +96,7 @@ class Source(Loading):
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Source):
-    """Turn labelled rows into an adapter, and measure what it is worth beside learning in context.
+    """Train an adapter on labelled rows, and compare it with in-context learning.
 
     Example:
         ia2 adapt --model smollm2-135m --data reviews.csv --out my-adapter
@@ -103,52 +105,55 @@ class Adapt(Source):
 
     usage: ClassVar[str] = "--model MODEL (--data FILE | --task TASK) --out FOLDER"
     out: Path
-    """Folder for the adapter, records and predictions: absent, empty, or of the same adaptation, which then goes on."""
+    """Folder for the adapter, records and predictions. It must be new or empty, or hold
+    the same run, which is resumed."""
     eval_data: Path | None = None
-    """A second file with the same columns to evaluate; without it, the rows that training leaves over are evaluated."""
+    """A second file with the same columns to evaluate (default: evaluate the rows that aren't used for training)."""
     unlabelled: Path | None = None
-    """A file of more texts, without labels, for the model to answer in context and the adapter to be aligned on."""
+    """A file of texts without labels: the model answers them in context, and the adapter is aligned on the answers
+    too."""
     teacher_tokens: int | None = None
-    """The most tokens of free text that the model writes in context (default: 200 for a built-in task, as in the paper,
-    else as many as a response may get)."""
+    """Maximum length in tokens of the teacher's free-text responses (default: 200 for a built-in task, as in the paper,
+    otherwise that of responses)."""
     orders: int = 1
-    """In how many orders of the demonstrations the model answers each unlabelled text."""
+    """Number of orders of the demonstrations in which the teacher answers each unlabelled text."""
     order: str = "random"
-    """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any number) by dev loss."""
+    """Order of the demonstrations: random, or best-of-8 for the best of 8 (or any other number) by dev loss."""
     n: int | None = None
-    """Training rows (default: half of a file's, at most 128; 16 of a task). Half as many more are dev rows."""
+    """Number of training rows (default: half of a file's rows, at most 128; 16 for a task). Half as many others are dev
+    rows."""
     method: str = "ia2-sft"
     """A method (`ia2 methods` lists them), or a YAML file that describes one."""
     align: Literal["mixers", "attention"] = "mixers"
-    """Align all layers that mix tokens, or in hybrids those that attend alone."""
+    """Which layers of hybrid models are aligned: all that mix tokens (mixers), or only attention layers (attention)."""
     label_source: Literal["ground-truth", "icl-response"] | None = None
-    """What fine-tuning fits: the rows' own labels, or what the model answers in context (default: the method's own)."""
+    """Targets of fine-tuning: the rows' labels, or the model's answers in context (default: the method's own)."""
     beta: tuple[float, ...] = ()
-    """Weights of the token loss in ia2+sft; the best is kept (default: four that suit the model's family)."""
+    """Weights of the token loss in ia2+sft; the best is kept (default: four values that suit the model's family)."""
     adapter: str = "lora"
     """What is trained: low-rank updates (lora), scales (ia3), virtual tokens (prompt), their keys and values (prefix),
-    whole projections (full), scales of shared random updates (vera), or a vector a layer (shift)."""
+    whole projections (full), scales of shared random updates (vera), or one vector per layer (shift)."""
     sizes: Mapping[str, Any] = field(default_factory=dict, metadata={"sizes": True})
-    """The adapter's sizes; each kind's have options of their own."""
+    """The adapter's sizes; each kind has options of its own."""
     lr: tuple[float, ...] = ()
-    """Learning rates; the best by dev loss is kept (default: three that suit the adapter, 1e-4 3e-4 1e-3 for LoRA; the
-    middle one alone where responses are free text, whose steps take far longer)."""
+    """Learning rates; the best by dev loss is kept (default: three that suit the adapter, 1e-4 3e-4 1e-3 for LoRA; only
+    the middle one for free text, where steps take far longer)."""
     epochs: int = 50
-    """The most passes over the training rows; training stops before where the dev loss stops falling."""
+    """Maximum number of passes over the training rows; early stopping by dev loss may end training sooner."""
     batch_size: int = 4
-    """Training rows a step."""
+    """Training rows per step."""
     patience: int = 5
-    """How many times in a row the dev loss is taken without a new best before training stops."""
+    """Early stopping: number of dev evaluations without a new best after which training stops."""
     teacher_dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """In which the model answers in context (default: as it is loaded, since an adapter is trained against the teacher
-    that it will be compared with)."""
+    """dtype of the teacher, if it differs from the model's (default: the same, so that the adapter is compared with the
+    teacher it was trained on)."""
     memory: float | None = None
-    """GiB that training may take beyond the model (default: a share of all that the machine has)."""
+    """Memory in GiB that training may use beyond the model (default: a share of the machine's total)."""
     compare: bool = True
-    """Measure zero-shot, ICL and SFT beside the method, and of labels recalibrated ICL and logistic regressions."""
+    """Also measure zero-shot, ICL and SFT, and for labels recalibrated ICL and logistic regressions."""
     track: TrackerName | None = None
-    """Show the records in this tracker too, each as a run with its losses. It must be installed:
-    pip install 'ia2[trackio]', or one of the others."""
+    """Also log the records to this tracker, each as a run with its losses. Install it with pip install 'ia2[trackio]',
+    or another of these names."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,11 +181,11 @@ class Evaluate(Source):
     adapter: Path | None = None
     """Folder of an adapter in PEFT's format."""
     icl: int | None = None
-    """How many demonstrations are shown before every query."""
+    """Number of demonstrations shown before every query."""
     limit: int | None = 500
-    """The most rows to evaluate."""
+    """Maximum number of rows to evaluate."""
     out: Path | None = None
-    """File for the record, which must not exist; predictions go beside it."""
+    """File for the record. It must not exist; predictions are written beside it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,7 +205,7 @@ class Evaluate(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Loading):
-    """Answer rows without labels with an adapter: the same rows, each with its prediction.
+    """Predict labels or responses of new rows with an adapter.
 
     Example:
         ia2 predict --adapter my-adapter/adapter "A fine film."
@@ -209,22 +214,22 @@ class Predict(Loading):
 
     usage: ClassVar[str] = "--adapter FOLDER (TEXT ... | --data FILE)"
     texts: tuple[str, ...] = field(default=(), metadata={"positional": True})
-    """Texts to answer, or - for one on each line of the standard input."""
+    """Texts to answer, or - to read one per line from standard input."""
     adapter: Path
-    """Folder of an adapter that ia2 has made; it knows its model, labels, template and scoring."""
+    """Folder of an adapter made by ia2, which records its model, labels, template and scoring."""
     data: Path | None = None
-    """Rows to answer instead of texts: a file, a folder of save_to_disk, or hf:owner/name[:config:split]."""
+    """Rows to answer instead of texts: a file, a folder written by save_to_disk, or hf:owner/name[:config:split]."""
     text: str | None = None
-    """The column of texts (default: the one that the adapter was taught from)."""
+    """The column of texts (default: the one that the adapter was trained on)."""
     encoding: str | None = None
-    """The file's encoding, where it can't be told from its bytes."""
+    """The file's encoding, such as utf-16 or cp1252 (default: detected)."""
     out: Path | None = None
-    """File for the rows with their predictions, whose ending says the format: .csv, .tsv, .json, .jsonl, .parquet or
-    .xlsx. It must not exist, or be what a killed run of the same command has begun. Without it they are printed."""
+    """File for the rows with their predictions; its suffix sets the format: .csv, .tsv, .json, .jsonl, .parquet or
+    .xlsx. It must not exist, or come from an interrupted run of the same command (default: print them)."""
     probabilities: bool = False
-    """A column for each label's probability as well."""
+    """Add a column with each label's probability."""
     model: str | None = None
-    """Another model than the one that the adapter names."""
+    """Use another model than the one that the adapter names."""
 
     def __post_init__(self) -> None:
         if bool(self.texts) == (self.data is not None):
@@ -237,7 +242,7 @@ class Predict(Loading):
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Turn an adapter into what others serve: merged weights, a GGUF file, or a repository of the hub.
+    """Export an adapter: as merged weights, as a GGUF file, or to a repository on the hub.
 
     Example:
         ia2 export my-adapter/adapter --merged merged
@@ -248,17 +253,17 @@ class Export:
     adapter: Path = field(metadata={"positional": True})
     """Folder of an adapter in PEFT's format."""
     merged: Path | None = None
-    """Folder for the base model with the adapter merged into its weights: absent or empty."""
+    """Folder for the base model with the adapter merged into its weights. It must be new or empty."""
     gguf: Path | None = None
-    """File for a LoRA as llama.cpp and Ollama read it, which must not exist."""
+    """File for a LoRA in the format of llama.cpp and Ollama. It must not exist."""
     push: str | None = None
-    """A new repository of the hub, OWNER/NAME, to upload the folder to; the token is read from HF_TOKEN."""
+    """A new repository on the hub, OWNER/NAME, to upload the adapter to; the token is read from HF_TOKEN."""
     public: bool = False
-    """Let everyone see that repository; else it is private."""
+    """Make that repository public (default: private)."""
     model: str | None = None
-    """The base model, where it isn't the one that the adapter's folder names."""
+    """The base model, if it isn't where the adapter's folder says."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Of merged weights, instead of float32."""
+    """dtype of the merged weights (default: float32)."""
 
     def __post_init__(self) -> None:
         if sum(target is not None for target in (self.merged, self.gguf, self.push)) != 1:
@@ -273,7 +278,7 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Show what is kept so that it needn't be fetched or computed again, or take away what hasn't been used for long.
+    """Show or prune the cache of downloaded models, teacher targets and trained stages.
 
     Example:
         ia2 cache
@@ -282,9 +287,10 @@ class Cache:
 
     usage: ClassVar[str] = "[list | where | prune]"
     action: Literal["list", "where", "prune"] = field(default="list", metadata={"positional": True})
-    """Show each kind with its size (the default), print the folder, or take away."""
+    """Show each kind of content with its size (list), print the folder (where), or delete what is unused (prune)."""
     days: int | None = None
-    """Prune what no command has used for so many days (default: 30); 0 for everything. It is made again when needed."""
+    """Prune what no command has used for this many days (default: 30); 0 deletes everything. It is made again when
+    needed."""
 
     def __post_init__(self) -> None:
         if self.days is not None and self.action != "prune":

@@ -1,4 +1,4 @@
-"""What the commands about whole studies can be told; the docstring of every field is its help."""
+"""The options of the commands for studies; the docstring of every field is its help."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from ia2.training.early_stopping import checked_count
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Compute a study that a YAML file describes; run it again to go on where it was stopped.
+    """Run a study described in a YAML file; run it again to resume after an interruption.
 
     Example:
         ia2 run experiments/quick.yaml --out quick
@@ -22,23 +22,23 @@ class Run:
     experiment: tuple[Path, ...] = field(metadata={"positional": True})
     """The study's YAML file, or several."""
     out: Path | None = None
-    """Folder for records, predictions and adapters; it may hold a part of the same study already. Each of several
-    studies has a folder in it, of the study's name."""
+    """Folder for records, predictions and adapters; it may hold part of the same study already. Several studies each
+    get a subfolder with the study's name."""
     store: Path | None = None
-    """Folder of what studies have in common, such as adapters: what another study has computed isn't computed again. On
-    a cluster all machines must see it."""
+    """Folder for work that studies share, such as adapters: what one study has computed isn't computed again by
+    another. On a cluster all machines must have access to it."""
     data_dir: Path | None = None
     """A local folder of benchmark files instead of the hub (default: $IA2_DATA_DIR)."""
     limit: int | None = None
-    """The most rows to evaluate of each task."""
+    """Maximum number of rows to evaluate of each task."""
     dry_run: bool = False
-    """Say what would be computed, and compute nothing."""
+    """Print what would be computed, and compute nothing."""
     cluster: str | None = None
-    """Compute on a Ray cluster: HOST:PORT of its head, or auto for the one that this machine belongs to. This needs
-    pip install 'ia2[cluster]'."""
+    """Run on a Ray cluster: HOST:PORT of its head, or auto for the one that this machine belongs to. This needs pip
+    install 'ia2[cluster]'."""
     track: TrackerName | None = None
-    """Show each record in this tracker too, as a run with its losses, once its unit is done. It must be installed:
-    pip install 'ia2[trackio]', or one of the others."""
+    """Also log each record to this tracker, as a run with its losses, when its unit is done. Install it with pip
+    install 'ia2[trackio]', or another of these names."""
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
@@ -49,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Show what a study found, as tables in the paper's shape or as a page.
+    """Show the results of a study, as tables in the paper's layout or as a page.
 
     Example:
         ia2 report my-adapter
@@ -58,17 +58,17 @@ class Report:
 
     usage: ClassVar[str] = "FOLDER"
     folder: Path = field(metadata={"positional": True})
-    """What run, adapt or demo wrote, or a folder with its records.jsonl.gz."""
+    """Output folder of run, adapt or demo, or a folder with its records.jsonl.gz."""
     out: Path | None = None
-    """Folder for index.html, report.md, report.tex or report.csv, and for the figures of the middle two; without it the
-    tables are printed, and a page goes to report/ in the study's folder."""
+    """Folder for index.html, report.md, report.tex or report.csv, and for the figures of report.md and report.tex
+    (default: print the tables, and write a page to report/ in the study's folder)."""
     format: Literal["markdown", "latex", "html", "csv"] = "markdown"
-    """Tables as text for a page, a paper or a program, or one HTML page with everything."""
+    """Tables as Markdown, LaTeX or CSV, or one HTML page with everything."""
     paper: bool = False
-    """Set the paper's numbers beside those of the same model, adapter, N and tasks."""
+    """Show the paper's numbers beside ours for the same model, adapter, N and tasks."""
     keep_records: bool = False
-    """Also write all records into one compressed file, records.jsonl.gz in the folder --out, of which report makes the
-    same again."""
+    """Also write all records to one compressed file, records.jsonl.gz in the folder --out, from which the report can be
+    made again."""
 
     def __post_init__(self) -> None:
         if self.keep_records and self.out is None:
@@ -77,7 +77,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Rescore:
-    """Find and judge the answers in stored generations again, without a model, after the parser has changed.
+    """Parse and score stored generations again, without a model, after the answer parser has changed.
 
     Example:
         ia2 rescore my-adapter
@@ -86,4 +86,4 @@ class Rescore:
 
     usage: ClassVar[str] = "FOLDER"
     folder: Path = field(metadata={"positional": True})
-    """What adapt or run wrote: its records are rewritten, and the predictions beside them."""
+    """Output folder of adapt or run; its records and predictions are rewritten."""
