@@ -1,14 +1,14 @@
-"""What is said to the person: a wrong input, told in one sentence that names the input and what to do."""
+"""Errors for the user: one sentence that names the wrong input and says what to do."""
 
 from collections.abc import Iterable
 
 
 def printable(text: object, keep: str = "") -> str:
-    r"""A text of a file's as it can be shown in a sentence: what would move the cursor or colour a terminal is escaped.
+    r"""A text as it can be shown in a message: characters that would control a terminal are escaped.
 
     Args:
-        text: what is shown.
-        keep: characters that stay as they are.
+        text: the text to show.
+        keep: characters that are not escaped.
 
     Example:
         >>> printable("price\n\x1b[31m")
@@ -87,4 +87,4 @@ class FieldError(InputError):
 
 
 class FullDiskError(OSError):
-    """A disk without room for what was to be written: the folder first, then what was needed (exit status 1)."""
+    """A disk that is too full to write to: the folder first, then the space needed (exit status 1)."""

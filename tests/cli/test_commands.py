@@ -159,7 +159,7 @@ def test_an_adapter_is_asked_for_the_labels_that_it_was_taught(capsys, tmp_path,
     byte_level_tokenizer().save_pretrained(tmp_path / "other")
     status, _, err = run(capsys, *evaluate, fewer, "--model", tmp_path / "other")
     assert status == 0
-    assert "was taught on other weights" in err
+    assert "was trained on other weights" in err
     assert "Warning" not in err
 
 

@@ -131,7 +131,7 @@ def test_a_prompt_ends_where_the_template_puts_an_answer(name):
 
 def test_a_template_that_asks_otherwise_than_it_answers_is_refused():
     template = TURN + END + "{% if add_generation_prompt %}<bot>{% endif %}"
-    with pytest.raises(FieldError, match="what is taught would never be asked"):
+    with pytest.raises(FieldError, match="training and use would differ"):
         answer_opening(with_template(template))
 
 

@@ -189,7 +189,9 @@ def test_rows_of_the_pool_can_serve_without_their_labels(toy_task):
     # more of them are those and others
     assert few.unlabelled_of_pool(30)[:20] == texts
     assert FewShotSet.draw(toy_task, 4, seed=2).unlabelled_of_pool(20) != texts
-    with pytest.raises(InputError, match="unlabelled_rows 31: 30 rows of toy neither teach nor are measured"):
+    with pytest.raises(
+        InputError, match="unlabelled_rows 31: only 30 rows of toy are neither trained on nor evaluated"
+    ):
         few.unlabelled_of_pool(31)
 
 
@@ -230,8 +232,8 @@ def test_demonstrations_can_stand_in_a_new_order_for_each_query(toy_task):
 def test_that_no_row_is_left_to_measure_is_said(toy_task):
     every = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:6], evaluation=()), 4)
     assert every.notes[-1] == (
-        "toy: 4 rows teach and 2 choose between adapters, which leaves none to measure, so that nothing will be "
-        "measured. Use a smaller n, or add rows or a file to evaluate."
+        "toy: 4 training rows and 2 dev rows leave none to evaluate, so nothing will be measured. Use a smaller n, "
+        "or add rows or a file to evaluate."
     )
     left = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:7], evaluation=()), 4)
-    assert not any("none to measure" in sentence for sentence in left.notes)
+    assert not any("none to evaluate" in sentence for sentence in left.notes)

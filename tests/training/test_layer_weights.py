@@ -52,8 +52,8 @@ def test_layers_that_there_are_not_are_refused(which, weight, message):
         ("all", (1.0, -2.0), "must be finite and not negative"),
         ("all", (1.0, math.nan), "must be finite and not negative"),
         ("all", (math.inf, 1.0), "must be finite and not negative"),
-        ("all", (0.0, 0.0), "no layer that is meant counts"),
-        ("1-2", (1.0, 0.0, 0.0), "no layer that is meant counts"),
+        ("all", (0.0, 0.0), "none of these layers has a weight above 0"),
+        ("1-2", (1.0, 0.0, 0.0), "none of these layers has a weight above 0"),
     ],
 )
 def test_layers_that_make_no_sense_for_any_model_are_refused_at_once(which, weight, message):

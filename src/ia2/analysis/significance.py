@@ -20,38 +20,37 @@ MOST_FLIPPED = 20
 
 @dataclass(frozen=True)
 class PairedTest:
-    """How far two methods are apart over the same pairs, in the unit of what was compared.
+    """The difference of two methods over matched pairs, in the unit of the values compared.
 
-    Of a single pair, or where all differences are the same, nothing says how much they would vary: there is a mean
-    difference and nothing else.
+    For a single pair, or if all differences are equal, their variation is unknown: only the mean difference is given.
     """
 
     pairs: int
     difference: float
     """The mean of the first method's values less the second's."""
     interval: tuple[float, float] | None
-    """Where the mean difference lies with the confidence asked for, by Student's t."""
+    """Student's t confidence interval of the mean difference."""
     t: float | None
     """The mean difference over its standard error, with pairs - 1 degrees of freedom."""
     p: float | None
-    """How often differences of a mean of 0 would be at least this far from it, in either direction (Table 8's)."""
+    """Two-sided p value, as in Table 8."""
 
 
 def paired_test(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> PairedTest:
     """Compare two methods over matched pairs (PROTOCOL, Evaluation; Table 8).
 
-    The test takes pairs as independent. Those of one set on several evaluation tasks share an adapter, and those of one
-    set with several models its rows, so p is too low where they go together; `clustered_test` takes sets as
-    independent.
+    The test assumes that pairs are independent. Pairs of one set on several evaluation tasks share an adapter, and
+    pairs of one set with several models share its rows, so p is too low if they are correlated; `clustered_test` only
+    assumes independent sets.
 
     Args:
-        first: a value for each pair of set and evaluation task, such as accuracies of IA2→SFT. Where less is better,
-            as for ECE, Table 8 has a positive t when SFT comes first.
-        second: the other method's for the same pairs, in the same order.
+        first: the first method's value for each pair, such as the accuracy of IA2→SFT on a set and evaluation task. If
+            less is better, as for ECE, Table 8 has a positive t when SFT comes first.
+        second: the second method's values for the same pairs, in the same order.
         confidence: of the interval, in (0, 1).
 
     Raises:
-        ValueError: there are no pairs, they don't match, or a value isn't a finite number.
+        ValueError: there are no pairs, they don't match, or a value isn't finite.
 
     Example:
         >>> test = paired_test([0.7, 0.8, 0.9], [0.6, 0.75, 0.7])

@@ -1,4 +1,4 @@
-"""How like in-context learning a model processes queries: asim, layer by layer (section 2, Figure 2)."""
+"""Similarity to in-context learning: asim, layer by layer (section 2, Figure 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ ROWS = 100
 
 @dataclass(frozen=True)
 class Similarity:
-    """asim of two ways to process the same queries."""
+    """asim of two ways of processing the same queries."""
 
     by_layer: Float[Tensor, " layers"]
     """The mean over rows, in [-1, 1]; a row counts the mean of its own response tokens."""
     by_row: Float[Tensor, " rows"]
     """The mean over layers."""
     by_layer_and_token: Float[Tensor, "layers tokens"]
-    """The mean over those rows whose response has so many tokens."""
+    """The mean over the rows whose response has that many tokens."""
 
     def metrics(self) -> dict[str, Any]:
         """The mean over rows and layers with its 95 % interval over rows, and the means of layers.
 
-        Where responses have several tokens, the means of their tokens as well, over layers and over the rows that have
-        so many.
+        If responses have several tokens, also the mean of each token over layers and over the rows that have that many
+        tokens.
         """
         rows = self.by_row.double().numpy()
         values = {
@@ -65,10 +65,10 @@ def response_activations(
     Args:
         model: the model.
         examples: the rows; the positions are those of their own responses.
-        task: theirs; a response of free text has its end token.
+        task: their task; a free-text response includes its end token.
         demonstrations: shown before every query.
-        adapter: runs on the model meanwhile.
-        site: what is read.
+        adapter: the adapter to run on the model, if any.
+        site: the site to read.
         weights: whether the adapter runs beside the network's weights or merged into them.
 
     Example:
@@ -101,7 +101,7 @@ def greedy_activations(
         task: theirs, which says how long a text may get and what ends it; the positions are those of all tokens that
             are written until then, the end token included.
         demonstrations: shown before every query.
-        adapter: runs on the model meanwhile.
+        adapter: the adapter to run on the model, if any.
         site: what is read, at the positions of a response.
         weights: whether the adapter runs beside the network's weights or merged into them.
 
@@ -126,11 +126,11 @@ def asim(
 ) -> Similarity:
     """The token-wise cosine similarity of two activations of the same rows (section 2), averaged over tokens.
 
-    Of a row that has more tokens one way than the other, as many are compared as both have.
+    If a row has more tokens in one than in the other, only as many as both have are compared.
 
     Args:
-        ours: activations of each row, one way: (response tokens, layers, width).
-        theirs: those of the same rows, the other way: usually the base model's with demonstrations in context.
+        ours: activations of each row, processed in one way: (response tokens, layers, width).
+        theirs: those of the same rows, processed in the other way: usually by the base model with demonstrations.
 
     Example:
         >>> one_row = torch.tensor([[[1.0, 0.0], [3.0, 4.0]]])  # one response token, two layers, a width of 2

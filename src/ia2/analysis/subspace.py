@@ -1,4 +1,4 @@
-"""How much of the directions that two adapters write into is the same: subspace overlap (section 5, Figure 4)."""
+"""Subspace overlap: how much the output directions of two adapters' updates coincide (section 5, Figure 4)."""
 
 import re
 from collections import defaultdict

@@ -185,7 +185,7 @@ def _unseen(
     """The rows that may measure an adapter on this model, and what is to be said of both."""
     notes: tuple[str, ...] = ()
     if taught.weights != weights_id(model):
-        notes += ("The adapter was taught on other weights than this model's, so that it may do anything.",)
+        notes += ("The adapter was trained on other weights than this model's, so its answers may be meaningless.",)
     if len(unseen := taught.unseen(examples)) < len(examples):
         notes += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
     return unseen, notes

@@ -37,7 +37,7 @@ def run_export(options: Export) -> None:
     base = _base_model(options, adapter, taught)
     model = load_model(base, dtype=options.dtype or "float32", device="cpu", progress=progress)
     if taught is not None and taught.weights != weights_id(model):
-        progress.say("The adapter was taught on other weights than this model's, so that it may do anything.")
+        progress.say("The adapter was trained on other weights than this model's, so its answers may be meaningless.")
     export_merged(adapter, model, options.merged)
     print(f"{options.merged}/: the base model with the adapter merged in, in the hub's layout")
 

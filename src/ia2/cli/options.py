@@ -195,7 +195,7 @@ class Evaluate(Source):
             )
         if self.context is not None and (self.icl is not None or self.adapter is not None):
             raise InputError(
-                f"--context {self.context}: this stands alone before a query; leave --icl and --adapter out."
+                f"--context {self.context}: this can't be combined with --icl or --adapter; leave those out."
             )
         if self.icl is None and self.draw != "auto":
             raise InputError(f"--draw {self.draw}: this is for demonstrations; say how many with --icl.")

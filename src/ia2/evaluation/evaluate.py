@@ -1,4 +1,4 @@
-"""Scoring: what the model answers to each query, zero-shot, with demonstrations in context, or with an adapter."""
+"""Evaluation: the model's answers to queries, zero-shot, with demonstrations, or with an adapter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 Correct = Literal["exact", "stripped"]
-"""Whether an answer counts where it is exactly the label's token, or also where only the spaces around it differ (the
-published scripts)."""
+"""Whether an answer is correct only if it is exactly the label's token, or also if only surrounding spaces differ (as
+in the published scripts)."""
 
 
 Evaluation = LabelEvaluation | TextEvaluation
-"""What `evaluate` gives: both have `metrics` and `rows`."""
+"""The result of `evaluate`: both kinds have `metrics` and `rows`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How rows are asked; answers and what counts as right depend on the first four fields alone.
+    """How rows are evaluated; answers and their correctness depend on the first four fields only.
 
     Example:
         >>> evaluate(model, task.evaluation[:4], task, asking=Asking(label_scoring="whole")).metrics()["n"]
@@ -43,28 +43,28 @@ class Asking:
     """
 
     label_scoring: AnyLabelScoring = "auto"
-    """How labels compete; means nothing for free text."""
+    """How labels are scored; ignored for free text."""
     confidence: Confidence = "vocabulary"
-    """What a first token's confidence is."""
+    """How the confidence of a first token is computed."""
     correct: Correct = "exact"
-    """Which first tokens are right answers; means nothing for whole labels and free text."""
+    """Which first tokens count as correct; ignored for whole labels and free text."""
     weights: Weights = "adapters"
-    """Whether adapters run beside the network's weights, or merged into them, with what rounding."""
+    """Whether adapters run beside the network's weights or are merged into them, and with which rounding."""
     batch_size: int | None = None
-    """Queries that each adapter is asked at once; by default as many as keep the machine busy, or of generated texts as
-    many as fit in memory."""
+    """Queries per adapter in a forward pass; by default as many as keep the machine busy, or, for generated texts, as
+    fit in memory."""
     layout: Layout = "packed"
     """How queries share a forward pass."""
     share_prefill: bool = True
-    """Read what all prompts begin with once, not once a query."""
+    """Read the common prefix of all prompts only once."""
     progress: Progress = SILENT
     """Told which rows are done."""
     phase: str = "evaluate"
-    """What that is called."""
+    """Name of the phase in the progress bar."""
 
 
 class PerQuery(tuple[Sequence[Shown], ...]):
-    """Demonstrations of each query's own."""
+    """Different demonstrations for each query."""
 
     __slots__ = ()
 
@@ -82,12 +82,12 @@ def evaluate(
 
     Args:
         model: the model.
-        examples: the rows to be measured.
-        task: the task whose labels compete, or which says how long a text may get, what ends it and what its answer is.
-        demonstrations: shown before every query, in this order, or a `PerQuery` of what is shown before each; none for
+        examples: the rows to evaluate.
+        task: the task, with its labels, or with the maximum length, stop string and answer format of texts.
+        demonstrations: shown before every query, in this order, or a `PerQuery` with those of each query; none for
             zero-shot and for adapters.
-        adapter: runs on the model meanwhile.
-        asking: how rows are asked.
+        adapter: the adapter to run on the model, if any.
+        asking: how rows are evaluated.
 
     Raises:
         InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
@@ -110,16 +110,16 @@ def evaluate_all(
     adapters: Sequence[Adapter],
     asking: Asking = Asking(),
 ) -> list[Evaluation]:
-    """What `evaluate` says of each adapter, all of them asked in the same forward passes.
+    """The result of `evaluate` for each adapter, computed in shared forward passes.
 
     Adapters that can't share a bank, and those that are merged, are evaluated one after another.
 
     Args:
         model: the model.
-        examples: the rows to be measured.
-        task: theirs.
-        adapters: what is to be measured.
-        asking: how rows are asked.
+        examples: the rows to evaluate.
+        task: their task.
+        adapters: the adapters to evaluate.
+        asking: how rows are evaluated.
 
     Raises:
         InputError: as `evaluate`.

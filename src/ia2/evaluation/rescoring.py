@@ -35,7 +35,7 @@ def rescore(folder: Path) -> list[Rescored]:
     records = load_records(folder)
     judged = [(record, *answers) for record in records if (answers := _judged(record, folder)) is not None]
     if not judged:
-        raise InputError(f"{folder}: these records are of labels, which have no answers to be found in a text.")
+        raise InputError(f"{folder}: these records are of labels; only generated texts can be scored again.")
     rescored = []
     for record, before, evaluation in judged:
         rows, path = evaluation.rows(), folder / str(record.file)

@@ -28,16 +28,16 @@ class ModelIdentity:
     """Which weights these are, beyond doubt."""
 
     id: str
-    """The name that was asked for: a hub id, a packaged model's name, or the folder's or file's own name."""
+    """The name used to load it: a hub id, a packaged model's name, or the folder's or file's name."""
     revision: str | None
     """The hub's commit."""
     sha256: str | None
     """The checksum of the GGUF file, or of a folder's configuration and weights."""
     dtype: str
     device: str
-    """The device that holds its weights, or how many of its parts each of several holds."""
+    """The device that holds its weights, or how many of its parts each device holds."""
     quantisation: str | None = None
-    """How its weights are quantised: 4bit, 8bit, or another method; None where they are plain."""
+    """How its weights are quantised: 4bit, 8bit, or another method; None if they aren't."""
     attention: str | None = None
     """How attention is computed, as transformers calls it: eager, sdpa, …"""
 
@@ -115,16 +115,16 @@ def load_model(
     Args:
         name: a packaged model's name, a folder in the hub's layout, a GGUF file, or a hub id.
         dtype: float32, bfloat16 or float16; by default float32 on a CPU and bfloat16 on a GPU.
-        device: cpu, cuda, cuda:1, … or mps; by default CUDA's first GPU where there is one, and else the CPU. `auto`
+        device: cpu, cuda, cuda:1, … or mps; by default the first CUDA GPU if there is one, otherwise the CPU. `auto`
             spreads a model over all GPUs, the CPU's memory and the disk, in that order.
-        load: 4bit or 8bit to quantise the weights, adapters beside them staying as they are.
+        load: 4bit or 8bit to quantise the weights; adapters aren't quantised.
         attention: eager, sdpa, flash_attention_2, …; by default what transformers chooses for the model.
         cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
-        progress: told what takes long, and what was chosen for the user.
+        progress: receives messages about slow steps, and about choices made for the user.
 
     Raises:
         InputError: there is no such model, or it can't be reached or read.
-        FieldError: what was asked for doesn't exist here.
+        FieldError: the dtype, device, load or attention isn't available.
 
     Example:
         >>> model.network.save_pretrained("tiny")

@@ -61,7 +61,7 @@ def path_of(name: str | Path) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{name}: there is no such person's folder on this machine.") from error
+        raise InputError(f"{name}: this machine has no home folder of that user.") from error
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -40,7 +40,9 @@ def read_network(
     _check_layers(config, name)
     asked = getattr(config, "_attn_implementation", None)
     if attention is None and isinstance(asked, str) and "/" in asked:
-        raise InputError(f"{name}: its config.json asks for attention by {asked}, programs that nobody here named.")
+        raise InputError(
+            f"{name}: its config.json asks for attention kernels of {asked}, which are code and aren't run."
+        )
     auto_class = auto_class_of(config)
     if auto_class is None:
         raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")

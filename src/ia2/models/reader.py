@@ -1,6 +1,6 @@
-"""One pass: a network is read with the adapters that run on it, behind a prefix that its prompts share.
+"""Forward passes: a network is read with the adapters that run on it, after a prefix that its prompts share.
 
-Layout, masks, caches, hooks and the size of a pass are decided here; a caller names sequences and sites.
+Layout, masks, caches, hooks and the size of a pass are decided here; callers only name sequences and sites.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,15 +24,15 @@ from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, reco
 
 @dataclass(frozen=True)
 class Pass:
-    """What one forward pass read: some sequences, each with every adapter."""
+    """The result of one forward pass: some of the sequences, each with every adapter."""
 
     indices: Sequence[int]
-    """Which of the sequences; those of the first adapter come first, then those of the second, and so on."""
+    """Indices of the sequences; those of the first adapter come first, then those of the second, and so on."""
     batch: Batch
     activations: Activations
 
     def of_sequence(self, number: int, sites: Iterable[Site]) -> Activations:
-        """What was read of one sequence of the batch, at these sites."""
+        """The activations of one sequence of the batch at these sites."""
         return {site: self._by_sequence[site][number] for site in sites}
 
     @cached_property
@@ -65,16 +65,16 @@ class Reader:
         prefix: Prefill = NO_PREFILL,
         layout: Layout = "packed",
     ) -> None:
-        """Begin to read.
+        """Create a reader.
 
         Args:
             network: a causal language model.
-            adapters: what runs on it; by default nothing.
-            prefix: keys and values of what all prompts begin with, as the network with the adapters computes them.
-            layout: how sequences share a pass, where the network can read them so.
+            adapters: the adapters that run on it; by default none.
+            prefix: keys and values of a prefix of all prompts, computed by the network with the adapters.
+            layout: how sequences share a pass, if the network supports it.
 
         Raises:
-            ValueError: each adapter would have a prefix of its own, or the network reads no rows behind one.
+            ValueError: a prefix can't be shared by these adapters, or the network can't continue after a prefix.
         """
         form = row_form_of(network)
         if prefix.tokens and not form.shares_prefix:
@@ -84,7 +84,7 @@ class Reader:
         self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, form.layout(layout)
 
     def behind_common_tokens(self, sequences: Sequence[TokenSequence]) -> "Reader":
-        """One that has read what all these prompts begin with; the same where that can't be shared, or is nothing."""
+        """A reader that has read the common prefix of these prompts; this one if none can be shared."""
         shares = self.adapters.shares_prefill and row_form_of(self.network).shares_prefix
         if not shares or len(sequences) < 2:
             return self
@@ -97,13 +97,13 @@ class Reader:
         adapter_of_row: AdapterOfRow | None = None,
         noise: Sequence[int | None] = (),
     ) -> Activations:
-        """One forward pass over a batch; no language-model head is run where nobody asks for logits.
+        """Run one forward pass over a batch; the language-model head runs only if logits are requested.
 
         Args:
-            batch: what is read, laid out behind the prefix.
+            batch: the sequences, laid out after the prefix.
             at: the sites, each with its positions.
             adapter_of_row: which adapter each row of the batch belongs to; by default the first.
-            noise: what dropout follows from, as in `Attachment.reading`.
+            noise: seeds of dropout, as in `Attachment.reading`.
         """
         rows = batch.input_ids.shape[0]
         adapter_of_row = [0] * rows if adapter_of_row is None else adapter_of_row
@@ -129,13 +129,13 @@ class Reader:
         batch_size: int | None = None,
         group: int = 1,
     ) -> Iterator[Pass]:
-        """Read sequences with every adapter, those of like length together.
+        """Read sequences with every adapter, batching those of similar length.
 
         Args:
-            sequences: what is read, the prefix included.
-            sites: what is kept of it.
-            batch_size: groups that each adapter reads at once; by default as many as keep the device busy.
-            group: how many consecutive sequences are read together, such as the labels of one prompt.
+            sequences: the sequences, including the prefix.
+            sites: the sites to read.
+            batch_size: groups per adapter in a pass; by default as many as keep the device busy.
+            group: how many consecutive sequences belong together, such as the labels of one prompt.
         """
         copies, skip = len(self.adapters), len(self.prefix.tokens)
         heads = sequences[::group]
@@ -150,12 +150,12 @@ class Reader:
     def laid_out(
         self, sequences: Sequence[TokenSequence], adapters: Sequence[int], *, share: bool = True
     ) -> tuple[Batch, AdapterOfRow]:
-        """A batch of sequences behind the prefix, and the adapter of each of its rows.
+        """A batch of sequences after the prefix, and the adapter of each of its rows.
 
         Args:
-            sequences: what is to be read.
+            sequences: the sequences to read.
             adapters: the adapter that reads each.
-            share: whether what the prompts of a row have in common stands in it once.
+            share: whether the common prefix of a row's prompts is stored once.
         """
         skip, device = len(self.prefix.tokens), self.network.device
         if self.layout == "packed":
@@ -170,12 +170,12 @@ class Reader:
     def activations(
         self, sequences: Sequence[TokenSequence], sites: Sequence[Site], batch_size: int | None = None
     ) -> list[Activations]:
-        """What the first adapter does at these sites, for each sequence: (positions, layers, width).
+        """The first adapter's activations at these sites, for each sequence: (positions, layers, width).
 
         Args:
-            sequences: what is read.
-            sites: what is kept of it.
-            batch_size: sequences a forward pass; by default as many as keep the device busy.
+            sequences: the sequences to read.
+            sites: the sites to read.
+            batch_size: sequences per forward pass; by default as many as keep the device busy.
         """
         by_sequence: list[Activations] = [{}] * len(sequences)
         for one_pass in self.passes(sequences, sites, batch_size=batch_size):
@@ -189,7 +189,7 @@ class Reader:
         """Next-token logits at the positions that predict response tokens, sequence after sequence.
 
         Args:
-            sequences: what is read.
-            batch_size: sequences a forward pass; by default as many as keep the device busy.
+            sequences: the sequences to read.
+            batch_size: sequences per forward pass; by default as many as keep the device busy.
         """
         return torch.cat([read[LOGITS] for read in self.activations(sequences, [LOGITS], batch_size)])

@@ -150,8 +150,8 @@ def check_reads_virtual_tokens(network: PreTrainedModel) -> None:
     """
     if not row_form_of(network).packs:
         raise InputError(
-            f"{network.config.model_type}: virtual tokens can't stand before this model's texts, as it reads each in a "
-            "row of its own, under masks that know nothing of them. Use lora, ia3 or vera."
+            f"{network.config.model_type}: virtual tokens can't stand before this model's texts, as its own attention "
+            "masks don't account for them. Use lora, ia3 or vera."
         )
 
 

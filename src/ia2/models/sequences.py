@@ -1,4 +1,4 @@
-"""A prompt and the response behind it, in tokens, and the positions at which it is read."""
+"""A prompt and its response as tokens, and the positions at which activations are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Where = Literal["response", "prompt", "all"]
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """A prompt and the response that follows it, in tokens.
+    """A prompt and the response that follows it, as tokens.
 
     Example:
         >>> TokenSequence((5, 6, 7), (8,)).response
@@ -21,15 +21,15 @@ class TokenSequence:
     prompt: tuple[int, ...]
     response: tuple[int, ...]
     query_tokens: int | None = None
-    """How many last tokens of the prompt are the query's; by default all of them."""
+    """How many tokens at the end of the prompt belong to the query; by default all of the prompt."""
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """What the model reads to predict each response token: the last one is predicted, never read."""
+        """The tokens that the model reads to predict each response token; the last response token is only predicted."""
         return self.prompt + self.response[:-1]
 
     def positions(self, where: Where) -> range:
-        """Positions among the inputs: those that predict response tokens, the query's before them, or both."""
+        """Positions in `inputs`: those that predict response tokens, the query's before them, or both."""
         last = len(self.prompt) - 1
         query = len(self.prompt) if self.query_tokens is None else self.query_tokens
         start = {"response": last, "prompt": len(self.prompt) - query, "all": len(self.prompt) - query}[where]
@@ -41,7 +41,7 @@ class TokenSequence:
 
 
 def shared_tokens(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
-    """The longest run of tokens that every prompt begins with, leaving each at least one token of its own."""
+    """The longest common prefix of the prompts that leaves each at least one token."""
     # of tokens, not of paths
     shared = commonprefix([sequence.prompt[:-1] for sequence in sequences])  # noqa: RUF071
     return tuple(shared)

@@ -1,7 +1,7 @@
-"""Sites: what is read of a network, and recording it while it runs.
+"""Sites: places in a network where activations are read, and recording them during a forward pass.
 
-A site is a value. Teacher, student, analysis and decoding speak of sites alone, and an activation is a tensor whose
-first axis is positions, the same on every side.
+A site is a value that teacher, student, analysis and decoding all use. The first axis of an activation is always
+positions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,14 +20,14 @@ from ia2.models.layout import Positions
 from ia2.models.sequences import Where
 
 SiteName = Literal["attention-output", "attention-layers", "residual", "mlp-output", "heads", "logits"]
-"""The self-attention output after W_O (the paper's Z, equation 1), in hybrids also what layers with a state have in its
-place; the same of layers that attend alone; the residual stream behind a layer; the feed-forward block's output; what
-each head gives before W_O, end to end; next-token logits."""
+"""In this order: the self-attention output after W_O (the paper's Z, equation 1), and in hybrid models its counterpart
+in recurrent layers; the same for attention layers only; the residual stream after a layer; the feed-forward block's
+output; the heads' outputs before W_O, concatenated; next-token logits."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """What is read of a network, at which positions of a sequence.
+    """Where a network's activations are read: a place in each layer, and positions of a sequence.
 
     Example:
         >>> print(Site("mlp-output"), Site("residual", "all"))
@@ -36,7 +36,7 @@ class Site:
 
     name: SiteName
     positions: Where = "response"
-    """`response`: those that predict response tokens; `prompt`: the query's tokens before them; `all`: both."""
+    """`response`: positions that predict response tokens; `prompt`: the query's tokens before them; `all`: both."""
 
     def __post_init__(self) -> None:
         for field, value, choices in (("site", self.name, SiteName), ("positions", self.positions, Where)):
@@ -54,7 +54,7 @@ ATTENTION_LAYERS = Site("attention-layers")
 LOGITS = Site("logits")
 
 Activations = Mapping[Site, Float[Tensor, "n *size"]]
-"""What was read at each site, positions first: (n, layers, width), and logits (n, vocabulary)."""
+"""The activations at each site, positions first: (n, layers, width), and logits (n, vocabulary)."""
 
 FINAL_FEED_FORWARD: frozenset[SiteName] = frozenset({"residual", "mlp-output"})
 """Sites behind the last layer's feed-forward block, which otherwise serves the language-model head alone."""
@@ -103,11 +103,11 @@ class Recording:
 
 @contextmanager
 def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[Recording]:
-    """Record sites in every layer of whatever forward passes are run; the hooks are gone when the block is left.
+    """Record sites in every layer during the forward passes in the block; the hooks are removed at its end.
 
     Args:
         network: a causal language model, with or without an adapter injected into it.
-        at: the sites, each with its positions; logits are not among them, as the head gives them.
+        at: the sites, each with its positions; not logits, which come from the head.
 
     Raises:
         InputError: a layer's module can't be found.

@@ -100,8 +100,8 @@ def answer_opening(tokenizer: Any) -> AnswerOpening:
     raise FieldError(
         "chat",
         None,
-        f"this model's chat template asks for an answer with …{asked[-30:]!r} and writes one behind "
-        f"…{answered[-30:]!r}, so that what is taught would never be asked. Leave it out, or use another model.",
+        f"this model's chat template asks for an answer after …{asked[-30:]!r}, but writes an answer after "
+        f"…{answered[-30:]!r}, so training and use would differ. Leave it out, or use another model.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Few-shot sets: which rows teach and check, and in which order they stand in a prompt."""
+"""Few-shot sets: training and dev rows, and the order of demonstrations in a prompt."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -160,8 +160,8 @@ class FewShotSet:
             sentences.append(f"{self.task.name}: none of the {self.n} training rows has the label {shown}.")
         if not self.evaluation:
             sentences.append(
-                f"{self.task.name}: {self.n} rows teach and {len(self.dev)} choose between adapters, which leaves none "
-                "to measure, so that nothing will be measured. Use a smaller n, or add rows or a file to evaluate."
+                f"{self.task.name}: {self.n} training rows and {len(self.dev)} dev rows leave none to evaluate, so "
+                "nothing will be measured. Use a smaller n, or add rows or a file to evaluate."
             )
         return tuple(sentences)
 
@@ -250,7 +250,9 @@ class FewShotSet:
         unused = [row.query for row in self.task.pool if row not in taken]
         if len(unused) < count:
             raise FieldError(
-                "unlabelled_rows", count, f"{len(unused)} rows of {self.task.name} neither teach nor are measured."
+                "unlabelled_rows",
+                count,
+                f"only {len(unused)} rows of {self.task.name} are neither trained on nor evaluated.",
             )
         generator(self.seed, f"unlabelled rows of {self.task.name}").shuffle(unused)
         return tuple(unused[:count])

@@ -1,4 +1,4 @@
-"""Early stopping: which rows an adapter is trained on next, when its dev loss is due, and when it is finished."""
+"""Early stopping: which rows an adapter is trained on next, when its dev loss is due, and when training ends."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ia2.errors import FieldError
 from ia2.randomness import generator
 
 CONVERGED_EPOCHS = 1000
-"""The most passes over the training rows where training goes on until it has converged."""
+"""Maximum number of passes over the training rows if training continues until convergence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +22,22 @@ class Training:
     """
 
     batch_size: int = 4
-    """Rows an optimiser step (all of them where there are fewer)."""
+    """Rows per optimiser step (all of them if there are fewer)."""
     epochs: int = 50
-    """The most passes over the training rows."""
+    """Maximum number of passes over the training rows."""
     until: Literal["epochs", "converged"] = "epochs"
-    """Whether training ends after so many passes at the latest, or goes on, for at most 1000 passes, until the dev loss
-    has no new best any more; the paper's limit cuts off most stages of alignment."""
+    """Whether training ends after at most `epochs` passes, or continues, for at most 1000 passes, until early stopping
+    ends it. The paper's limit of 50 cuts off most alignment stages."""
     dev_every: int = 2
-    """Steps between two dev evaluations; one more follows each epoch's last step."""
+    """Steps between dev evaluations; there is another one after each epoch's last step."""
     patience: int = 5
     """Dev evaluations without a new best before training stops."""
     keep: Literal["best", "last"] = "best"
-    """Whether the adapter with the lowest dev loss is kept, or the last one (the published scripts)."""
+    """Whether the adapter with the lowest dev loss is kept, or the last one (as in the published scripts)."""
     clip: float | None = None
-    """The largest norm of an adapter's gradient in a step; a larger one is scaled down to it. By default none is."""
+    """Maximum norm of an adapter's gradient; larger gradients are scaled down to it. None for no clipping."""
     rows_per_pass: int | None = None
-    """Rows a forward pass, where a whole batch doesn't fit in memory; gradients are accumulated."""
+    """Rows per forward pass, if a whole batch doesn't fit in memory; gradients are accumulated."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "dev_every", "patience", "rows_per_pass"):

@@ -38,7 +38,9 @@ class Layers:
         if not all(math.isfinite(value) and value >= 0 for value in self.weight):
             raise InputError(f"layers: the weights {self.weight} must be finite and not negative.")
         if self.weight and not any(self.weights(len(self.weight)) or ()):
-            raise InputError(f"layers {self.which!r}: with the weights {self.weight} no layer that is meant counts.")
+            raise InputError(
+                f"layers {self.which!r}: with the weights {self.weight} none of these layers has a weight above 0."
+            )
 
     def weights(self, count: int) -> tuple[float, ...] | None:
         """The weight of each of a model's layers, 0 where it isn't meant; None if all count the same.

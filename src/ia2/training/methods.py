@@ -18,7 +18,7 @@ LabelSource = Literal["ground-truth", "icl-response"]
 StageRowsChoice = Literal["all", "unlabelled"]
 
 QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
-"""How much the token loss counts beside alignment where activations are as large as Qwen's; elsewhere (PROTOCOL)."""
+"""Weights β of the token loss beside alignment, for Qwen models and for all others (PROTOCOL, Student)."""
 
 
 def checked_learning_rate(value: float) -> float:
@@ -48,16 +48,18 @@ class Stage:
     objective: Objective
     labels: LabelSource
     learning_rate: float | None = None
-    """Instead of the one that the whole method is trained at."""
+    """The stage's own learning rate; by default the method's."""
     epochs: int | None = None
-    """Instead of as many as other stages."""
+    """The stage's own maximum of epochs; by default that of `Training`."""
     solved: bool = False
-    """Whether it is solved in one pass over the rows instead of descended by gradients (`ia2.training.closed_form`)."""
+    """Whether it is solved in one pass over the rows instead of by gradient steps (`ia2.training.closed_form`)."""
 
     rows: StageRowsChoice = "all"
-    """Whether the training rows teach, and with the teacher's responses unlabelled texts too, or these alone."""
+    """Which rows it learns from: the training rows, and unlabelled texts if it uses the teacher's responses (all), or
+    unlabelled texts only."""
     steps_of: "tuple[Stage, ...]" = ()
-    """Takes as many steps as these stages together, on the same set at the same rate, and stops at no other time."""
+    """If given, it takes exactly as many steps as these stages together on the same set at the same rate, without early
+    stopping."""
 
     def __post_init__(self) -> None:
         if self.solved and self.objective != Align():
@@ -71,31 +73,31 @@ class Stage:
         if self.rows == "unlabelled" and self.labels != "icl-response":
             raise InputError("unlabelled texts have no responses but the teacher's: say labels icl-response.")
         if self.steps_of and (self.solved or self.epochs is not None):
-            raise InputError("steps_of says how many steps a stage takes: leave solved and epochs out.")
+            raise InputError("steps_of sets the number of steps: leave solved and epochs out.")
         if self.steps_of and (
             all(stage.solved for stage in self.steps_of) or any(stage.steps_of for stage in self.steps_of)
         ):
-            raise InputError("steps_of names a method that takes no steps, or as many as another: name one that does.")
+            raise InputError("steps_of must name a method that takes steps and has no steps_of itself.")
 
     @property
     def needs_targets(self) -> bool:
-        """Whether the teacher must have been asked, for it or for the stages whose steps it takes."""
+        """Whether the teacher's targets are needed, for this stage or for the stages in `steps_of`."""
         asks = self.labels == "icl-response" or bool(self.objective.teacher_sites)
         return asks or any(stage.needs_targets for stage in self.steps_of)
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """All that is read of the teacher, for it or for the stages whose steps it takes."""
+        """All sites that are read from the teacher, for this stage or for the stages in `steps_of`."""
         return self.objective.teacher_sites.union(*(stage.teacher_sites for stage in self.steps_of))
 
     @property
     def teacher_reads_responses(self) -> bool:
-        """Whether it compares with what the teacher does as it reads the rows' own responses."""
+        """Whether it is compared with a teacher that reads the rows' own responses."""
         reads = self.labels == "ground-truth" and bool(self.objective.teacher_sites)
         return reads or any(stage.teacher_reads_responses for stage in self.steps_of)
 
     def fine_tuned_on(self, labels: LabelSource) -> "Stage":
-        """The same stage, or one with these responses where it fits tokens; so with those whose steps it takes."""
+        """The stage with these responses if it matches tokens, and otherwise unchanged; `steps_of` likewise."""
         fitted = replace(self, steps_of=tuple(stage.fine_tuned_on(labels) for stage in self.steps_of))
         return replace(fitted, labels=labels) if isinstance(self.objective, MatchTokens) else fitted
 
@@ -113,9 +115,9 @@ class Method:
     description: str
     stages: tuple[Stage, ...]
     adapter: str | None = None
-    """The only kind of adapter that it trains; by default any."""
+    """The only kind of adapter that it can train; by default any."""
     tries_betas: bool = False
-    """Whether the weight of the token loss is chosen like a learning rate, from several."""
+    """Whether several weights of the token loss are tried, like learning rates."""
 
     @property
     def needs_targets(self) -> bool:
@@ -124,12 +126,12 @@ class Method:
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """All that its stages read of the teacher."""
+        """All sites that its stages read from the teacher."""
         return frozenset[Site]().union(*(stage.teacher_sites for stage in self.stages))
 
     @property
     def teacher_reads_responses(self) -> bool:
-        """Whether any stage compares with what the teacher does as it reads the rows' own responses."""
+        """Whether any stage is compared with a teacher that reads the rows' own responses."""
         return any(stage.teacher_reads_responses for stage in self.stages)
 
     @property
@@ -144,7 +146,7 @@ class Method:
 
     @property
     def fits_tokens(self) -> bool:
-        """Whether any stage is fine-tuned on responses, and so on how they end."""
+        """Whether any stage is fine-tuned on response tokens, including the end token."""
         matched = (
             stage.objective.match if isinstance(stage.objective, AlignAndMatch) else stage.objective
             for stage in self.stages
@@ -152,11 +154,11 @@ class Method:
         return any(isinstance(objective, MatchTokens) for objective in matched)
 
     def fine_tuned_on(self, labels: LabelSource) -> "Method":
-        """The same method, by the same name, with these responses wherever it fits tokens."""
+        """The same method, under the same name, with these responses in all stages that match tokens."""
         return replace(self, stages=tuple(stage.fine_tuned_on(labels) for stage in self.stages))
 
     def candidates(self, betas: tuple[float, ...]) -> "tuple[Method, ...]":
-        """The method with each of these weights of the token loss, where it tries several; itself elsewhere."""
+        """The method with each of these weights of the token loss if it tries several; otherwise the method itself."""
         if not self.tries_betas:
             return (self,)
         return tuple(
@@ -174,16 +176,16 @@ class Method:
 
     @property
     def aligns_mixers(self) -> bool:
-        """Whether a stage aligns what layers' mixers give, be it of all layers or of those that attend alone."""
+        """Whether a stage aligns outputs of token mixers, in all layers or in attention layers only."""
         names = {site.name for site in self.teacher_sites}
         return bool(names & {ATTENTION_OUTPUT.name, ATTENTION_LAYERS.name})
 
     @property
     def on_attention_alone(self) -> "Method":
-        """The same method, which aligns the layers that attend alone wherever it aligns all mixers.
+        """The same method, but aligning only attention layers wherever it aligns all token mixers.
 
         Raises:
-            FieldError: a stage is solved, which is done for all layers.
+            FieldError: a stage is solved, which works only for all layers.
         """
         if any(stage.solved for stage in self.stages):
             raise FieldError("align", "attention", f"{self.name} is solved for all mixers. Use ia2 or ia2-sft.")

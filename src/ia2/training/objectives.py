@@ -1,4 +1,4 @@
-"""The losses: each compares what a student did at some sites with what it was to do.
+"""The losses: each compares a student's activations or logits at some sites with their targets.
 
 Every loss gives one value an example, the mean over its own positions; a batch's loss is the mean of these, so that
 padding, accumulation and the order of rows change nothing (PROTOCOL, Student).
@@ -23,30 +23,30 @@ AlignmentError = Literal["mse", "relative", "cosine"]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a student is to do at the positions of some examples."""
+    """The targets at the positions of some examples."""
 
     tokens: Int[Tensor, " n"]
     """The response tokens, example after example."""
     activations: Activations
-    """What the teacher did at each site that the objective compares."""
+    """The teacher's activations at each site that the objective compares."""
     example: Mapping[Site, Int[Tensor, " _"]]
     """Which example each position of a site belongs to."""
     examples: int
 
 
 class Objective(ABC):
-    """A loss, and the sites that it reads: no head is run for hidden activations, no hooks are set for logits."""
+    """A loss and the sites that it reads; the language-model head runs only if logits are among them."""
 
     name: ClassVar[str]
 
     @property
     @abstractmethod
     def student_sites(self) -> frozenset[Site]:
-        """What is read of the student."""
+        """The sites read from the student."""
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """What is read of the teacher."""
+        """The sites read from the teacher."""
         return frozenset()
 
     @abstractmethod
@@ -54,8 +54,8 @@ class Objective(ABC):
         """The loss of each example.
 
         Args:
-            student: what the student did at each of its sites, positions first.
-            wanted: what it was to do there.
+            student: the student's activations at each of its sites, positions first.
+            wanted: the targets.
 
         Raises:
             ValueError: a site is missing.
@@ -80,8 +80,9 @@ class Align(Objective):
     site: Site = ATTENTION_OUTPUT
     """What is aligned, and at which positions."""
     error: AlignmentError = "mse"
-    """At a position and layer: the mean squared difference over hidden units; the same over the teacher's mean square,
-    so that layers of large activations don't outweigh others; or one minus the cosine."""
+    """The error at a position and layer: the mean squared difference over hidden units (mse); the same divided by the
+    teacher's mean square, so that layers with large activations don't dominate (relative); or one minus the cosine
+    (cosine)."""
     layers: Layers = field(default_factory=Layers)
     """Which layers are aligned, and how much each counts."""
     name: ClassVar[str] = "align"
@@ -106,7 +107,7 @@ class Align(Objective):
         """The loss of each example.
 
         Raises:
-            InputError: layers were named that the model hasn't got.
+            InputError: the model doesn't have all of the chosen layers.
             ValueError: the site is missing.
         """
         ours, theirs = _read(student, self.site).float(), _read(wanted.activations, self.site).float()
@@ -134,9 +135,9 @@ class MatchTokens(Objective):
     """
 
     smoothing: float = 0.0
-    """How much of the wanted probability is spread evenly over the vocabulary (label smoothing, Szegedy et al. 2016,
-    section 7): (1 - ε) on the response's token, and ε over the whole vocabulary, this token included. Tokens that the
-    network's head masks aren't of the vocabulary."""
+    """The share ε of the target probability that is spread evenly over the vocabulary (label smoothing, Szegedy et al.
+    2016, section 7): (1 - ε) on the response's token, and ε over the whole vocabulary, including this token. Tokens
+    masked by the network's head are excluded."""
     name: ClassVar[str] = "match-tokens"
 
     def __post_init__(self) -> None:
@@ -162,7 +163,7 @@ class MatchTokens(Objective):
 
 @dataclass(frozen=True)
 class MatchDistribution(Objective):
-    """Soft labels: the divergence KL(teacher ‖ student) of next-token distributions, the mean over response tokens.
+    """Soft labels: KL(teacher ‖ student) of the next-token distributions, averaged over response tokens.
 
     Example:
         >>> MatchDistribution().name
@@ -170,8 +171,8 @@ class MatchDistribution(Objective):
     """
 
     top: int | None = None
-    """How many of the teacher's likeliest tokens keep their probability, the rest being spread evenly over all others;
-    by default all."""
+    """How many of the teacher's likeliest tokens keep their probability; the rest is spread evenly over all other
+    tokens. By default all keep it."""
     name: ClassVar[str] = "match-distribution"
 
     def __post_init__(self) -> None:
@@ -199,7 +200,7 @@ class MatchDistribution(Objective):
         return mean_by_example(divergence, wanted.example[LOGITS], wanted.examples)
 
     def evened(self, log_probability: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
-        """The same distributions with all but the likeliest tokens equally likely."""
+        """The same distributions, with all but the `top` likeliest tokens equally likely."""
         vocabulary = log_probability.shape[-1]
         if self.top is None or self.top >= vocabulary:
             return log_probability
@@ -233,7 +234,7 @@ class AlignAndMatch(Objective):
     """
 
     beta: float
-    """How much what is matched counts, in [0, 1]."""
+    """Weight of the matched loss, in [0, 1]."""
     align: Align = field(default_factory=Align)
     """What is aligned, and how."""
     match: MatchTokens | MatchDistribution = field(default_factory=MatchTokens)

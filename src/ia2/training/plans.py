@@ -1,4 +1,4 @@
-"""What is to be trained, and what came of it."""
+"""Plans of adapters to train, and the trained adapters."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from ia2.training.targets import Targets
 
 @dataclass(frozen=True)
 class Trained:
-    """An adapter and how it came about.
+    """A trained adapter and the history of its training.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)
@@ -24,17 +24,17 @@ class Trained:
 
     adapter: Adapter
     learning_rate: float | None
-    """None where no stage was trained at the rate of the plan."""
+    """None if no stage was trained at the plan's rate."""
     stages: tuple[StageHistory, ...]
 
     @property
     def dev_loss(self) -> float:
-        """Its dev loss in the last stage, by which learning rates are compared; infinite where training diverged."""
+        """Its dev loss in the last stage, by which learning rates are compared; infinite if training diverged."""
         return self.stages[-1].dev_loss
 
     @property
     def diverged(self) -> bool:
-        """Whether what a stage would keep has no finite dev loss; the adapter is as it was before that stage."""
+        """Whether a stage ended without a finite dev loss; the adapter is then that from before the stage."""
         return any(stage.stopped_by == "diverged" for stage in self.stages)
 
     def then(self, adapter: Adapter, stage: StageHistory, learning_rate: float | None) -> "Trained":
@@ -48,7 +48,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Plan:
-    """An adapter that is to be trained.
+    """An adapter to be trained.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)
@@ -59,9 +59,9 @@ class Plan:
     few_shot_set: FewShotSet
     method: Method
     learning_rate: float
-    """Learning rate of Adam in every stage that has none of its own."""
+    """Learning rate of Adam in all stages without a rate of their own."""
     targets: Targets | None = None
-    """The teacher's for this set, where the method needs them."""
+    """The teacher's targets for this set, if the method needs them."""
 
     def __post_init__(self) -> None:
         checked_learning_rate(self.learning_rate)

@@ -1,4 +1,4 @@
-"""The teacher: what the model itself does with demonstrations in context, once per (model, set), kept on disk."""
+"""The teacher: the model's responses and activations with demonstrations, computed once per (model, set)."""
 
 import hashlib
 import json
@@ -41,21 +41,22 @@ def collect_targets(
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Targets:
-    """Ask the teacher once for a set, or read what it said before (section 4; PROTOCOL, Teacher).
+    """Collect the teacher's responses and activations for a set, or read them from the cache (PROTOCOL, Teacher).
 
-    Each training row's prompt holds the other N-1 rows, each dev row's N-1 of the training rows; the response is the
-    likeliest token, or what is decoded greedily. What is kept are the response and the activations, in the model's own
+    A training row's prompt has the other N-1 rows as demonstrations, a dev row's N-1 of the training rows. The response
+    is the likeliest token, or a text decoded greedily. Responses and activations are stored, the latter in the model's
     dtype; logits are float32.
 
     Args:
         model: the model, which is its own teacher.
         few_shot_set: the rows.
-        sites: what is read of it; next-token logits take far more room than the rest.
-        label_scoring: where whole labels compete, the response is the likeliest one, of any number of tokens.
-        teacher_stop: what ends a text of the teacher's, besides its end token and the most tokens.
-        on_responses: have it read the training and dev rows' own responses, instead of answering.
-        batch_size: prompts a forward pass; by default as many as keep the device busy, and of texts as many as fit.
-        cache_dir: where targets are kept; by default the project's cache folder.
+        sites: the sites to read; next-token logits take far more space than the others.
+        label_scoring: if whole labels are scored, the response is the likeliest label, of any number of tokens.
+        teacher_stop: what ends the teacher's texts, besides the end token and the maximum length.
+        on_responses: let the teacher read the training and dev rows' own responses instead of answering.
+        batch_size: prompts per forward pass; by default as many as keep the device busy, or, for texts, as fit in
+            memory.
+        cache_dir: where targets are stored; by default the cache folder.
         progress: told which rows are done.
 
     Raises:

@@ -43,7 +43,7 @@ def train(
     """Train one adapter: a bank of one. See `train_all`.
 
     Raises:
-        FloatingPointError: what a stage would keep has no finite dev loss: training diverged.
+        FloatingPointError: training diverged: a stage ended without a finite dev loss.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)
@@ -71,22 +71,21 @@ def train_all(
     memory: float | None = None,
     progress: Progress = SILENT,
 ) -> list[Trained]:
-    """Train adapters together, each as if it were alone: of any sets, methods and learning rates.
+    """Train adapters together, of any sets, methods and learning rates; each gets the result of training it alone.
 
     Args:
         model: the frozen model.
-        plans: what is to be trained. A stage with which several begin is trained once.
+        plans: the adapters to train. A first stage that several share is trained once.
         adapter: the adapters' kind and size.
         training: how long and in which batches.
-        done: what was trained before. A stage that is found here, trained alike, is not trained again, and what is
-            trained is added.
-        checkpoints: where each bank is kept on disk once it is trained, and read if an earlier process trained it.
-        memory: bytes that training may take beyond the model; by default what is free, less a tenth. Where all adapters
-            together would take more, several banks are trained one after another, which is said.
+        done: stages that were trained before. They are not trained again, and newly trained stages are added.
+        checkpoints: where each trained bank is stored on disk, and read if an earlier process trained it.
+        memory: bytes that training may use beyond the model; by default nine tenths of the free memory. If all adapters
+            together would need more, they are trained in several banks, one after another, with a message.
         progress: told which steps are done.
 
     Returns:
-        An adapter for each plan, in their order. One that diverged says so, and no later stage of it was trained.
+        The trained adapter of each plan, in order. If `diverged` is set, its later stages were not trained.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)

@@ -65,5 +65,5 @@ def test_texts_that_have_a_label_already_are_left_out_and_counted(tmp_path, toy_
     assert queries == ("Text:new\nLabel:",)
     assert notes == ("more.csv: 2 texts are also labelled rows and were left out.",)
     only_labelled = write(tmp_path / "same.csv", [(text,) for text in labelled], ("text",))
-    with pytest.raises(InputError, match="same.csv: no text is left that toy hasn't got with a label"):
+    with pytest.raises(InputError, match="same.csv: all its texts are in toy with a label"):
         load_queries(only_labelled, toy_task)

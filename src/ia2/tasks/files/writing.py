@@ -96,7 +96,7 @@ def as_text(ending: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
         'text,prediction\n"a, b",x\n'
     """
     if ending not in TEXTS:
-        raise InputError(f"The format {ending!r} is no text that can be printed. Use one of {', '.join(TEXTS)}.")
+        raise InputError(f"The format {ending!r} can't be printed as text. Use one of {', '.join(TEXTS)}.")
     return TEXTS[ending](columns, rows)
 
 
