@@ -1,4 +1,4 @@
-"""A scikit-learn classifier of texts: fit it on a few labelled ones, in any way that the project has."""
+"""A scikit-learn text classifier: fit it on a few labelled texts with any of the project's methods."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -36,27 +36,27 @@ WITHOUT_TRAINING = ("zero-shot", "icl")
 
 @lru_cache(maxsize=1)
 def _loaded(name: str, dtype: str | None, device: str | None) -> LanguageModel:
-    """A model that stays loaded: the folds of a cross-validation share it."""
+    """A model that stays loaded, so that the folds of a cross-validation share it."""
     return load_model(name, dtype=dtype, device=device)
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Texts to labels, by a language model and a few labelled rows.
+    """A text classifier made from a language model and a few labelled rows.
 
-    Two thirds of the rows teach, the others choose when training stops and which learning rate is kept, as with
-    `ia2 adapt`.
+    Two thirds of the rows are training rows. The others are dev rows, used for early stopping and to choose the
+    learning rate.
 
     Args:
-        model: a built-in model's name, a hub id, a folder or a GGUF file. The one that was used last stays loaded.
-        method: how it learns: a method that trains an adapter (`ia2.METHODS`), `icl` to show the training rows before
-            every text, or `zero-shot` to show nothing.
+        model: a built-in model's name, a hub id, a folder or a GGUF file. The last one used stays loaded.
+        method: a method that trains an adapter (`ia2.METHODS`), `icl` to use the training rows as demonstrations, or
+            `zero-shot`.
         adapter: the kind of adapter.
-        learning_rates: the best by dev loss is kept; by default those that suit the adapter.
-        epochs: the most passes over the training rows.
-        seed: which rows teach, and in which order.
-        chat: whether texts are asked through the model's chat template.
-        dtype: float32, bfloat16 or float16; by default what suits the device.
-        device: cpu, cuda or mps; by default a GPU where there is one.
+        learning_rates: learning rates to try; the best by dev loss is kept. By default those that suit the adapter.
+        epochs: maximum number of passes over the training rows.
+        seed: seed of the draw of training rows and of their order.
+        chat: whether to use the model's chat template.
+        dtype: float32, bfloat16 or float16; by default float32 on a CPU and bfloat16 on a GPU.
+        device: cpu, cuda or mps; by default a CUDA GPU if there is one.
 
     Attributes:
         classes_: the labels, sorted; `predict_proba` has a column for each.
@@ -102,7 +102,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             y: a label for each: texts, numbers or booleans.
 
         Raises:
-            InputError: a text is empty, there are too few rows or labels, or something that was asked for can't be.
+            InputError: a text is empty, there are too few rows or labels, or a parameter is invalid.
         """
         method = None if self.method in WITHOUT_TRAINING else method_named(self.method)
         kind = adapter_of(self.adapter, {})
@@ -147,7 +147,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         )
 
     def _scoring(self) -> AnyLabelScoring:
-        """How labels compete: as the adapter was taught them."""
+        """How labels are scored: as in training."""
         few_shot_set: FewShotSet | None = getattr(self, "few_shot_set_", None)
         if few_shot_set is None:
             return self.taught_.label_scoring or "auto"
@@ -156,23 +156,23 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return adapter_scoring_of(few_shot_set.task, tokenizer, "auto", fits_tokens=fits_tokens)
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
-        """The likeliest label of each text, as it was given to `fit`."""
+        """The likeliest label of each text, with the values given to `fit`."""
         probabilities = self.predict_proba(X)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(-1)]
         return labels
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
-        """The probability of each label among the labels, a row a text and a column a label of `classes_`."""
+        """The labels' probabilities, which sum to 1: a row for each text and a column for each label of `classes_`."""
         answers = self._answers(X)
         names = [str(label) for label in self.classes_]
         rows = [[(answer.probabilities or {})[name] for name in names] for answer in answers]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
     def save(self, folder: str | Path) -> None:
-        """Write the adapter with its tokenizer, as `ia2 adapt` does: `load`, `ia2 predict` and PEFT read it.
+        """Save the adapter with its tokenizer, as `ia2 adapt` does; `load`, `ia2 predict` and PEFT can read it.
 
         Raises:
-            InputError: nothing was trained, or the folder holds something.
+            InputError: no adapter was trained, or the folder isn't empty.
         """
         check_is_fitted(self, "classes_")
         if self.adapter_ is None:
@@ -191,16 +191,16 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
     def load(
         cls, folder: str | Path, *, model: str | Path | None = None, dtype: str | None = None, device: str | None = None
     ) -> "Classifier":
-        """A fitted classifier from an adapter's folder, of `save` or of `ia2 adapt`; its labels are texts.
+        """Load a fitted classifier from an adapter's folder, written by `save` or `ia2 adapt`; its labels are strings.
 
         Args:
-            folder: the adapter's.
+            folder: the adapter's folder.
             model: another model than the one that the adapter names.
             dtype: as in the constructor.
             device: as in the constructor.
 
         Raises:
-            InputError: there is no adapter, or it doesn't say how it was taught, or it was taught free text.
+            InputError: there is no adapter, it doesn't record how it was trained, or it was trained on free text.
         """
         taught, adapter = Provenance.beside(Path(folder)), Adapter.load(folder)
         name = model or (taught.model if taught is not None else None)

@@ -27,7 +27,7 @@ class ModelRecord(Part):
     """The model that was measured."""
 
     id: str
-    """The name that was asked for."""
+    """The name used to load it."""
     revision: str | None = None
     """The hub's commit."""
     sha256: str | None = None
@@ -44,25 +44,25 @@ class TaskRecord(Part):
     """What was trained on, and what was measured."""
 
     train: str | None
-    """The task that was trained on; null where nothing was, or it isn't known."""
+    """The training task; null if nothing was trained, or it isn't known."""
     eval: str
-    """The task that was measured."""
+    """The evaluation task."""
     source: str | None = None
     """Where its rows came from."""
     labels: list[str] = Field(default_factory=list)
     answer: str | None = None
-    """How the answer is found in a text; null where responses are labels."""
+    """How the answer is extracted from a text; null if responses are labels."""
 
 
 class AdapterRecord(Part):
-    """The adapter that was measured; its kind's other sizes stand beside these."""
+    """The adapter that was evaluated; other sizes of its kind are extra fields."""
 
     kind: str
     rank: int | None = None
     alpha: int | Finite | None = None
     modules: list[str] | None = None
     path: str | None = None
-    """Where it lies in the study's folder."""
+    """Its path in the study's folder."""
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -78,13 +78,13 @@ class StageRecord(Part):
     """Optimiser steps that were taken."""
     stopped_by: str | None = None
     train_losses: list[Finite | None] = Field(default_factory=list)
-    """The loss of each step's batch; null where it was no finite number."""
+    """The loss of each step's batch; null if it wasn't finite."""
     dev_losses: list[Annotated[tuple[int, Finite | None], Field(strict=False)]] = Field(default_factory=list)
     """Step and dev loss of each dev evaluation."""
 
 
 class Options(Part):
-    """What was chosen, by the person or for them; everything else that was stands beside these."""
+    """Settings, chosen by the user or by default; all others are extra fields."""
 
     unit: str | None = None
     """The unit of a study."""
@@ -99,7 +99,7 @@ class Options(Part):
 
 
 class Record(BaseModel):
-    """What was measured, of what, and how it came about; the fields are the keys of the JSON object.
+    """A measurement, of what, and how it was made; the fields are the keys of the JSON object.
 
     Example:
         >>> record = Record(
@@ -118,13 +118,13 @@ class Record(BaseModel):
     model: ModelRecord
     task: TaskRecord
     n: Count
-    """Training rows or demonstrations; 0 where there were none."""
+    """Number of training rows or demonstrations; 0 if there were none."""
     seed: Count | None
-    """Which set of that size: the seed that its rows are drawn by."""
+    """The set's seed, which its rows are drawn with."""
     lr: Finite | None
-    """The learning rate; null where nothing was trained."""
+    """The learning rate; null if nothing was trained."""
     adapter: AdapterRecord | None
-    """Null where there is none."""
+    """Null if there is none."""
     metrics: Metrics
     seconds: dict[str, Finite] = {}
     """Wall-clock seconds by phase."""
@@ -132,17 +132,17 @@ class Record(BaseModel):
     """Losses and steps of each training stage."""
     options: Options = Options()
     notes: list[str] = []
-    """What was said about what was chosen for the person."""
+    """Messages about choices made for the user."""
     versions: dict[str, str] = Field(default_factory=lambda: versions())
-    """Of Python and the libraries that computed it."""
+    """Versions of Python and of the libraries used."""
     predictions: str | None = None
-    """The file of what was answered to each row, relative to the record's folder."""
+    """The file of the predictions, relative to the record's folder."""
     file: str | None = Field(default=None, exclude=True)
-    """Where it was read, relative to the folder of measurements."""
+    """The record's file, relative to the folder of measurements."""
 
     @property
     def diverged(self) -> bool:
-        """Whether training lost the adapter, so that there was nothing to measure."""
+        """Whether training diverged, so that there was no adapter to evaluate."""
         return self.metrics.accuracy is None and any(stage.stopped_by == "diverged" for stage in self.stages)
 
     @property

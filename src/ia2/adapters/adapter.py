@@ -1,4 +1,4 @@
-"""An adapter in memory: written and read in PEFT's format, attached to a network for a while, stacked in a bank."""
+"""An adapter in memory: saved and loaded in PEFT's format, attached to a network, or stacked in a bank."""
 
 import copy
 import json
@@ -48,7 +48,7 @@ class Adapter:
     """The tensors, named as in PEFT's file."""
 
     def save(self, folder: Path | str) -> None:
-        """Write it as PEFT does, whole or not at all; `PeftModel.from_pretrained(base, folder)` loads it."""
+        """Write it in PEFT's format, atomically; `PeftModel.from_pretrained(base, folder)` loads it."""
         with folder_written_whole(Path(folder)) as partial:
             _ordered(self.configuration).save_pretrained(str(partial))
             tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
@@ -61,7 +61,7 @@ class Adapter:
         """Read an adapter that was written by this class or by PEFT.
 
         Raises:
-            InputError: the folder holds none, or one whose files can't be read.
+            InputError: the folder holds no adapter, or its files can't be read.
         """
         folder = Path(folder)
         for name in (CONFIGURATION_FILE, WEIGHTS_FILE):
@@ -75,7 +75,7 @@ class Adapter:
         return cls(configuration, weights)
 
     def as_record(self, path: str | None) -> dict[str, Any]:
-        """What a record says of it."""
+        """The adapter's entries in a record."""
         settings = json.loads(json.dumps(self.configuration.to_dict(), default=str))
         kind = str(settings["peft_type"]).lower()
         modules = (
@@ -91,19 +91,19 @@ class Adapter:
 
 
 def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int) -> Adapter:
-    """An untrained adapter, the same for the same seed; on modules it leaves the network's outputs as they are.
+    """An untrained adapter, determined by the seed. Adapters of modules don't change the network's outputs at first.
 
     Virtual tokens are initialised to random words: their embeddings, or their keys and values.
 
     Args:
-        network: what it is to be attached to.
+        network: the network to attach it to.
         configuration: its kind and size.
         seed: the set's seed, so that every method and learning rate of a set starts from the same adapter.
 
     Raises:
-        InputError: the network has no such modules, PEFT would read their names otherwise, or weights that the adapter
-            computes with aren't at hand.
-        ValueError: the configuration is of no kind that can be trained here.
+        InputError: the network has no such modules, PEFT would read their names differently, or weights that the
+            adapter computes with aren't available.
+        ValueError: adapters of this configuration can't be trained here.
 
     Example:
         >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
@@ -192,10 +192,10 @@ def adapted(model: LanguageModel, adapters: Sequence[Adapter]) -> Iterator[Reade
 
 
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
-    """The adapters as a bank; None where there is none: of different effects or sizes, or what no bank can do.
+    """The adapters as a bank; None if their kinds or sizes differ, or a bank can't hold them.
 
     Raises:
-        InputError: the adapters were made for another model, or compute with weights that this one has not at hand.
+        InputError: the adapters were made for another model, or compute with weights that aren't available here.
 
     Example:
         >>> configuration = LoRA(rank=2).configuration(model.network)

@@ -1,7 +1,7 @@
 """A bank: many adapters over one frozen network, run and trained in one forward and backward pass.
 
-Each row of a batch belongs to one adapter. The adapters' tensors are stacked on a first axis, so that what they do to a
-module is a few batched products, whatever their number.
+Each row of a batch belongs to one adapter. The adapters' tensors are stacked along a first axis, so that a module needs
+only a few batched products, whatever the number of adapters.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from ia2.models.transfer import on_device
 
 
 class Bank(Attachment):
-    """K adapters of one effect on the same modules; their values are one matrix with a row for each adapter.
+    """K adapters of one kind on the same modules; their values are one matrix with a row for each adapter.
 
     Example:
         >>> configuration = LoRA(rank=2).configuration(model.network)
@@ -40,12 +40,12 @@ class Bank(Attachment):
 
         Args:
             network: the frozen model.
-            adapters: each adapter's tensors, named and shaped as in PEFT's file; all of the same names and shapes.
-            effect: what they do.
+            adapters: each adapter's tensors, named and shaped as in PEFT's file; all with the same names and shapes.
+            effect: the computation that they add to the network.
 
         Raises:
-            ValueError: there are no adapters, their names or shapes differ, they are not of this effect, or tensors
-                that serve all modules differ.
+            ValueError: there are no adapters, their names or shapes differ, they don't have this effect, or their
+                shared tensors differ.
         """
         self.network = network
         trained = [
@@ -58,10 +58,10 @@ class Bank(Attachment):
         if any(not torch.equal(tensors[name], tensor) for tensors in adapters for name, tensor in shared.items()):
             raise ValueError("a bank needs adapters whose shared tensors are the same")
         self.effect = effect.bound({name: tensor.to(network.device) for name, tensor in shared.items()})
-        """What the adapters do, with the tensors that serve all modules."""
+        """The adapters' computation, with the tensors shared by all modules."""
         flat = [torch.cat([tensors[name].reshape(-1) for name in self.shapes]) for tensors in trained]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
-        """Every adapter's tensors end to end; what an optimiser changes."""
+        """Each adapter's tensors, concatenated; the optimiser's parameters."""
         self._places = {name: _place(name, effect) for name in self.shapes}
         self._modules = {
             path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
@@ -72,7 +72,7 @@ class Bank(Attachment):
         return len(self.values)
 
     def keep(self, indices: Sequence[int]) -> None:
-        """Go on with these adapters only, in this order."""
+        """Keep only these adapters, in this order."""
         trained = self.values.requires_grad
         staying = on_device(list(indices), self.values.device)
         self.values = self.values.detach().index_select(0, staying).requires_grad_(trained)
@@ -91,11 +91,11 @@ class Bank(Attachment):
 
     @property
     def virtual_tokens(self) -> int:
-        """Tokens that stand before every text, in the cache that `prefix` gives."""
+        """Number of virtual tokens before every text, in the cache that `prefix` returns."""
         return self.effect.virtual_tokens
 
     def prefix(self, adapter_of_row: AdapterOfRow) -> Cache | None:
-        """Keys and values of the virtual tokens, each row's with its own adapter; None where there are none."""
+        """Keys and values of the virtual tokens, for each row those of its adapter; None if there are none."""
         if not isinstance(self.effect, VirtualTokens):
             return None
         (values,) = self._by_module(self.values).values()
@@ -113,14 +113,14 @@ class Bank(Attachment):
     def attached(
         self, adapter_of_row: AdapterOfRow | None = None, *, one_token: bool = False, dropout: Dropout | None = None
     ) -> Iterator[None]:
-        """Run the network with the adapters; it is as it was when the block is left.
+        """Run the network with the adapters inside the block; it is unchanged afterwards.
 
         Args:
             adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
             one_token: rows have one token each, as in decoding. The rows of an adapter then always form one group, as
                 they do where they lie side by side, in equal numbers. Otherwise each row is a group with a copy of its
                 adapter's tensors, unless the effect says that those are too large; the outcome is the same.
-            dropout: which inputs the adapters don't see; the modules themselves see all.
+            dropout: which of their inputs the adapters drop; the modules themselves drop none.
         """
         if isinstance(self.effect, VirtualTokens):
             yield

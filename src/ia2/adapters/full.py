@@ -33,7 +33,7 @@ _SETTINGS |= {"qalora_group_size"}
 
 @dataclass(frozen=True, kw_only=True)
 class FullFineTuning(AdapterKind):
-    """Attention projections with weights of their own.
+    """Full fine-tuning of attention projections.
 
     Example:
         >>> FullFineTuning.label(FullFineTuning(modules=("output",)).as_record(None))
@@ -54,7 +54,7 @@ class FullFineTuning(AdapterKind):
         return True
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network: modules that are saved whole, beside an update of none."""
+        """PEFT's configuration for a network: modules that are saved whole, and no low-rank update."""
         return LoraConfig(
             task_type="CAUSAL_LM",
             target_modules=DUMMY_TARGET_MODULES,

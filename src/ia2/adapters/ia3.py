@@ -60,7 +60,7 @@ class IA3(AdapterKind):
         return self.scale == "input"
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
+        """PEFT's configuration for a network. Raises InputError if its attention can't be found."""
         targets = target_names(network, self.modules)
         return IA3Config(
             task_type="CAUSAL_LM",

@@ -85,7 +85,7 @@ class LoRA(AdapterKind):
         return self.dora
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
+        """PEFT's configuration for a network. Raises InputError if its attention can't be found."""
         return LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,

@@ -38,11 +38,11 @@ class PromptTuning(AdapterKind):
 
     @property
     def virtual_tokens(self) -> int:
-        """Tokens that it puts before every text."""
+        """Number of virtual tokens before every text."""
         return self.tokens
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network. Raises InputError where its rows stand behind no cache."""
+        """PEFT's configuration for a network. Raises InputError if its rows can't follow a cache."""
         check_reads_virtual_tokens(network)
         return PromptTuningConfig(
             task_type="CAUSAL_LM",

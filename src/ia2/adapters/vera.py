@@ -55,7 +55,7 @@ class VeRA(AdapterKind):
         check_modules(self.modules)
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
+        """PEFT's configuration for a network. Raises InputError if its attention can't be found."""
         return VeraConfig(
             r=self.rank,
             task_type="CAUSAL_LM",

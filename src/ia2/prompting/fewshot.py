@@ -18,7 +18,7 @@ from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
 
 SHOWN_CLASSES = 5
-"""Classes without a training row that are named."""
+"""How many classes without a training row are named."""
 
 
 def checked_seed(field: str, value: int) -> int:
@@ -47,7 +47,7 @@ def checked_n(value: int) -> int:
 
 @dataclass(frozen=True)
 class FewShotSet:
-    """N training rows, ⌊N/2⌋ dev rows or fewer, and what is measured; (task, N, seed, drawing) determine all of it.
+    """N training rows, at most ⌊N/2⌋ dev rows, and the evaluation rows; all follow from (task, N, seed, drawing).
 
     Example:
         >>> few = FewShotSet.draw(task, 4, seed=0)
@@ -60,34 +60,35 @@ class FewShotSet:
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     evaluation: tuple[Example, ...]
-    """The task's evaluation rows; where it has none, every row of the pool that is in neither part above."""
+    """The task's evaluation rows; if it has none, all rows of the pool that are neither training nor dev rows."""
     context: Instruction | None = None
-    """What the teacher sees instead of demonstrations."""
+    """The text in the teacher's prompt instead of demonstrations."""
     unlabelled: tuple[str, ...] = ()
-    """More queries for the teacher to answer and the student to be aligned on: they need no labels."""
+    """Additional queries without labels, which the teacher answers and the student is aligned on."""
     orders: int = 1
-    """In how many orders of the demonstrations the teacher answers each of those."""
+    """Number of orders of the demonstrations in which the teacher answers each unlabelled query."""
     order: int | None = None
-    """Which of the orders that can be chosen among all prompts follow; by default each has one of its own."""
+    """The number of the order that all prompts use (`best-of-8`); by default each prompt has a random order of its
+    own."""
     drawing: Drawing = "random"
     """How the training and dev rows were drawn."""
     nested: bool = False
-    """Whether the set lies in those of the same seed that have more rows."""
+    """Whether the set is contained in larger sets of the same seed."""
     most_demonstrations: int | None = None
-    """The most demonstrations that a prompt holds; None for all that there are."""
+    """Maximum number of demonstrations in a prompt; None for no limit."""
     start_seed: int | None = None
-    """What adapters' starting values are drawn by; by default the set's seed."""
+    """Seed of the adapters' initial values; by default the set's seed."""
     order_seed: int | None = None
-    """What orders of demonstrations and of training rows, and dropout, are drawn by; by default the set's seed."""
+    """Seed of the orders of demonstrations and training rows, and of dropout; by default the set's seed."""
 
     @property
     def seed_of_start(self) -> int:
-        """The seed that adapters' starting values are drawn by."""
+        """The seed of the adapters' initial values."""
         return self.seed if self.start_seed is None else self.start_seed
 
     @property
     def seed_of_order(self) -> int:
-        """The seed that orders of demonstrations and of training rows are drawn by."""
+        """The seed of the orders of demonstrations and training rows."""
         return self.seed if self.order_seed is None else self.order_seed
 
     @property
@@ -110,12 +111,12 @@ class FewShotSet:
 
         Args:
             task: where the rows come from.
-            n: training rows, at least 2, so that each has another one to learn from in its prompt.
+            n: number of training rows; at least 2, so that each has another one as a demonstration in its prompt.
             seed: which of the sets of this size; the paper uses 0 to 4.
-            draw: whether rows are drawn by class or by chance.
-            nested: whether the set lies in those of the same seed that have more rows (PROTOCOL, Data), or is drawn
-                without regard to them.
-            dev_rows: the most dev rows; by default half as many as training rows.
+            draw: whether rows are drawn by class or at random.
+            nested: whether the set is contained in larger sets of the same seed (PROTOCOL, Data), or is drawn
+                independently of them.
+            dev_rows: maximum number of dev rows; by default half as many as training rows.
 
         Raises:
             InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are
@@ -151,7 +152,7 @@ class FewShotSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which classes no training row has, and that no row is left to measure, a sentence each."""
+        """Warnings, one sentence each: classes without a training row, and no rows left to evaluate."""
         sentences: list[str] = []
         taught = {row.response for row in self.train}
         if missing := [label.strip() for label in self.task.labels if label not in taught]:
@@ -170,7 +171,7 @@ class FewShotSet:
         return replace(self, evaluation=self.task.at_most(self.evaluation, rows))
 
     def as_record(self) -> dict[str, Any]:
-        """What a record says of how its rows were shown, beside its task, size and seed."""
+        """The entries of a record on how rows were drawn and shown, besides task, size and seed."""
         context = self.context.text.encode() if self.context is not None else None
         unlabelled = "\0".join(self.unlabelled).encode() if self.unlabelled else None
         texts = self.task.response_kind == "text"
@@ -195,21 +196,20 @@ class FewShotSet:
         }
 
     def demonstrations(self) -> tuple[Shown, ...]:
-        """What every query of this set meets: all training rows in one order (PROTOCOL, Evaluation), or the context."""
+        """The demonstrations for all queries: the training rows in one order (PROTOCOL, Evaluation), or the context."""
         return self._shown(self.train, "demonstrations")
 
     def reshuffled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
-        """For each query the training rows in an order of its own."""
+        """For each query, the training rows in an order of its own."""
         return tuple(self._shown(self.train, f"demonstrations of query {index}") for index in range(queries))
 
     def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
-        """For each query N-1 rows drawn afresh, or the most demonstrations if they are fewer.
+        """For each query, N-1 newly drawn rows, or `most_demonstrations` if that is fewer.
 
-        They are of the pool's rows that neither teach, check nor are measured. So the published scripts do it
-        (PROTOCOL, Evaluation).
+        They are drawn from the unused rows of the pool, as in the published scripts (PROTOCOL, Evaluation).
 
         Raises:
-            InputError: fewer are left.
+            InputError: too few unused rows are left.
         """
         taken = {*self.train, *self.dev, *self.evaluation}
         unused = [row for row in self.task.pool if row not in taken]
@@ -226,14 +226,14 @@ class FewShotSet:
         )
 
     def training_contexts(self) -> tuple[tuple[Shown, ...], ...]:
-        """For each training row the other N-1 as demonstrations, each in an order of its own (PROTOCOL, Teacher)."""
+        """For each training row, the other N-1 as demonstrations, each in an order of its own (PROTOCOL, Teacher)."""
         return tuple(
             self._shown(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
             for index in range(self.n)
         )
 
     def dev_contexts(self) -> tuple[tuple[Shown, ...], ...]:
-        """For each dev row N-1 of the training rows as demonstrations (PROTOCOL, Teacher)."""
+        """For each dev row, N-1 of the training rows as demonstrations (PROTOCOL, Teacher)."""
         if self.context is not None:
             return ((self.context,),) * len(self.dev)
         return tuple(
@@ -241,10 +241,10 @@ class FewShotSet:
         )
 
     def unlabelled_of_pool(self, count: int) -> tuple[str, ...]:
-        """Queries of this many rows of the pool that neither teach, check nor are measured, as texts without labels.
+        """The queries of `count` unused rows of the pool, as texts without labels.
 
         Raises:
-            InputError: fewer are left.
+            InputError: too few unused rows are left.
         """
         taken = {*self.train, *self.dev, *self.evaluation}
         unused = [row.query for row in self.task.pool if row not in taken]
@@ -258,7 +258,7 @@ class FewShotSet:
         return tuple(unused[:count])
 
     def unlabelled_contexts(self) -> tuple[tuple[Shown, ...], ...]:
-        """For each unlabelled query all training rows, once for every order; the orders of a query stand together."""
+        """For each unlabelled query, all training rows in each order; the orders of a query are consecutive."""
         return tuple(
             self._shown(self.train, f"context {number} of unlabelled query {index}")
             for index in range(len(self.unlabelled))

@@ -26,17 +26,17 @@ UNLIKE: Mapping[type, str] = MappingProxyType(
 
 
 def load_task(name: str, *, data_dir: Path | str | None = None, options: BenchmarkOptions = DEFAULTS) -> Task:
-    """A task by its name.
+    """Load a task by its name.
 
     Args:
         name: `reviews`, or a benchmark's name.
-        data_dir: a folder that holds `<benchmark's folder>/train.jsonl` and `test.jsonl` in the hub's columns; by
-            default $IA2_DATA_DIR, and without that the hub is asked.
-        options: where the published scripts' way is wanted instead of PROTOCOL's default.
+        data_dir: a folder that holds `<benchmark's folder>/train.jsonl` and `test.jsonl` with the hub's columns; by
+            default $IA2_DATA_DIR, or, if that isn't set, the hub.
+        options: options of the benchmarks, for example to follow the published scripts instead of PROTOCOL.
 
     Raises:
         FieldError: there is no such task, or `data_dir` has no folder for it.
-        InputError: its files can't be found or read or hold no row, or the hub can't be reached.
+        InputError: its files can't be found or read, or hold no rows, or the hub can't be reached.
 
     Example:
         >>> task = load_task("reviews")

@@ -31,15 +31,15 @@ def load_file(
     response_kind: ResponseKind | None = None,
     encoding: str | None = None,
 ) -> Task:
-    r"""Load labelled rows as a task: from a file, a folder of `save_to_disk`, or a dataset of the hub.
+    r"""Load labelled rows as a task: from a file, a folder written by `save_to_disk`, or a dataset on the hub.
 
-    Columns that aren't named are guessed (`find_column`), but for rows of `messages`, of `prompt` and `completion`, and
-    of `instruction`, `input` and `output`, which are taken as they are. Whether responses are labels or free text is
-    told by their number and length (`labels_of`). The task's notes say what was guessed and left out.
+    Columns that aren't named are guessed (`find_column`), except for the known formats: `messages`; `prompt` and
+    `completion`; `instruction`, `input` and `output`. Whether responses are labels or free text is decided by their
+    number and length (`labels_of`). The task's notes say what was guessed and left out.
 
     Args:
-        path: the file, whose ending says its format; the folder; `hf:owner/name`, or `hf:owner/name:config:split`.
-        text: the column of texts; of a nested one a path such as `data.body`.
+        path: the file, with its format as suffix; the folder; `hf:owner/name`, or `hf:owner/name:config:split`.
+        text: the column of texts; for a nested one, a path such as `data.body`.
         label: the column of labels, or of responses.
         evaluation_path: a second file with the same columns to evaluate on; its texts are left out of the first. By
             default a dataset's test or validation split.
@@ -47,7 +47,8 @@ def load_file(
         encoding: the encoding of text files, by Python's name; by default it is detected.
 
     Raises:
-        InputError: a file isn't there or can't be read, columns can't be found, no row is left, or there is one label.
+        InputError: a file doesn't exist or can't be read, columns can't be found, no row is left, or there is only one
+        label.
 
     Example:
         >>> _ = Path("reviews.csv").write_text("review,stars\ngreat food,5\ncold soup,1\n")
