@@ -1,12 +1,13 @@
 import pytest
 import torch
 from conftest import tiny_network
-from peft import PeftModel
+from peft import HRAConfig, LoHaConfig, LoKrConfig, PeftModel
 from torch.testing import assert_close
 
 from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter, weights_of
 from ia2.adapters.full import FullFineTuning
 from ia2.adapters.ia3 import IA3
+from ia2.adapters.injection import injected, peft_state
 from ia2.adapters.lora import LoRA
 from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
@@ -195,6 +196,35 @@ def test_an_adapter_of_another_model_is_refused(tiny_llama, architecture):
     with pytest.raises(InputError, match="doesn't fit this model"), attached(tiny_llama, adapter):
         pass
     assert not any("lora" in name for name, _ in tiny_llama.named_modules())
+
+
+NOT_IN_BANKS = [
+    LoHaConfig(r=2, target_modules=["q_proj"]),
+    HRAConfig(r=2, target_modules=["q_proj"]),
+    LoKrConfig(r=2, target_modules=["q_proj"]),
+]
+
+
+@pytest.mark.parametrize("configuration", NOT_IN_BANKS, ids=lambda configuration: configuration.peft_type.value)
+def test_an_adapter_of_a_shallower_model_is_refused_whatever_pefts_kind(tiny_llama, configuration):
+    with injected(tiny_llama, configuration) as model:
+        weights = {name: tensor.clone() for name, tensor in peft_state(model).items()}
+    with attached(tiny_llama, Adapter(configuration, weights)):
+        pass
+    # the last of three layers has none: PEFT would leave it as it begins, and say nothing
+    shallower = {name: tensor for name, tensor in weights.items() if ".layers.2." not in name}
+    assert 0 < len(shallower) < len(weights)
+    with (
+        pytest.raises(InputError, match="doesn't fit this model"),
+        attached(tiny_llama, Adapter(configuration, shallower)),
+    ):
+        pass
+
+
+def test_a_record_names_a_pattern_of_modules_whole(tiny_llama):
+    configuration = LoRA().configuration(tiny_llama)
+    configuration.target_modules = r".*\.q_proj"
+    assert Adapter(configuration, {}).as_record(None)["modules"] == [r".*\.q_proj"]
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, tiny_network
 from peft import PeftModel, VeraConfig
 from torch.testing import assert_close
 
-from ia2.adapters.adapter import Adapter, bank_of, fresh_adapter
+from ia2.adapters.adapter import Adapter, attached, bank_of, fresh_adapter
 from ia2.adapters.injection import injected, peft_state
 from ia2.adapters.registry import effect_of
 from ia2.adapters.vera import PROJECTIONS, SharedProjections, VeRA
+from ia2.errors import InputError
 from ia2.models.layout import lay_out
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
@@ -50,6 +53,19 @@ def test_it_begins_as_pefts_and_says_what_peft_says_with_what_was_saved(architec
     assert not torch.allclose(ours[3], theirs[3], atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_file_in_half_precision_is_run_as_by_peft(tmp_path, dtype):
+    network = tiny_network("llama")
+    adapter = changed(network)
+    half = Adapter(adapter.configuration, {name: tensor.to(dtype) for name, tensor in adapter.weights.items()})
+    half.save(tmp_path / "adapter")
+    batch = lay_out(SEQUENCES, layout="right")
+    ours = Reader(network, bank_of(network, [Adapter.load(tmp_path / "adapter")])).read(batch, {LOGITS: batch.at()})
+    model = PeftModel.from_pretrained(tiny_network("llama"), str(tmp_path / "adapter")).eval()
+    theirs = Reader(model.get_base_model()).read(batch, {LOGITS: batch.at()})
+    assert_close(ours[LOGITS], theirs[LOGITS], atol=1e-4, rtol=1e-4)
+
+
 def test_the_projections_are_not_trained_and_must_be_the_same_to_share_a_bank(tiny_llama):
     one, other = changed(tiny_llama), changed(tiny_llama, 1)
     bank = bank_of(tiny_llama, [one, other])
@@ -65,3 +81,13 @@ def test_a_file_without_projections_has_no_effect_here():
         configuration = VeraConfig(r=4, target_modules=["q_proj"], save_projection=False)
     assert effect_of(configuration) is None
     assert effect_of(VeraConfig(r=4, target_modules=["q_proj"])) == SharedProjections()
+
+
+def test_a_file_that_says_it_holds_projections_and_does_not_is_refused(tiny_llama):
+    adapter = changed(tiny_llama)
+    weights = {name: tensor for name, tensor in adapter.weights.items() if name not in PROJECTIONS}
+    with (
+        pytest.raises(InputError, match="doesn't fit this model"),
+        attached(tiny_llama, replace(adapter, weights=weights)),
+    ):
+        pass

@@ -191,3 +191,26 @@ def test_prompts_are_continued_each_by_its_own_adapter_as_forward_passes_say(arc
 def test_what_is_not_recorded_while_a_response_is_decoded_is_refused(tiny_llama, site):
     with pytest.raises(InputError, match="isn't recorded while a response is decoded"):
         list(decode(Reader(tiny_llama), prompts(1), Limits(2), sites=[site]))
+
+
+def test_a_long_prompt_whose_response_has_ended_stands_still_while_others_go_on(tiny_llama):
+    # more prompts than slots, and too few have ended for another to be read: the longest one's slot waits
+    asked = [tuple(range(1, 41)), *prompts(19, seed=5)]
+    alone = [slowly(tiny_llama, prompt, 80)[0] for prompt in asked[:4]]
+    first = alone[0][:3]
+    found = dict(
+        decode(Reader(tiny_llama), asked, Limits(80, stops=lambda tokens: tuple(tokens) == first), batch_size=16)
+    )
+    assert found[0].tokens == first
+    assert [found[index].tokens for index in (1, 2, 3)] == alone[1:]
+
+
+def test_an_adapter_that_is_no_number_spoils_no_response_of_another(tiny_llama):
+    fresh = fresh_adapter(tiny_llama, LoRA().configuration(tiny_llama), 0)
+    spoiled = Adapter(fresh.configuration, {name: tensor + torch.nan for name, tensor in fresh.weights.items()})
+    reader = Reader(tiny_llama, bank_of(tiny_llama, [spoiled, fresh]))
+    # the first one's slot is given to the last, whose prompt is shorter, while the one between goes on
+    asked = [tuple(range(1, 21)), tuple(range(30, 55)), (5, 9, 13)]
+    rows = decoded(reader, asked, adapters=[0, 1, 1], batch_size=2, stops=lambda tokens: list(tokens[:2]) == [0, 0])
+    assert rows[0].tokens == (0, 0)
+    assert [row.tokens for row in rows[1:]] == [slowly(tiny_llama, prompt, 12)[0] for prompt in asked[1:]]

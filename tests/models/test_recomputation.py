@@ -1,5 +1,6 @@
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from conftest import ARCHITECTURES, tiny_network
 from torch.testing import assert_close
 
@@ -74,3 +75,25 @@ def test_a_block_with_something_attached_inside_keeps_all():
         assert saved_bytes(lambda: loss_of(reader), network) >= expected
     for handle in handles:
         handle.remove()
+
+
+def test_a_forward_that_moves_weights_stays_in_the_place_of_a_blocks_own():
+    # so a model is spread over devices: accelerate puts a function of its own before the block's
+    network = tiny_network("llama")
+    moved = []
+    for block in feed_forward_blocks(network):
+        add_hook_to_module(block, Noting(moved))
+    before = [vars(block)["forward"] for block in feed_forward_blocks(network)]
+    with recomputed_feed_forward(network):
+        network(input_ids=BATCH.input_ids)
+    assert len(moved) == 3
+    assert [vars(block).get("forward") for block in feed_forward_blocks(network)] == before
+
+
+class Noting(ModelHook):
+    def __init__(self, moved):
+        self.moved = moved
+
+    def pre_forward(self, module, *arguments, **keywords):
+        self.moved.append(module)
+        return arguments, keywords

@@ -67,3 +67,18 @@ def test_a_token_moves_nothing_that_was_there():
     assert cache.layers[0].states[0].data_ptr() == place
     cache.next_token(torch.tensor([ROOM, ROOM - 1]), width=ROOM + 1)
     assert cache.room == 2 * ROOM + 1
+
+
+def test_a_slot_that_is_given_to_another_keeps_nothing_of_the_one_before():
+    # numbers that are none, as an adapter's whose training went wrong, would spoil all that they are multiplied by
+    generator = torch.Generator().manual_seed(0)
+    _, read = read_of(generator, [6])
+    for layer in read.layers:
+        layer.keys[:], layer.values[:] = torch.nan, torch.nan
+    ours = SlotCache(read, room=9)
+    _, shorter = read_of(generator, [3])
+    ours.refill({0: 0}, shorter)
+    ours.next_token(torch.tensor([3]), width=9)
+    for layer in range(LAYERS):
+        for states_read in ours.update(*states(generator, 1, 1), layer):
+            assert states_read.isfinite().all()

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from ia2.adapters.bank import Bank, can_hold
 from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
 from ia2.adapters.configuration import check_patterns, check_rank, check_runs_here, read_configuration
-from ia2.adapters.injection import check_reloads, injected, peft_state
+from ia2.adapters.injection import check_reloads, injected, names_read, peft_state
 from ia2.adapters.kind import Effect
 from ia2.adapters.registry import effect_of
 from ia2.cache import folder_written_whole
@@ -78,9 +78,8 @@ class Adapter:
         """The adapter's entries in a record."""
         settings = json.loads(json.dumps(self.configuration.to_dict(), default=str))
         kind = str(settings["peft_type"]).lower()
-        modules = (
-            sorted(self.configuration.target_modules or []) if hasattr(self.configuration, "target_modules") else []
-        )
+        named = getattr(self.configuration, "target_modules", None) or []
+        modules = [named] if isinstance(named, str) else sorted(named)
         return {
             "kind": kind,
             "rank": settings.get("r"),
@@ -155,13 +154,16 @@ def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
     check_patterns(network, adapter.configuration)
     check_rank(adapter.configuration, [tensor.numel() for tensor in adapter.weights.values()])
     with injected(network, adapter.configuration) as model:
+        # PEFT leaves what it isn't given as it began, and says nothing
+        if not peft_state(model).keys() <= names_read(model, adapter.configuration, adapter.weights):
+            raise InputError(OTHER_MODULES)
         try:
             loaded = set_peft_model_state_dict(model, dict(adapter.weights))
         except RuntimeError as error:
             raise InputError(OTHER_SHAPES) from error
         except KeyError as error:  # of a module that the configuration says is saved whole
             raise InputError(OTHER_MODULES) from error
-        if loaded.unexpected_keys or any("lora_" in key or "ia3_" in key for key in loaded.missing_keys):
+        if loaded.unexpected_keys:
             raise InputError(OTHER_MODULES)
         model.requires_grad_(False)
         yield model.eval()

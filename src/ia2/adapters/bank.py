@@ -57,7 +57,7 @@ class Bank(Attachment):
         shared = {name: tensor for name, tensor in adapters[0].items() if name in effect.shared}
         if any(not torch.equal(tensors[name], tensor) for tensors in adapters for name, tensor in shared.items()):
             raise ValueError("a bank needs adapters whose shared tensors are the same")
-        self.effect = effect.bound({name: tensor.to(network.device) for name, tensor in shared.items()})
+        self.effect = effect.bound({name: tensor.to(network.device, torch.float32) for name, tensor in shared.items()})
         """The adapters' computation, with the tensors shared by all modules."""
         flat = [torch.cat([tensors[name].reshape(-1) for name in self.shapes]) for tensors in trained]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)

@@ -94,6 +94,17 @@ def check_reloads(network: PreTrainedModel, configuration: PeftConfig, weights: 
             )
 
 
+def names_read(model: PeftModel, configuration: PeftConfig, weights: Mapping[str, Tensor]) -> set[str]:
+    """The names under which PEFT reads an adapter's tensors: of old checkpoints those that the network has now.
+
+    Args:
+        model: PEFT's model with an adapter of this configuration.
+        configuration: the adapter's.
+        weights: its tensors, named as in PEFT's file.
+    """
+    return set(convert_peft_adapter_state_dict_for_transformers(model, configuration, dict(weights)))
+
+
 def peft_state(model: PeftModel) -> dict[str, Tensor]:
     """The tensors of the adapter that is attached, named as in PEFT's file."""
     # embeddings are never adapted; left to itself PEFT asks the hub whether they were

@@ -142,7 +142,6 @@ class _Slots:
                 self.rows[slot] = read.rows[number]
             slots, numbers = on_device([[*row_of_slot], [*row_of_slot.values()]], self.device)
             self.token = self.token.index_copy(0, slots, read.token.index_select(0, numbers))
-        self._point()
         for row in read.rows:
             if row.ending is not None:
                 yield row.index, row.finished()
@@ -155,12 +154,12 @@ class _Slots:
             staying = on_device(going, self.device)
             self.cache.keep(staying)
             self.token = self.token.index_select(0, staying)
-            self._point()
 
     def run_until_one_ends(self) -> Iterator[tuple[int, Decoded]]:
         """Go on with all, and give out what ends."""
         before = set(self.ended)
         assert self.cache is not None, "refill has made it"
+        self._point()
         everywhere = Positions(None, torch.arange(len(self.rows), device=self.device), 1)
         adapters = [self.adapter_of[row.index] for row in self.rows]
         with (
@@ -197,8 +196,9 @@ class _Slots:
                     row.recorded.append({site: values[slot, :count] for site, values in steps.items()})
 
     def _point(self) -> None:
-        """Say where the next token of each slot stands; that of one whose response has ended stays where it is."""
-        self.column = on_device([row.length + max(0, len(row.tokens) - 1) for row in self.rows], self.device)
+        """Say where the next token of each slot stands; one whose response has ended writes over its prompt's last."""
+        columns = [row.length - 1 if row.ending is not None else row.length + len(row.tokens) - 1 for row in self.rows]
+        self.column = on_device(columns, self.device)
         self._live = on_device([row.ending is None for row in self.rows], self.device)
 
     def _read(self, indices: Sequence[int]) -> _PromptsRead:

@@ -42,8 +42,12 @@ def recomputed_feed_forward(network: PreTrainedModel) -> Iterator[None]:
     """
     with ExitStack() as restored:
         for block in feed_forward_blocks(network):
+            # of a model that is spread over devices, a function that moves weights stands in the block's place
+            if (before := vars(block).get("forward")) is None:
+                restored.callback(vars(block).pop, "forward")
+            else:
+                restored.callback(setattr, block, "forward", before)
             block.forward = _recomputing(block, block.forward)
-            restored.callback(block.__dict__.pop, "forward")
         yield
 
 

@@ -105,6 +105,8 @@ class SlotCache(Cache):  # type: ignore[misc]
             for states, new in zip(layer.states, (other.keys, other.values), strict=True):
                 for slot, row in row_of_slot.items():
                     states[slot, :, :width] = new[row]
+                    # as in `_widened`: what stood there may be no number, and is multiplied by nothing
+                    states[slot, :, width:] = 0
 
     def keep(self, slots: Int[Tensor, " staying"]) -> None:
         """Go on with these slots only, in this order."""
