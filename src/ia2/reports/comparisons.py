@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from scipy import stats
+
 from ia2.analysis.equivalence import EquivalenceTest, equivalence_test
 from ia2.analysis.significance import PairedTest, clustered_test, detectable_difference, paired_test, sign_flip_p
 from ia2.analysis.verdicts import LEAST_PAIRS, Verdict, verdict_on_difference, verdict_on_equality
@@ -71,11 +73,12 @@ class Comparison:
     @property
     def detectable(self) -> float | None:
         """The difference that so many sets find four times in five; None where nothing says how they vary."""
-        if self.by_set.t is None:
+        if self.by_set.interval is None:
             return None
-        pairs = self.by_set.pairs
-        spread = abs(self.by_set.difference / self.by_set.t) * math.sqrt(pairs) if self.by_set.t else None
-        return detectable_difference(spread, pairs) if spread else None
+        # not of t, which is 0 where the differences cancel out
+        (low, high), pairs = self.by_set.interval, self.by_set.pairs
+        error = (high - low) / 2 / float(stats.t(pairs - 1).ppf(0.975))
+        return detectable_difference(error * math.sqrt(pairs), pairs)
 
     @property
     def better(self) -> Verdict:
