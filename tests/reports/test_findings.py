@@ -166,3 +166,10 @@ def test_a_studys_claims_stand_above_its_tables_in_every_format(tmp_path):
     assert "Claim: accuracy" in report.page(tmp_path)
     assert report.text("latex").count("caption{Claim: accuracy") == 1
     assert "accuracy: ia2-sft less sft,accuracy_verdict,1," in report.text("csv")
+
+
+def test_holm_is_said_to_be_over_the_tests_that_have_a_p():
+    _, table = tables_of([CALIBRATION | {"lower": [], "within": {"ece": 0.1, "scaled_ece": 0.1}}], measured())
+    # scaled ECE is the same everywhere, which has no p
+    assert [row["p"].value is None for row in rows_of(table)] == [False, True]
+    assert "corrected" not in table.caption

@@ -163,7 +163,7 @@ def _claimed(direction: int) -> str:
 
 
 def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> Table:
-    several = len(findings) > 1
+    several, tested_count = len(findings) > 1, sum(finding.p is not None for finding in findings)
     corrected = holm([finding.p for finding in findings]) if several else [None]
     confidence = 90 if claim.within else 95
     tested = (
@@ -173,7 +173,7 @@ def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> T
     sentences = [
         *[claim.question] * bool(claim.question),
         ON_EQUALITY if claim.within else ON_DIFFERENCES,
-        *[f"Holm's p is corrected for there being {len(findings)} comparisons."] * several,
+        *[f"Holm's p is corrected for there being {tested_count} comparisons."] * (tested_count > 1),
         "First and second are the methods' means"
         + (", of overlaps the mean and that of random subspaces." if OVERLAP in claim.within else "."),
         *[f"Fewer than {LEAST_PAIRS} sets can't tell."] * any(finding.sets < LEAST_PAIRS for finding in findings),
