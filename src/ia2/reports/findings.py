@@ -14,7 +14,7 @@ from ia2.reports.aggregate import Result, Select
 from ia2.reports.comparisons import Comparison, compared
 from ia2.reports.measures import MEASURES
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.overlaps import SetOverlap
+from ia2.reports.overlaps import SetOverlap, paths_of
 from ia2.reports.table import Cell, Column, Number, Table, Value
 
 VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "can't be told": 0.0, "doesn't": -1.0}
@@ -131,8 +131,11 @@ def _of_comparison(row: Comparison, claim: Claim) -> Finding:
 def _of_overlaps(pair: Pair, overlaps: Sequence[SetOverlap], bound: float) -> Iterator[Finding]:
     """How far two methods' overlap is from that of random subspaces, for each adapter, label source and N."""
     groups: dict[tuple[str, str, int], list[SetOverlap]] = defaultdict(list)
+    counted = set()
     for overlap in overlaps:
-        if set(overlap.methods) == set(pair):
+        # two adapters that fit no labels stand beside every label source
+        if set(overlap.methods) == set(pair) and paths_of(overlap.records) not in counted:
+            counted.add(paths_of(overlap.records))
             groups[overlap.adapter, overlap.label_source, overlap.n].append(overlap)
     for (adapter, labels, n), alike in sorted(groups.items()):
         shared = [overlap.shared.mean for overlap in alike]
