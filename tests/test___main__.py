@@ -1,5 +1,10 @@
+import os
+import signal
 import subprocess
 import sys
+
+import pytest
+from study_records import record, write_study
 
 from ia2.cli.parser import COMMANDS
 
@@ -13,6 +18,19 @@ def test_the_module_is_the_command():
     assert done.returncode == 0
     assert done.stdout.startswith("usage: ia2")
     assert all(f" {command} " in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [("tasks",), ("report", "study"), ("report", "study", "--format", "csv")])
+def test_a_reader_that_goes_away_is_no_fault(tmp_path, arguments):
+    write_study(tmp_path / "study", [record("icl", 0.5, seed=seed) for seed in (0, 1)])
+    command = [sys.executable, "-m", "ia2", *arguments]
+    # as in ia2 report study | head -0: a pipe whose other end is closed before anything is printed
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 128 + signal.SIGPIPE
 
 
 def test_its_exit_status_is_the_commands():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             y: a label for each: texts, numbers or booleans.
 
         Raises:
-            InputError: a text is empty, there are too few rows or labels, or a parameter is invalid.
+            InputError: a text is empty, a label is missing, there are too few rows or labels, or a parameter is invalid.
         """
         method = None if self.method in WITHOUT_TRAINING else method_named(self.method)
         kind = adapter_of(self.adapter, {})
-        texts, labels = _checked_texts(X), np.asarray(list(y))
+        texts, labels = _checked_texts(X), _checked_labels(y)
         if len(texts) != len(labels):
             raise InputError(f"There are {len(texts)} texts and {len(labels)} labels. Give each text a label.")
         self.classes_: NDArray[Any] = np.unique(labels)
@@ -228,6 +229,16 @@ def _checked_texts(texts: Iterable[str]) -> list[str]:
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"Text {number} is {text!r}; every row needs a text.")
     return checked
+
+
+def _checked_labels(labels: Iterable[Any]) -> NDArray[Any]:
+    """The labels, if each is a text, a number or a boolean; numpy would make texts and None of the missing ones."""
+    checked = list(labels)
+    for number, label in enumerate(checked):
+        # only NaN isn't itself
+        if not isinstance(label, str | Number | np.bool_) or label != label:
+            raise InputError(f"Label {number} is {label!r}; every row needs a label: a text, a number or a boolean.")
+    return np.asarray(checked)
 
 
 def _task(texts: Sequence[str], labels: NDArray[Any], classes: NDArray[Any]) -> Task:

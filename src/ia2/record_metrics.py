@@ -80,7 +80,8 @@ class Metrics(Part):
     classes: list[ClassMetrics] | None = None
     """A row for each label; null where responses are free text."""
     confusion: list[list[Count]] | None = None
-    """How many rows of each right label, a list for each, were answered with each label, in the order of `classes`."""
+    """How many rows of each right label, a list for each, were answered with each label, in the order of `classes`;
+    null of more than 500 labels, whose matrix would be too large."""
     asim: Finite | None = None
     """Similarity to in-context learning, in [-1, 1]."""
     asim_interval: Interval | None = None

@@ -132,6 +132,12 @@ def test_what_is_there_passes(folder, model):
     checks.check_inputs("adapt", settings | {"model": "gpt2", "out": folder / "study"})
 
 
+def test_records_that_are_kept_inside_their_study_are_reported_of(folder):
+    (folder / "study" / "report").mkdir()
+    (folder / "study" / "report" / "records.jsonl.gz").write_bytes(b"")
+    checks.check_inputs("report", {"folder": folder / "study" / "report"})
+
+
 def test_a_large_file_is_left_to_the_command(folder, monkeypatch):
     settings = dict.fromkeys(("text", "label", "response_kind", "encoding")) | {"data": folder / "notes.csv"}
     with pytest.raises(ValueError, match="no column looks like the label"):

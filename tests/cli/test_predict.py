@@ -182,6 +182,10 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
         (("--data", "missing.csv"), "missing.csv: no such file"),
         (("--data", "more.csv", "--text", "colour"), "more.csv: no column is called 'colour'"),
         (("--data", "taken.csv"), "taken.csv: it has a column 'prediction' already"),
+        (
+            ("--data", "earlier.csv", "--probabilities"),
+            "earlier.csv: it has a column 'probability of 1' already. Rename that one.",
+        ),
         (("a text", "--model", "./nothing"), "./nothing: there is no such file or folder"),
     ],
 )
@@ -189,6 +193,7 @@ def test_mistakes_are_one_sentence_before_a_model_is_loaded(capsys, monkeypatch,
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "more.csv", [("a warm film", "0")])
     (tmp_path / "taken.csv").write_text("text,prediction\na,b\n")
+    (tmp_path / "earlier.csv").write_text("text,probability of 1\na,0.5\n")
     (tmp_path / "saved").mkdir()
     monkeypatch.setattr("ia2.cli.predict.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
     status, out, err = run(capsys, "predict", "--adapter", folder, *arguments)

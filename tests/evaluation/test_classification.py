@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import (
 
 from ia2.evaluation.classification import WITHOUT_CLASSES, classification_metrics
 from ia2.evaluation.metrics import accuracy, bootstrap_interval
+from ia2.records import Record
 
 # five rows of three labels: a a a b c, answered a a b b b
 RIGHT = array([0, 0, 0, 1, 2])
@@ -53,6 +54,18 @@ def test_labels_that_do_not_occur_count_in_no_mean_and_stand_in_the_table():
     assert (measured["macro_f1"], measured["balanced_accuracy"]) == (1, 1)
     assert [row["n"] for row in measured["classes"]] == [2, 0, 0]
     assert measured["confusion"] == [[2, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_a_record_of_thousands_of_labels_can_be_read_again(tmp_path):
+    labels = [f"intent {number}" for number in range(1300)]
+    measured = classification_metrics(array([3]), np.full((1, 1300), 1 / 1300), labels)
+    # 1300 x 1300 counts, a line each in the record's file, would be over the 16 MiB that a record may have
+    assert (measured["confusion"], len(measured["classes"])) == (None, 1300)
+    written = Record(
+        method="icl", model={"id": "tiny"}, task={"train": None, "eval": "toy"}, n=4, seed=0, lr=None, adapter=None,
+        metrics={"n": 1, "accuracy": 0.0, **measured},
+    ).write(tmp_path / "record.json", tmp_path / "rows.jsonl", [])  # fmt: skip
+    assert Record.read(tmp_path / "record.json").metrics == written.metrics
 
 
 def test_an_answer_that_was_impossible_has_a_finite_loss():

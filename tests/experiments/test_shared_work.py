@@ -19,6 +19,7 @@ from ia2.experiments.shared_work import (
     form_of,
     key_of,
 )
+from ia2.tasks.task import Dialogue, Example, Turn
 from ia2.training.early_stopping import StageHistory
 from ia2.training.plans import Trained
 
@@ -137,3 +138,12 @@ def test_a_tasks_form_is_the_same_whatever_its_rows(toy_task):
     assert form_of(toy_task).pool == ()
     assert form_of(toy_task).labels == toy_task.labels
     assert key_of(form_of(toy_task)) != key_of(toy_task)
+
+
+def test_conversations_of_other_turns_that_read_alike_have_other_keys():
+    by_one = Dialogue((Turn("system", "Be brief."), Turn("user", "One?\n\nassistant: 1.\n\nuser: Two?")))
+    turns = (Turn("system", "Be brief."), Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?"))
+    by_two = Dialogue(turns)
+    assert str(by_one) == str(by_two)
+    keys = {key_of((Example(query, "2."),)) for query in (by_one, by_two, str(by_one))}
+    assert len(keys) == 3

@@ -142,3 +142,14 @@ def test_mean_and_deviation_worked_by_hand():
 )
 def test_names_of_adapters_tell_what_is_unusual(changes, name):
     assert label({**LORA, **changes}) == name
+
+
+def test_baselines_stand_alone_where_no_adapter_came_out():
+    """As where all adapters of an N diverged, whose records are left out."""
+    records = [record("icl", 0.6, n=4), record("sft", 0.7, n=4), record("icl", 0.8, n=8)]
+    found = cells(records)
+    assert sorted((cell.method, cell.setting.n, cell.setting.adapter, cell.accuracy) for cell in found) == [
+        ("icl", 4, "lora", (0.6,)),
+        ("icl", 8, "–", (0.8,)),
+        ("sft", 4, "lora", (0.7,)),
+    ]

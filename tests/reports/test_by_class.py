@@ -25,6 +25,12 @@ def test_each_measurement_has_its_classes_and_what_was_taken_for_what():
     assert confusion.texts == [["good", "1", "1"], ["bad", "0", "1"]]
 
 
+def test_of_too_many_labels_for_a_matrix_there_are_the_classes_alone():
+    (sft,) = by_class(cells([changed(measured("sft"), metrics={"confusion": None})]))
+    (classes,) = sft.tables
+    assert classes.headings == ["label", "precision", "recall", "F1", "n"]
+
+
 def test_a_baseline_stands_once_and_adapters_of_one_method_are_told_apart():
     small = {**LORA, "rank": 4}
     records = [measured("icl"), measured("sft"), changed(measured("sft", adapter=small), file="records/u/other.json")]

@@ -1,6 +1,7 @@
 import pytest
-from study_records import changed, record
+from study_records import LORA, changed, record
 
+from ia2.analysis.significance import detectable_difference
 from ia2.reports.aggregate import cells
 from ia2.reports.comparisons import compared
 
@@ -39,3 +40,33 @@ def test_two_models_on_a_set_are_one_cluster_and_two_tasks_are_two():
     assert (row.test.pairs, row.by_set.pairs) == (4, 2)
     # the mean over both models, of each task
     assert row.by_set.difference == pytest.approx(30.0)
+
+
+def test_methods_that_no_adapter_or_label_source_changes_are_compared_once():
+    q = {**LORA, "modules": ["query"]}
+    made = [record("icl", 0.6 + 0.01 * seed, seed=seed) for seed in range(5)]
+    made += [record("zero-shot", 0.5, seed=seed) for seed in range(5)]
+    made += [
+        record("sft", 0.4 + 0.02 * seed, seed=seed, adapter=adapter, labels=labels)
+        for seed in range(5)
+        for adapter in (LORA, q)
+        for labels in ("ground-truth", "icl-response")
+    ]
+    made += [record("ia2", 0.7, seed=seed, adapter=adapter, labels=None) for seed in range(5) for adapter in (LORA, q)]
+
+    def told(*methods):
+        rows = compared(cells(made), methods=methods, measures=["accuracy"])
+        return [(row.adapter, row.label_source, row.test.pairs) for row in rows]
+
+    assert told("icl", "zero-shot") == [("–", "–", 5)]
+    assert told("ia2", "icl") == [("lora", "–", 5), ("lora q", "–", 5)]
+    assert len(told("ia2", "sft")) == len(told("sft", "icl")) == 4
+
+
+def test_what_sets_would_find_is_told_where_their_differences_cancel_out():
+    # +1, -1, +1, -1 and 0 points: a mean of 0, whose deviation is 1
+    made = [record("sft", 0.5, seed=seed) for seed in range(5)]
+    made += [record("ia2-sft", 0.5 + step, seed=seed) for seed, step in enumerate((0.01, -0.01, 0.01, -0.01, 0.0))]
+    (row,) = compared(cells(made), measures=["accuracy"])
+    assert row.by_set.difference == pytest.approx(0, abs=1e-12)
+    assert row.detectable == pytest.approx(detectable_difference(1.0, 5))

@@ -3,7 +3,7 @@ import json
 import shutil
 
 import pytest
-from study_records import record, with_adapter, write_study
+from study_records import changed, record, with_adapter, write_study
 
 from ia2.errors import InputError
 from ia2.records import MOST_BYTES
@@ -102,6 +102,23 @@ def test_a_damaged_file_is_named(tmp_path, lines, what):
     (tmp_path / KEPT).write_bytes(b"plain" if lines is None else gzip.compress(text.encode()))
     with pytest.raises(InputError, match=rf"{KEPT}: (this|these) .*can't be read .*{what}"):
         StudyContents.of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"predictions": "../../../secret.jsonl"},
+        {"adapter": {"path": "../secret"}},
+        {"file": "../records/unit/record.json"},
+    ],
+)
+def test_a_record_that_leads_out_of_the_folder_is_refused(tmp_path, changes):
+    contents = StudyContents.of(folder_of_study(tmp_path / "a"))
+    leading = changed(next(record for record in contents.records if record.adapter), **changes)
+    (tmp_path / "b").mkdir()
+    StudyContents(**{**vars(contents), "records": (leading,)}).keep(tmp_path / "b" / KEPT)
+    with pytest.raises(InputError, match="lies outside"):
+        StudyContents.of(tmp_path / "b")
 
 
 def test_a_cut_file_is_named(tmp_path):

@@ -166,3 +166,28 @@ def test_a_studys_claims_stand_above_its_tables_in_every_format(tmp_path):
     assert "Claim: accuracy" in report.page(tmp_path)
     assert report.text("latex").count("caption{Claim: accuracy") == 1
     assert "accuracy: ia2-sft less sft,accuracy_verdict,1," in report.text("csv")
+
+
+def test_adapters_that_fit_no_labels_are_one_comparison_whatever_others_fit(tmp_path):
+    records = [
+        with_adapter(record(method, 0.5, seed=seed, labels=None), tmp_path, [axes])
+        for seed in range(5)
+        for method, axes in (("ia2", [0, 1]), ("ia2-solved", [2, 3]))
+    ]
+    # the same adapters stand beside both label sources
+    records += [
+        with_adapter(record("sft", 0.5, seed=seed, labels=labels, lr=lr), tmp_path, [[4, 5]])
+        for seed in range(5)
+        for labels, lr in (("ground-truth", 1e-3), ("icl-response", 1e-4))
+    ]
+    claim = {"claim": "overlap", "methods": [["ia2", "ia2-solved"]], "within": {"overlap": 0.1}}
+    _, table = tables_of([claim], records, overlaps_of(cells(records), tmp_path))
+    (row,) = rows_of(table)
+    assert (row["sets"].text, row["pairs"].text) == ("5", "5")
+
+
+def test_holm_is_said_to_be_over_the_tests_that_have_a_p():
+    _, table = tables_of([CALIBRATION | {"lower": [], "within": {"ece": 0.1, "scaled_ece": 0.1}}], measured())
+    # scaled ECE is the same everywhere, which has no p
+    assert [row["p"].value is None for row in rows_of(table)] == [False, True]
+    assert "corrected" not in table.caption

@@ -206,3 +206,16 @@ def test_less_error_is_better_and_four_sets_tell_nothing():
     assert (accuracy["better"], ece["better"]) == ("can't be told", "holds")
     _, ece = rows([value for value in made if value.seed < 4])
     assert ece["better"] == "can't be told"
+
+
+def test_holm_is_said_to_be_over_the_tests_that_have_a_p():
+    # of the four comparisons the two at N = 8 have too few sets for a p
+    table = listed([*both(4), *(one for one in both(8) if one.seed < 3)])
+    assert sum(row["p by set"].value is not None for row in cells_of(table)) == 2
+    assert "corrected for there being 2 tests; the others" in table.caption
+    few = listed([one for one in both() if one.seed < 3])
+    assert "corrected" not in few.caption
+
+
+def cells_of(table):
+    return [dict(zip(table.headings, row, strict=True)) for row in table.rows]

@@ -23,6 +23,7 @@ from ia2.training.method_names import checked_method_name
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 PLAN_FILE = "plan.json"
+KEPT_FILE = "records.jsonl.gz"
 MOST_BYTES = 10_000_000
 """The largest file of rows that is read here; a larger one takes longer to read than torch to import."""
 
@@ -143,6 +144,8 @@ def check_study(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise InputError(_no_folder(folder))
+    if (folder / KEPT_FILE).is_file():
+        return
     if not (folder / PLAN_FILE).is_file() and (folder.parent / PLAN_FILE).is_file():
         raise InputError(f"{folder}: no study here. Did you mean {folder.parent}?")
 

@@ -78,7 +78,15 @@ class ConsoleProgress:
         self.console.print(sentence, markup=False)
 
 
+class Results(Console):
+    """Where results go; rich itself would exit as if a command had failed where their reader goes away."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to who runs the command. Raises BrokenPipeError."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Where results go; wide enough for a table also where the output is piped."""
-    console = Console(file=sys.stdout, highlight=False)
-    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=160)
+    console = Results(file=sys.stdout, highlight=False)
+    return console if console.is_terminal else Results(file=sys.stdout, highlight=False, width=160)

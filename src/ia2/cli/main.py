@@ -1,6 +1,8 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
 import codecs
+import os
+import select
 import signal
 import sys
 import threading
@@ -46,7 +48,10 @@ STOPPED = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of ours."""
+    """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of ours.
+
+    Where the reader of the standard output goes away, it is 141, that of a program which the signal of it ends.
+    """
     _take_every_character()
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = build_parser(arguments).parse_args(arguments)
@@ -75,7 +80,13 @@ def _take_every_character() -> None:
 def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
     """Run one command, and say in a sentence what went wrong. Returns the exit status."""
     try:
-        return _run(name, settings)
+        status = _run(name, settings)
+        sys.stdout.flush()  # else what is left would be written when nobody can say any more that it went wrong
+        return status
+    except BrokenPipeError as error:
+        if not _reader_is_gone():  # it was another pipe, such as one to a tracker
+            return _failed(name, error, debug=debug)
+        return 128 + signal.SIGPIPE
     except InputError as error:
         if debug:
             traceback.print_exc()
@@ -90,23 +101,38 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        reason = (str(error).splitlines() or [""])[0]
-        if _is_out_of_memory(error):
-            print(
-                f"ia2 {name} failed: there is not enough memory, on this machine or on its device "
-                f"({reason or type(error).__name__}). Use a smaller model or shorter rows; where adapters are trained, "
-                "--memory says how much they may take.",
-                file=sys.stderr,
-            )
-            return 1
+        return _failed(name, error, debug=debug)
+
+
+def _failed(name: str, error: Exception, *, debug: bool) -> int:
+    """Say that a command failed otherwise than by its input. Returns the exit status."""
+    if debug:
+        traceback.print_exception(error)
+    reason = (str(error).splitlines() or [""])[0]
+    if _is_out_of_memory(error):
         print(
-            f"ia2 {name} failed: {type(error).__name__}: {reason}\nThis is a fault of ours or of this machine, not of "
-            "your input; --debug shows the traceback.",
+            f"ia2 {name} failed: there is not enough memory, on this machine or on its device "
+            f"({reason or type(error).__name__}). Use a smaller model or shorter rows; where adapters are trained, "
+            "--memory says how much they may take.",
             file=sys.stderr,
         )
         return 1
+    print(
+        f"ia2 {name} failed: {type(error).__name__}: {reason}\nThis is a fault of ours or of this machine, not of "
+        "your input; --debug shows the traceback.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads the standard output any more, as behind `| head`; what is left of it then goes nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # that nobody reads is told without being asked for
+    gone = bool(poll.poll(0))
+    if gone:  # Python flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 @contextmanager

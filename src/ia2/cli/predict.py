@@ -92,8 +92,13 @@ def _columns(answer: Answer, *, probabilities: bool) -> dict[str, Any]:
     if answer.confidence is not None:
         columns["confidence"] = round(answer.confidence, 6)
     if probabilities and answer.probabilities is not None:
-        columns |= {f"probability of {label}": round(share, 6) for label, share in answer.probabilities.items()}
+        columns |= {_probability_of(label): round(share, 6) for label, share in answer.probabilities.items()}
     return columns
+
+
+def _probability_of(label: str) -> str:
+    """The column of a label's probability."""
+    return f"probability of {label}"
 
 
 def _print_answers(ask: Ask, texts: Iterable[str], taught: Provenance, *, probabilities: bool) -> None:
@@ -141,7 +146,9 @@ class _FileRows:
         """One a row; empty where a row has none."""
         for note in notes:
             progress.say(note)
-        if taken := [name for name in ("prediction", "confidence") if name in table.columns]:
+        added = ["prediction", "confidence"]
+        added += [_probability_of(label.strip()) for label in taught.labels if options.probabilities]
+        if taken := [name for name in added if name in table.columns]:
             raise InputError(f"{self.path}: it has a column {taken[0]!r} already. Rename that one.")
         self.table = table
         if blank := self.queries.count(""):

@@ -16,6 +16,8 @@ WITHOUT_CLASSES: Mapping[str, None] = dict.fromkeys(
     ("macro_f1", "balanced_accuracy", "nll", "brier", "classes", "confusion")
 )
 """The same of free text, which has no classes."""
+MOST_CONFUSED = 500
+"""Labels up to which there is a confusion matrix: that of 1,250 makes a record larger than any may be."""
 
 
 def classification_metrics(
@@ -35,7 +37,7 @@ def classification_metrics(
 
     Returns:
         The scores and their intervals; under `classes` precision, recall, F1 and rows of each label; under `confusion`
-        how many rows of each label, a list for each, were answered with each.
+        how many rows of each label, a list for each, were answered with each, None of more than `MOST_CONFUSED` labels.
 
     Raises:
         ValueError: there are no rows.
@@ -62,6 +64,8 @@ def classification_metrics(
         {"label": label, "precision": float(precision), "recall": float(recall), "f1": float(f1), "n": int(count)}
         for label, precision, recall, f1, count in zip(labels, *by_class, strict=True)
     ]
+    if len(labels) > MOST_CONFUSED:
+        return measured | {"confusion": None}
     # scikit-learn warns of a table of one label
     confusion = confusion_matrix(right, answers, labels=every).tolist() if len(labels) > 1 else [[len(right)]]
     return measured | {"confusion": confusion}

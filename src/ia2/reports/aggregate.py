@@ -107,11 +107,11 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
     """Every cell that records have, at the best learning rate and β of each.
 
     A model without adapters (`zero-shot`, `icl`), or with one of its own kind (`mean-shift`), stands beside each
-    adapter and label source that it is compared with, a method that fits no labels of its own (`ia2`) beside each
-    label source. Of equally good pairs the one with the lowest learning rate is taken, then the one with the lowest
-    β. Where accuracy on the source task decides and that wasn't measured, the mean over the tasks that were does. A
-    pair that has fewer sets than another one, since it diverged on some, isn't chosen: means over other sets can't be
-    compared.
+    adapter and label source that it is compared with, and alone where no adapter came out; a method that fits no labels
+    of its own (`ia2`) stands beside each label source. Of equally good pairs the one with the lowest learning rate is
+    taken, then the one with the lowest β. Where accuracy on the source task decides and that wasn't measured, the mean
+    over the tasks that were does. A pair that has fewer sets than another one, since it diverged on some, isn't chosen:
+    means over other sets can't be compared.
 
     Args:
         records: a study's.
@@ -153,11 +153,13 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
                 for label_source in beside
             ]
     compared = dict.fromkeys(cell.setting for cell in measured)
-    for setting in compared or _settings_of(baselines):
+    beside_adapters = {(setting.model, setting.n, setting.source, setting.eval) for setting in compared}
+    # also where adapters came out at another N alone, for example
+    alone = [record for record in baselines if _measured_on(record) not in beside_adapters]
+    for setting in (*compared, *_settings_of(alone)):
         alike = defaultdict(list)
         for record in baselines:
-            same = (record.model.id, record.options.set_n, record.task.train, record.task.eval)
-            if same == (setting.model, setting.n, setting.source, setting.eval):
+            if _measured_on(record) == (setting.model, setting.n, setting.source, setting.eval):
                 alike[record.method].append(record)
         measured += [_cell(setting, method, method_records, None, None) for method, method_records in alike.items()]
     return measured
@@ -202,6 +204,11 @@ def _cell(setting: Setting, method: str, records: Sequence[Record], lr: float | 
         return tuple(record.metrics.get(name) for record in records if record.metrics.get(name) is not None)
 
     return Result(setting, method, values("accuracy"), values("ece"), values("asim"), lr, beta, tuple(records))
+
+
+def _measured_on(record: Record) -> tuple[str, int | None, str | None, str]:
+    """Model, N, source and evaluation task."""
+    return record.model.id, record.options.set_n, record.task.train, record.task.eval
 
 
 def _settings_of(baselines: Sequence[Record]) -> list[Setting]:

@@ -22,7 +22,7 @@ class ByClass:
 
     heading: str
     tables: tuple[Table, ...]
-    """A row for each class, and the confusion matrix."""
+    """A row for each class, and the confusion matrix, where the record has one."""
 
 
 def by_class(cells: Sequence[Result]) -> tuple[ByClass, ...]:
@@ -42,24 +42,23 @@ def by_class(cells: Sequence[Result]) -> tuple[ByClass, ...]:
 
 
 def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
-    classes, confusion = record.metrics.classes or [], record.metrics.confusion or []
+    classes, confusion = record.metrics.classes or [], record.metrics.confusion
     heading = _heading(record, records)
     # labels have the space that stands between the colon and them
     labels = [row.label.strip() for row in classes]
     rows = [(name, row.precision, row.recall, row.f1, row.n) for name, row in zip(labels, classes, strict=True)]
-    matrix: list[tuple[Value, ...]] = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
-    return ByClass(
-        heading,
-        (
-            Table.of(f"{heading}: each class", "n: rows whose right label it is.", CLASS_COLUMNS, rows),
+    tables = [Table.of(f"{heading}: each class", "n: rows whose right label it is.", CLASS_COLUMNS, rows)]
+    if confusion is not None:
+        matrix: list[tuple[Value, ...]] = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
+        tables.append(
             Table.of(
                 f"{heading}: confusion matrix",
                 "Each row is a right label; its columns say how many of its rows were answered with which label.",
                 (Column("right label"), *(Column(name, "d") for name in labels)),
                 matrix,
-            ),
-        ),
-    )
+            )
+        )
+    return ByClass(heading, tuple(tables))
 
 
 def _heading(record: Record, records: Sequence[Record]) -> str:

@@ -3,9 +3,11 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
+
+from scipy import stats
 
 from ia2.analysis.equivalence import EquivalenceTest, equivalence_test
 from ia2.analysis.significance import PairedTest, clustered_test, detectable_difference, paired_test, sign_flip_p
@@ -13,6 +15,7 @@ from ia2.analysis.verdicts import LEAST_PAIRS, Verdict, verdict_on_difference, v
 from ia2.records import Record
 from ia2.reports.aggregate import Result, Setting
 from ia2.reports.measures import MEASURES
+from ia2.reports.method_names import OF_ANY_ADAPTER
 from ia2.reports.paper import PairedTTest, Paper
 
 COMPARED = ("ia2-sft", "sft")
@@ -71,11 +74,12 @@ class Comparison:
     @property
     def detectable(self) -> float | None:
         """The difference that so many sets find four times in five; None where nothing says how they vary."""
-        if self.by_set.t is None:
+        if self.by_set.interval is None:
             return None
-        pairs = self.by_set.pairs
-        spread = abs(self.by_set.difference / self.by_set.t) * math.sqrt(pairs) if self.by_set.t else None
-        return detectable_difference(spread, pairs) if spread else None
+        # not of t, which is 0 where the differences cancel out
+        (low, high), pairs = self.by_set.interval, self.by_set.pairs
+        error = (high - low) / 2 / float(stats.t(pairs - 1).ppf(0.975))
+        return detectable_difference(error * math.sqrt(pairs), pairs)
 
     @property
     def better(self) -> Verdict:
@@ -102,6 +106,9 @@ def compared(
 ) -> list[Comparison]:
     """How far the two methods are apart, adapters, label sources, N, labels and texts apart; none where one is lacking.
 
+    Two methods that no adapter changes, or no label source, are compared once, whatever adapters and label sources a
+    study has: else Holm's correction would count the same test several times.
+
     Args:
         cells: what was measured, at the best learning rate of each method.
         paper: the paper's tests, to stand beside ours of LoRA and ground truth on its models and tasks.
@@ -115,8 +122,14 @@ def compared(
             records_of[cell.method][cell.setting, record.seeds] = record
     first, second = (records_of[method] for method in methods)
     groups: dict[tuple[str, str, str, int, str], list[Pair]] = defaultdict(list)
-    for setting, seeds in sorted(first.keys() & second.keys()):
-        pair = first[setting, seeds], second[setting, seeds]
+    counted: set[tuple[Setting, Any]] = set()
+    for beside, seeds in sorted(first.keys() & second.keys()):
+        pair = first[beside, seeds], second[beside, seeds]
+        # the same two records may stand beside several adapters and label sources
+        setting = _told_apart_by(beside, pair)
+        if (setting, seeds) in counted:
+            continue
+        counted.add((setting, seeds))
         labelled = all(record.metrics.get("ece") is not None for record in pair)
         kind = "single-token" if labelled else "multi-token"
         for measure in measures:
@@ -127,6 +140,15 @@ def compared(
         rows,
         key=lambda row: (*(row.adapter, row.label_source, row.responses[0] == "m", row.n), measures.index(row.measure)),
     )
+
+
+def _told_apart_by(setting: Setting, pair: tuple[Record, Record]) -> Setting:
+    """A setting without what makes no difference to either of two methods: the adapter, or the label source."""
+    if all(record.adapter is None or record.method in OF_ANY_ADAPTER for record in pair):
+        setting = replace(setting, adapter="–")
+    if all(record.options.label_source is None for record in pair):
+        setting = replace(setting, label_source="–")
+    return setting
 
 
 def _compared(

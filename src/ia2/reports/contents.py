@@ -94,7 +94,7 @@ def _unpacked(path: Path) -> StudyContents:
         if "plan" in line:
             plans.append(line["plan"])
         elif "record" in line:
-            records.append(Record.of(line["record"], path, str(line.get("file"))))
+            records.append(_inside(Record.of(line["record"], path, str(line.get("file"))), path))
         elif "overlap" in line:
             overlaps.append(line["overlap"])
         elif "failed" in line:
@@ -110,6 +110,18 @@ def _unpacked(path: Path) -> StudyContents:
     done = frozenset(str(record.options.unit) for record in records)
     experiment = plan_of(plans[0], path)[0]
     return StudyContents(plans[0], experiment, tuple(records), done, failures, known, in_files=False)
+
+
+def _inside(record: Record, path: Path) -> Record:
+    """A record, if neither it nor a file that it names lies outside the compressed file's folder. Raises InputError."""
+    folder = path.parent
+    named = [folder / str(record.file)]
+    named += [record.rows(folder)] if record.predictions is not None else []
+    named += [folder / record.adapter.path] if record.adapter is not None and record.adapter.path is not None else []
+    for file in named:
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: a record names {file}, which lies outside {folder}; that isn't read.")
+    return record
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

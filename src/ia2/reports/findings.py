@@ -14,7 +14,7 @@ from ia2.reports.aggregate import Result, Select
 from ia2.reports.comparisons import Comparison, compared
 from ia2.reports.measures import MEASURES
 from ia2.reports.method_names import METHOD_NAMES
-from ia2.reports.overlaps import SetOverlap
+from ia2.reports.overlaps import SetOverlap, paths_of
 from ia2.reports.table import Cell, Column, Number, Table, Value
 
 VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "can't be told": 0.0, "doesn't": -1.0}
@@ -131,8 +131,11 @@ def _of_comparison(row: Comparison, claim: Claim) -> Finding:
 def _of_overlaps(pair: Pair, overlaps: Sequence[SetOverlap], bound: float) -> Iterator[Finding]:
     """How far two methods' overlap is from that of random subspaces, for each adapter, label source and N."""
     groups: dict[tuple[str, str, int], list[SetOverlap]] = defaultdict(list)
+    counted = set()
     for overlap in overlaps:
-        if set(overlap.methods) == set(pair):
+        # two adapters that fit no labels stand beside every label source
+        if set(overlap.methods) == set(pair) and paths_of(overlap.records) not in counted:
+            counted.add(paths_of(overlap.records))
             groups[overlap.adapter, overlap.label_source, overlap.n].append(overlap)
     for (adapter, labels, n), alike in sorted(groups.items()):
         shared = [overlap.shared.mean for overlap in alike]
@@ -163,7 +166,7 @@ def _claimed(direction: int) -> str:
 
 
 def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> Table:
-    several = len(findings) > 1
+    several, tested_count = len(findings) > 1, sum(finding.p is not None for finding in findings)
     corrected = holm([finding.p for finding in findings]) if several else [None]
     confidence = 90 if claim.within else 95
     tested = (
@@ -173,7 +176,7 @@ def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> T
     sentences = [
         *[claim.question] * bool(claim.question),
         ON_EQUALITY if claim.within else ON_DIFFERENCES,
-        *[f"Holm's p is corrected for there being {len(findings)} comparisons."] * several,
+        *[f"Holm's p is corrected for there being {tested_count} comparisons."] * (tested_count > 1),
         "First and second are the methods' means"
         + (", of overlaps the mean and that of random subspaces." if OVERLAP in claim.within else "."),
         *[f"Fewer than {LEAST_PAIRS} sets can't tell."] * any(finding.sets < LEAST_PAIRS for finding in findings),

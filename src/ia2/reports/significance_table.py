@@ -59,6 +59,7 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
     if not comparisons:
         return []
     names = [METHOD_NAMES.get(method, method) for method in comparisons[0].methods]
+    tested = sum(row.p_by_set is not None for row in comparisons)
     sentences = [
         f"Paired t-tests as in the paper's Table 8: t is positive where {names[0]} is better, p two-sided, the "
         "interval Student's.",
@@ -69,8 +70,8 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
         f"{names[0]} is better: it holds where the interval by set is wholly on its side of 0, it doesn't where it is "
         "on the other, and else it can't be told.",
         *[EQUALITY] * any(row.equivalence is not None for row in comparisons),
-        *[f"Holm's p is p by set, corrected for there being {len(comparisons)} tests; the others aren't corrected."]
-        * (len(comparisons) > 1),
+        *[f"Holm's p is p by set, corrected for there being {tested} tests; the others aren't corrected."]
+        * (tested > 1),
         *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
         "Without a t there was one pair, or all differ alike.",
         *[f"p takes at least {LEAST_PAIRS} pairs."] * any(row.test.pairs < LEAST_PAIRS for row in comparisons),

@@ -33,7 +33,7 @@ class Dialogue(str):
     other queries: the same text may be of other turns, whose words look like those of several.
 
     Example:
-        >>> Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?")))
+        >>> str(Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?"))))
         'system: Be brief.\n\nuser: Who are you?'
     """
 
@@ -58,6 +58,10 @@ class Dialogue(str):
     def __hash__(self) -> int:
         """Of its turns."""
         return hash(self.turns)
+
+    def __repr__(self) -> str:
+        """By its turns, so that a digest of what it says isn't that of another query."""
+        return f"{type(self).__name__}({self.turns!r})"
 
     def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]
         """As its turns, so that copies and other processes have them."""
