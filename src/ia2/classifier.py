@@ -103,7 +103,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             y: a label for each: texts, numbers or booleans.
 
         Raises:
-            InputError: a text is empty, a label is missing, there are too few rows or labels, or a parameter is invalid.
+            InputError: a text is empty, a label is missing, there are too few rows or labels, or a parameter is
+                invalid.
         """
         method = None if self.method in WITHOUT_TRAINING else method_named(self.method)
         kind = adapter_of(self.adapter, {})
