@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 from command_line import adapt, run, write_csv
 
-from ia2.adapters.adapter import CONFIGURATION_FILE, Adapter
+from ia2.adapters.adapter import Adapter
+from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
 from ia2.adapters.provenance import Provenance
 from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model

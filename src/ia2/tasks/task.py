@@ -59,6 +59,10 @@ class Dialogue(str):
         """Of its turns."""
         return hash(self.turns)
 
+    def __repr__(self) -> str:
+        """As its turns, so that keys made of what is written tell it from others of the same text."""
+        return f"Dialogue({self.turns!r})"
+
     def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]
         """As its turns, so that copies and other processes have them."""
         return (self.turns,)
