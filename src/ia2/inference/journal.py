@@ -73,7 +73,7 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             if file.tell() != self._size:
                 raise InputError(
-                    f"{self.path}: another run writes its answers here. Let it end, or name another --out."
+                    f"{self.path}: another run writes its answers here. Let it end, or name another output."
                 )
             file.write(self._head * (not self._size) + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
             file.flush()

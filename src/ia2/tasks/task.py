@@ -33,7 +33,7 @@ class Dialogue(str):
     other queries: the same text may be of other turns, whose words look like those of several.
 
     Example:
-        >>> Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?")))
+        >>> str(Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?"))))
         'system: Be brief.\n\nuser: Who are you?'
     """
 
