@@ -9,6 +9,7 @@ import pytest
 from command_line import adapt, run, write_csv
 
 from ia2.adapters.adapter import Adapter
+from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
 from ia2.adapters.provenance import Provenance
 from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
@@ -152,6 +153,13 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(capsys, monkeypatch, t
     assert status == 130
     assert "The same command goes on behind the rows that it has answered." in err
     assert not torn.exists()
+    configuration = folder / CONFIGURATION_FILE
+    before = configuration.read_text()
+    configuration.write_text(json.dumps(json.loads(before) | {"lora_alpha": 4}))
+    status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
+    assert status == 2
+    assert "this holds answers that another run" in err
+    configuration.write_text(before)
     status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
     assert status == 0, err
     assert "32 of 80 rows were answered before this was stopped." in err

@@ -164,6 +164,18 @@ def test_text_longer_than_the_context_is_refused(tiny_model, toy_task):
         evaluate(tiny_model, rows, toy_task)
 
 
+def test_a_label_that_does_not_fit_behind_a_text_is_refused_though_the_rows_own_does(tiny_model, toy_task):
+    labels = (" 1", " a label of many tokens")
+    text = "x" * (512 - len(tiny_model.tokenizer("Text:\nLabel: 1").input_ids))
+    row = Example(f"Text:{text}\nLabel:", " 1")
+    task = replace(toy_task, labels=labels, pool=(), evaluation=(row,))
+    assert len(tiny_model.tokenizer(row.query + row.response).input_ids) == 512
+    with pytest.raises(InputError, match="the model reads 512"):
+        evaluate(tiny_model, [row], task, asking=Asking(label_scoring="whole"))
+    only = replace(task, labels=(" 1", " 2"))
+    assert evaluate(tiny_model, [row], only, asking=Asking(label_scoring="whole")).metrics()["n"] == 1
+
+
 @pytest.mark.parametrize("scoring", ["token", "whole"])
 def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, scoring):
     adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]

@@ -6,7 +6,9 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from ia2.errors import InputError
 from ia2.evaluation.logistic import INVERSE_PENALTIES, LogisticClassifier, hidden_states
+from ia2.tasks.task import Example
 
 
 def test_hidden_states_are_those_of_one_prompt_at_a_time(tiny_model, toy_task):
@@ -63,3 +65,9 @@ def test_a_label_that_no_training_row_has_is_impossible(tiny_model, toy_task):
     shares = classifier.evaluate(task.evaluation).probabilities
     assert (shares[:, 1] == 0).all()
     assert shares.sum(1) == pytest.approx(1)
+
+
+def test_a_text_longer_than_the_context_is_refused(tiny_model, toy_task):
+    rows = [Example("Text:" + "cold " * 600 + "\nLabel:", "1")]
+    with pytest.raises(InputError, match="the model reads 512"):
+        hidden_states(tiny_model, toy_task, rows)

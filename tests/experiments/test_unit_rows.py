@@ -35,3 +35,13 @@ def test_a_set_is_drawn_in_the_form_that_the_model_can_answer(tmp_path, tiny_mod
 def test_a_text_that_is_too_long_is_refused(tmp_path, tiny_model):
     with pytest.raises(InputError, match="and the model reads 512"):
         rows_of(tmp_path, tiny_model, [*LINES, "long " * 400 + ",1"])
+
+
+def test_a_text_that_leaves_no_room_for_the_longest_label_is_refused_before_anything_is_computed(tmp_path, tiny_model):
+    opening = len(tiny_model.tokenizer("Text:\nLabel: 1").input_ids)
+    # room for its own label, but not for the other one
+    measured = tmp_path / "measured.csv"
+    measured.write_text(f"text,label\n{'x' * (510 - opening)},1\n")
+    lines = [line.replace(",0", ",a label of many tokens") for line in LINES]
+    with pytest.raises(InputError, match="and the model reads 512"):
+        rows_of(tmp_path, tiny_model, lines, source={"eval_data": measured}, label_scoring="whole", asim_rows=0)

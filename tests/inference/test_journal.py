@@ -57,3 +57,13 @@ def test_answers_to_something_else_and_damaged_ones_are_refused(tmp_path):
     journal.path.write_bytes(before + b'{"prediction": 3, "colour": 1}\n')
     with pytest.raises(InputError, match="this file is damaged"):
         Journal(out, "abc")
+
+
+def test_two_runs_at_once_do_not_mix_their_answers(tmp_path):
+    out = tmp_path / "out.csv"
+    ours, other = Journal(out, "abc"), Journal(out, "abc")
+    other.add(ANSWERS[:1])
+    with pytest.raises(InputError, match=r"answers\.jsonl: another run"):
+        ours.add(ANSWERS[:1])
+    other.add(ANSWERS[1:])
+    assert Journal(out, "abc").answers == ANSWERS

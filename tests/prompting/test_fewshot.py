@@ -204,6 +204,9 @@ def test_dev_rows_may_be_fewer_than_half_as_many(toy_task):
             assert not {*drawn.train} & {*drawn.dev}
     # 36 rows: 33 teach where 3 check, and only 24 where half as many do
     assert len(FewShotSet.draw(toy_task, 33, dev_rows=3).train) == 33
+    # some row must tell when training is to stop
+    with pytest.raises(InputError, match="dev_rows 0: this must be 1 or more"):
+        FewShotSet.draw(toy_task, 8, dev_rows=0)
     with pytest.raises(InputError, match="34 training rows and 3 dev rows .* Use n = 33 or fewer"):
         FewShotSet.draw(toy_task, 34, dev_rows=3)
 

@@ -95,6 +95,9 @@ def test_rows_of_other_turns_are_other_rows_though_their_texts_are_the_same():
         (Turn("system", "Be brief."), Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?"))
     )
     assert str(said_by_one) == str(said_by_two)
+    # what is kept for others is found again by how it is written
+    assert len({*map(repr, (said_by_one, said_by_two, str(said_by_one)))}) == 3
+    assert repr(copy.copy(said_by_one)) == repr(said_by_one)
     rows = [Example(query, "2") for query in (said_by_one, said_by_two, str(said_by_one), copy.copy(said_by_one))]
     assert without_repeats(rows) == tuple(rows[:3])
     pool, measured = shuffled_pools(rows[:1], rows[1:2], "x")

@@ -225,6 +225,18 @@ def test_a_prompt_longer_than_the_context_is_refused(tiny_model, toy_task, tmp_p
         collect_targets(tiny_model, few, cache_dir=tmp_path)
 
 
+def test_a_label_that_does_not_fit_behind_a_prompt_is_refused_though_the_first_does(tiny_model, toy_task, tmp_path):
+    labels = (" 1", " a label of many tokens")
+    shown = Example("Text:warm\nLabel:", " 1")
+    opening = len(tiny_model.tokenizer(f"{shown.query}{shown.response}\n\nText:\nLabel: 1").input_ids)
+    long = Example(f"Text:{'x' * (512 - opening)}\nLabel:", " 1")
+    task = replace(toy_task, labels=labels, pool=(shown, long), evaluation=())
+    few = FewShotSet(task, 0, (shown, long), (), ())
+    assert len(PromptTokenizer.of(tiny_model, task).sequence(long.query, " 1", [shown]).prompt) < 512
+    with pytest.raises(InputError, match="the model reads 512"):
+        collect_targets(tiny_model, few, label_scoring="whole", cache_dir=tmp_path)
+
+
 def test_the_index_holds_a_checksum_of_every_file(tiny_model, few, tmp_path):
     targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
     assert len(json.loads((targets.folder / INDEX_FILE).read_text())["sha256"]) == 7

@@ -14,6 +14,7 @@ from ia2.adapters.ia3 import IA3
 from ia2.adapters.lora import LoRA, LowRank
 from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
+from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks
 from ia2.models.reader import Reader
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
@@ -32,7 +33,7 @@ from ia2.training.plans import Plan
 from ia2.training.student import Part, StageRows
 from ia2.training.targets import TargetRows
 from ia2.training.teacher import collect_targets
-from ia2.training.train import dev_loss, train, train_all
+from ia2.training.train import comparable_loss, dev_loss, train, train_all
 
 SHORT = Training(epochs=4)
 
@@ -533,6 +534,19 @@ def test_fine_tuning_takes_as_many_steps_as_two_stages(tiny_model, few, targets)
     alone = train(tiny_model, few, METHODS["sft-long"], learning_rate=3e-2, targets=targets,
                   training=Training(epochs=6, patience=2))  # fmt: skip
     assert alone.stages[0].steps == steps
+
+
+def test_a_dev_rows_own_response_that_does_not_fit_behind_virtual_tokens_is_refused(tiny_model, toy_texts, tmp_path):
+    # the teacher's response is shorter, so that training had room for it
+    few = FewShotSet.draw(toy_texts, 2)
+    row = few.dev[0]
+    room = 510 - len(PromptTokenizer.of(tiny_model, few.task).sequence(row.query, "").prompt)
+    few = replace(few, dev=(replace(row, response="x" * room),))
+    targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
+    method, kind = METHODS["ia2+sft"], PromptTuning(tokens=3)
+    trained = train(tiny_model, few, method, learning_rate=1e-3, targets=targets, adapter=kind, training=SHORT)
+    with pytest.raises(InputError, match="the model reads 509"):
+        comparable_loss(tiny_model, few, method, trained)
 
 
 def test_alignment_on_the_rows_own_responses_compares_with_the_teacher_that_reads_them(tiny_model, toy_texts, tmp_path):

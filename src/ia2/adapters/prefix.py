@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ia2.adapters.kind import AdapterKind, Effect, Shapes, Values, VirtualTokens, check_at_least_one, is_understood
+from ia2.errors import InputError
 from ia2.models.prefix import prefill
 from ia2.models.row_forms import check_reads_virtual_tokens
 
@@ -45,9 +46,14 @@ class PrefixTuning(AdapterKind):
         return self.tokens
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's configuration for a network. Raises InputError if its rows can't follow a cache."""
+        """PEFT's configuration for a network.
+
+        Raises:
+            InputError: its rows can't follow a cache, or its layers' keys and values aren't of one size.
+        """
         check_reads_virtual_tokens(network)
         layers, heads, size = key_shape(network)
+        _check_alike(network)
         return PrefixTuningConfig(
             task_type="CAUSAL_LM",
             num_virtual_tokens=self.tokens,
@@ -115,3 +121,14 @@ def key_shape(network: PreTrainedModel) -> tuple[int, int, int]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_hidden_layers, heads, size
+
+
+def _check_alike(network: PreTrainedModel) -> None:
+    """Refuse layers that share keys, or whose keys are longer than their values: PEFT's file has no room for them."""
+    layers, *shape = key_shape(network)
+    states = prefill(network, [0]).states
+    if len(states) < layers or any([*tensor[:, :, 0].shape[1:]] != shape for state in states for tensor in state):
+        raise InputError(
+            f"{network.config.model_type}: keys and values of its layers aren't of one size, as prefix tuning needs "
+            "them. Use prompt, lora, ia3 or vera."
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.adapters.adapter import WEIGHTS_FILE, Adapter
+from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
 from ia2.adapters.provenance import FILE, Provenance, weights_id
 from ia2.cache import check_writable
 from ia2.cli.console import ConsoleProgress, stdout
@@ -198,6 +199,6 @@ class _FileRows:
 
     def _digest(self, model: dict[str, Any]) -> str:
         """Of all that the answers depend on: the texts, the adapter and the model."""
-        files = file_digests([self.options.adapter / WEIGHTS_FILE, self.options.adapter / FILE])
-        content = json.dumps([self.queries, sorted(files.values()), model])
+        files = file_digests([self.options.adapter / name for name in (CONFIGURATION_FILE, WEIGHTS_FILE, FILE)])
+        content = json.dumps([[repr(query) for query in self.queries], sorted(files.values()), model])
         return hashlib.sha256(content.encode()).hexdigest()

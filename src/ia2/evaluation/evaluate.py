@@ -14,6 +14,7 @@ from ia2.inference.label_scoring import (
     Confidence,
     LabelScores,
     LabelTokens,
+    label_prompts,
     score_labels,
 )
 from ia2.models.layout import Layout
@@ -151,10 +152,7 @@ def _asked(
         prompts = checked_prompts(tokenizer, examples, shown, task)
     else:
         labels = LabelTokens.of(task, tokenizer, asking.label_scoring)
-        prompts = [
-            tokenizer.sequence(row.query, row.response, context).prompt
-            for row, context in zip(examples, shown, strict=True)
-        ]
+        prompts = label_prompts(tokenizer, labels, examples, shown)
     count = len(reader.adapters)
     with asking.progress.phase(asking.phase, len(prompts) * count) as advance:
         if asking.share_prefill:

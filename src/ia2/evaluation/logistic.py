@@ -126,7 +126,7 @@ def hidden_states(model: LanguageModel, task: Task, examples: Sequence[Example])
         InputError: a prompt is longer than the model's context.
     """
     tokenizer = PromptTokenizer.of(model, task)
-    sequences = [TokenSequence(tokenizer.asked(example.query), (0,)) for example in examples]
+    sequences = [tokenizer.checked(TokenSequence(tokenizer.asked(row.query), (0,)), row.query) for row in examples]
     read = Reader(model.network).behind_common_tokens(sequences).activations(sequences, [RESIDUAL])
     states: Array = np.stack([activations[RESIDUAL][0, -1].double().cpu().numpy() for activations in read])
     return states

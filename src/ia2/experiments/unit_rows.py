@@ -9,7 +9,7 @@ from ia2.experiments.plan import Unit, drawn
 from ia2.experiments.rows import text_of
 from ia2.experiments.schema import Experiment
 from ia2.inference.decoding import checked_prompts
-from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens
+from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, label_prompts
 from ia2.inference.task_form import fitted
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
@@ -82,7 +82,7 @@ def unit_rows(
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
     check_labelled(experiment.baselines, rows.measured)
     _check_labels(rows, model, experiment.label_scoring)
-    _check_prompts(rows, model, virtual_tokens if experiment.trained_methods else 0)
+    _check_prompts(rows, model, virtual_tokens if experiment.trained_methods else 0, experiment.label_scoring)
     return rows
 
 
@@ -100,17 +100,17 @@ def _check_labels(rows: UnitRows, model: LanguageModel, choice: LabelScoringChoi
             LabelTokens.of(task, PromptTokenizer.of(model, task), choice)
 
 
-def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int) -> None:
+def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int, choice: LabelScoringChoice) -> None:
     """Refuse texts that are too long before anything is computed. Raises InputError."""
     alone = model.beside(virtual_tokens)
     few_shot_set = rows.few_shot_set
     _check_read(alone, few_shot_set.train + few_shot_set.dev, few_shot_set.task)
     for task in (*rows.measured, *rows.forgetting):
+        tokenizer, examples = PromptTokenizer.of(alone, task), rows.of(task)
         if task.response_kind == "text":
-            examples = rows.of(task)
-            checked_prompts(PromptTokenizer.of(alone, task), examples, [()] * len(examples), task)
-        else:
-            _check_read(alone, rows.of(task), task)
+            checked_prompts(tokenizer, examples, [()] * len(examples), task)
+        elif examples:
+            label_prompts(tokenizer, LabelTokens.of(task, tokenizer, choice), examples, [()] * len(examples))
     in_context = PromptTokenizer.of(model, few_shot_set.task)
     for row in rows.compared:
         in_context.sequence(row.query, row.response, few_shot_set.demonstrations())

@@ -42,6 +42,8 @@ class Journal:
         self.path = out.with_name(f".{out.name}.answers.jsonl")
         self.answers: list[Answer] = []
         """Those that are there."""
+        self._size = 0
+        """Bytes of the file, as long as nobody else writes to it."""
         self._head = json.dumps({"answers": answers_what}) + "\n"
         if self.path.exists():
             self._read(out)
@@ -58,14 +60,24 @@ class Journal:
             self.answers = [_Line.model_validate_json(line).answer() for line in lines]
         except ValidationError as error:
             raise InputError(f"{self.path}: this file is damaged. Delete it, and all is answered anew.") from error
-        os.truncate(self.path, len(whole) + 1 if whole else 0)
+        self._size = len(whole) + 1 if whole else 0
+        os.truncate(self.path, self._size)
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Write more answers behind those that are there, into a folder that is made if it isn't there."""
+        """Write more answers behind those that are there, into a folder that is made if it isn't there.
+
+        Raises:
+            InputError: another run has written some meanwhile.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists() or self.path.stat().st_size == 0
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(self._head * new + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
+            if file.tell() != self._size:
+                raise InputError(
+                    f"{self.path}: another run writes its answers here. Let it end, or name another output."
+                )
+            file.write(self._head * (not self._size) + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
+            file.flush()
+            self._size = file.tell()
         self.answers += answers
 
     def delete(self) -> None:

@@ -13,7 +13,7 @@ from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Task
+from ia2.tasks.task import Example, Shown, Task
 
 LabelScoring = Literal["token", "whole", "separated", "ended"]
 """Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other: each
@@ -141,6 +141,27 @@ class LabelTokens:
             for long, tokens in pairs
             if len(beginning) < len(tokens) and tokens[: len(beginning)] == beginning
         )
+
+
+def label_prompts(
+    tokenizer: PromptTokenizer, labels: LabelTokens, examples: Sequence[Example], contexts: Sequence[Sequence[Shown]]
+) -> list[tuple[int, ...]]:
+    """The tokens of prompts that labels are scored behind.
+
+    Args:
+        tokenizer: the model's, for the task.
+        labels: what is scored.
+        examples: the rows, whose responses aren't read.
+        contexts: what is shown before each.
+
+    Raises:
+        InputError: a prompt, with the longest label behind it, is longer than the model's context.
+    """
+    longest = max(map(len, labels.tokens))
+    prompts = [tokenizer.asked(row.query, context) for row, context in zip(examples, contexts, strict=True)]
+    for row, prompt in zip(examples, prompts, strict=True):
+        tokenizer.check_length(len(prompt) + longest, row.query)
+    return prompts
 
 
 def _asked(task: Task, tokenizer: PromptTokenizer, query: str | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ia2.adapters.adapter import Adapter, adapted
 from ia2.inference.decoding import checked_prompts, generated
-from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, score_labels
+from ia2.inference.label_scoring import AnyLabelScoring, LabelTokens, label_prompts, score_labels
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
@@ -77,10 +77,8 @@ def _labelled(
     label_scoring: AnyLabelScoring,
 ) -> Iterator[Answer]:
     labels = LabelTokens.of(task, tokenizer, label_scoring, query=queries[0])
-    longest = max(map(len, labels.tokens))
-    prompts = [tokenizer.asked(query, shown) for query in queries]
-    for query, prompt in zip(queries, prompts, strict=True):
-        tokenizer.check_length(len(prompt) + longest, query)
+    rows = [Example(query, "") for query in queries]
+    prompts = label_prompts(tokenizer, labels, rows, [shown] * len(rows))
     (scores,) = score_labels(_behind(reader, prompts), prompts, labels)
     names = [text.strip() for text in labels.texts]
     for index, probabilities in zip(scores.label.tolist(), scores.probabilities.tolist(), strict=True):

@@ -119,11 +119,13 @@ class FewShotSet:
             dev_rows: maximum number of dev rows; by default half as many as training rows.
 
         Raises:
-            InputError: the task only evaluates, n is under 2, seed is negative, the pool has too few rows, or there are
-                no classes to draw by.
+            InputError: the task only evaluates, n is under 2, seed is negative, there are to be no dev rows, the pool
+                has too few rows, or there are no classes to draw by.
         """
         task.trainable()
         checked_seed("seed", seed)
+        if dev_rows is not None and dev_rows < 1:
+            raise FieldError("dev_rows", dev_rows, "this must be 1 or more.")
         checks = n // 2 if dev_rows is None else min(n // 2, dev_rows)
         needed = checked_n(n) + checks
         if needed > len(task.pool):

@@ -261,4 +261,4 @@ def _before_user_turns(turns: Sequence[Turn]) -> Iterator[Turn]:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else text[:40] + "…"
+    return str(text) if len(text) <= 40 else text[:40] + "…"

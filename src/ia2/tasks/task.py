@@ -60,7 +60,7 @@ class Dialogue(str):
         return hash(self.turns)
 
     def __repr__(self) -> str:
-        """By its turns, so that a digest of what it says isn't that of another query."""
+        """By its turns, so that keys and digests tell it from other queries of the same text."""
         return f"{type(self).__name__}({self.turns!r})"
 
     def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]

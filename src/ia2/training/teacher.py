@@ -12,7 +12,7 @@ import torch
 
 from ia2.cache import cache_folder, folder_written_whole
 from ia2.inference.decoding import checked_prompts, continued, end_tokens
-from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, score_labels
+from ia2.inference.label_scoring import LabelScoringChoice, LabelTokens, label_prompts, score_labels
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
@@ -168,10 +168,7 @@ class _Asked:
             }
         else:
             labels = LabelTokens.of(task, tokenizer, label_scoring)
-            prompts = [
-                tokenizer.sequence(row.query, task.labels[0], context).prompt
-                for row, context in zip(rows, contexts, strict=True)
-            ]
+            prompts = label_prompts(tokenizer, labels, rows, contexts)
             key = {"labels": labels.tokens if labels.scoring != "token" else None}
         shared: list[int | None] = [None] * len(rows)
         if any(site.positions != "response" for site in sites):

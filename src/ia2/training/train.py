@@ -241,7 +241,10 @@ def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Meth
     """What a method's adapters are compared by: the last stage's, or, where β weighs in it, the token loss."""
     if method.beta is None or trained.diverged:
         return trained.dev_loss
-    return dev_loss(model, FINE_TUNE, StageRows.of(FINE_TUNE, few_shot_set, None, model).dev, trained.adapter)
+    effect = effect_of(trained.adapter.configuration)
+    assert effect is not None, "every kind of adapter has an effect"
+    rows = StageRows.of(FINE_TUNE, few_shot_set, None, model.beside(effect.virtual_tokens))
+    return dev_loss(model, FINE_TUNE, rows.dev, trained.adapter)
 
 
 def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:
