@@ -79,3 +79,12 @@ def test_sets_that_chose_rates_of_their_own_are_one_number(tmp_path):
     # of a single set it is told
     report = StudyReport.of(write_study(tmp_path / "b", records[:1], **changes, sets=1), with_paper=False)
     assert report.cells[0].lr == 1e-3
+
+
+def test_rates_that_each_set_has_for_itself_are_not_said_to_be_of_all_sets(tmp_path):
+    records = [record("sft", 0.5, seed=seed, lr=lr, dev_loss=0.1) for seed, lr in ((0, 1e-3), (1, 1e-4))]
+    folder = write_study(tmp_path, records, methods=["sft"], select="dev", measure="chosen")
+    notes = StudyReport.of(folder, with_paper=False).notes
+    assert [note for note in notes if "earning rate" in note] == [
+        "Each set has its own learning rate and β, those with its lowest dev loss."
+    ]

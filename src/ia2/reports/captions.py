@@ -19,6 +19,8 @@ def explained(
     tables: Sequence[StudyTable],
     paper: Paper | None,
     planned: int | None = None,
+    *,
+    each_set: bool = False,
 ) -> list[str]:
     """How the tables are to be read, in sentences.
 
@@ -28,6 +30,7 @@ def explained(
         tables: the tables of these cells.
         paper: the paper's numbers, where they stand beside ours.
         planned: how many sets the study has, where numbers of fewer say so.
+        each_set: whether learning rate and β were chosen in each set for itself.
     """
     if not cells:
         return ["Nothing was measured."]
@@ -44,7 +47,9 @@ def explained(
     }[select]
     sentences = [
         f"{measured}; accuracy in percent.",
-        f"Learning rate and β of each method are those with {chosen}.",
+        "Each set has its own learning rate and β, those with its lowest dev loss."
+        if each_set
+        else f"Learning rate and β of each method are those with {chosen}.",
         BEST_ACCURACY,
         *[BEST_ECE] * any(cell.ece for cell in cells),
     ]

@@ -82,9 +82,9 @@ class StudyReport:
         measured, unmeasured = _measured(contents.records, folder)
         records, left_out = sound(measured, folder, planned, experiment.select)
         left_out += unmeasured
-        if experiment.measure == "chosen" and len(experiment.draws) > 1:
+        each_set = experiment.measure == "chosen" and len(experiment.draws) > 1
+        if each_set:
             records = [_of_any_rate(record) for record in records]
-            left_out.append("Each set has its own learning rate and β, those with its lowest dev loss.")
         averages = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
         tables = study_tables(averages, paper, len(experiment.draws))
@@ -99,7 +99,7 @@ class StudyReport:
                 f"{seeds.order} orders of them; tests over sets take those of the same rows as one."
             )
         notes += left_out
-        notes += explained(averages, experiment.select, tables, paper, len(experiment.draws))
+        notes += explained(averages, experiment.select, tables, paper, len(experiment.draws), each_set=each_set)
         notes += absent_files(averages, folder, contents.overlaps)
         differences = [
             table
