@@ -33,6 +33,12 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path, arguments):
     assert done.returncode == 128 + signal.SIGPIPE
 
 
+def test_without_a_standard_output_a_command_does_what_it_does():
+    command = ["sh", "-c", 'exec "$0" -m ia2 tasks >&-', sys.executable]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_its_exit_status_is_the_commands():
     done = module("report", "nowhere")
     assert done.returncode == 2

@@ -47,3 +47,11 @@ def test_a_stage_that_no_rate_reaches_is_trained_once_for_all_rates():
 def test_seeds_that_are_apart_are_told():
     one = study(models=["a"], tasks=["reviews"], n=[4], sets=2, seeds={"rows": 2, "start": 3})
     assert "6 units: 1 model x 1 task x 1 N x 2 sets of rows x 3 starting values x 1 order." in " ".join(described(one))
+
+
+def test_the_teacher_answers_the_dev_rows_there_are_and_texts_without_labels():
+    # 12 units at N = 4, which have two dev rows by default, and as many at N = 8
+    assert counts(study(dev_rows=1)).teacher_passes == 12 * (4 + 1) + 12 * (8 + 1)
+    tasks = [{"train": "reviews", "unlabelled_rows": 3, "orders": 2}]
+    # six of them are of each N
+    assert counts(study(tasks=tasks)).teacher_passes == 6 * (4 + 2 + 6) + 6 * (8 + 4 + 6)

@@ -28,6 +28,9 @@ def test_questions_survive_the_plan_and_change_no_record():
         ({}, "accuracy: say either in which measures"),
         ({"higher": ["accuracy"], "within": {"accuracy": 2}}, "accuracy: say either in which measures"),
         ({"higher": ["ece"], "lower": ["ece"]}, "a measure is named twice"),
+        # Holm's correction would count it twice
+        ({"methods": [["sft", "ia2"], ["sft", "ia2"]], "higher": ["ece"]}, "a pair of methods is named twice"),
+        ({"methods": [["sft", "ia2"], ["ia2", "sft"]], "within": {"ece": 1}}, "a pair of methods is named twice"),
         ({"higher": ["overlap"]}, "overlap is of two methods together; say within"),
         ({"higher": ["speed"]}, "Input should be 'accuracy', 'ece'"),
         ({"within": {"ece": 0}}, "greater than 0"),

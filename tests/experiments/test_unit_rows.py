@@ -4,6 +4,7 @@ from small_study import study
 from ia2.errors import InputError
 from ia2.experiments.plan import units
 from ia2.experiments.unit_rows import unit_rows
+from ia2.tasks.load import load_task
 from ia2.tasks.task import Instruction
 
 LINES = [f"the {thing} was {word},{label}" for thing in "abcdefgh" for word, label in (("fine", 1), ("cold", 0))]
@@ -45,3 +46,19 @@ def test_a_text_that_leaves_no_room_for_the_longest_label_is_refused_before_anyt
     lines = [line.replace(",0", ",a label of many tokens") for line in LINES]
     with pytest.raises(InputError, match="and the model reads 512"):
         rows_of(tmp_path, tiny_model, lines, source={"eval_data": measured}, label_scoring="whole", asim_rows=0)
+
+
+def test_rows_that_teach_are_not_measured_on_another_task_either(tmp_path, tiny_model):
+    # a file that holds rows which the built-in task measures: all of them teach, choose, or are asked of the teacher
+    texts = [row.query.removeprefix("Text:").removesuffix("\nLabel:") for row in load_task("reviews").evaluation]
+    more = tmp_path / "more.txt"
+    more.write_text(texts[100] + "\nthe sea was wide\n")
+    lines = [f'"{text}",{index % 2}' for index, text in enumerate(texts[:6])]
+    asked = {"evaluate": ["rows", "reviews"], "unlabelled": more}
+    rows = rows_of(tmp_path, tiny_model, lines, source=asked, methods=["ia2"], label_scoring="whole", rows=None)
+    own, reviews = rows.measured
+    assert (len(rows.few_shot_set.train), len(rows.few_shot_set.dev), own.name) == (4, 2, "rows")
+    taught = {row.query for row in rows.few_shot_set.train + rows.few_shot_set.dev} | {f"Text:{texts[100]}\nLabel:"}
+    assert taught.isdisjoint(row.query for row in rows.of(reviews))
+    assert len(rows.of(reviews)) == len(texts) - 7
+    assert "reviews: 7 rows that taught adapters or chose them are left out." in reviews.notes

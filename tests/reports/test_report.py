@@ -79,3 +79,37 @@ def test_sets_that_chose_rates_of_their_own_are_one_number(tmp_path):
     # of a single set it is told
     report = StudyReport.of(write_study(tmp_path / "b", records[:1], **changes, sets=1), with_paper=False)
     assert report.cells[0].lr == 1e-3
+
+
+def test_rates_that_each_set_has_for_itself_are_not_said_to_be_of_all_sets(tmp_path):
+    records = [record("sft", 0.5, seed=seed, lr=lr, dev_loss=0.1) for seed, lr in ((0, 1e-3), (1, 1e-4))]
+    folder = write_study(tmp_path, records, methods=["sft"], select="dev", measure="chosen")
+    notes = StudyReport.of(folder, with_paper=False).notes
+    assert [note for note in notes if "earning rate" in note] == [
+        "Each set has its own learning rate and β, those with its lowest dev loss."
+    ]
+
+
+@pytest.mark.parametrize("kind", ["markdown", "latex"])
+def test_a_persons_pictures_are_not_written_over(tmp_path, kind):
+    report = StudyReport.of(write_study(tmp_path / "study", [record("sft", 0.5)]), with_paper=False)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "figure1.png").write_bytes(b"a person's")
+    with pytest.raises(InputError, match=r"figure1\.png: this is no figure of a report of ours"):
+        report.write(out, kind)
+    assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [("figure1.png", b"a person's")]
+    (out / "figure1.png").unlink()
+    written = report.write(out, kind)
+    # those of a report are replaced by the next one's, in whatever format
+    assert report.write(out, "latex" if kind == "markdown" else "markdown")[1:] == written[1:]
+
+
+def test_records_that_are_kept_of_another_study_are_not_written_over(tmp_path):
+    def report(name):
+        return StudyReport.of(write_study(tmp_path / name, [record("sft", 0.5)], name=name), with_paper=False)
+
+    kept = report("first").keep_records(tmp_path / "out").read_bytes()
+    with pytest.raises(InputError, match=r"records\.jsonl\.gz: this holds the records of the study first"):
+        report("second").keep_records(tmp_path / "out")
+    assert report("first").keep_records(tmp_path / "out").read_bytes() == kept

@@ -226,6 +226,8 @@ def run_report(options: Report) -> None:
         sys.stdout.write(report.text(options.format))
         return
     out = options.out or options.folder / "report"
+    if options.keep_records:
+        report.check_kept(out)  # before anything is written
     for path in report.write(out, options.format):
         print(path)
     if options.keep_records:

@@ -81,7 +81,8 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
     """Run one command, and say in a sentence what went wrong. Returns the exit status."""
     try:
         status = _run(name, settings)
-        sys.stdout.flush()  # else what is left would be written when nobody can say any more that it went wrong
+        if sys.stdout is not None:  # where a program is started without a standard output
+            sys.stdout.flush()  # else what is left would be written when nobody can say any more that it went wrong
         return status
     except BrokenPipeError as error:
         if not _reader_is_gone():  # it was another pipe, such as one to a tracker

@@ -18,7 +18,7 @@ class Counts:
     stages: int
     """Training runs; a stage with which several adapters begin is one."""
     teacher_passes: int
-    """Rows that the teacher answers."""
+    """Rows that the teacher answers; those of a file of texts without labels aren't counted."""
     evaluations: int
     """Of adapters and baselines, each on one task."""
     shared: tuple[str, ...]
@@ -57,7 +57,8 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
             those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
             shared[f"{those} more than one adapter: {names} begin alike."] = None
         if any(adapter.method.needs_targets for adapter in unit_adapters):
-            teacher_passes += unit.n + unit.n // 2
+            dev_rows = unit.n // 2 if experiment.dev_rows is None else min(unit.n // 2, experiment.dev_rows)
+            teacher_passes += unit.n + dev_rows + (unit.rows.unlabelled_rows or 0) * unit.rows.orders
             shared["One teacher pass a unit serves all methods, learning rates and adapters."] = None
     return Counts(len(units(experiment)), adapters, stages, teacher_passes, evaluations, tuple(shared))
 

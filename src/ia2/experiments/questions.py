@@ -62,6 +62,9 @@ class Claim(Strict):
             )
         if len(set(directed)) < len(directed):
             raise ValueError(f"{self.claim}: a measure is named twice")
+        # Holm's correction would count the same comparison twice
+        if len(set(map(frozenset, self.methods))) < len(self.methods):
+            raise ValueError(f"{self.claim}: a pair of methods is named twice")
         if "overlap" in directed:
             raise ValueError(f"{self.claim}: overlap is of two methods together; say within")
         return self

@@ -72,11 +72,15 @@ def unit_rows(
     task = asked(unit.train)
     few_shot_set, notes = drawn(experiment, unit, task, most)
     few_shot_set = replace(few_shot_set, task=replace(task, notes=(*task.notes, *notes)))
+
+    def other(name: str) -> Task:
+        return _without_taught(asked(name), few_shot_set).limited(most)
+
     rows = UnitRows(
         few_shot_set,
-        tuple((few_shot_set.task if name == unit.train else asked(name)).limited(most) for name in unit.evaluate),
+        tuple(few_shot_set.task.limited(most) if name == unit.train else other(name) for name in unit.evaluate),
         few_shot_set.task.at_most(few_shot_set.evaluation, experiment.asim_rows),
-        tuple(asked(name).limited(most) for name in experiment.forgetting),
+        tuple(map(other, experiment.forgetting)),
     )
     rows = replace(rows, held_texts=_held_texts(experiment, rows.forgetting))
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
@@ -84,6 +88,16 @@ def unit_rows(
     _check_labels(rows, model, experiment.label_scoring)
     _check_prompts(rows, model, virtual_tokens if experiment.trained_methods else 0, experiment.label_scoring)
     return rows
+
+
+def _without_taught(task: Task, few_shot_set: FewShotSet) -> Task:
+    """Another task without the rows that teach or choose: a person's file may hold some that a benchmark measures."""
+    taught = {row.query for row in few_shot_set.train + few_shot_set.dev}.union(few_shot_set.unlabelled)
+    unseen = tuple(row for row in task.evaluation if row.query not in taught)
+    if (left_out := len(task.evaluation) - len(unseen)) == 0:
+        return task
+    note = f"{task.name}: {left_out} rows that taught adapters or chose them are left out."
+    return replace(task, evaluation=unseen, notes=(*task.notes, note))
 
 
 def _held_texts(experiment: Experiment, forgetting: Sequence[Task]) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ def explained(
     tables: Sequence[StudyTable],
     paper: Paper | None,
     planned: int | None = None,
+    *,
+    each_set: bool = False,
 ) -> list[str]:
     """How the tables are to be read, in sentences.
 
@@ -28,6 +30,7 @@ def explained(
         tables: the tables of these cells.
         paper: the paper's numbers, where they stand beside ours.
         planned: how many sets the study has, where numbers of fewer say so.
+        each_set: whether learning rate and β were chosen in each set for itself.
     """
     if not cells:
         return ["Nothing was measured."]
@@ -44,7 +47,9 @@ def explained(
     }[select]
     sentences = [
         f"{measured}; accuracy in percent.",
-        f"Learning rate and β of each method are those with {chosen}.",
+        "Each set has its own learning rate and β, those with its lowest dev loss."
+        if each_set
+        else f"Learning rate and β of each method are those with {chosen}.",
         BEST_ACCURACY,
         *[BEST_ECE] * any(cell.ece for cell in cells),
     ]
@@ -60,18 +65,19 @@ def explained(
     if binnings:
         sentences.append(f"ECE: 15 {' or '.join(binnings)} bins.")
     sentences += [*_rows(cells), *_differing(cells), *_as_the_scripts(cells)]
-    if paper is not None:
-        entries = [entry for table in tables for line in table.lines for entry in line.entries]
-        in_paper = sum(entry.paper is not None for entry in entries)
-        if not in_paper:
-            sentences.append("The paper printed none of these settings, so there is nothing of it to show.")
-        else:
-            sentences.append(
-                f"{in_paper} of {len(entries)} numbers have the paper's (standard deviation) beside them, with ours "
-                "less the paper's; its "
-                "ECE is of equal-mass bins."
-            )
-    return sentences
+    return sentences if paper is None else [*sentences, _beside_the_paper(tables)]
+
+
+def _beside_the_paper(tables: Sequence[StudyTable]) -> str:
+    """How many numbers have the paper's beside them."""
+    entries = [entry for table in tables for line in table.lines for entry in line.entries]
+    in_paper = sum(entry.paper is not None for entry in entries)
+    if not in_paper:
+        return "The paper printed none of these settings, so there is nothing of it to show."
+    return (
+        f"{in_paper} of {len(entries)} numbers have the paper's (standard deviation) beside them, with ours less the "
+        "paper's; its ECE is of equal-mass bins."
+    )
 
 
 def _as_the_scripts(cells: Sequence[Result]) -> list[str]:

@@ -58,7 +58,7 @@ class StudyContents:
             InputError: neither is there, or a part can't be read.
         """
         if not (folder / PLAN_FILE).exists() and (folder / KEPT).is_file():
-            return _unpacked(folder / KEPT)
+            return kept_in(folder / KEPT)
         plan, store = read_plan(folder), Store(folder)
         experiment = plan_of(plan, folder / PLAN_FILE)[0]
         done = frozenset(unit.id for unit in units(experiment) if store.is_done(unit))
@@ -84,8 +84,15 @@ class StudyContents:
             partial.write_bytes(packed.getvalue())
 
 
-def _unpacked(path: Path) -> StudyContents:
-    """What one compressed file holds. Raises InputError."""
+def kept_in(path: Path) -> StudyContents:
+    """What a compressed file holds.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it can't be read, or a record names files outside its folder.
+    """
     plans: list[Any] = []
     records: list[Record] = []
     overlaps: list[Any] = []

@@ -19,7 +19,7 @@ from ia2.reports.captions import explained
 from ia2.reports.class_scores import class_scores
 from ia2.reports.comparisons import COMPARED, compared
 from ia2.reports.conclusion import conclusion_of_study
-from ia2.reports.contents import KEPT, StudyContents
+from ia2.reports.contents import KEPT, StudyContents, kept_in
 from ia2.reports.costs import costs
 from ia2.reports.figures.folder_figures import absent_files, folder_figures
 from ia2.reports.figures.panels import Drawn
@@ -41,6 +41,8 @@ from ia2.reports.table import Table
 from ia2.reports.variance_table import variance_tables
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
+WITH_FIGURES: tuple[Format, ...] = ("markdown", "latex")
+"""The formats whose figures are files beside the report."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ class StudyReport:
         measured, unmeasured = _measured(contents.records, folder)
         records, left_out = sound(measured, folder, planned, experiment.select)
         left_out += unmeasured
-        if experiment.measure == "chosen" and len(experiment.draws) > 1:
+        each_set = experiment.measure == "chosen" and len(experiment.draws) > 1
+        if each_set:
             records = [_of_any_rate(record) for record in records]
-            left_out.append("Each set has its own learning rate and β, those with its lowest dev loss.")
         averages = cells(records, experiment.select)
         paper = load_paper() if with_paper else None
         tables = study_tables(averages, paper, len(experiment.draws))
@@ -99,7 +101,7 @@ class StudyReport:
                 f"{seeds.order} orders of them; tests over sets take those of the same rows as one."
             )
         notes += left_out
-        notes += explained(averages, experiment.select, tables, paper, len(experiment.draws))
+        notes += explained(averages, experiment.select, tables, paper, len(experiment.draws), each_set=each_set)
         notes += absent_files(averages, folder, contents.overlaps)
         differences = [
             table
@@ -153,11 +155,24 @@ class StudyReport:
         """Write all records into one compressed file of a folder, of which the same report can be made; return it.
 
         Raises:
-            InputError: a saved adapter can't be read.
+            InputError: a saved adapter can't be read, or the folder keeps the records of another study.
         """
+        self.check_kept(out)
         overlaps = {paths_of(overlap.records): overlap.shared for overlap in self.overlaps}
         self.contents.with_overlaps(overlaps).keep(out / KEPT)
         return out / KEPT
+
+    def check_kept(self, out: Path) -> None:
+        """Refuse a folder that keeps the records of another study, which may be the only ones that are left.
+
+        Raises:
+            InputError: it does, or what it keeps can't be read.
+        """
+        if (out / KEPT).exists() and (other := kept_in(out / KEPT).experiment.name) != self.experiment.name:
+            raise InputError(
+                f"{out / KEPT}: this holds the records of the study {other}, and isn't overwritten. Name another "
+                "folder with --out."
+            )
 
     @cached_property
     def first(self) -> str | None:
@@ -207,13 +222,14 @@ class StudyReport:
             What was written, the report first.
 
         Raises:
-            InputError: the folder is a file, or what stands in the report's place is none of ours.
+            InputError: the folder is a file, or what stands in the place of the report or of a figure is none of ours.
         """
         path = out / FILES[kind]
         _check_replaceable(path, START if kind == "html" else STARTS[kind])
         text = self.page(out) if kind == "html" else self.text(kind)
         drawn: list[Path] = []
         if kind == "markdown" or kind == "latex":
+            _check_figures(out, len(self.figures))
             out.mkdir(parents=True, exist_ok=True)
             captioned = []
             for number, (heading, figure) in enumerate(self.figures.items(), start=1):
@@ -253,3 +269,15 @@ def _check_replaceable(path: Path, start: str) -> None:
         raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
     if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
         raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")
+
+
+def _check_figures(out: Path, count: int) -> None:
+    """Refuse to write so many figures over pictures beside which there is no report of ours. Raises InputError."""
+    reports = [(out / FILES[kind], STARTS[kind].encode()) for kind in WITH_FIGURES]
+    if any(path.is_file() and path.read_bytes().startswith(start) for path, start in reports):
+        return
+    for path in (out / f"figure{number}{ending}" for number in range(1, count + 1) for ending in (".png", ".svg")):
+        if path.exists():
+            raise InputError(
+                f"{path}: this is no figure of a report of ours, and isn't overwritten. Name another folder with --out."
+            )
