@@ -189,6 +189,13 @@ def index_spoiled(folder):
     (folder / INDEX_FILE).write_text("{")
 
 
+def test_another_version_of_a_library_asks_again(tiny_model, few, tmp_path, monkeypatch):
+    # a record says which versions computed it, so that none may rest on answers of others
+    folder = collect_targets(tiny_model, few, cache_dir=tmp_path).folder
+    monkeypatch.setattr("ia2.training.teacher.versions", lambda: {"torch": "0.1"})
+    assert collect_targets(tiny_model, few, cache_dir=tmp_path).folder != folder
+
+
 @pytest.mark.parametrize("spoil", [cut_short, edited, missing, index_spoiled])
 def test_spoiled_files_are_found_and_made_anew_and_that_is_said(tiny_model, few, tmp_path, spoil):
     targets = collect_targets(tiny_model, few, cache_dir=tmp_path)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ia2.errors import FieldError
+from ia2.evaluation.likelihood import windows_of
 from ia2.experiments.baseline_names import check_labelled
 from ia2.experiments.plan import Unit, drawn
 from ia2.experiments.rows import text_of
@@ -83,6 +85,8 @@ def unit_rows(
         tuple(map(other, experiment.forgetting)),
     )
     rows = replace(rows, held_texts=_held_texts(experiment, rows.forgetting))
+    if rows.held_texts and not windows_of(model, rows.held_texts):
+        raise FieldError("held_text", experiment.held_text, "this text has one token, and none is predicted. Use more.")
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
     check_labelled(experiment.baselines, rows.measured)
     _check_labels(rows, model, experiment.label_scoring)

@@ -1,9 +1,11 @@
 """Which order of the demonstrations: several are tried on the dev rows before the teacher is asked."""
 
+import math
 from dataclasses import replace
 
 import torch
 
+from ia2.errors import InputError
 from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sites import LOGITS
@@ -14,13 +16,22 @@ from ia2.training.objectives import MatchTokens, Wanted
 
 
 def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, progress: Progress = SILENT) -> FewShotSet:
-    """The set with that one of `count` orders with which the model in context predicts the dev rows best."""
+    """The set with that one of `count` orders with which the model in context predicts the dev rows best.
+
+    Raises:
+        InputError: with no order the loss of the dev rows is a finite number.
+    """
     with progress.phase("choose order", count) as advance:
         losses = []
         for order in range(count):
             losses.append(in_context_loss(model, replace(few_shot_set, order=order)))
             advance(1)
-    best = min(range(count), key=losses.__getitem__)
+    finite = [order for order, loss in enumerate(losses) if math.isfinite(loss)]
+    if not finite:
+        raise InputError(
+            f"order best-of-{count}: with no order is the loss of the dev rows a finite number. Use another dtype."
+        )
+    best = min(finite, key=losses.__getitem__)
     progress.say(f"Of {count} orders of the demonstrations, number {best} predicts the dev rows best.")
     return replace(few_shot_set, order=best)
 

@@ -20,6 +20,7 @@ from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Activations, Site
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
+from ia2.records import versions
 from ia2.tasks.task import Example, Task
 from ia2.training.targets import Target, TargetRows, Targets
 
@@ -72,7 +73,8 @@ def collect_targets(
     asked = _Asked.of(model, few_shot_set, ordered, label_scoring, teacher_stop)
     if on_responses:
         asked = asked.reading_responses(few_shot_set)
-    key = {"schema": SCHEMA, "model": model.identity.as_record(), "sites": list(map(str, ordered)), **asked.key}
+    computed_by = {"model": model.identity.as_record(), "versions": versions()}
+    key = {"schema": SCHEMA, **computed_by, "sites": list(map(str, ordered)), **asked.key}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache_dir or cache_folder()) / "targets" / digest
     files = _kept(folder, len(asked.prompts), progress)
