@@ -48,7 +48,7 @@ def load_file(
 
     Raises:
         InputError: a file doesn't exist or can't be read, columns can't be found, no row is left, or there is only one
-        label.
+            label.
 
     Example:
         >>> _ = Path("reviews.csv").write_text("review,stars\ngreat food,5\ncold soup,1\n")
