@@ -1,10 +1,15 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from conftest import tiny_network
 
 from ia2.errors import FieldError, InputError
 from ia2.models import placement
-from ia2.models.placement import Placement, where_weights_are
+from ia2.models.placement import Placement, device_of, where_weights_are
 
 
 def test_a_cpu_gets_float32_and_a_gpu_bfloat16(monkeypatch):
@@ -72,3 +77,18 @@ def test_a_model_whose_embeddings_are_in_no_memory_is_refused():
     network = tiny_network("llama").to("meta")
     with pytest.raises(InputError, match=r"^llama: not even its embeddings fit .* load it in 4 bits\.$"):
         where_weights_are(network)
+
+
+def test_adapters_sites_and_prefixes_follow_layers_that_lie_on_other_devices():
+    # a program of its own, since devices that aren't there are registered for a whole process
+    program = Path(__file__).parents[1] / "two_devices.py"
+    ended = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert len(ended.stdout.splitlines()) == 13
+
+
+def test_a_module_computes_where_accelerate_has_it_compute():
+    module = torch.nn.Linear(2, 2)
+    assert device_of(module) == torch.device("cpu")
+    add_hook_to_module(module, AlignDevicesHook("meta"))
+    assert device_of(module) == "meta"

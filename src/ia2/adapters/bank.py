@@ -6,7 +6,7 @@ only a few batched products, whatever the number of adapters.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ class Bank(Attachment):
         cache = self.effect.cache(self.network, values)
         rows = on_device(adapter_of_row, self.values.device)
         for layer in cache.layers:
-            layer.keys, layer.values = (_taken(states, rows) for states in (layer.keys, layer.values))
+            layer.keys, layer.values = (_taken(states, rows.to(states.device)) for states in (layer.keys, layer.values))
         return cache
 
     def shares_tokens(self, noise: Sequence[int | None]) -> bool:
@@ -166,11 +166,13 @@ class Bank(Attachment):
         half = self.effect.in_bfloat16 and self.network.dtype == torch.bfloat16
         return torch.bfloat16 if half else torch.float32
 
-    def _hook(self, values: Values, groups: "_Groups", dropout: Dropout | None, number: int) -> Any:
+    def _hook(self, of_module: Values, of_groups: "_Groups", dropout: Dropout | None, number: int) -> Any:
         effect, dtype = self.effect, self._dtype
 
         def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            shape, inputs = output.shape, arguments[0].to(dtype)
+            # a model's layers may lie on several devices
+            shape, inputs, groups = output.shape, arguments[0].to(output.device, dtype), of_groups.on(output.device)
+            values = {suffix: tensor.to(output.device) for suffix, tensor in of_module.items()}
             if inputs.ndim > 3:  # latent attention gives (rows, 1, width, n)
                 inputs, output = inputs.flatten(1, -2), output.flatten(1, -2)
             if dropout is not None:
@@ -275,6 +277,12 @@ class _Groups:
         first_at = {row: at for at, row in reversed([*enumerate(padded)])}
         at = [first_at[row] for row in range(len(adapter_of_row))]
         return cls(list(members), on_device(padded, device), on_device(at, device))
+
+    def on(self, device: torch.device) -> "_Groups":
+        """The same for rows on this device."""
+        if self.rows is None or self.at is None or self.rows.device == device:
+            return self
+        return replace(self, rows=self.rows.to(device), at=self.at.to(device))
 
     def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:
         """The tokens in groups."""

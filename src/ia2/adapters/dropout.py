@@ -53,11 +53,12 @@ class Dropout:
             inputs: what the module is given.
             module: its number; each module has masks of its own.
         """
-        token = _mixed(self.token + _signed(module * 0x85EBCA77))
+        noisy = self.noisy.to(inputs.device)[..., None]
+        token = _mixed(self.token.to(inputs.device) + _signed(module * 0x85EBCA77))
         offset = torch.arange(inputs.shape[-1], dtype=torch.int32, device=inputs.device) * _signed(0xC2B2AE3D)
         drawn = _mixed(token[..., None] + offset) & (STEPS - 1)
-        staying = (drawn >= int(self.rate * STEPS)) | ~self.noisy[..., None]
-        larger = torch.where(self.noisy, 1 / (1 - self.rate), 1.0)[..., None].to(inputs.dtype)
+        staying = (drawn >= int(self.rate * STEPS)) | ~noisy
+        larger = torch.where(noisy, 1 / (1 - self.rate), 1.0).to(inputs.dtype)
         return inputs * staying * larger
 
 

@@ -12,6 +12,8 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ia2.adapters.kind import AdapterKind, Effect, Shapes, Values, VirtualTokens, check_at_least_one, is_understood
 from ia2.errors import InputError
+from ia2.models.architectures import layers_of
+from ia2.models.placement import device_of
 from ia2.models.prefix import prefill
 from ia2.models.row_forms import check_reads_virtual_tokens
 
@@ -104,8 +106,9 @@ class LearnedPrefix(VirtualTokens):
         flat = values[EMBEDDINGS].to(network.dtype)
         states = flat.view(len(flat), self.tokens, layers, 2, heads, size).permute(2, 3, 0, 4, 1, 5)
         cache = DynamicCache()
-        for layer, (keys, content) in enumerate(states):
-            cache.update(keys, content, layer)
+        for number, (layer, (keys, content)) in enumerate(zip(layers_of(network), states, strict=True)):
+            device = device_of(layer)
+            cache.update(keys.to(device), content.to(device), number)
         return cache
 
     @staticmethod

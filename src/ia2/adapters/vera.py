@@ -123,5 +123,5 @@ class SharedProjections(AdditiveEffect):
         """What the scaled projections give."""
         assert self.a is not None and self.b is not None, "a bank has bound them"  # noqa: PT018
         b, d = values[B_SCALE][:, None], values[D_SCALE][:, None]
-        reduced = (inputs @ self.a[:, : inputs.shape[-1]].T) * d
-        return (reduced @ self.b[: b.shape[-1]].T) * b
+        down, up = self.a[:, : inputs.shape[-1]].to(inputs.device), self.b[: b.shape[-1]].to(inputs.device)
+        return ((inputs @ down.T * d) @ up.T) * b

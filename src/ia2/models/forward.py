@@ -69,7 +69,12 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
         elif at.token is None:
             whole = added.view(shape)
         else:
-            whole = added.new_zeros(shape).view(-1, shape[-1]).index_copy(0, at.token, added[0]).view(shape)
+            whole = (
+                added.new_zeros(shape)
+                .view(-1, shape[-1])
+                .index_copy(0, at.token.to(added.device), added[0])
+                .view(shape)
+            )
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]

@@ -35,13 +35,13 @@ class Positions(NamedTuple):
     """Tokens in a row of the batch."""
 
     def taken(self, values: Float[Tensor, "*rows width size"]) -> Float[Tensor, "n size"]:
-        """What stands at these positions of values that each token of the batch has.
+        """What stands at these positions of values that each token of the batch has, on the device of the values.
 
         Args:
             values: (rows, width, size); some families give (rows · width, size).
         """
         flat = values.reshape(-1, values.shape[-1])
-        return flat if self.token is None else flat.index_select(0, self.token)
+        return flat if self.token is None else flat.index_select(0, self.token.to(values.device))
 
 
 @dataclass(frozen=True)

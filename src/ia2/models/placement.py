@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from ia2.errors import FieldError, InputError
@@ -74,6 +75,16 @@ def where_weights_are(network: PreTrainedModel) -> str:
     if len(names) < 2:
         return str(network.device)
     return ", ".join(f"{count} part{'s' * (count > 1)} on {name}" for name, count in names.items())
+
+
+def device_of(module: nn.Module) -> torch.device | str | int:
+    """Where a module computes: as accelerate says if it has spread the model over devices, else where its weights are.
+
+    Args:
+        module: a part of a network, with weights.
+    """
+    device: torch.device | str | int | None = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+    return next(module.parameters()).device if device is None else device
 
 
 def _name(device: Any) -> str:

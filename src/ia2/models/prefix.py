@@ -14,6 +14,7 @@ from transformers import Cache, PreTrainedModel
 
 from ia2.models.forward import last_feed_forward_at
 from ia2.models.row_forms import empty_cache
+from ia2.models.transfer import on_device
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def prefill(network: PreTrainedModel, tokens: Sequence[int]) -> Prefill:
     if not tokens:
         return NO_PREFILL
     cache = empty_cache(network)
-    ids = torch.tensor([list(tokens)], device=network.device)
+    ids = on_device([list(tokens)], network.device)
     # without a mask of ours, attention knows that it is causal, and needs half the time
     with last_feed_forward_at(network, None):
         network.base_model(input_ids=ids, cache=cache, use_cache=True)

@@ -83,7 +83,9 @@ class Recording:
         """
         if layer in self._outputs[site]:
             raise InputError(f"layer {layer} ran twice in one pass: networks that repeat layers can't be aligned.")
-        self._outputs[site][layer] = self.at[site].taken(hidden)
+        at = self.at[site]
+        # layers may lie on several devices
+        self._outputs[site][layer] = at.taken(hidden).to(at.example.device)
 
     def taken(self) -> dict[Site, Float[Tensor, "n layers width"]]:
         """The outputs of the last pass at all sites; the recording is empty afterwards.

@@ -34,7 +34,7 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor]:
         """Add a token to each slot, (slots, heads, 1, size), and give all columns that are read."""
         assert self.written_at is not None, "SlotCache.next_token says where it is written"
-        slots, columns = self.written_at
+        slots, columns = (numbers.to(key_states.device) for numbers in self.written_at)
         for states, new in zip(self.states, (key_states, value_states), strict=True):
             states[slots, :, columns] = new[:, :, 0]
         self.keys, self.values = (states[:, :, : self.width] for states in self.states)
@@ -111,7 +111,7 @@ class SlotCache(Cache):  # type: ignore[misc]
     def keep(self, slots: Int[Tensor, " staying"]) -> None:
         """Go on with these slots only, in this order."""
         for layer in self.layers:
-            layer.states = [states.index_select(0, slots) for states in layer.states]
+            layer.states = [states.index_select(0, slots.to(states.device)) for states in layer.states]
 
 
 def _widened(states: Tensor, room: int) -> Tensor:

@@ -88,8 +88,10 @@ class _MeanSolver:
         name = _name(path, BIAS)
 
         def shift(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            # a model's layers may lie on several devices
+            taught, weight = self.taught.to(output.device), self.weight.to(output.device)
             wanted = self.targets.layer(ATTENTION_OUTPUT, layer).to(output.device).double()
-            missing = ((wanted - self.at.taken(output).double()[self.taught]) * self.weight).sum(0)
+            missing = ((wanted - self.at.taken(output).double()[taught]) * weight).sum(0)
             self.weights[name] = self.weights[name] + (missing / self.effect.scaling).float().cpu()
             return output + missing.to(output.dtype)
 
@@ -113,14 +115,15 @@ class _Solver:
         down, up = _name(path, A), _name(path, B)
 
         def solve(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            inputs: Tensor = arguments[0]
+            inputs: Tensor = arguments[0].to(output.device)
+            weight, is_dev = self.weight.to(output.device), self.is_dev.to(output.device)
             scaling = self.effect.scaling
             a, b = (self.weights[name].to(output.device, torch.float64) for name in (down, up))
-            features = self.at.taken(inputs).double() * self.weight
+            features = self.at.taken(inputs).double() * weight
             # of long responses all layers together may be more than memory holds
             wanted = torch.cat([rows.layer(ATTENTION_OUTPUT, layer) for rows in self.targets]).to(output.device)
-            missing = (wanted.double() - self.at.taken(output).double()) * self.weight
-            left, right = ridge(features, missing, self.is_dev)
+            missing = (wanted.double() - self.at.taken(output).double()) * weight
+            left, right = ridge(features, missing, is_dev)
             # the update so far is cut together with what is added to it
             factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, scaling * b.T]), a, scaling)
             self.weights[down], self.weights[up] = (factor.float().cpu() for factor in factors)
