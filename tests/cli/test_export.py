@@ -24,7 +24,7 @@ def test_merged_weights_give_the_adapters_logits(capsys, tmp_path, folder):
     status, out, err = run(capsys, "export", folder, "--merged", tmp_path / "merged")
     assert status == 0, err
     assert out == f"{tmp_path}/merged/: the base model with the adapter merged in, in the hub's layout\n"
-    assert "taught on other weights" not in err
+    assert "trained on other weights" not in err
     expected = PeftModel.from_pretrained(tiny_network("llama"), str(folder))(IDS).logits
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert torch.allclose(merged(IDS).logits, expected, atol=1e-4)
@@ -79,7 +79,7 @@ def test_another_base_model_can_be_named(capsys, tmp_path, folder, model):
     tiny_network("llama", seed=1).save_pretrained(tmp_path / "moved")
     status, _, err = run(capsys, "export", folder, "--merged", tmp_path / "other", "--model", tmp_path / "moved")
     assert status == 0, err
-    assert "taught on other weights" in err
+    assert "trained on other weights" in err
 
 
 @pytest.mark.parametrize(

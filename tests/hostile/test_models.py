@@ -100,7 +100,7 @@ def test_code_of_a_models_own_never_runs_and_nobody_is_asked(saved, telling, loc
     ("changes", "reason"),
     [
         ({"num_hidden_layers": 10**9}, f"there are {10**9} layers; 10000 are the most"),
-        ({"attn_implementation": "kernels-community/evil"}, "asks for attention by kernels-community/evil"),
+        ({"attn_implementation": "kernels-community/evil"}, "asks for attention kernels of kernels-community/evil"),
         ({"hidden_size": "x"}, "can't be read"),
         ({"model_type": ["llama"]}, "can't be read"),
     ],

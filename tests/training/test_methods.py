@@ -67,8 +67,8 @@ def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
     ("make", "message"),
     [
         (lambda: replace(FINE_TUNE, steps_of=IA2_THEN_SFT.stages, epochs=3), "leave solved and epochs out"),
-        (lambda: replace(FINE_TUNE, steps_of=SOLVED.stages), "a method that takes no steps"),
-        (lambda: replace(FINE_TUNE, steps_of=METHODS["sft-long"].stages), "or as many as another"),
+        (lambda: replace(FINE_TUNE, steps_of=SOLVED.stages), "must name a method that takes steps"),
+        (lambda: replace(FINE_TUNE, steps_of=METHODS["sft-long"].stages), "and has no steps_of itself"),
         (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
         (lambda: replace(FINE_TUNE, rows="unlabelled"), "unlabelled texts have no responses but the teacher's"),
         (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),

@@ -132,7 +132,7 @@ def all_sizes() -> list[Size]:
 
     Example:
         >>> [size.help for size in all_sizes() if size.name == "tokens"]
-        ['How many virtual tokens there are (default: 8 for prompt and prefix).']
+        ['Number of virtual tokens (default: 8 for prompt and prefix).']
     """
     shown: dict[str, Size] = {}
     for size in (size for name in KINDS for size in sizes_of(name)):

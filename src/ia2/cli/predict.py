@@ -47,7 +47,7 @@ def run_predict(options: Predict) -> None:
     rows = _FileRows(options, taught, progress) if options.data is not None else None
     model = load_model(name, **loading_of(options), progress=progress)
     if taught.weights != weights_id(model):
-        progress.say("The adapter was taught on other weights than this model's, so that it may answer anything.")
+        progress.say("The adapter was trained on other weights than this model's, so its answers may be meaningless.")
     ask: Ask = partial(
         predict,
         model,
