@@ -172,11 +172,16 @@ def _connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
+def _connect(address: str) -> None:
+    """Connect to HOST:PORT for a moment. Raises OSError where nothing answers in time, OverflowError for no port."""
+    host, _, port = address.rpartition(":")
+    create_connection((host, int(port)), timeout=REACHABLE).close()
+
+
 def _check_still_there(ray: Any) -> None:
     """Raise ConnectionError where the cluster's head is gone: then no unit has failed, and each would seem to have."""
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     try:
-        create_connection((host, int(port)), timeout=REACHABLE).close()
+        _connect(ray.get_runtime_context().gcs_address)
     except OSError as error:
         raise _gone(ray, error) from error
 
@@ -195,7 +200,7 @@ def _check_reachable(address: str) -> None:
             f"--cluster {address}: say HOST:PORT, such as 127.0.0.1:6379, or auto for this machine's cluster."
         )
     try:
-        create_connection((host, int(port)), timeout=REACHABLE).close()
+        _connect(address)
     except (OSError, OverflowError) as error:
         raise InputError(
             f"--cluster {address}: nothing answers there ({error}). Start a cluster with ray start --head, or "
