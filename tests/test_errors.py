@@ -1,6 +1,10 @@
+import os
 import pickle
+from pathlib import Path
 
-from ia2.errors import ChangedFieldsError, FieldError, InputError, printable
+import pytest
+
+from ia2.errors import ChangedFieldsError, FieldError, InputError, nothing_at, printable
 
 
 def test_a_field_is_named_with_its_value_and_may_have_another_name():
@@ -24,3 +28,32 @@ def test_changed_fields_may_have_other_names():
 def test_what_moves_the_cursor_of_a_terminal_is_escaped():
     assert printable("a\r\n\x1b[2J\u202eé ½") == "a\\r\\n\\x1b[2J\\u202eé ½"
     assert str(InputError("rows.csv: \x1b[31mred\nand more")) == "rows.csv: \\x1b[31mred\nand more"
+
+
+@pytest.mark.parametrize(
+    ("path", "hub", "sentence"),
+    [
+        (
+            "https://huggingface.co/a/b-1.5/tree/main",
+            "model",
+            "https://huggingface.co/a/b-1.5/tree/main: this is a URL. Use a/b-1.5.",
+        ),
+        ("https:/hf.co/datasets/a/b?x", "dataset", "https://hf.co/datasets/a/b?x: this is a URL. Use hf:a/b."),
+        # of the other kind, so that its name would be refused as well
+        ("https://hf.co/a/b", "dataset", "https://hf.co/a/b: this is a URL, and nothing is downloaded."),
+        (
+            "https://hf.co/datasets/a/b",
+            "model",
+            "https://hf.co/datasets/a/b: this is a URL, and nothing is downloaded.",
+        ),
+        ("s3:/bucket/rows.csv", None, "s3://bucket/rows.csv: this is a URL, and nothing is downloaded."),
+        ("rows.csv", "dataset", "rows.csv: no such file."),
+        ("pipe.csv", None, "pipe.csv: this is no file, but for example a pipe."),
+        ("loop.csv", None, "loop.csv: this is a link that leads nowhere."),
+    ],
+)
+def test_why_nothing_can_be_read_at_a_path_is_said(tmp_path, monkeypatch, path, hub, sentence):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.csv")
+    Path("loop.csv").symlink_to("loop.csv")
+    assert str(nothing_at(path, hub=hub)).startswith(sentence)

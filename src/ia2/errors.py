@@ -1,6 +1,15 @@
 """Errors for the user: one sentence that names the wrong input and says what to do."""
 
+import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+NO_FILE = "this is no file, but for example a pipe. Save what it gives as a file."
+"""What is said of something at a path that is neither a file nor a folder."""
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.IGNORECASE)
+_ON_THE_HUB = re.compile(r"(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<datasets>datasets/)?(?P<name>[\w.-]+/[\w.-]+)")
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -88,3 +97,30 @@ class FieldError(InputError):
 
 class FullDiskError(OSError):
     """A disk that is too full to write to: the folder first, then the space needed (exit status 1)."""
+
+
+def nothing_at(
+    path: Path | str, otherwise: str = "no such file.", *, hub: Literal["model", "dataset"] | None = None
+) -> InputError:
+    """What to raise where neither a file nor a folder can be read at a path: why not, and what to do.
+
+    Args:
+        path: what the person named; a path may have lost one of a URL's two slashes.
+        otherwise: the rest of the sentence where there is simply nothing.
+        hub: what of the hub can be named in place of a path, so that its URL can be turned into a name.
+
+    Example:
+        >>> str(nothing_at("https://huggingface.co/Qwen/Qwen3-4B", hub="model"))
+        'https://huggingface.co/Qwen/Qwen3-4B: this is a URL. Use Qwen/Qwen3-4B.'
+    """
+    if url := _URL.match(str(path)):
+        shown = f"{url['scheme']}://{url['rest']}"
+        page = _ON_THE_HUB.match(url["rest"])
+        if page and hub == ("dataset" if page["datasets"] else "model"):
+            return InputError(f"{shown}: this is a URL. Use {'hf:' if page['datasets'] else ''}{page['name']}.")
+        return InputError(f"{shown}: this is a URL, and nothing is downloaded. Download it, and name your copy.")
+    if Path(path).exists():
+        return InputError(f"{path}: {NO_FILE}")
+    if os.path.lexists(path):
+        return InputError(f"{path}: this is a link that leads nowhere. Name another file, or mend the link.")
+    return InputError(f"{path}: {otherwise}")

@@ -159,4 +159,4 @@ def test_predicting_with_an_adapter_that_names_an_address_fetches_nothing(tmp_pa
     (tmp_path / "adapter" / "taught.json").write_text(json.dumps(taught))
     status, _, err = run(capsys, "predict", "--adapter", tmp_path / "adapter", "a")
     assert status == 2
-    assert "there is no such file or folder" in err
+    assert "this is a URL, and nothing is downloaded" in err

@@ -11,7 +11,7 @@ from ia2.cache import check_writable
 from ia2.cli.demo_folder import check_demo_folder
 from ia2.cli.study_names import check_study_names
 from ia2.cli.suggestions import did_you_mean
-from ia2.errors import FieldError, InputError
+from ia2.errors import NO_FILE, FieldError, InputError, nothing_at
 from ia2.models.names import check_model_name, kind_of
 from ia2.models.packaged import PACKAGED
 from ia2.tasks.benchmarks import BENCHMARKS
@@ -69,7 +69,7 @@ def check_file(path: Path) -> None:
         InputError: there is no such file; a file of the same folder with a name like it is asked for.
     """
     if not path.exists() and not is_hub_name(path):
-        raise InputError(f"{path}: no such file.{_sibling(path)}")
+        raise nothing_at(path, f"no such file.{_sibling(path)}", hub="dataset")
 
 
 def check_adapter(folder: Path | str) -> None:
@@ -81,7 +81,7 @@ def check_adapter(folder: Path | str) -> None:
     if isinstance(folder, str):
         return
     if not folder.is_dir():
-        raise InputError(_no_folder(folder))
+        raise _no_folder(folder)
     if all((folder / name).is_file() for name in ADAPTER_FILES):
         return
     if (folder / "adapter" / ADAPTER_FILES[0]).is_file():
@@ -143,7 +143,7 @@ def check_study(folder: Path) -> None:
         InputError: there is no such folder, or no study in it.
     """
     if not folder.is_dir():
-        raise InputError(_no_folder(folder))
+        raise _no_folder(folder)
     if (folder / KEPT_FILE).is_file():
         return
     if not (folder / PLAN_FILE).is_file() and (folder.parent / PLAN_FILE).is_file():
@@ -171,7 +171,7 @@ def check_store(folder: Path) -> None:
         InputError: nothing can be kept there.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(_no_folder(folder))
+        raise _no_folder(folder)
     check_writable(folder)
 
 
@@ -207,15 +207,15 @@ def _check_rows(settings: Mapping[str, Any]) -> None:
 def _no_file(path: Path) -> str:
     """What is said behind a path where a file is meant and there is none."""
     if path.exists():
-        return "this is a folder. Name a file."
+        return "this is a folder. Name a file." if path.is_dir() else NO_FILE
     return f"this file can't be read (No such file or directory).{_sibling(path)}"
 
 
-def _no_folder(path: Path) -> str:
-    """What is said of a path where a folder is meant and there is none."""
-    if path.exists():
-        return f"{path}: this is a file. Name the folder."
-    return f"{path}: there is no such folder.{_sibling(path)}"
+def _no_folder(path: Path) -> InputError:
+    """What to raise where a folder is meant and there is none."""
+    if path.is_file():
+        return InputError(f"{path}: this is a file. Name the folder.")
+    return nothing_at(path, f"there is no such folder.{_sibling(path)}")
 
 
 def _sibling(path: Path) -> str:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from ia2.errors import InputError
+from ia2.errors import InputError, nothing_at
 from ia2.models.packaged import PACKAGED
 
 Kind = Literal["packaged", "folder", "gguf", "hub"]
@@ -86,7 +86,7 @@ def check_folder(folder: Path, name: str) -> None:
         InputError: something is missing or damaged; names the folder, and what it is.
     """
     if not folder.exists():
-        raise InputError(f"{name}: there is no such file or folder.")
+        raise nothing_at(name, "there is no such file or folder.", hub="model")
     if not (folder / CONFIGURATION).is_file():
         hint = "Name a folder in the hub's layout, a GGUF file, or a hub id."
         if (folder / "adapter_config.json").is_file():
@@ -158,7 +158,7 @@ def _check_weights(folder: Path, name: str) -> None:
 
 def _check_gguf_file(path: Path, name: str) -> None:
     if not path.exists():
-        raise InputError(f"{name}: there is no such file or folder.")
+        raise nothing_at(name, "there is no such file or folder.", hub="model")
     with path.open("rb") as file:
         begin = file.read(len(GGUF_MAGIC))
     if begin != GGUF_MAGIC:

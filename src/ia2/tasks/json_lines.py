@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import InputError, nothing_at
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -15,7 +15,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         InputError: the file isn't there, or a line is no UTF-8 text or no JSON object.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+        raise nothing_at(path)
     # as bytes, of which only \n ends a line: JSON may hold other line separators as they are
     with path.open("rb") as lines:
         yield from json_objects(path, lines)

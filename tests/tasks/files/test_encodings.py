@@ -58,3 +58,11 @@ def test_any_text_comes_back_from_utf8_and_from_utf16_with_a_mark(tmp_path_facto
     for encoding in ("utf-8", "utf-16"):
         path.write_bytes(text.encode(encoding))
         assert read_text(path)[0] == text
+
+
+def test_what_is_no_text_at_all_is_not_said_to_lack_an_encoding(tmp_path):
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\x9d")
+    with pytest.raises(InputError, match="picture.csv: this is no text: it holds zero bytes"):
+        read_text(tmp_path / "picture.csv")
+    # all the same, a name is believed
+    assert read_text(tmp_path / "picture.csv", "latin-1")[0].startswith("\x89PNG")

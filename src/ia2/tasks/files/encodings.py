@@ -38,6 +38,9 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
     if encoding is not None:
         return _as_named(path, content, encoding), ()
     detected = detect_encoding(content)
+    if detected is None and 0 in content:
+        # of an image or an archive no encoding would make rows
+        raise InputError(f"{path}: this is no text: it holds zero bytes. Save it from the program that made it as CSV.")
     if detected is None:
         raise InputError(
             f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding, such as latin-1, "

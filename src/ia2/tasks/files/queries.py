@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ia2.errors import InputError
+from ia2.errors import InputError, nothing_at
 from ia2.tasks.files.columns import find_column
 from ia2.tasks.files.encodings import read_text
 from ia2.tasks.files.forms import FORMS, query_of_text
@@ -51,7 +51,7 @@ def load_queries(
 
 def _lines(path: Path, form: RowForm, encoding: str | None, notes: list[str]) -> list[str]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+        raise nothing_at(path)
     content, reading_notes = read_text(path, encoding)
     notes += reading_notes
     # only \n ends a line, with or without \r: a text may hold other line separators

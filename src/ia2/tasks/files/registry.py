@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ia2.errors import FieldError, InputError
+from ia2.errors import FieldError, InputError, nothing_at
 from ia2.tasks.files.delimited import read_delimited
 from ia2.tasks.files.encodings import read_text
 from ia2.tasks.files.excel import read_excel
@@ -135,7 +135,7 @@ def source_name(path: Path | str) -> str:
 
 def _read_file(path: Path, encoding: str | None) -> Table:
     if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+        raise nothing_at(path, hub="dataset")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         hint = (
