@@ -1,5 +1,7 @@
+import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from small_study import content, opened, study
@@ -147,3 +149,18 @@ def test_conversations_of_other_turns_that_read_alike_have_other_keys():
     assert str(by_one) == str(by_two)
     keys = {key_of((Example(query, "2."),)) for query in (by_one, by_two, str(by_one))}
     assert len(keys) == 3
+
+
+def test_a_changed_chat_template_makes_other_adapters_answers_and_similarities(tmp_path, tiny_model):
+    experiment, work = (
+        study(methods=["zero-shot", "sft"], sets=1, learning_rates=[1e-3]),
+        SharedWork(tmp_path / "shared"),
+    )
+    computed(tmp_path / "first", experiment, lambda _name: tiny_model, work)
+    before = {path.name for path in (tmp_path / "shared").glob("*/*")}
+    tokenizer = copy.deepcopy(tiny_model.tokenizer)
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    computed(tmp_path / "second", experiment, lambda _name: replace(tiny_model, tokenizer=tokenizer), work)
+    after = {path.name for path in (tmp_path / "shared").glob("*/*")}
+    assert before < after
+    assert len(after) == 2 * len(before)

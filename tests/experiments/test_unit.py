@@ -353,3 +353,12 @@ def test_what_is_forgotten_stands_in_the_record_of_the_first_task(tiny_model, to
     # of the model itself there is nothing to forget, and no other task has records
     assert records["zero-shot"].metrics.forgetting is None
     assert {record.task.eval for record in records.values()} == {"reviews"}
+
+
+def test_a_unit_of_which_nothing_can_be_measured_is_refused(tmp_path, load, monkeypatch):
+    monkeypatch.setattr(UnitBaselines, "has_labels_of", lambda *_asked: False)
+    experiment = chosen(methods=["logistic-tfidf"])
+    outcome = run(experiment, opened(tmp_path, experiment), load=load)
+    (error,) = Store(tmp_path).failures().values()
+    assert len(outcome.failed) == 1
+    assert "nothing was measured, since logistic-tfidf only know the labels of reviews" in error

@@ -16,7 +16,7 @@ from ia2.evaluation.evaluate import evaluate
 from ia2.models import pretrained
 from ia2.models.load import load_model
 from ia2.models.placement import Placement
-from ia2.models.pretrained import read_network, read_tokenizer
+from ia2.models.pretrained import read_network, read_tokenizer, tokenizer_digest
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import Training
 from ia2.training.methods import METHODS
@@ -89,3 +89,17 @@ def test_what_is_written_to_disk_goes_with_the_network_and_after_an_error(folder
     with pytest.raises(InputError, match="weights can't be loaded"):
         read_network(folder, Placement.chosen("auto", None), "tiny")
     assert list(Path(tmp_path).glob("ia2-*")) == []
+
+
+def test_a_tokenizers_digest_is_of_its_rules_and_not_of_what_it_was_asked_last(folder):
+    tokenizer = byte_level_tokenizer()
+    digest = tokenizer_digest(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    padded = tokenizer_digest(tokenizer)
+    tokenizer(["a", "a long text"], padding=True, truncation=True, max_length=3)
+    assert tokenizer_digest(tokenizer) == padded
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    of_template = tokenizer_digest(tokenizer)
+    tokenizer.add_tokens(["<new>"])
+    assert len({padded, of_template, tokenizer_digest(tokenizer)}) == 3
+    assert tokenizer_digest(read_tokenizer(folder, "tiny")) == digest

@@ -1,4 +1,5 @@
 import copy
+import hashlib
 import pickle
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from ia2.tasks.task import (
     Example,
     Task,
     Turn,
+    rows_digest,
     shuffled_pools,
     turns_of,
     without_repeats,
@@ -106,3 +108,13 @@ def test_rows_of_other_turns_are_other_rows_though_their_texts_are_the_same():
     with pytest.raises(ValueError, match="1 evaluation rows are also in the training pool"):
         replace(task, evaluation=(rows[3],))
     assert turns_of("Two?") == (Turn("user", "Two?"),)
+
+
+def test_conversations_that_read_alike_have_other_digests():
+    by_one = Dialogue((Turn("user", "One?\n\nassistant: 1.\n\nuser: Two?"),))
+    by_two = Dialogue((Turn("user", "One?"), Turn("assistant", "1."), Turn("user", "Two?")))
+    assert str(by_one) == str(by_two)
+    queries = (by_one, by_two, str(by_one))
+    assert len({rows_digest([Example(query, "2.")]) for query in queries}) == 3
+    # of texts it is what it was in the first version
+    assert rows_digest([Example("a", "1")]) == hashlib.sha256(b'[[["a", "1"]]]').hexdigest()

@@ -60,7 +60,7 @@ def run_predict(options: Predict) -> None:
         texts = _lines(sys.stdin) if options.texts == ("-",) else options.texts
         _print_answers(ask, texts, taught, probabilities=options.probabilities)
     else:
-        rows.answer(ask, model.identity.as_record(), progress)
+        rows.answer(ask, model.fingerprint, progress)
 
 
 def _taught(folder: Path) -> Provenance:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ia2.adapters.card import write_card
 from ia2.adapters.provenance import Provenance
+from ia2.errors import InputError
 from ia2.evaluation.evaluate import Evaluation
 from ia2.experiments.baseline_names import IN_CONTEXT
 from ia2.experiments.candidates import Candidate, chosen
@@ -103,6 +104,14 @@ class _Computation:
                 candidates = chosen(candidates, self.progress)
             self.measure_adapters([candidate for candidate in candidates if not candidate.trained.diverged])
             self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
+        if not (self.folder / RECORDS / self.unit.id).is_dir():
+            # a unit is done when its records are there
+            tasks, names = ", ".join(task.name for task in self.rows.measured), ", ".join(self.experiment.baselines)
+            source = self.rows.few_shot_set.task.name
+            raise InputError(
+                f"{self.unit.id}: nothing was measured: {names} can only give the labels of {source}, which differ from "
+                f"those of {tasks}. Evaluate on {source} too, or add another method."
+            )
 
     def measure_baseline(self, name: str) -> None:
         """What trains no adapter, on every task that it can answer."""

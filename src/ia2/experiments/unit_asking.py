@@ -105,7 +105,7 @@ class UnitAsking:
     ) -> str:
         """All that answers depend on: the model or adapter that is asked, the rows and what stands before them."""
         competing = (asking.label_scoring, asking.confidence, asking.correct, asking.weights)
-        model = self.model.identity.as_record()
+        model = self.model.fingerprint
         return key_of(
             "answers", asked, model, form_of(task), tuple(examples), [tuple(part) for part in shown], competing
         )

@@ -42,7 +42,7 @@ class UnitSimilarity:
         few_shot_set, experiment = self.rows.few_shot_set, self.experiment
         how = (in_context, experiment.asim_tokens, experiment.evaluate)
         shown = tuple(few_shot_set.demonstrations())
-        model = self.model.identity.as_record()
+        model = self.model.fingerprint
         key = key_of("asim", asked, model, form_of(few_shot_set.task), self.rows.compared, shown, how)
         if (known := self.work.result(key)) is not None:
             return known["metrics"], known["seconds"]

@@ -68,7 +68,7 @@ class UnitTraining:
             None if few_shot_set.task.labels else experiment.teacher_stop,
         )
         how = (adapter.kind, adapter.method, adapter.label_source, adapter.learning_rate, experiment.training)
-        model = self.model.identity.as_record()
+        model = self.model.fingerprint
         return key_of("adapter", model, form_of(few_shot_set.task), taught, shown, teacher, how)
 
     def _trained_before(self, adapters: Iterable[Planned]) -> dict[str, Candidate]:

@@ -1,6 +1,7 @@
 """Loading a model: a packaged one, a folder, a GGUF file or a hub id, in the dtype and on the device that suit it."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_o
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
 from ia2.models.placement import Placement, where_weights_are
-from ia2.models.pretrained import read_model_configuration, read_network, read_tokenizer
+from ia2.models.pretrained import read_model_configuration, read_network, read_tokenizer, tokenizer_digest
 from ia2.models.quantised import quantisation_notes, quantisation_of
 from ia2.models.reading_notes import reading_notes
 from ia2.models.residual_check import check_residual
@@ -60,6 +61,11 @@ class LanguageModel:
     name: str | None = None
     """What `load_model` loads it by from any folder: a built-in name, a hub id or an absolute path; None where it was
     built otherwise."""
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """All that its answers to a text depend on, in plain values: its weights, and how the text becomes tokens."""
+        return {**self.identity.as_record(), "tokenizer": tokenizer_digest(self.tokenizer)}
 
     def beside(self, virtual_tokens: int) -> "LanguageModel":
         """The same model, which reads so much less of a text since that many tokens of an adapter come first."""

@@ -1,5 +1,7 @@
 """A folder's files become a network and a tokenizer: what transformers is told, and what it says in a sentence."""
 
+import hashlib
+import json
 import shutil
 import tempfile
 import weakref
@@ -132,3 +134,13 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     except Exception as error:  # tokenizers raise kinds of their own for damaged files
         raise InputError(f"{name}: its tokenizer can't be loaded ({first_line(error)}).") from error
     return tokenizer
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 (hexadecimal) of what turns texts and conversations into tokens, the chat template included."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.loads(backend.to_str()) if backend is not None else {"vocabulary": tokenizer.get_vocab()}
+    # these two are those of the last call
+    rules = {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}
+    content = [rules, tokenizer.special_tokens_map, tokenizer.chat_template]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -222,8 +222,13 @@ def _stripped(examples: tuple[Example, ...]) -> tuple[Example, ...]:
 
 def rows_digest(*parts: Iterable[Example]) -> str:
     """SHA-256 (hexadecimal) of rows in their order, the parts kept apart, so that a record says what was used."""
-    rows = [[[example.query, example.response] for example in part] for part in parts]
+    rows = [[[_plain(example.query), example.response] for example in part] for part in parts]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _plain(query: str) -> str | list[tuple[str, str]]:
+    """A query as JSON: its text, or a conversation's turns, since another conversation may have the same text."""
+    return [(turn.role, turn.content) for turn in query.turns] if isinstance(query, Dialogue) else query
 
 
 def without_repeats(examples: Iterable[Example]) -> tuple[Example, ...]:
