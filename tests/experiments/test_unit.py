@@ -17,7 +17,9 @@ from ia2.experiments import schema
 from ia2.experiments.baseline_names import BASELINES
 from ia2.experiments.plan import units
 from ia2.experiments.run import run
+from ia2.experiments.store import Store
 from ia2.experiments.unit import compute
+from ia2.experiments.unit_baselines import UnitBaselines
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
 from ia2.records import Metrics, load_records
@@ -361,4 +363,4 @@ def test_a_unit_of_which_nothing_can_be_measured_is_refused(tmp_path, load, monk
     outcome = run(experiment, opened(tmp_path, experiment), load=load)
     (error,) = Store(tmp_path).failures().values()
     assert len(outcome.failed) == 1
-    assert "nothing was measured, since logistic-tfidf only know the labels of reviews" in error
+    assert "nothing was measured: logistic-tfidf can only give the labels of reviews" in error

@@ -109,8 +109,8 @@ class _Computation:
             tasks, names = ", ".join(task.name for task in self.rows.measured), ", ".join(self.experiment.baselines)
             source = self.rows.few_shot_set.task.name
             raise InputError(
-                f"{self.unit.id}: nothing was measured: {names} can only give the labels of {source}, which differ from "
-                f"those of {tasks}. Evaluate on {source} too, or add another method."
+                f"{self.unit.id}: nothing was measured: {names} can only give the labels of {source}, which differ "
+                f"from those of {tasks}. Evaluate on {source} too, or add another method."
             )
 
     def measure_baseline(self, name: str) -> None:
