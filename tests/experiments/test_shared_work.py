@@ -152,10 +152,8 @@ def test_conversations_of_other_turns_that_read_alike_have_other_keys():
 
 
 def test_a_changed_chat_template_makes_other_adapters_answers_and_similarities(tmp_path, tiny_model):
-    experiment, work = (
-        study(methods=["zero-shot", "sft"], sets=1, learning_rates=[1e-3]),
-        SharedWork(tmp_path / "shared"),
-    )
+    experiment = study(methods=["zero-shot", "sft"], sets=1, learning_rates=[1e-3])
+    work = SharedWork(tmp_path / "shared")
     computed(tmp_path / "first", experiment, lambda _name: tiny_model, work)
     before = {path.name for path in (tmp_path / "shared").glob("*/*")}
     tokenizer = copy.deepcopy(tiny_model.tokenizer)

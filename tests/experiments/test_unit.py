@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
 from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.logistic import LogisticClassifier
 from ia2.evaluation.temperature import fitted_temperature
 from ia2.experiments import schema
 from ia2.experiments.baseline_names import BASELINES
@@ -19,7 +20,6 @@ from ia2.experiments.plan import units
 from ia2.experiments.run import run
 from ia2.experiments.store import Store
 from ia2.experiments.unit import compute
-from ia2.experiments.unit_baselines import UnitBaselines
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import Silent
 from ia2.records import Metrics, load_records
@@ -357,10 +357,22 @@ def test_what_is_forgotten_stands_in_the_record_of_the_first_task(tiny_model, to
     assert {record.task.eval for record in records.values()} == {"reviews"}
 
 
-def test_a_unit_of_which_nothing_can_be_measured_is_refused(tmp_path, load, monkeypatch):
-    monkeypatch.setattr(UnitBaselines, "has_labels_of", lambda *_asked: False)
-    experiment = chosen(methods=["logistic-tfidf"])
+def test_a_unit_that_no_method_can_answer_is_refused_before_anything_is_computed(tmp_path, load, toy_task, monkeypatch):
+    load_rows = schema.load_rows
+    monkeypatch.setattr(
+        schema, "load_rows", lambda rows, name, *more: toy_task if name == "sst2" else load_rows(rows, name, *more)
+    )
+    monkeypatch.setattr(LogisticClassifier, "fit", lambda *_: pytest.fail("a classifier was fitted"))
+    tasks = [{"train": "reviews", "evaluate": ["sst2"]}]
+    experiment = chosen(methods=["logistic-tfidf", "logistic-hidden"], tasks=tasks)
     outcome = run(experiment, opened(tmp_path, experiment), load=load)
     (error,) = Store(tmp_path).failures().values()
     assert len(outcome.failed) == 1
-    assert "nothing was measured: logistic-tfidf can only give the labels of reviews" in error
+    named = (
+        "logistic-tfidf, logistic-hidden: these can only give the labels of reviews, which differ from those of toy."
+    )
+    assert named in error
+    # the model itself can answer any task
+    experiment = chosen(methods=["logistic-tfidf", "zero-shot"], tasks=tasks)
+    assert run(experiment, opened(tmp_path / "both", experiment), load=load).failed == ()
+    assert {record.method for record in load_records(tmp_path / "both")} == {"zero-shot"}

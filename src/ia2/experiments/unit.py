@@ -60,8 +60,8 @@ def compute(
         work: what other units and studies have computed, and are to find of this one; by default nothing.
 
     Raises:
-        InputError: a task can't be loaded or has too few rows, the model can't read a prompt, or a method of which one
-            adapter is chosen diverged at every learning rate.
+        InputError: a task can't be loaded or has too few rows, the model can't read a prompt, no method can answer the
+            evaluated tasks, or a method of which one adapter is chosen diverged at every learning rate.
     """
     rows = unit_rows(experiment, unit, model, data_dir=data_dir, limit=limit)
     if (orders := best_of(experiment.order)) is not None:
@@ -96,31 +96,38 @@ class _Computation:
 
     def run(self) -> None:
         """Compute and write."""
+        adapters = planned(self.experiment, self.unit, betas_for(self.model.network.config.model_type))
+        if not adapters:
+            self.check_measurable()
         for name in self.experiment.baselines:
             self.measure_baseline(name)
-        adapters = planned(self.experiment, self.unit, betas_for(self.model.network.config.model_type))
         for candidates in self.training.by_kind(adapters):
             if self.experiment.measure == "chosen":
                 candidates = chosen(candidates, self.progress)
             self.measure_adapters([candidate for candidate in candidates if not candidate.trained.diverged])
             self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
-        if not (self.folder / RECORDS / self.unit.id).is_dir():
-            # a unit is done when its records are there
-            tasks, names = ", ".join(task.name for task in self.rows.measured), ", ".join(self.experiment.baselines)
+
+    def check_measurable(self) -> None:
+        """Refuse a unit of which there would be no record, so that it would never be done."""
+        names, tasks = self.experiment.baselines, self.rows.measured
+        if not any(self.baselines.has_labels_of(name, task) for name in names for task in tasks):
             source = self.rows.few_shot_set.task.name
             raise InputError(
-                f"{self.unit.id}: nothing was measured: {names} can only give the labels of {source}, which differ "
-                f"from those of {tasks}. Evaluate on {source} too, or add another method."
+                f"{', '.join(names)}: these can only give the labels of {source}, which differ from those of "
+                f"{', '.join(task.name for task in tasks)}. Evaluate on {source} too, or add another method."
             )
 
     def measure_baseline(self, name: str) -> None:
         """What trains no adapter, on every task that it can answer."""
+        answerable = [task for task in self.rows.measured if self.baselines.has_labels_of(name, task)]
+        for task in self.rows.measured:
+            if task not in answerable:
+                self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
+        if not answerable:
+            return
         similarity, spent = self.similarity.of_baseline(name)
         (fitted,) = self.temperature.of_all(lambda: [self.baselines.on_dev_rows(name)], 1)
-        for task in self.rows.measured:
-            if not self.baselines.has_labels_of(name, task):
-                self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
-                continue
+        for task in answerable:
             examples = self.rows.of(task)
             contexts = self.asking.contexts(len(examples)) if name in IN_CONTEXT else [()] * len(examples)
             evaluation, seconds = self.baselines.measured(name, task)
