@@ -20,6 +20,7 @@ def method(name, right, *, tokens=20.0, asim=None, confidence=1.0):
     ("moved", "verdict"),
     [
         (49, "The adapter keeps it: 98.0 % (difference +0.0, 95 % from +0.0 to +0.0)"),
+        (48, "The adapter may lose some of it: 96.0 % (difference -2.0, 95 % from -6.0 to +0.0)"),
         (25, "The adapter loses some of it: 50.0 % (difference -48.0"),
         (50, "The adapter keeps it: 100.0 % (difference +2.0, 95 % from +0.0"),
     ],
