@@ -13,8 +13,10 @@ def instruction_conclusion(measured: Mapping[str, OverSets]) -> str:
     """
     without, prompted, moved = (measured[method] for method in ("zero-shot", "context", "ia2"))
     difference, (low, high) = moved.more_accurate_than(prompted)
-    kept = "does better still" if low > 0 else "keeps it" if low == 0 else "may lose some of it"
-    verdict = "loses some of it" if high < 0 else kept
+    if low < 0:
+        verdict = "loses some of it" if high < 0 else "may lose some of it"
+    else:
+        verdict = "does better still" if low > 0 else "keeps it"
     saved = 1 - moved.prompt_tokens / prompted.prompt_tokens
     return (
         f"The model is right on {_percent(without)} of the reviews without the instruction and on "
