@@ -1,1 +1,1 @@
-"""Tasks: rows as query and response text, from the benchmarks of the paper, a user's file, or built in."""
+"""Tasks: rows as query and response text, from the paper's benchmarks, a user's file, or the built-in reviews."""

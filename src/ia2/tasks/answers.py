@@ -1,8 +1,8 @@
-"""The answer in a response: where it stands, by a documented order of phrasings, and when two answers are the same.
+"""Extracting the answer from a generated response, and comparing two answers.
 
-Numbers, formulas and marked texts are looked for up to where a response begins to recite a demonstration (a line that
-opens with `Question:` or `Text:`): what stands behind that line belongs to another question. Where a whole response is
-the answer, such a line may be part of it.
+Numbers, formulas and marked texts are searched for only before the first line that starts with `Question:` or `Text:`.
+From that line on the response copies a demonstration, and what follows answers another question. Where the whole
+response is the answer, such a line is part of it.
 """
 
 import re
@@ -16,29 +16,29 @@ from ia2.tasks.formulas import boxed, formula
 from ia2.tasks.numbers import first_number, last_number
 
 AnswerKind = Literal["number", "boxed", "marked", "text"]
-"""A number (GSM8K), a boxed formula (Hendrycks' mathematics), a text behind `####` (SciQ), or the whole response."""
+"""A number (GSM8K), a boxed formula (Hendrycks' mathematics), the text after `####` (SciQ), or the whole response."""
 
 RECITED = re.compile(r"^\s*(?:Question|Text):", re.MULTILINE)
 MARK = "####"
-SECONDS = 5
-"""How long two formulas may be compared."""
+COMPARISON_SECONDS = 5
+"""Time limit for comparing two formulas."""
 PHRASES = re.compile(r"answer\s*(?:is(?![a-z]|\s+not\b)|=|:)", re.IGNORECASE)
 
 
 def find_number(response: str) -> str | None:
-    r"""The number that a response like GSM8K's ends in, in one spelling: `1,234.50` is `1234.5`, `35.0` is `35`.
+    r"""Return the final number of a response like GSM8K's, normalised: `1,234.50` to `1234.5`, `35.0` to `35`.
 
-    The first of these that holds a number decides (appendix A: the mark, and other common phrasings):
+    The first of these places that holds a number decides (appendix A: the mark, and other common phrasings):
 
-    1. what follows the first `####` on its line, or on the next that isn't empty;
+    1. the rest of the line after the first `####`, or the next line that isn't empty;
     2. the last `\boxed{…}`;
-    3. what follows the last "the answer is", "answer:" or "answer =";
+    3. the rest of the line after the last "the answer is", "answer:" or "answer =";
     4. the last number of the response.
 
-    A number is read whole or not at all (`ia2.tasks.numbers` says in which spellings): `1,2345` and `3-4` are none.
+    A number is read whole or not at all: `1,2345` and `3-4` are not numbers. `ia2.tasks.numbers` lists the spellings.
     """
-    last_part = own_part(response)
-    # a formula has no spaces to tell a list by
+    last_part = before_recitation(response)
+    # `formula` removes spaces, so a comma that separates items must not become a thousands separator
     in_box = formula(re.sub(r",(?!\d|\}|\\!)", ";", boxed(last_part) or ""))
     candidates = [last_part.partition(MARK)[2].strip().partition("\n")[0], in_box]
     candidates += [last_part[phrase.end() :].partition("\n")[0] for phrase in list(PHRASES.finditer(last_part))[-1:]]
@@ -47,20 +47,20 @@ def find_number(response: str) -> str | None:
 
 
 def find_boxed(response: str) -> str | None:
-    r"""What stands in the last `\boxed{…}` or `\fbox{…}` of balanced braces, in one spelling; `\boxed 5` is 5."""
-    inside = boxed(own_part(response))
+    r"""Return the normalised content of the last `\boxed{…}` or `\fbox{…}` with balanced braces; `\boxed 5` is 5."""
+    inside = boxed(before_recitation(response))
     return None if inside is None else formula(inside)
 
 
 def find_marked(response: str) -> str | None:
-    """The rest of the line behind the first `####`, or the next one that isn't empty. In one Unicode form."""
-    rest = own_part(response).partition(MARK)[2].strip().partition("\n")[0].strip()
+    """Return the rest of the line after the first `####`, or the next line that isn't empty, in Unicode form NFC."""
+    rest = before_recitation(response).partition(MARK)[2].strip().partition("\n")[0].strip()
     return unicodedata.normalize("NFC", rest) or None
 
 
 def find_text(response: str) -> str | None:
-    """The whole response, a line that opens with `Question:` or `Text:` included. In one Unicode form."""
-    # some tokenizers compose accents in all that they read, so that a model can't write them apart
+    """Return the whole response, including any line that starts with `Question:` or `Text:`, in Unicode form NFC."""
+    # some tokenizers compose accents, so a model can't generate the decomposed form
     return unicodedata.normalize("NFC", response.strip()) or None
 
 
@@ -68,21 +68,21 @@ FINDERS: Mapping[AnswerKind, Callable[[str], str | None]] = MappingProxyType(
     {"number": find_number, "boxed": find_boxed, "marked": find_marked, "text": find_text}
 )
 MATHEMATICAL: frozenset[AnswerKind] = frozenset({"number", "boxed"})
-"""Kinds of answers that can be equal without being spelt alike."""
+"""Kinds of answers that can be equal although they are spelt differently."""
 
 
-def own_part(response: str) -> str:
-    """The response up to where it recites a demonstration."""
+def before_recitation(response: str) -> str:
+    """Return the response up to where it starts to copy a demonstration."""
     recited = RECITED.search(response)
     return response[: recited.start()] if recited else response
 
 
 def equivalent(candidate: str, right: str) -> bool:
-    """Whether two mathematical answers mean the same: `1/2` and `0.5`, `x+1` and `1+x` (math-verify)."""
-    # an import that takes a second, for those who need it
+    """Whether two mathematical answers are equal: `1/2` and `0.5`, `x+1` and `1+x` (math-verify)."""
+    # imported here because it takes a second and few tasks need it
     from math_verify import parse, verify
 
-    # a formula such as 9^{9^{9^9}} would be computed for ever; the alarm that stops it can be set in a main thread only
-    limit = SECONDS if threading.current_thread() is threading.main_thread() else None
+    # 9^{9^{9^9}} would be evaluated for ever; the time limit uses an alarm, which only the main thread can set
+    limit = COMPARISON_SECONDS if threading.current_thread() is threading.main_thread() else None
     gold, answer = (parse(f"${value}$", parsing_timeout=limit) for value in (right, candidate))
     return bool(gold and answer and verify(gold, answer, timeout_seconds=limit))

@@ -1,4 +1,4 @@
-"""What a benchmark is, and where PROTOCOL and the published scripts differ in how its rows become queries."""
+"""The description of a benchmark, and options where PROTOCOL and the published scripts build queries differently."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,26 +13,26 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions:
-    """Where PROTOCOL's default differs from the published scripts, theirs can be asked for."""
+    """Options that follow the published scripts where PROTOCOL's default differs from them."""
 
     blank_line_before_answer: bool = False
-    """Multiple choice: a blank line between the choices and `Answer:`, as in the scripts."""
+    """Multiple choice: put a blank line between the choices and `Answer:`, as the scripts do."""
     text_limit: int | None = 256
-    """bbcnews: characters that an article is cut to, less its last word; None leaves it whole."""
+    """bbcnews: cut articles to this many characters and drop the last, incomplete word; None keeps them whole."""
     poems_rows: Literal["all", "train"] = "all"
-    """poems: all 359 rows are measured, or the 288 of the train split, as in the paper."""
+    """poems: evaluate all 359 rows, or the 288 of the train split, as in the paper."""
     sciq_rows: Literal["test", "validation"] = "test"
-    """sciq and sciq_remap: the split that is measured."""
+    """sciq and sciq_remap: the split to evaluate."""
     keep_empty_support: bool = False
-    """sciq: keep the rows whose support is empty, as the scripts do."""
+    """sciq: keep rows with an empty support, as the scripts do."""
     blank_lines: Literal["kept", "single"] = "kept"
-    """hmath_algebra: blank lines in a solution, where the stop string would cut it, are kept or made line breaks."""
+    """hmath_algebra: keep blank lines in a solution, where the stop string cuts it, or make them single line breaks."""
     label_words: Literal["numbers", "natural"] = "numbers"
-    """Tasks whose labels are numbers in the paper: the numbers, or words for what they mean."""
+    """Tasks whose labels are numbers in the paper: use the numbers, or words for their meaning."""
 
     @property
     def changed(self) -> frozenset[str]:
-        """The names of those that aren't as PROTOCOL has them."""
+        """Names of the options that differ from PROTOCOL's defaults."""
         return frozenset(option.name for option in fields(self) if getattr(self, option.name) != option.default)
 
 
@@ -41,65 +41,65 @@ DEFAULTS = BenchmarkOptions()
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One benchmark."""
+    """A benchmark: its source, its columns, and how a row becomes a query and a response."""
 
     name: str
-    """Our name."""
+    """The task's name in this project."""
     paper_name: str
-    """The paper's."""
+    """The name that the paper uses."""
     description: str
-    """One line for people."""
+    """One-line description for users."""
     hub: str
-    """Its id on the hub."""
+    """Dataset id on the Hugging Face hub."""
     folder: str
-    """Its folder of local files."""
+    """Name of the folder that holds its local files."""
     columns: Mapping[str, type]
-    """The columns that are read, and what each holds."""
+    """Required columns and the Python type of each."""
     example: Callable[[Row, BenchmarkOptions], Example | None]
-    """A row as query and response, the label as in `labels`; None where the paper leaves such rows out."""
+    """Convert a row to a query and a response, with the label as in `labels`; None for rows that the paper drops."""
     labels: tuple[str, ...] = ()
-    """The responses there are; empty for free text."""
+    """All possible responses; empty for free text."""
     words: Mapping[str, str] = field(default_factory=dict)
-    """What labels that are numbers mean, in words."""
+    """Natural-language word for each numeric label."""
     config: str | None = None
-    """The hub's configuration."""
+    """Dataset configuration on the hub."""
     hub_folder: str | None = None
-    """The hub's folder, where its files name no configurations but lie in a folder of each."""
+    """Data folder on the hub, for datasets with one folder per configuration instead of named configurations."""
     revision: str | None = None
-    """The hub's branch; datasets that are scripts there are read from its conversion to Parquet."""
+    """Branch on the hub; datasets that are loading scripts are read from the branch converted to Parquet."""
     train: tuple[str, ...] = ("train",)
-    """The hub's splits that may be trained on."""
+    """Hub splits to train on."""
     evaluation: tuple[str, ...] = ("test",)
-    """The hub's splits that are measured; where it has none, rows of `train` are held out."""
+    """Hub splits to evaluate; if empty, rows of `train` are held out."""
     evaluation_only: bool = False
-    """The paper only evaluates on it."""
+    """Whether the paper only evaluates on this benchmark."""
     all_local_files: bool = False
-    """Local train.jsonl and test.jsonl are both measured."""
+    """Whether the local train.jsonl and test.jsonl are both evaluated."""
     answer: AnswerKind = "text"
-    """How the answer is found in a response of free text."""
+    """How the answer is extracted from a free-text response."""
     max_new_tokens: int = 1
-    """How long a generated response may get."""
+    """Maximum length of a generated response, in tokens."""
     teacher_tokens: int | None = None
-    """How long the teacher's may get, where that is another length."""
+    """Maximum length of the teacher's response, if it differs."""
     asks_of_texts: bool = False
-    """Whether a query is a text alone, as unlabelled texts are asked; else it is a question, or has choices."""
+    """Whether a query is a bare text, in the form used for unlabelled texts, rather than a question or a choice."""
     options: frozenset[str] = frozenset()
-    """The options that mean something here."""
+    """Names of the `BenchmarkOptions` that apply to this benchmark."""
 
     def labels_of(self, options: BenchmarkOptions) -> tuple[str, ...]:
-        """The responses there are."""
+        """All possible responses under these options; empty for free text."""
         return tuple(self.response(label, options) for label in self.labels)
 
     def response(self, label: str, options: BenchmarkOptions) -> str:
-        """A label as it stands in a response."""
+        """A label as written in a response: the number, or its word."""
         return self.words.get(label, label) if options.label_words == "natural" else label
 
     def relevant(self, options: BenchmarkOptions) -> BenchmarkOptions:
-        """The same options without those that mean nothing here."""
+        """The options with those that don't apply to this benchmark reset to their defaults."""
         return replace(DEFAULTS, **{name: getattr(options, name) for name in self.options})
 
     def measured(self, options: BenchmarkOptions) -> tuple[str, ...]:
-        """The hub's splits that are measured."""
+        """Hub splits to evaluate under these options."""
         if "poems_rows" in self.options and options.poems_rows == "train":
             return ("train",)
         if "sciq_rows" in self.options:
@@ -107,10 +107,10 @@ class Benchmark:
         return self.evaluation
 
     def check(self, options: BenchmarkOptions) -> None:
-        """Refuse an option that would do nothing.
+        """Refuse an option that would have no effect.
 
         Raises:
-            InputError: an option was changed that this benchmark doesn't have.
+            InputError: an option that doesn't apply to this benchmark was changed.
         """
         for name in sorted(options.changed - self.options):
             raise InputError(f"{self.name}: the option {name} means nothing for this task.")

@@ -1,4 +1,4 @@
-"""The twelve benchmarks of the paper: where each lies, and how one of its rows becomes query and response."""
+"""The paper's twelve benchmarks: where to load each from, and how its rows become queries and responses."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from ia2.tasks.benchmark import Benchmark, BenchmarkOptions, Row
 from ia2.tasks.task import Example
 
 REMAPPED = ("apple", "Friday", "banana", "Saturday", "Thursday", "Sunday", "Wednesday", "Monday")
-"""The words that choices 0 to 7 are remapped to (appendix A)."""
+"""The words that stand for choices 0 to 7 (appendix A)."""
 FEELINGS = MappingProxyType({"0": " negative", "1": " positive"})
 TRUTH = MappingProxyType({"0": " false", "1": " true"})
 TOPICS = MappingProxyType({"0": " world", "1": " sports", "2": " business", "3": " technology"})
-"""What labels that are numbers mean: ours, the paper has none."""
+"""Words for numeric labels. They are this project's; the paper has none."""
 STOP = "\n\n"
 """Ends a generated response (PROTOCOL, Evaluation)."""
 
@@ -31,12 +31,12 @@ def _sst2(row: Row, _: BenchmarkOptions) -> Example:
 
 
 def _finsen(row: Row, _: BenchmarkOptions) -> Example | None:
-    # the hub's 1 is neutral
+    # the hub's label 1 is neutral
     return _text(row["sentence"], {0: "0", 2: "1"}[row["label"]]) if row["label"] != 1 else None
 
 
 def _poems(row: Row, _: BenchmarkOptions) -> Example | None:
-    # the hub's 2 and 3 are no impact and mixed
+    # the hub's labels 2 and 3 are "no impact" and "mixed"
     response = {0: "0", 1: "1", 2: None, 3: None}[row["label"]]
     return _text(row["verse_text"], response) if response else None
 
@@ -53,14 +53,14 @@ def _bbcnews(row: Row, options: BenchmarkOptions) -> Example:
     text, limit = row["text"], options.text_limit
     if limit is not None and len(text) > limit:
         text = text[:limit].rpartition(" ")[0]
-    # tech, business, sport, entertainment, politics as agnews' World, Sports, Business, Sci/Tech
+    # BBC's tech, business, sport, entertainment and politics map to agnews' World, Sports, Business and Sci/Tech
     return _text(text, {0: "3", 1: "2", 2: "1", 3: "0", 4: "0"}[row["label"]])
 
 
 def _multiple_choice(question: str, choices: Sequence[str], right: int, options: BenchmarkOptions) -> Example:
     order = list(range(len(choices)))
     generator(0, f"choices of {question}").shuffle(order)
-    # added up, as an f-string would make a text of anything
+    # concatenated, because an f-string would accept a choice that isn't text
     listed = "\n".join("[" + REMAPPED[position] + "]" + choices[index] for position, index in enumerate(order))
     gap = "\n\n" if options.blank_line_before_answer else "\n"
     return Example(f"Question:{question}\nChoices:\n{listed}{gap}Answer:", REMAPPED[order.index(right)])

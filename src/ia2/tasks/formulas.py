@@ -1,13 +1,13 @@
-"""Formulas of TeX in one spelling, and what stands in their boxes."""
+"""Normalising TeX formulas and extracting boxed ones."""
 
 import re
 
 MIXED = re.compile(r"(?<![\w.,/])(\d{1,3}(?:,\d{3})+|\d+)[^\S\n]+(\d+)\s?/\s?(\d+)(?!\d|[.,/]\d)")
-"""A whole number and a fraction, as `3 1/2`."""
+"""A mixed number such as `3 1/2`."""
 
 
 def boxed(text: str) -> str | None:
-    """What stands in the last box that is closed and holds something, as it is written."""
+    """Return the unchanged content of the last box that is closed and not empty, or None."""
     for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*", text)]):
         inside = balanced(text, start) if text[start : start + 1] == "{" else re.split(r"[\s$]", text[start:])[0]
         if inside is not None and inside.strip():
@@ -16,7 +16,7 @@ def boxed(text: str) -> str | None:
 
 
 def balanced(text: str, start: int) -> str | None:
-    """What stands between the brace at `start` and the one that closes it; None where none does."""
+    """Return the text between the brace at `start` and its closing brace, or None if it is never closed."""
     depth = 0
     for position in range(start, len(text)):
         escaped = text[position - 1 : position] == "\\"
@@ -27,13 +27,13 @@ def balanced(text: str, start: int) -> str | None:
 
 
 def formula(text: str) -> str:
-    """A formula without what changes its look alone: spaces, sizes of brackets and fractions, a full stop."""
+    """Return a formula without purely visual markup: spaces, sizes of brackets and fractions, a final full stop."""
     text = text.replace("{,}", ",").replace(r"\!", "")
-    # before the spaces that tell a list
+    # must run before spaces are removed, since they distinguish a list from a number with thousands separators
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda match: match[0].replace(",", ""), text)
     text = re.sub(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ]|\\?\$", "", text)
     text = braced_fractions(MIXED.sub(r"\1\\frac{\2}{\3}", text))
-    # from the last, which may stand in the one before
+    # from the last match backwards, since matches can be nested
     for match in reversed(list(re.finditer(r"\\(?:text|mathrm|textbf|mbox)(?=\{)", text))):
         inside = balanced(text, match.end())
         if inside is not None:
@@ -42,9 +42,9 @@ def formula(text: str) -> str:
 
 
 def braced_fractions(text: str) -> str:
-    r"""Fractions of any size as `\frac{…}{…}`, as TeX reads `\dfrac12` and `\frac{1}2`."""
+    r"""Return the text with every fraction written as `\frac{…}{…}`, including `\dfrac12` and `\frac{1}2`."""
     text = re.sub(r"\\[cdt]?frac\s*", r"\\frac", text)
-    # from the last, which may stand in the one before
+    # from the last match backwards, since fractions can be nested
     for match in reversed(list(re.finditer(r"\\frac", text))):
         position = match.end()
         for _ in ("above", "below"):

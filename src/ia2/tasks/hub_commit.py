@@ -1,21 +1,21 @@
-"""The commit of a dataset of the hub, asked before its rows: where the hub can't be reached, that answers at once."""
+"""Looking up a hub dataset's commit before its rows are loaded, so that an unreachable hub fails at once."""
 
 from ia2.errors import InputError
 
 
 def commit_of(dataset: str, *, named: str, instead: str, revision: str | None = None) -> str:
-    """The commit that a dataset has now.
+    """Return the current commit hash of a dataset on the hub.
 
     Args:
-        dataset: its id on the hub.
-        named: what a person calls it, for error messages.
-        instead: what else may be named, for error messages, as an imperative.
-        revision: a branch; by default the main one.
+        dataset: the dataset's id on the hub.
+        named: the user's name for it, for error messages.
+        instead: an alternative for the user, as an imperative, for error messages.
+        revision: a branch; the main one by default.
 
     Raises:
-        InputError: the hub can't be reached, doesn't give the dataset out, or has no such branch.
+        InputError: the hub can't be reached, denies access to the dataset, or has no such branch.
     """
-    # takes a while to import, and only what asks the hub needs it
+    # imported here because it is slow and only needed to query the hub
     from huggingface_hub import dataset_info
     from huggingface_hub.errors import (
         HfHubHTTPError,

@@ -1,4 +1,4 @@
-"""Reading JSON lines, each mistake named with its line."""
+"""Reading JSON lines, with the line number in every error."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,27 +9,27 @@ from ia2.errors import InputError, nothing_at
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of a UTF-8 file, with the place where it stands; blank lines are left out.
+    """Yield the position and the object of each line of a UTF-8 file, skipping blank lines.
 
     Raises:
-        InputError: the file isn't there, or a line is no UTF-8 text or no JSON object.
+        InputError: the file doesn't exist, or a line is not UTF-8 or not a JSON object.
     """
     if not path.is_file():
         raise nothing_at(path)
-    # as bytes, of which only \n ends a line: JSON may hold other line separators as they are
+    # read as bytes, so that only \n ends a line: JSON strings may contain other line separators
     with path.open("rb") as lines:
         yield from json_objects(path, lines)
 
 
 def json_objects(path: Path, lines: Iterable[str | bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The object on each line, with the line's position; blank lines are left out.
+    """Yield the position and the object of each line, skipping blank lines.
 
     Args:
-        path: the file, for the positions.
-        lines: its lines, as text or as UTF-8.
+        path: the file, used in the positions.
+        lines: the file's lines, as text or as UTF-8 bytes.
 
     Raises:
-        InputError: a line is no UTF-8 text or no JSON object.
+        InputError: a line is not UTF-8 or not a JSON object.
 
     Example:
         >>> list(json_objects(Path("rows.jsonl"), ['{"text": "a"}', ""]))
@@ -46,7 +46,7 @@ def json_objects(path: Path, lines: Iterable[str | bytes]) -> Iterator[tuple[str
             raise InputError(f"{position}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
         except json.JSONDecodeError as error:
             raise InputError(f"{position}: this is no JSON object ({error.msg}); is the file cut short?") from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or objects nested as deep
+        except (ValueError, RecursionError) as error:  # numbers with thousands of digits, or objects nested that deep
             raise InputError(f"{position}: this JSON object can't be read ({error}).") from error
         if not isinstance(row, dict):
             raise InputError(f"{position}: this is no JSON object.")

@@ -1,4 +1,4 @@
-"""Loading a named task: the built-in reviews, or a benchmark from a local folder or the hub."""
+"""Loading a task by name: the built-in reviews, or a benchmark from a local folder or the hub."""
 
 import difflib
 import os
@@ -19,24 +19,24 @@ from ia2.tasks.reviews import reviews
 from ia2.tasks.task import EVALUATION_ROWS, Example, Task, rows_digest, shuffled_pools, without_repeats
 
 DATA_DIR = "IA2_DATA_DIR"
-# what is said of a value that isn't of the kind
-UNLIKE: Mapping[type, str] = MappingProxyType(
+# how an error message describes a value of the wrong type
+WRONG_TYPE: Mapping[type, str] = MappingProxyType(
     {str: "no text", int: "no whole number", bool: "neither true nor false", dict: "no JSON object"}
 )
 
 
 def load_task(name: str, *, data_dir: Path | str | None = None, options: BenchmarkOptions = DEFAULTS) -> Task:
-    """Load a task by its name.
+    """Load a task by name.
 
     Args:
-        name: `reviews`, or a benchmark's name.
-        data_dir: a folder that holds `<benchmark's folder>/train.jsonl` and `test.jsonl` with the hub's columns; by
-            default $IA2_DATA_DIR, or, if that isn't set, the hub.
-        options: options of the benchmarks, for example to follow the published scripts instead of PROTOCOL.
+        name: `reviews`, or the name of a benchmark.
+        data_dir: folder that holds `<benchmark's folder>/train.jsonl` and `test.jsonl` with the hub's columns. Defaults
+            to $IA2_DATA_DIR, or to the hub if that isn't set.
+        options: benchmark options, for example to follow the published scripts instead of PROTOCOL.
 
     Raises:
-        FieldError: there is no such task, or `data_dir` has no folder for it.
-        InputError: its files can't be found or read, or hold no rows, or the hub can't be reached.
+        FieldError: the task doesn't exist, or `data_dir` has no folder for it.
+        InputError: its files are missing, unreadable or empty, or the hub can't be reached.
 
     Example:
         >>> task = load_task("reviews")
@@ -77,7 +77,7 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
 
 
 def _held_out(rows: Sequence[Example], name: str) -> tuple[list[Example], list[Example]]:
-    """Where the hub has one split only: the rows after the first 500 of a shuffle, and those 500."""
+    """Split a benchmark with a single split into training and evaluation rows: 500 shuffled rows are held out."""
     order = list(without_repeats(rows))
     generator(0, f"rows held out of {name}").shuffle(order)
     return order[EVALUATION_ROWS:], order[:EVALUATION_ROWS]
@@ -97,14 +97,14 @@ def _examples(
 
 
 def _example(position: str, row: Row, benchmark: Benchmark, options: BenchmarkOptions) -> Example | None:
-    """A row of the benchmark's columns, kinds and labels; refused by its place where it is none."""
+    """Convert a row, or raise an InputError with its position if a column, type or label is wrong."""
     for column, kind in benchmark.columns.items():
         if column not in row:
             read = ", ".join(benchmark.columns)
             raise InputError(f"{position}: the column {column} is missing; {benchmark.name} reads {read}.")
-        if type(row[column]) is not kind:  # exactly, as True would be a whole number too
+        if type(row[column]) is not kind:  # not isinstance, since True is an int
             value = reprlib.repr(row[column])
-            raise InputError(f"{position}: the column {column} holds {value}, which is {UNLIKE[kind]}.")
+            raise InputError(f"{position}: the column {column} holds {value}, which is {WRONG_TYPE[kind]}.")
     try:
         example = benchmark.example(row, options)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -150,7 +150,7 @@ def _split(benchmark: Benchmark, split: str, commit: str, options: BenchmarkOpti
         rows = datasets.load_dataset(
             benchmark.hub, benchmark.config, data_dir=benchmark.hub_folder, split=split, revision=commit
         )
-    except Exception as error:  # datasets, its readers and every transport have errors of their own
+    except Exception as error:  # datasets, its readers and each transport raise their own errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{benchmark.name}: {benchmark.hub} ({split}) can't be loaded: {reason}") from error
     source = f"{benchmark.hub} {split}"

@@ -1,7 +1,7 @@
 """The built-in task: plain one-sentence reviews of food, rooms, films and more, written for this project.
 
-A sentence is a thing and three words on it, such as "The soup was bad, tasteless and awful." The words that are
-measured are never those that were learnt from, so that a model has to know what new ones mean.
+A sentence is a thing and three words about it, such as "The soup was bad, tasteless and awful." The words of the
+evaluation sentences never occur in training sentences, so a model has to know what unseen words mean.
 """
 
 import itertools
@@ -16,10 +16,10 @@ NAME = "reviews"
 DESCRIPTION = "is a one-sentence review negative or positive? built in, needs no download"
 LABELS = (" negative", " positive")
 INSTRUCTION = Path(__file__).with_name("reviews_instruction.txt")
-"""A system prompt of 325 tokens (SmolLM2's) that says how reviews are to be judged."""
+"""A system prompt of 325 tokens (SmolLM2's tokenizer) that says how to judge reviews."""
 
 SENTENCES = 20
-"""How many are made of each subject, label and half of the words."""
+"""Number of sentences for each subject, label and half of the words."""
 
 FRAMES = (
     "{Thing} was {opinion}.",
@@ -29,16 +29,16 @@ FRAMES = (
     "This time {thing} was {opinion}.",
     "My friends told me that {thing} was {opinion}.",
 )
-"""Ways of saying it, none of which tells what is said."""
+"""Sentence templates, none of which hints at the label."""
 
-# Of these words, and of each subject's, the first half is learnt from and the second half measured.
+# For these words and for each subject's, training uses the first half and evaluation the second.
 NEGATIVE = ("terrible", "bad", "awful", "poor", "horrible", "disappointing", "dreadful", "unpleasant")
 POSITIVE = ("wonderful", "good", "excellent", "lovely", "great", "delightful", "fantastic", "pleasant")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What people review, and words on it; each fits each thing."""
+    """A kind of thing that people review, with opinion words that fit every such thing."""
 
     things: tuple[str, ...]
     negative: tuple[str, ...]
@@ -114,7 +114,7 @@ SUBJECTS = (
 
 
 def reviews() -> Task:
-    """The task: 320 rows to learn from and 320 to be measured on, half of each positive, the same ones every time."""
+    """Return the task: 320 training and 320 evaluation rows, half of each positive, identical on every call."""
     pool, evaluation = _examples(measured=False), _examples(measured=True)
     return Task(
         name=NAME,
@@ -127,7 +127,7 @@ def reviews() -> Task:
 
 
 def _examples(measured: bool) -> tuple[Example, ...]:
-    """All sentences of one half of the words, shuffled."""
+    """Return all sentences built from one half of the words, shuffled."""
     examples = [
         Example(f"Text:{sentence}\nLabel:", label)
         for subject in SUBJECTS
@@ -146,7 +146,7 @@ def _half(words: tuple[str, ...], measured: bool) -> tuple[str, ...]:
 
 
 def _sentences(things: Sequence[str], general: Sequence[str], particular: Sequence[str]) -> list[str]:
-    """A sample of all the sentences that there are, each of another thing and opinion."""
+    """Return a random sample of the possible sentences, each with a different combination of thing and opinions."""
     draw = generator(0, f"sentences of {things[0]}, {general[0]}")
     everything = itertools.product(things, itertools.permutations(general, 2), particular)
     return [

@@ -1,4 +1,4 @@
-"""What a task is: rows as query and response text, and what may be trained on. Knows nothing of models."""
+"""The task type: rows as query and response text, and which of them may be trained on. Independent of models."""
 
 import hashlib
 import json
@@ -15,22 +15,22 @@ EVALUATION_ROWS = 500
 
 
 RowForm = Literal["labelled", "prompt", "instruction", "conversation"]
-"""How a row of a person's file becomes a query and a response (`ia2.tasks.files.forms`)."""
+"""How a row of a user's file becomes a query and a response (`ia2.tasks.files.forms`)."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says in a conversation."""
+    """One message of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class Dialogue(str):
-    r"""A query that is more of a conversation than one user turn; a chat template renders its turns.
+    r"""A query of several conversation turns, for a chat template to render.
 
-    As a text, which is shown, it is its turns joined by blank lines, each behind its role. Its turns tell it apart from
-    other queries: the same text may be of other turns, whose words look like those of several.
+    As a string, for display, it is the turns joined by blank lines, each after its role. Equality and hash depend on
+    the turns, because different turns can have the same string.
 
     Example:
         >>> str(Dialogue((Turn("system", "Be brief."), Turn("user", "Who are you?"))))
@@ -38,10 +38,10 @@ class Dialogue(str):
     """
 
     turns: tuple[Turn, ...]
-    """All of them, the last by the user."""
+    """All turns; the last is the user's."""
 
     def __new__(cls, turns: Iterable[Turn]) -> "Dialogue":
-        """The query of these turns."""
+        """Create the query from its turns."""
         parts = tuple(turns)
         query = super().__new__(cls, "\n\n".join(f"{turn.role}: {turn.content}" for turn in parts))
         query.turns = parts
@@ -52,24 +52,24 @@ class Dialogue(str):
         return isinstance(other, Dialogue) and self.turns == other.turns
 
     def __ne__(self, other: object) -> bool:
-        """Whether it isn't, which a text would say by its characters."""
+        """Whether the turns differ; `str` would compare characters."""
         return not self == other
 
     def __hash__(self) -> int:
-        """Of its turns."""
+        """Hash of the turns."""
         return hash(self.turns)
 
     def __repr__(self) -> str:
-        """By its turns, so that keys and digests tell it from other queries of the same text."""
+        """Represent it by its turns, so that cache keys and digests differ from those of a string of the same text."""
         return f"{type(self).__name__}({self.turns!r})"
 
     def __getnewargs__(self) -> tuple[tuple[Turn, ...]]:  # type: ignore[override]
-        """As its turns, so that copies and other processes have them."""
+        """Pickle by the turns, so that copies and other processes keep them."""
         return (self.turns,)
 
 
 def turns_of(query: str) -> tuple[Turn, ...]:
-    """The turns of a query: those of a dialogue, or what the user asks.
+    """Return the turns of a query; a plain string is a single user turn.
 
     Example:
         >>> turns_of("Who are you?")
@@ -80,77 +80,77 @@ def turns_of(query: str) -> tuple[Turn, ...]:
 
 @dataclass(frozen=True)
 class Example:
-    """One row as the model meets it: `query + response` is a demonstration, `query` alone asks for a response."""
+    """A row: `query + response` is a demonstration, and `query` alone asks for a response."""
 
     query: str
-    """Ends where the response begins, with no space: `Text:a fine film\\nLabel:`. A `Dialogue` holds earlier turns."""
+    """Ends where the response begins, without a space: `Text:a film\\nLabel:`. A `Dialogue` holds earlier turns."""
     response: str
-    """Follows the query directly: `1`, or ` positive` with the space that belongs to it."""
+    """Follows the query directly: `1`, or ` positive` with its leading space."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """A text that stands before a query like demonstrations do: an instruction, a system prompt, a document."""
+    """A text placed before the query, as demonstrations are: an instruction, a system prompt or a document."""
 
     text: str
 
 
 Shown = Example | Instruction
-"""What a prompt may hold before the query."""
+"""An item of a prompt's context, before the query."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Rows to learn from and rows to be measured on (PROTOCOL: at most 2,000 and 500, no text in both)."""
+    """Training and evaluation rows (PROTOCOL: at most 2,000 and 500, with no text in both)."""
 
     name: str
-    """What the command line and the records call it, such as `sst2`."""
+    """Its name on the command line and in records, such as `sst2`."""
     description: str
-    """One line for people."""
+    """One-line description for users."""
     source: str
-    """Where the rows came from, for the record: a hub dataset with its revision, a folder or a file with its hash."""
+    """Provenance of the rows, for the record: a hub dataset with its revision, or a folder or file, with a hash."""
     labels: tuple[str, ...] = ()
-    """The different responses there are, in the order of their ids; empty where responses are free text."""
+    """All possible responses, in the order of their ids; empty for free text."""
     pool: tuple[Example, ...] = ()
-    """Rows that training sets, dev sets and demonstrations are drawn from; empty where the task only evaluates."""
+    """Rows that training sets, dev sets and demonstrations are drawn from; empty if the task only evaluates."""
     evaluation: tuple[Example, ...] = ()
-    """Rows that are measured; empty where a file is all there is, and what a set leaves over is measured."""
+    """Evaluation rows; empty for a single file, where the rows that a few-shot set leaves over are evaluated."""
     evaluation_only: bool = False
-    """The paper only evaluates on this task, so that it refuses to train."""
+    """Whether the paper only evaluates on this task; training on it is then refused."""
     answer: AnswerKind = "text"
-    """How the answer is found in a response of free text."""
+    """How the answer is extracted from a free-text response."""
     max_new_tokens: int = 1
-    """How long a generated response may get, in tokens."""
+    """Maximum length of a generated response, in tokens."""
     teacher_tokens: int | None = None
-    """How long the teacher's may get; None where it is the same."""
+    """Maximum length of the teacher's response, in tokens; None for the same length."""
     stop: str | None = None
-    """The text that ends a generated response, where it isn't a single token."""
+    """Text that ends a generated response, if it is longer than one token."""
     chat: bool = False
-    """Queries and responses are turns of a conversation in the model's own template."""
+    """Whether queries and responses are turns in the model's chat template."""
     text_column: str | None = None
-    """The column of a person's file that holds the texts."""
+    """The column of the user's file that holds the texts."""
     as_written: bool = False
-    """Rows stand in the order of a person's file, where the first ones may all be of one kind; else shuffled."""
+    """Whether rows keep the order of the user's file, which may be sorted by label; otherwise they are shuffled."""
     form: RowForm = "labelled"
-    """How the rows of a person's file became queries, so that more texts become queries like them."""
+    """How rows of the user's file became queries, so that further texts become queries the same way."""
     notes: tuple[str, ...] = ()
-    """Choices made for the user while the rows were read, one sentence each, to be said once and recorded."""
+    """Choices made while the rows were read, one sentence each, to be printed once and recorded."""
 
     @property
     def response_kind(self) -> Literal["label", "text"]:
-        """Whether a response is one of a few labels or a text of any length."""
+        """Whether a response is one of the labels or free text."""
         return "label" if self.labels else "text"
 
     @property
     def as_asked_of_the_teacher(self) -> "Task":
-        """The same task with responses as long as the teacher's may get."""
+        """A copy of the task with the teacher's maximum response length."""
         return replace(self, max_new_tokens=self.teacher_tokens or self.max_new_tokens)
 
     @property
     def teaches_the_end(self) -> bool:
-        """Whether fine-tuning teaches that a response ends: free text, and labels of a person's own.
+        """Whether fine-tuning includes the end of the response: for free text, and for labels from a user's file.
 
-        So plain generation with an adapter stops behind the label. The paper's labels have no end.
+        Plain generation with an adapter then stops after the label. The paper's labels have no end token.
         """
         return self.response_kind == "text" or self.as_written
 
@@ -164,7 +164,7 @@ class Task:
             raise ValueError(f"{self.name}: responses {sorted(stray)} are not among the labels {list(self.labels)}")
 
     def as_record(self, *, trained_on: str | None) -> dict[str, Any]:
-        """What a record says of the rows that were measured, and of the task that was trained on, if any was."""
+        """Return the record's description of the evaluated rows, and of the task that was trained on, if any."""
         return {
             "train": trained_on,
             "eval": self.name,
@@ -174,21 +174,21 @@ class Task:
         }
 
     def limited(self, rows: int | None) -> "Task":
-        """The same task with at most `rows` evaluation rows (all of them for None), as `at_most` chooses them."""
+        """Return a copy with at most `rows` evaluation rows (all for None), chosen by `at_most`."""
         return replace(self, evaluation=self.at_most(self.evaluation, rows))
 
     def at_most(self, examples: tuple[Example, ...], rows: int | None) -> tuple[Example, ...]:
-        """So many of the task's rows, in their order: the first of shuffled ones, of a person's file any by chance."""
+        """Return at most `rows` of the task's examples, in order: the first if shuffled, else a random sample."""
         if rows is None or rows >= len(examples) or not self.as_written:
             return examples[:rows]
         chosen = generator(0, f"evaluation rows of {self.name}").sample(range(len(examples)), rows)
         return tuple(examples[index] for index in sorted(chosen))
 
     def with_spaceless_labels(self) -> "Task":
-        """The same task with labels that follow the colon directly, for tokenizers that want no space there.
+        """Return a copy whose labels follow the colon directly, for tokenizers that expect no space there.
 
         Raises:
-            ValueError: responses are free text, or two labels differ only by that space.
+            ValueError: responses are free text, or two labels differ only in that space.
         """
         labels = tuple(label.removeprefix(" ") for label in self.labels)
         if len(set(labels)) != len(labels) or not labels:
@@ -196,13 +196,13 @@ class Task:
         return replace(self, labels=labels, pool=_spaceless(self.pool), evaluation=_spaceless(self.evaluation))
 
     def as_chat(self) -> "Task":
-        """The same task as turns of a conversation: responses stand alone, and end where the turn does."""
+        """Return a copy with queries and responses as conversation turns, a response ending with its turn."""
         if self.labels:
             return replace(self.with_spaceless_labels(), chat=True)
         return replace(self, pool=_stripped(self.pool), evaluation=_stripped(self.evaluation), stop=None, chat=True)
 
     def trainable(self) -> "Task":
-        """This task, if it may be trained on.
+        """Return this task if it may be trained on.
 
         Raises:
             InputError: the task only evaluates.
@@ -221,18 +221,18 @@ def _stripped(examples: tuple[Example, ...]) -> tuple[Example, ...]:
 
 
 def rows_digest(*parts: Iterable[Example]) -> str:
-    """SHA-256 (hexadecimal) of rows in their order, the parts kept apart, so that a record says what was used."""
-    rows = [[[_plain(example.query), example.response] for example in part] for part in parts]
+    """Return the SHA-256 (hexadecimal) of rows, which depends on their order and on the division into parts."""
+    rows = [[[_query_as_json(example.query), example.response] for example in part] for part in parts]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _plain(query: str) -> str | list[tuple[str, str]]:
-    """A query as JSON: its text, or a conversation's turns, since another conversation may have the same text."""
+def _query_as_json(query: str) -> str | list[tuple[str, str]]:
+    """Return a query as JSON data: its text, or a dialogue's turns, since two dialogues can have the same text."""
     return [(turn.role, turn.content) for turn in query.turns] if isinstance(query, Dialogue) else query
 
 
 def without_repeats(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """The examples in their order, each query once: the first row that asks it is kept."""
+    """Return the examples in order without repeated queries, keeping the first of each."""
     first: dict[str, Example] = {}
     for example in examples:
         first.setdefault(example.query, example)
@@ -242,14 +242,14 @@ def without_repeats(examples: Iterable[Example]) -> tuple[Example, ...]:
 def shuffled_pools(
     train: Iterable[Example], evaluation: Iterable[Example], name: str
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """A training pool of at most 2,000 shuffled rows and an evaluation set of at most 500 different ones.
+    """Return a shuffled training pool of at most 2,000 rows and a disjoint evaluation set of at most 500.
 
-    The evaluation rows are chosen first; any row of the pool that asks the same query is left out, so that nothing
-    evaluated is ever trained on (PROTOCOL, Data). The order depends on the rows and the task's name alone.
+    The evaluation rows are chosen first. Rows of the pool with the same query are dropped, so that nothing evaluated is
+    ever trained on (PROTOCOL, Data). The order depends only on the rows and the task's name.
 
     Args:
-        train: rows that may be trained on.
-        evaluation: rows that may be measured.
+        train: candidate training rows.
+        evaluation: candidate evaluation rows.
         name: the task's name, which seeds the shuffle.
     """
     evaluation_rows = list(without_repeats(evaluation))

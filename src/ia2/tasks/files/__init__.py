@@ -1,4 +1,4 @@
-"""A user's own file as a task: a reader for each data format, and apart from them what a table becomes."""
+"""A user's file as a task: one reader per data format, and the conversion of a table to a task."""
 
 from ia2.tasks.files.labelled import ResponseKind, load_file
 from ia2.tasks.files.queries import load_queries

@@ -1,4 +1,4 @@
-"""Which column of a table holds the texts and which the labels: named, or guessed where only one can be meant."""
+"""Finding the text and label columns of a table: by name, or guessed where the choice is unambiguous."""
 
 import re
 from collections.abc import Mapping
@@ -21,33 +21,33 @@ USUAL_NAMES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""The names that columns of texts and of labels usually have, in lower case."""
+"""Usual names of text and label columns, in lower case."""
 MOST_WORDS = 4
-"""A name of more words is a sentence, in which a usual word says nothing."""
+"""A longer column name is a sentence, in which a usual word is no evidence."""
 KEYS = frozenset({"id", "ids", "index", "number", "count", "length", "date", "time"})
-"""Names that end so are of keys and measures, neither texts nor labels."""
+"""Last words of names that belong to keys and measures, neither texts nor labels."""
 ROLES: Mapping[str, Role] = MappingProxyType({name: role for role, names in USUAL_NAMES.items() for name in names})
 
 
 def find_column(
     table: Table, role: Role, named: str | None, notes: list[str], other: str | None = None, advice: str | None = None
 ) -> str:
-    """The column of a table that holds its texts, or its labels.
+    """Return the name of a table's text or label column.
 
-    A column that isn't named is guessed where only one can be meant: the one whose name is a usual one for the role;
-    else the one whose name contains such a word; or, where there are two columns, the one that the other role doesn't
-    take.
+    A column that isn't named is guessed if the choice is unambiguous: the column with a usual name for the role; else
+    the column whose name contains such a word; else, in a table of two columns, the one that doesn't suit the other
+    role.
 
     Args:
         table: the rows.
-        role: what the column is to hold.
-        named: the column's name, where the user gave it; of a nested one a path such as `data.body`.
-        notes: a guess is added here as a sentence.
-        other: the column named for the other role, if any.
-        advice: what to do where it can't be guessed; by default to name it.
+        role: what the column should hold.
+        named: the column's name if the user gave it; for a nested column a path such as `data.body`.
+        notes: a sentence is appended here for a guess.
+        other: the column that the user named for the other role, if any.
+        advice: what the error message suggests if the column can't be guessed; by default to name it.
 
     Raises:
-        InputError: there is no column of that name, none or several could be meant, or the table has no header.
+        InputError: no column has that name, no column or several match, or the table has no header.
 
     Example:
         >>> notes = []
@@ -76,7 +76,7 @@ def find_column(
 
 
 def check_header(table: Table) -> None:
-    """Refuse a table without a line that names its columns.
+    """Refuse a table without a header line.
 
     Raises:
         InputError: no column has a usual name, and the first line looks like a row.
@@ -88,7 +88,7 @@ def check_header(table: Table) -> None:
 
 
 def words(column: str) -> str:
-    """A column's name as words in lower case.
+    """Return a column's name as separate words in lower case.
 
     Example:
         >>> [words(name) for name in (" Ticket_Text", "ticketText", "TICKET-TEXT")]
@@ -99,7 +99,7 @@ def words(column: str) -> str:
 
 
 def _candidates(columns: tuple[str, ...], role: Role, other: str | None) -> list[str]:
-    """The columns that can be meant."""
+    """Return the columns that may have the role; empty if none or no unambiguous one."""
     free = [column for column in columns if column != other]
     exact = [column for column in free if ROLES.get(words(column)) == role]
     if exact:
@@ -113,7 +113,7 @@ def _candidates(columns: tuple[str, ...], role: Role, other: str | None) -> list
 
 
 def _role_within(column: str) -> Role | None:
-    """The role of the last usual word in a name, which says what the others only describe: `text category`."""
+    """Return the role of the last usual word in a name: earlier ones only qualify it, as in `text category`."""
     name = words(column).split()
     if len(name) > MOST_WORDS or (name and name[-1] in KEYS):
         return None

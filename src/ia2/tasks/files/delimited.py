@@ -9,18 +9,17 @@ from ia2.tasks.files.header import table_under
 from ia2.tasks.files.table import Table
 
 LONGEST_CELL = 2**31 - 1
-"""The largest limit in characters that Python's CSV reader takes on every system; its default is 131,072."""
+"""Largest field limit in characters that Python's CSV reader accepts on every system; its default is 131,072."""
 
 
 def read_delimited(path: Path, text: str) -> Table:
-    r"""Read delimited text whose first line that isn't blank names the columns.
+    r"""Read delimited text; the first line that isn't blank is the header.
 
-    The delimiter is a tab in a file that ends in `.tsv`; else it is the most frequent of comma, semicolon and tab in
-    the header.
+    The delimiter is a tab in a `.tsv` file, and otherwise the most frequent of comma, semicolon and tab in the header.
 
     Args:
         path: the file.
-        text: what it holds.
+        text: the file's content.
 
     Raises:
         InputError: two columns share a name, a row has too many or too few values, or a quote is never closed.

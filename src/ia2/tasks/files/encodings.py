@@ -1,4 +1,4 @@
-"""The text of a file in whatever encoding people's programs have saved it."""
+"""Reading text files in the encodings that common programs write."""
 
 from pathlib import Path
 
@@ -6,28 +6,28 @@ from ia2.errors import FieldError, InputError
 
 BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
-    # before UTF-16's, with which it begins
+    # before UTF-16, whose mark is a prefix of this one
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
 MOSTLY = 0.8
-"""Share of zeros among every other byte from which on text is taken for UTF-16: Western letters leave one each."""
+"""Share of zeros in every other byte above which text is UTF-16: a Western letter has a zero as its high byte."""
 
 
 def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
-    r"""The text of a file, and a note where it is not UTF-8.
+    r"""Return the text of a file, and a note if it is not UTF-8.
 
     Args:
         path: the file.
-        encoding: its encoding by Python's name; by default UTF-8, else UTF-16, else Windows-1252, whichever fits.
+        encoding: its encoding, by Python's name; by default the first of UTF-8, UTF-16 and Windows-1252 that fits.
 
     Returns:
-        The text without a byte order mark, its line ends as they are, and the note, if any.
+        The text without a byte order mark and with unchanged line ends, and the note, if any.
 
     Raises:
-        FieldError: there is no encoding of that name.
-        InputError: the file is not text in this encoding, or in none of the three.
+        FieldError: no encoding has that name.
+        InputError: the file is not text in the named encoding, or in any of the three.
 
     Example:
         >>> _ = Path("rows.csv").write_bytes("text,label\ncafé,1\n".encode("cp1252"))
@@ -39,7 +39,7 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
         return _as_named(path, content, encoding), ()
     detected = detect_encoding(content)
     if detected is None and 0 in content:
-        # of an image or an archive no encoding would make rows
+        # an image or an archive: no encoding would help
         raise InputError(f"{path}: this is no text: it holds zero bytes. Save it from the program that made it as CSV.")
     if detected is None:
         raise InputError(
@@ -55,7 +55,7 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
 
 
 def detect_encoding(content: bytes) -> str | None:
-    """The encoding of a text: by its byte order mark, as UTF-8, UTF-16 or Windows-1252; None where none of them fits.
+    """Return the encoding of a text: that of its byte order mark, or UTF-8, UTF-16 or Windows-1252; None if none fits.
 
     Example:
         >>> [detect_encoding("café".encode(name)) for name in ("utf-8", "utf-16", "utf-16-le", "cp1252")]
@@ -76,13 +76,13 @@ def detect_encoding(content: bytes) -> str | None:
 
 
 def checked_encoding(encoding: str) -> str:
-    """The name of an encoding, if Python knows it as one of texts.
+    """Return the name of an encoding if Python knows it as a text encoding.
 
     Raises:
-        FieldError: it doesn't.
+        FieldError: Python doesn't know it.
     """
     try:
-        # two bytes, since an empty text would not be looked at
+        # decoding an empty string would not look the encoding up; two bytes are valid UTF-16
         b"aa".decode(encoding)
     except UnicodeError:
         return encoding

@@ -1,4 +1,4 @@
-"""How a row becomes a query and a response: a text and its label, a prompt, an instruction, or a conversation."""
+"""Row forms, which turn a row into a query and a response: text and label, prompt, instruction or conversation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Form:
-    """A form of rows."""
+    """A row form: its columns, and how they become a query and a response."""
 
     name: RowForm
     columns: tuple[str, ...]
-    """Those of its queries and its responses."""
+    """The columns of queries and of responses."""
     description: str
-    """One line for people."""
+    """One-line description for users."""
     query: Callable[[Row, str], str]
-    """The query of a row at a position; empty where the row has none."""
+    """Return the query of a row at a position; empty if the row has none."""
     response: Callable[[Row, str], str]
-    """The response, as it follows the query; empty where the row has none."""
+    """Return the response as it follows the query; empty if the row has none."""
 
     def fits(self, table: Table) -> bool:
-        """Whether a table has the form's columns."""
+        """Whether a table has this form's columns."""
         return set(self.columns).issubset(table.columns)
 
 
 def labelled(text: str, label: str | None) -> Form:
-    """The form of rows of a text and a label.
+    """Return the form of rows with a text and a label.
 
     Args:
-        text: the column of texts.
-        label: the column of labels; None where rows have none.
+        text: the text column.
+        label: the label column; None if rows have no labels.
     """
 
     def query(row: Row, position: str) -> str:
@@ -51,7 +51,7 @@ def labelled(text: str, label: str | None) -> Form:
 
 
 def query_of_text(form: RowForm, text: str) -> str:
-    r"""The query of a text alone.
+    r"""Return the query for a bare text in a form.
 
     Example:
         >>> query_of_text("labelled", "a fine film")
@@ -63,7 +63,7 @@ def query_of_text(form: RowForm, text: str) -> str:
 
 
 def instructed(instruction: str, context: str = "") -> str:
-    """The prompt of Stanford Alpaca's instructions, with what each is about where there is something.
+    """Return Stanford Alpaca's prompt for an instruction, with its context if there is any.
 
     Example:
         >>> instructed("Name a colour.").splitlines()[2:]
@@ -78,10 +78,10 @@ def instructed(instruction: str, context: str = "") -> str:
 
 
 def conversation_query(turns: tuple[Turn, ...], position: str) -> str:
-    """The query that turns before a response are.
+    """Return the query made of the turns before a response: text for a single turn, else a `Dialogue`.
 
     Raises:
-        InputError: the last of them is not the user's.
+        InputError: the last turn is not the user's.
     """
     if not turns:
         return ""
@@ -91,7 +91,7 @@ def conversation_query(turns: tuple[Turn, ...], position: str) -> str:
 
 
 def _messages(row: Row, position: str) -> tuple[tuple[Turn, ...], str]:
-    """The turns before the assistant's last one, and that one; it is empty where the conversation ends otherwise."""
+    """Split a conversation into earlier turns and the assistant's final turn, empty if it doesn't end with one."""
     messages = row.get("messages")
     if messages is None:
         return (), ""
@@ -113,7 +113,7 @@ def _turn(message: Any, position: str) -> Turn:
 
 
 def _verbatim(row: Row, position: str, column: str) -> str:
-    """A text as it is; empty where it's missing or blank."""
+    """Return a cell's text unchanged, or the empty string if it is missing or blank."""
     value = row.get(column)
     if isinstance(value, str):
         return value if value.strip() else ""
@@ -150,7 +150,7 @@ FORMS: Mapping[RowForm, Form] = MappingProxyType(
         ),
     }
 )
-"""The forms that a file has by its columns, where no column is named; the first that fits is taken."""
+"""Forms recognised by a file's columns, if the user names none; the first that fits is used."""
 SAID: Mapping[RowForm, str] = MappingProxyType(
     {
         "conversation": "'messages' are conversations for the model's chat template, and the assistant's last turn is "
@@ -159,4 +159,4 @@ SAID: Mapping[RowForm, str] = MappingProxyType(
         "instruction": "each 'instruction', with its 'input' if any, is asked in Alpaca's template; 'output' follows.",
     }
 )
-"""What is said of each form when it is taken."""
+"""The note for the user when a form is recognised."""

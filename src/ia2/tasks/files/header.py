@@ -1,4 +1,4 @@
-"""Tables whose first line names the columns, and files in which that line is a row already."""
+"""Tables with a header line, and detecting files that lack one."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,13 @@ def table_under(
     rows: Iterable[tuple[str, Sequence[Any]]],
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """The table of a first line and the lines below it.
+    """Return the table of a header line and the lines below it.
 
     Args:
         path: the file.
-        header: the first line's position and its cells; an empty one is called by its number, such as `column 3`.
-        rows: position and cells of each other line, as many as the header has.
-        notes: what was chosen while the file was read.
+        header: position and cells of the first line; an empty cell is named by its number, such as `column 3`.
+        rows: position and cells of each further line, with as many cells as the header.
+        notes: choices made while the file was read.
 
     Raises:
         InputError: two columns share a name, or a row has too many or too few cells.
@@ -47,7 +47,7 @@ def table_under(
 
 
 def distinct_columns(path: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """The names of a file's columns, if each is used once.
+    """Return the names of a file's columns if all are different.
 
     Raises:
         InputError: two columns have the same name.
@@ -63,7 +63,7 @@ def distinct_columns(path: Path, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def looks_like_a_row(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
-    """Whether what should name the columns is a row: one of its cells is a number, or stands below itself again.
+    """Whether a header line is really a row: a cell is a number, or occurs again further down its column.
 
     Example:
         >>> looks_like_a_row(["a fine film", "positive"], [["a dull one", "negative"], ["a great one", "positive"]])
@@ -78,7 +78,7 @@ def looks_like_a_row(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> b
 
 
 def missing_header(path: Path, position: str, columns: Sequence[str]) -> InputError:
-    """What is said of a file without a line that names its columns."""
+    """Return the error for a file without a header line."""
     shown = ", ".join(map(printable, columns))
     shown = shown if len(shown) <= 60 else shown[:60] + "…"
     return InputError(

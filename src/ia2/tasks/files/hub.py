@@ -1,4 +1,4 @@
-"""Datasets of the hub, by names such as `hf:owner/name` or `hf:owner/name:config:split`."""
+"""Loading hub datasets by names such as `hf:owner/name` or `hf:owner/name:config:split`."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ INSTEAD = "name a file or a folder of save_to_disk"
 
 
 def is_hub_name(path: Path) -> bool:
-    """Whether a name of data is one of the hub's.
+    """Whether a data path names a hub dataset.
 
     Example:
         >>> is_hub_name(Path("hf:owner/name")), is_hub_name(Path("rows.csv"))
@@ -23,14 +23,14 @@ def is_hub_name(path: Path) -> bool:
 
 
 def read_hub(path: Path) -> RowSource:
-    """Load a dataset of the hub, at the commit that it has now.
+    """Load a hub dataset at its current commit.
 
     Args:
-        path: its name, `hf:owner/name`, with a configuration (which may be empty) and a split where they are needed.
+        path: its name, `hf:owner/name`, followed where needed by a configuration (which may be empty) and a split.
 
     Raises:
-        InputError: this is no such name, the hub can't be reached or doesn't give the dataset out, or a configuration
-            or a split is to be named.
+        InputError: the name is malformed, the hub can't be reached or denies access to the dataset, or a configuration
+            or a split must be named.
     """
     name, config, split = _parsed(path)
     commit = commit_of(name, named=str(path), instead=INSTEAD)
@@ -42,7 +42,7 @@ def read_hub(path: Path) -> RowSource:
         configs = [] if config is not None else datasets.get_dataset_config_names(name, revision=commit)
         if not configs:
             dataset = datasets.load_dataset(name, config, split=split, revision=commit)
-    except Exception as error:  # datasets, its readers and every transport have errors of their own
+    except Exception as error:  # datasets, its readers and each transport raise their own errors
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{path}: this dataset can't be loaded ({reason}). Check its name, or {INSTEAD}.") from error
     if configs:
@@ -59,16 +59,16 @@ def read_hub(path: Path) -> RowSource:
 
 
 def commit_now(path: Path) -> str:
-    """The commit at which a dataset of this name would be read now.
+    """Return the current commit of a hub dataset.
 
     Raises:
-        InputError: this is no such name, or the hub can't be reached or doesn't give the dataset out.
+        InputError: the name is malformed, or the hub can't be reached or denies access to the dataset.
     """
     return commit_of(_parsed(path)[0], named=str(path), instead=INSTEAD)
 
 
 def _parsed(path: Path) -> tuple[str, str | None, str | None]:
-    """Dataset, configuration and split that a name holds."""
+    """Split a name into dataset, configuration and split."""
     parsed = NAME.fullmatch(path.as_posix())
     if parsed is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""JSON: an array of objects, alone or as the one array of rows in an object."""
+"""Reading JSON: an array of objects, at the top level or as the only such array in an object."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,14 @@ AS_AN_ARRAY = 'an array of objects, such as [{"text": …, "label": …}]'
 
 
 def read_json(path: Path, text: str) -> Table:
-    r"""Read an array of objects, whose keys are the columns, or JSON lines in a file that ends in `.json`.
+    r"""Read an array of objects whose keys are the columns, or JSON lines in a file that ends in `.json`.
 
     Args:
         path: the file.
-        text: what it holds; rows are counted from 1.
+        text: the file's content; rows are numbered from 1.
 
     Raises:
-        InputError: this is no JSON, or no array of objects can be meant.
+        InputError: the text is not JSON, or has no array of objects or several.
 
     Example:
         >>> read_json(Path("rows.json"), '{"version": 2, "data": [{"text": "a"}]}').rows
@@ -33,11 +33,11 @@ def read_json(path: Path, text: str) -> Table:
         raise InputError(
             f"{path}, line {error.lineno}: this is no JSON ({error.msg}); is the file cut short?"
         ) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or objects nested as deep
+    except (ValueError, RecursionError) as error:  # numbers with thousands of digits, or objects nested that deep
         raise InputError(f"{path}: this JSON can't be read ({error}).") from error
     notes: tuple[str, ...] = ()
     if isinstance(value, dict):
-        key, value = _wrapped(path, value)
+        key, value = _only_array(path, value)
         notes = (f"{path.name}: rows are those of {key!r}.",)
     if not isinstance(value, list):
         raise InputError(f"{path}: this holds no array of rows. Save it as {AS_AN_ARRAY}.")
@@ -48,8 +48,8 @@ def read_json(path: Path, text: str) -> Table:
     return table_of_objects(path, rows, notes)
 
 
-def _wrapped(path: Path, value: dict[str, Any]) -> tuple[str, list[Any]]:
-    """The one array of objects in an object, with its key."""
+def _only_array(path: Path, value: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Return the key and value of an object's only array of objects."""
     arrays = {key: rows for key, rows in value.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
     if len(arrays) > 1:
         raise InputError(

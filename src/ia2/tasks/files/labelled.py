@@ -1,4 +1,4 @@
-"""Rows with responses as a task: their form, their labels, and notes on what was guessed and left out."""
+"""Loading rows with responses as a task: row form, labels, and notes on what was guessed and left out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ia2.tasks.task import Example, Task, rows_digest, without_repeats
 ResponseKind = Literal["label", "text"]
 
 MAX_NEW_TOKENS = 200
-"""Length limit of a free-text response in tokens."""
+"""Maximum length of a free-text response, in tokens."""
 BLANK_LINE = "\n\n"
 
 
@@ -34,14 +34,14 @@ def load_file(
     r"""Load labelled rows as a task: from a file, a folder written by `save_to_disk`, or a dataset on the hub.
 
     Columns that aren't named are guessed (`find_column`), except for the known formats: `messages`; `prompt` and
-    `completion`; `instruction`, `input` and `output`. Whether responses are labels or free text is decided by their
+    `completion`; `instruction`, `input` and `output`. Whether responses are labels or free text is guessed from their
     number and length (`labels_of`). The task's notes say what was guessed and left out.
 
     Args:
         path: the file, with its format as suffix; the folder; `hf:owner/name`, or `hf:owner/name:config:split`.
-        text: the column of texts; for a nested one, a path such as `data.body`.
-        label: the column of labels, or of responses.
-        evaluation_path: a second file with the same columns to evaluate on; its texts are left out of the first. By
+        text: the text column; for a nested one, a path such as `data.body`.
+        label: the column of labels or responses.
+        evaluation_path: a second file with the same columns to evaluate on; its texts are removed from the first. By
             default a dataset's test or validation split.
         response_kind: whether responses are labels or free text.
         encoding: the encoding of text files, by Python's name; by default it is detected.
@@ -67,7 +67,7 @@ def load_file(
     evaluation = _examples(evaluated, form, notes) if evaluated is not None else ()
     if evaluated is not None:
         _check_labels(evaluated.path, evaluation, labels, table)
-        pool = _not_evaluated(pool, evaluation, table, evaluated.path, notes)
+        pool = _without_evaluated(pool, evaluation, table, evaluated.path, notes)
     task = Task(
         name=source_name(path),
         description=form.description,
@@ -85,7 +85,7 @@ def load_file(
 
 
 def _form(table: Table, text: str | None, label: str | None, notes: list[str]) -> Form:
-    """The form of a table's rows: one that its columns show, unless a column is named; else a text and a label."""
+    """Return the form of a table's rows: the one its columns match, or text and label, as when a column is named."""
     if text is None and label is None and (form := next((form for form in FORMS.values() if form.fits(table)), None)):
         notes.append(f"{table.path.name}: {SAID[form.name]}")
         return form
@@ -99,7 +99,7 @@ def _form(table: Table, text: str | None, label: str | None, notes: list[str]) -
 
 
 def _stop(table: Table, pool: Sequence[Example], form: Form, notes: list[str]) -> str | None:
-    """What ends a response of free text: a blank line, unless responses hold some."""
+    """Return the stop string for free-text responses: a blank line, or None if responses contain blank lines."""
     if form.name == "conversation":
         return None
     if any(BLANK_LINE in example.response.strip() for example in pool):
@@ -111,7 +111,7 @@ def _stop(table: Table, pool: Sequence[Example], form: Form, notes: list[str]) -
 def _evaluation_table(
     source: RowSource, form: Form, path: Path | str | None, encoding: str | None, notes: list[str]
 ) -> Table | None:
-    """The rows to evaluate: those of the second file, or of a split of the first; None where there are none."""
+    """Return the evaluation rows: those of the second file or of a split of the first, or None."""
     if path is not None:
         table = read_table(Path(path), encoding, evaluated=True)
         notes += table.notes
@@ -126,7 +126,7 @@ def _evaluation_table(
 
 
 def _labelled_split(source: RowSource, form: Form) -> Table | None:
-    """The first split for evaluation that has labels: those of public test sets are often kept back."""
+    """Return the first evaluation split with labels, since public test sets often come without."""
     for table in source.evaluation:
         if _has_columns(table, form) and any(form.response(row, position) for position, row in table.rows):
             return table
@@ -138,7 +138,7 @@ def _has_columns(table: Table, form: Form) -> bool:
 
 
 def _missing_columns(table: Table, form: Form) -> list[int]:
-    """Which of a form's columns a table lacks."""
+    """Return the indices of a form's columns that a table lacks."""
     return [at for at, column in enumerate(form.columns) if column not in (*table.columns, *table.leaves)]
 
 
@@ -158,14 +158,14 @@ def _check_labels(path: Path, evaluation: Sequence[Example], labels: tuple[str, 
         raise InputError(f"{path}: the label {unknown[0].strip()!r} is not among those of {first.path.name}.")
 
 
-def _not_evaluated(
+def _without_evaluated(
     pool: tuple[Example, ...],
     evaluation: tuple[Example, ...],
     table: Table,
     evaluation_path: Path,
     notes: list[str],
 ) -> tuple[Example, ...]:
-    """The pool without the texts that are evaluated."""
+    """Return the pool without rows whose texts are evaluated."""
     evaluated_queries = {example.query for example in evaluation}
     remaining = tuple(example for example in pool if example.query not in evaluated_queries)
     if len(remaining) < len(pool):
@@ -176,7 +176,7 @@ def _not_evaluated(
 
 
 def _examples(table: Table, form: Form, notes: list[str]) -> tuple[Example, ...]:
-    """The rows that have both a query and a response, each query once."""
+    """Return the rows with both a query and a response, without repeated queries."""
     if form.name == "labelled":
         table = without_missing_codes(table, form.columns[1], notes)
     examples = []

@@ -1,4 +1,4 @@
-"""What the responses of rows are: labels or free text, and which labels look like a mistake."""
+"""Deciding whether responses are labels or free text, and finding labels that look like mistakes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from ia2.tasks.files.table import Table, cell_of, cell_text
 from ia2.tasks.task import Example, RowForm
 
 MANY_LABELS = 10
-"""Above this number of distinct responses, they may be free text."""
+"""Responses may be free text if more than this many are distinct."""
 LONG_LABEL = 30
-"""Above this mean length in characters, many distinct responses are taken for free text."""
+"""Many distinct responses are taken for free text if their mean length in characters is above this."""
 NO_CATEGORY = "-1"
-"""What pandas writes for a missing category, beside the codes 0, 1, 2, … of the others."""
+"""pandas' code for a missing category; the categories have the codes 0, 1, 2, …"""
 
 
 def labels_of(
@@ -25,18 +25,18 @@ def labels_of(
     kind: Literal["label", "text"] | None,
     notes: list[str],
 ) -> tuple[str, ...]:
-    """The labels of rows, sorted; none where responses are free text.
+    """Return the sorted labels of rows, or an empty tuple if responses are free text.
 
-    Of texts with labels, responses are free text where there are more than ten different ones, more than half as many
-    as rows, of over 30 characters on average. Of prompts, instructions and conversations they are free text unless
-    there are at most ten, no more than half as many as rows, of at most 30 characters on average.
+    In the labelled form, responses are free text if more than ten are distinct, the distinct ones are more than half as
+    many as the rows, and the mean length is over 30 characters. In the prompt, instruction and conversation forms, they
+    are free text unless none of these holds, and also if all are the same.
 
     Args:
-        path: the rows' file.
+        path: the file of the rows.
         examples: the rows.
-        form: how they became queries.
-        kind: what responses are, where the user has said it.
-        notes: a choice is added here as a sentence, and labels that are nearly the same.
+        form: the form of the rows.
+        kind: what responses are, if the user said so.
+        notes: a sentence is appended here for a guess, and for labels that are nearly the same.
 
     Raises:
         InputError: all rows have the same label.
@@ -62,15 +62,16 @@ def labels_of(
 
 
 def without_missing_codes(table: Table, column: str, notes: list[str]) -> Table:
-    """The table with pandas' code for a missing category, -1, taken for a missing value, and a note that says so.
+    """Return the table with pandas' code for a missing category, -1, replaced by a missing value, and add a note.
 
-    It is where the file says that the column holds such codes, or where whole numbers from -1 to 2 or more are all
-    that it holds. From -1 to 1 it may also be a label, such as of sentiment, and a note asks to look.
+    The code is recognised if the file says that the column holds category codes, or if its values are exactly the
+    integers from -1 to 2 or more. Values from -1 to 1 may also be labels, such as of sentiment: the table is unchanged,
+    and the note asks the user to check.
 
     Args:
         table: the rows.
-        column: the column of labels.
-        notes: what was chosen is added here as a sentence.
+        column: the label column.
+        notes: a sentence is appended here for the choice.
     """
     values = [cell_text(cell_of(row, column), position, column) for position, row in table.rows]
     distinct = set(values) - {""}
@@ -112,7 +113,7 @@ def _guessed_kind(
 
 
 def _nearly_the_same(labels: Sequence[str]) -> list[str]:
-    """Labels that differ in nothing but case and spaces, as parts of sentences."""
+    """Return groups of labels that differ only in case and spaces, each joined as `'a' and 'A'`."""
     alike: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         alike["".join(label.casefold().split())].append(repr(label.strip()))

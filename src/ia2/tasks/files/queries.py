@@ -1,4 +1,4 @@
-"""Unlabelled texts of a file as queries like those of a file's task."""
+"""Loading unlabelled texts as queries in the form of an existing task."""
 
 from pathlib import Path
 
@@ -19,10 +19,9 @@ def load_queries(
     r"""Load unlabelled texts as queries.
 
     Args:
-        path: a text file with a text on each line, or data as in `load_file`, whose labels or responses, if any, are
-            not read.
-        known: the task; texts among its labelled rows, in the pool or the evaluation set, are left out.
-        text: the column of texts, where there are several.
+        path: a text file with one text per line, or data as in `load_file`, whose labels or responses are ignored.
+        known: the task. Texts that are among its labelled rows, in the pool or the evaluation set, are left out.
+        text: the text column, if there are several columns.
         encoding: the encoding of a text file; by default it is detected.
 
     Returns:
@@ -54,7 +53,7 @@ def _lines(path: Path, form: RowForm, encoding: str | None, notes: list[str]) ->
         raise nothing_at(path)
     content, reading_notes = read_text(path, encoding)
     notes += reading_notes
-    # only \n ends a line, with or without \r: a text may hold other line separators
+    # only \n ends a line, with or without \r: a text may contain other line separators
     texts = [line.strip() for line in content.split("\n")]
     return [query_of_text(form, text) for text in texts if text]
 
@@ -66,16 +65,16 @@ def _rows(path: Path, form: RowForm, text: str | None, encoding: str | None, not
 
 
 def queries_of_rows(table: Table, form: RowForm, text: str | None, notes: list[str]) -> list[str]:
-    r"""The query of each row of a table without labels; empty where a row has none.
+    r"""Return the query of each row of a table without labels; empty for a row without a text.
 
     Args:
         table: the rows.
         form: how a row becomes a query.
-        text: the column of texts; by default the form's own, the only one, or one that is guessed.
-        notes: a guess is added here as a sentence.
+        text: the text column; by default the form's, the only column, or a guess.
+        notes: a sentence is appended here for a guess.
 
     Raises:
-        InputError: the column isn't there, or can't be guessed.
+        InputError: the column doesn't exist or can't be guessed.
 
     Example:
         >>> rows = (("rows.csv, line 2", {"review": "a fine film"}),)

@@ -1,4 +1,4 @@
-"""Folders that `save_to_disk` of the library datasets wrote, and the splits of its datasets."""
+"""Reading folders written by the datasets library's `save_to_disk`, and choosing among a dataset's splits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from ia2.tasks.files.table import Table
 
 TRAIN = "train"
 EVALUATION_SPLITS = ("test", "validation", "valid", "val", "dev")
-"""Splits that may be evaluated; the first whose rows have labels is."""
+"""Names of evaluation splits, in order of preference; the first with labels is evaluated."""
 
 
 @dataclass(frozen=True)
 class RowSource:
-    """What a name of data stands for."""
+    """The rows that a data path refers to."""
 
     table: Table
-    """Its rows, or those of its train split."""
+    """The rows of the dataset or of its train split."""
     origin: str
-    """Where they come from, for the record."""
+    """Provenance of the rows, for the record."""
     evaluation: tuple[Table, ...] = ()
-    """Tables of splits that may be evaluated, in the order of preference."""
+    """Tables of the evaluation splits, in order of preference."""
 
 
 def read_saved(path: Path) -> RowSource:
-    """Read a folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`.
+    """Read a folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`.
 
     Raises:
-        InputError: the folder holds no such dataset or a damaged one, or it has several splits and none called train.
+        InputError: the folder holds no such dataset or a damaged one, or several splits of which none is called train.
 
     Example:
         >>> import datasets
@@ -49,7 +49,7 @@ def read_saved(path: Path) -> RowSource:
 
     try:
         dataset = datasets.load_from_disk(str(path))
-    except Exception as error:  # datasets, pyarrow and the file system have errors of their own
+    except Exception as error:  # datasets, pyarrow and the file system raise their own errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: this dataset can't be loaded ({reason}). Save it again.") from error
     origin = f"folder {path.name}"
@@ -59,12 +59,12 @@ def read_saved(path: Path) -> RowSource:
 
 
 def source_of_splits(splits: Mapping[str, tuple[Path, Any]], name: str, origin: str) -> RowSource:
-    """The train split of a dataset, or its only one, and those that may be evaluated.
+    """Return a dataset's train split, or its only split, together with its evaluation splits.
 
     Args:
-        splits: for each split the name by which it alone can be named as data, and its rows.
-        name: what the person called the dataset.
-        origin: where it comes from, for the record.
+        splits: for each split the data path that selects it alone, and its rows.
+        name: the user's name for the dataset.
+        origin: provenance of the dataset, for the record.
 
     Raises:
         InputError: there are several splits and none called train.
@@ -81,7 +81,7 @@ def source_of_splits(splits: Mapping[str, tuple[Path, Any]], name: str, origin: 
 
 
 def table_of_dataset(path: Path, dataset: Any, notes: tuple[str, ...] = ()) -> Table:
-    """The rows of a `datasets.Dataset`, counted from 1, with names instead of the ids of a `ClassLabel`.
+    """Return the table of a `datasets.Dataset`, its rows numbered from 1 and `ClassLabel` ids replaced by names.
 
     Raises:
         InputError: an id has no name.
@@ -93,7 +93,7 @@ def table_of_dataset(path: Path, dataset: Any, notes: tuple[str, ...] = ()) -> T
         for column, feature in dataset.features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
-    # as Arrow's values, since images and sounds would be decoded
+    # as Arrow values, because datasets would decode images and audio
     values = dataset.with_format("arrow")[:].to_pylist() if len(dataset) else []
     columns = distinct_columns(path, dataset.column_names)
     return Table(path, columns, named_rows(path, values, names), notes)

@@ -1,4 +1,4 @@
-"""A file's rows as every data format gives them, and a cell of theirs as text."""
+"""A table of rows, which every data format is read into, and converting cells to text."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file, in its order."""
+    """The rows of a file, in file order."""
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[str, Row], ...]
-    """Each row's position for an error message, such as `rows.csv, line 3`, and its values by column."""
+    """Each row's position for error messages, such as `rows.csv, line 3`, and its values by column."""
     notes: tuple[str, ...] = ()
-    """Choices made for the user while the file was read, one sentence each."""
+    """Choices made while the file was read, one sentence each."""
     first_line: str | None = None
-    """The position of the line that names the columns, for formats in which it could be a row by mistake."""
+    """Position of the header line, for formats in which a row could stand in its place by mistake."""
     category_codes: frozenset[str] = frozenset()
-    """Columns of pandas' category codes, among which -1 stands for a missing value."""
+    """Columns of pandas' category codes, in which -1 is a missing value."""
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """Every column that can be named, those inside of others by paths such as `data.body`."""
+        """All columns that can be named; nested ones as paths such as `data.body`."""
         return tuple(dict.fromkeys(leaf for _, row in self.rows for leaf in leaf_columns(row))) or self.columns
 
 
 def leaf_columns(values: Row, prefix: str = "") -> Iterator[str]:
-    """The columns of a row, of nested objects the paths of what they hold.
+    """Yield the columns of a row; for nested objects, the paths of their values.
 
     Example:
         >>> list(leaf_columns({"id": 1, "data": {"body": "a", "by": {"name": "b"}}}))
@@ -46,7 +46,7 @@ def leaf_columns(values: Row, prefix: str = "") -> Iterator[str]:
 
 
 def cell_of(row: Row, column: str) -> Any:
-    """What a row holds in a column, or at a path such as `data.body`; None where it has none.
+    """Return a row's value in a column or at a path such as `data.body`, or None.
 
     Example:
         >>> row = {"data": {"body": "a"}, "data.id": 3}
@@ -64,10 +64,10 @@ def cell_of(row: Row, column: str) -> Any:
 
 
 def cell_text(value: Any, position: str, column: str) -> str:
-    """A cell as text: integers without a decimal point, booleans in lower case, a missing value as the empty string.
+    """Return a cell as text: whole numbers without a decimal point, booleans in lower case, missing values as "".
 
     Args:
-        value: what the cell holds.
+        value: the cell's value.
         position: the row's position, for the error message.
         column: the column's name, for the error message.
 

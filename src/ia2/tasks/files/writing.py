@@ -1,4 +1,4 @@
-"""Rows written to a file in the format that its ending names."""
+"""Writing rows to a file in the format of its suffix."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def _delimited(delimiter: str) -> Callable[[Sequence[str], Sequence[Row]], str]:
 
 
 def _json_lines(_columns: Sequence[str], rows: Sequence[Row]) -> str:
-    # a key that a row doesn't have isn't given one
+    # rows keep only their own keys
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
@@ -45,22 +45,22 @@ TEXTS: Mapping[str, Callable[[Sequence[str], Sequence[Row]], str]] = MappingProx
         ".ndjson": _json_lines,
     }
 )
-"""The formats that are text, by their ending."""
+"""Text formats by suffix."""
 UNTYPED = (".csv", ".tsv")
-"""The formats in which a spreadsheet program takes a cell for a formula by how it begins (OWASP, CSV injection)."""
+"""Formats in which a spreadsheet program recognises a formula by its first character (OWASP, CSV injection)."""
 FORMULA = re.compile(r"[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def without_formulas(ending: str, rows: Sequence[Row], column: str) -> Sequence[Row]:
-    """Rows whose texts in a column no spreadsheet program runs: `'` stands before one that begins like a formula.
+    """Return rows with `'` before texts of a column that a spreadsheet program would run as formulas.
 
-    That is for what a model has written. Plain numbers stay as they are, and so do formats whose cells have types.
+    This is for text written by a model. Plain numbers and formats with typed cells are unchanged.
 
     Args:
-        ending: names the format.
+        ending: the suffix that names the format.
         rows: the values of each row by column.
-        column: holds the texts.
+        column: the column of texts.
 
     Example:
         >>> rows = [{"prediction": text} for text in ("=1+1", "-5", "fine")]
@@ -75,7 +75,7 @@ def without_formulas(ending: str, rows: Sequence[Row], column: str) -> Sequence[
 
 
 def no_formula(value: object) -> object:
-    """A cell's value; of a text that a spreadsheet program would run, one that it shows.
+    """Return a cell's value, with `'` before a text that a spreadsheet program would run as a formula.
 
     Example:
         >>> no_formula("=1+1"), no_formula("-5"), no_formula(None)
@@ -86,10 +86,10 @@ def no_formula(value: object) -> object:
 
 
 def as_text(ending: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
-    r"""Rows as the text of a file with this ending.
+    r"""Return rows as the text of a file with this suffix.
 
     Raises:
-        InputError: the format is not known, or not text.
+        InputError: the format is unknown, or is not text.
 
     Example:
         >>> as_text(".csv", ["text", "prediction"], [{"text": "a, b", "prediction": "x"}])
@@ -106,7 +106,7 @@ def _write_text(partial: Path, path: Path, columns: Sequence[str], rows: Sequenc
 
 
 def _write_parquet(partial: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    # takes a while to import, and only Parquet needs it
+    # imported here because it is slow and only Parquet needs it
     import pyarrow
     from pyarrow.parquet import write_table
 
@@ -122,19 +122,19 @@ def _write_parquet(partial: Path, path: Path, columns: Sequence[str], rows: Sequ
 WRITERS: Mapping[str, Callable[[Path, Path, Sequence[str], Sequence[Row]], None]] = MappingProxyType(
     {**dict.fromkeys(TEXTS, _write_text), ".parquet": _write_parquet, ".xlsx": write_excel}
 )
-"""Writes rows to a file that will have another path, by the ending of that."""
+"""Functions that write rows to a temporary file, by the suffix of the final path."""
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    r"""Write rows, whole or not at all, in the format that the file's ending names; text is UTF-8.
+    r"""Write rows atomically in the format of the file's suffix; text is UTF-8.
 
     Args:
         path: the file.
-        columns: their names, in order.
+        columns: the names of the columns, in order.
         rows: the values of each row by column.
 
     Raises:
-        InputError: the ending is not known, or the format can't hold these values.
+        InputError: the suffix is unknown, or the format can't hold these values.
 
     Example:
         >>> write_rows(Path("rows.jsonl"), ["text", "prediction"], [{"text": "a", "prediction": "x"}])
@@ -147,10 +147,10 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def check_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Refuse what `write_rows` would, and leave nothing: before answers to the rows take their time.
+    """Refuse rows that `write_rows` would refuse, without leaving a file: a check before a long computation.
 
     Raises:
-        InputError: as `write_rows`.
+        InputError: as for `write_rows`.
     """
     check_ending(path)
     check_writable(path)
@@ -159,7 +159,7 @@ def check_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def check_ending(path: Path) -> None:
-    """Refuse a file in a format that can't be written. Raises InputError."""
+    """Raise an InputError for a file in a format that can't be written."""
     if path.suffix.lower() not in WRITERS:
         problem = f"the ending {path.suffix!r} can't be written" if path.suffix else "its ending is to name the format"
         raise InputError(f"{path}: {problem}. Use one of {', '.join(WRITERS)}.")
