@@ -28,8 +28,8 @@ def labels_of(
     """Return the sorted labels of rows, or an empty tuple if responses are free text.
 
     In the labelled form, responses are free text if more than ten are distinct, the distinct ones are more than half as
-    many as the rows, and the mean length is over 30 characters. In the prompt, instruction and conversation forms, they
-    are free text unless none of these holds, and also if all are the same.
+    many as the rows, and the mean length is over 30 characters. In the other forms, one of these conditions is enough,
+    and so is a single distinct response.
 
     Args:
         path: the file of the rows.
