@@ -1,1 +1,1 @@
-"""Measuring: what a model or an adapter answers, and the numbers that follow."""
+"""Evaluation: running a model or an adapter on rows, and computing metrics from its answers."""

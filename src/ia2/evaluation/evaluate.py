@@ -1,4 +1,4 @@
-"""Evaluation: the model's answers to queries, zero-shot, with demonstrations, or with an adapter."""
+"""Evaluating a model on queries: zero-shot, with demonstrations, or with an adapter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 Correct = Literal["exact", "stripped"]
-"""Whether an answer is correct only if it is exactly the label's token, or also if only surrounding spaces differ (as
-in the published scripts)."""
+"""Whether an answer must be exactly the label's token, or may differ in surrounding spaces (as in the published
+scripts)."""
 
 
 Evaluation = LabelEvaluation | TextEvaluation
-"""The result of `evaluate`: both kinds have `metrics` and `rows`."""
+"""The result of `evaluate`; both types have `metrics` and `rows`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,14 @@ class Asking:
     weights: Weights = "adapters"
     """Whether adapters run beside the network's weights or are merged into them, and with which rounding."""
     batch_size: int | None = None
-    """Queries per adapter in a forward pass; by default as many as keep the machine busy, or, for generated texts, as
+    """Queries per adapter in a forward pass. By default as many as keep the device busy, or, for generated texts, as
     fit in memory."""
     layout: Layout = "packed"
     """How queries share a forward pass."""
     share_prefill: bool = True
-    """Read the common prefix of all prompts only once."""
+    """Whether the common prefix of all prompts is prefilled only once."""
     progress: Progress = SILENT
-    """Told which rows are done."""
+    """Receives progress over rows."""
     phase: str = "evaluate"
     """Name of the phase in the progress bar."""
 
@@ -79,15 +79,16 @@ def evaluate(
     adapter: Adapter | None = None,
     asking: Asking = Asking(),
 ) -> Evaluation:
-    """Ask the model each query and compare its answer with the row's response (PROTOCOL, Evaluation).
+    """Run the model on each query and compare its answer with the row's response (PROTOCOL, Evaluation).
 
     Args:
         model: the model.
         examples: the rows to evaluate.
-        task: the task, with its labels, or with the maximum length, stop string and answer format of texts.
-        demonstrations: shown before every query, in this order, or a `PerQuery` with those of each query; none for
-            zero-shot and for adapters.
-        adapter: the adapter to run on the model, if any.
+        task: the task of the rows, with its labels, or with the maximum length, stop string and answer format of free
+            text.
+        demonstrations: the demonstrations before every query, in this order, or a `PerQuery` with those of each query;
+            empty for zero-shot and for adapters.
+        adapter: the adapter to run with the model, if any.
         asking: how rows are evaluated.
 
     Raises:
@@ -99,9 +100,9 @@ def evaluate(
         >>> evaluation.metrics()["n"]
         4
     """
-    shown = demonstrations if isinstance(demonstrations, PerQuery) else PerQuery([demonstrations] * len(examples))
+    contexts = demonstrations if isinstance(demonstrations, PerQuery) else PerQuery([demonstrations] * len(examples))
     with read_with(model, adapter, weights=asking.weights) as reader:
-        return _asked(model, reader, examples, task, shown, asking)[0]
+        return _evaluated(model, reader, examples, task, contexts, asking)[0]
 
 
 def evaluate_all(
@@ -111,19 +112,19 @@ def evaluate_all(
     adapters: Sequence[Adapter],
     asking: Asking = Asking(),
 ) -> list[Evaluation]:
-    """The result of `evaluate` for each adapter, computed in shared forward passes.
+    """Return the result of `evaluate` for each adapter, computed in shared forward passes.
 
-    Adapters that can't share a bank, and those that are merged, are evaluated one after another.
+    Merged adapters, and adapters that can't share a bank, are evaluated one after another.
 
     Args:
         model: the model.
         examples: the rows to evaluate.
-        task: their task.
+        task: the task of the rows.
         adapters: the adapters to evaluate.
         asking: how rows are evaluated.
 
     Raises:
-        InputError: as `evaluate`.
+        InputError: as for `evaluate`.
 
     Example:
         >>> adapters = [fresh_adapter(model.network, LoRA().configuration(model.network), seed) for seed in (0, 1)]
@@ -133,26 +134,26 @@ def evaluate_all(
     if asking.weights != "adapters" or bank_of(model.network, adapters) is None:
         return [evaluate(model, examples, task, adapter=adapter, asking=asking) for adapter in adapters]
     with adapted(model, adapters) as reader:
-        return _asked(model, reader, examples, task, PerQuery([()] * len(examples)), asking)
+        return _evaluated(model, reader, examples, task, PerQuery([()] * len(examples)), asking)
 
 
-def _asked(
+def _evaluated(
     model: LanguageModel,
     reader: Reader,
     examples: Sequence[Example],
     task: Task,
-    shown: PerQuery,
+    contexts: PerQuery,
     asking: Asking,
 ) -> list[Evaluation]:
-    """What each of the reader's adapters answers."""
+    """Evaluate the reader's adapters, with the context of each query."""
     tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
     reader = Reader(reader.network, reader.adapters, layout=asking.layout)
     labels = None
     if task.response_kind == "text":
-        prompts = checked_prompts(tokenizer, examples, shown, task)
+        prompts = checked_prompts(tokenizer, examples, contexts, task)
     else:
         labels = LabelTokens.of(task, tokenizer, asking.label_scoring)
-        prompts = label_prompts(tokenizer, labels, examples, shown)
+        prompts = label_prompts(tokenizer, labels, examples, contexts)
     count = len(reader.adapters)
     with asking.progress.phase(asking.phase, len(prompts) * count) as advance:
         if asking.share_prefill:
@@ -187,7 +188,8 @@ def _predictions(
     token_labels: Sequence[str | None] = answers
     predicted: Sequence[str] = answers
     if scores.token is not None:
-        # another token may read like a label (Llama 2's, with and without the space that it stands for): it is none
+        # another token can decode to the same text as a label's (Llama 2 has both with and without the space), but
+        # isn't it
         by_token = dict(zip((tokens[0] for tokens in labels.tokens), labels.texts, strict=True))
         token_labels = [by_token.get(token) for token in scores.token.tolist()]
         predicted = [

@@ -1,4 +1,4 @@
-"""What was answered where labels compete, and the numbers that follow."""
+"""Predictions on label tasks, and their metrics."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,42 +15,42 @@ from ia2.inference.label_scoring import LabelScoring
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was answered to one query."""
+    """The prediction for one query."""
 
     query: str
     response: str
     """The right answer."""
     predicted: str
-    """The likeliest next token of the whole vocabulary, or the likeliest whole label."""
+    """The most probable next token in the vocabulary, or the most probable whole label."""
     confidence: float
-    """Its probability, in [0, 1]."""
+    """Probability of `predicted`, in [0, 1]."""
     correct: bool
-    """Whether that token, or that whole label, is the right answer's."""
+    """Whether `predicted` is the token, or the whole label, of the right answer."""
     label_predicted: str
-    """The likeliest label."""
+    """The most probable label."""
     label_confidence: float
-    """Its probability among the labels, in [0, 1]."""
+    """Probability of `label_predicted` among the labels, in [0, 1]."""
     label_correct: bool
     label_probabilities: tuple[float, ...]
-    """The probability of each label among them, in the order of the task's labels."""
+    """Probability of each label, normalised over the labels, in the order of the task's labels."""
 
 
 @dataclass(frozen=True)
 class LabelEvaluation:
-    """The predictions of one adapter or baseline, in the order of the rows."""
+    """Predictions of one adapter or baseline, in the order of the rows."""
 
     predictions: tuple[Prediction, ...]
     label_scoring: LabelScoring
     labels: tuple[str, ...]
-    """In the order of the predictions' probabilities."""
+    """The labels, in the order of each prediction's `label_probabilities`."""
 
     def metrics(self, binning: Binning = "equal-width") -> dict[str, Any]:
-        """Accuracy and ECE over the vocabulary and among the labels, each with its 95 % interval, and scores by class.
+        """Return accuracy and ECE over the vocabulary and among the labels, and `classification_metrics`.
 
-        Scores by class are those of `classification_metrics`.
+        Each score comes with its 95 % interval.
 
         Raises:
-            ValueError: nothing was evaluated.
+            ValueError: there are no predictions.
         """
         values: dict[str, Any] = {"n": len(self.predictions), "ece_binning": binning}
         for prefix in ("", "label_"):
@@ -60,13 +60,13 @@ class LabelEvaluation:
         return values | classification_metrics(self.right, self.probabilities, self.labels)
 
     def scaled_metrics(self, temperature: float, binning: Binning = "equal-width") -> dict[str, Any]:
-        """ECE, NLL and Brier score among the labels at another temperature, each with its 95 % interval.
+        """Return ECE, NLL and Brier score among the labels after temperature scaling, each with its 95 % interval.
 
         Raises:
-            ValueError: nothing was evaluated.
+            ValueError: there are no predictions.
         """
         probabilities = scaled(self.probabilities, temperature)
-        # the likeliest label is the same at every temperature, also where two are as likely
+        # stored, because rescaled ties could be broken differently; the prediction is the same at every temperature
         correct = np.array([row.label_correct for row in self.predictions])
         calibration = _with_intervals("label_", probabilities.max(1), correct, binning)
         scores = classification_metrics(self.right, probabilities, self.labels)
@@ -78,17 +78,17 @@ class LabelEvaluation:
 
     @property
     def right(self) -> Int[ndarray[Any, Any], " n"]:
-        """The index of each row's right label."""
+        """Index of each row's right label."""
         return np.array([self.labels.index(row.response) for row in self.predictions], dtype=np.int64)
 
     @property
     def probabilities(self) -> Float[ndarray[Any, Any], "n labels"]:
-        """The probability of each label among them."""
+        """Probability of each label, normalised over the labels."""
         shares = [row.label_probabilities for row in self.predictions]
         return np.array(shares, dtype=np.float64).reshape(len(shares), len(self.labels))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The predictions as plain dictionaries, one a line of the file that lies beside a record."""
+        """Return the predictions as dictionaries, the lines of the predictions file beside a record."""
         return [asdict(prediction) for prediction in self.predictions]
 
 

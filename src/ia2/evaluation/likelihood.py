@@ -1,4 +1,4 @@
-"""How likely a model finds a text that it has nothing to learn from: what an adapter costs beside its own task."""
+"""Log-likelihood of unrelated text, which measures how much an adapter damages the model outside its task."""
 
 from collections.abc import Iterable
 
@@ -12,16 +12,16 @@ from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
 
 WINDOW = 256
-"""Tokens that are read at once; a longer text is cut into windows, each of which begins without what was before it."""
+"""Window length in tokens; a longer text is split into windows that don't see the tokens before them."""
 
 
 def windows_of(model: LanguageModel, texts: Iterable[str], window: int = WINDOW) -> list[TokenSequence]:
-    """Texts as windows in which every token but a text's first one is predicted once.
+    """Split texts into windows in which every token but a text's first is predicted once.
 
     Args:
-        model: whose tokenizer reads them, as plain text.
-        texts: each begins a window of its own.
-        window: the most tokens of one.
+        model: the model, whose tokenizer encodes the texts as plain text.
+        texts: the texts; each starts a new window.
+        window: maximum number of tokens in a window.
 
     Example:
         >>> [len(sequence.response) for sequence in windows_of(model, ["Text:a fine film, warm and funny ."], window=8)]
@@ -44,13 +44,13 @@ def mean_log_likelihood(
     *,
     weights: Weights = "adapters",
 ) -> float:
-    """The mean of ln p over tokens, each behind those before it in its window, in nats; 0 is certain.
+    """Return the mean log-probability of tokens given the earlier tokens of their window, in nats; at most 0.
 
     Args:
         model: the model.
-        windows: of the texts; at least one.
-        adapter: runs on the model meanwhile.
-        weights: whether it runs beside the network's weights or merged into them.
+        windows: the windows of the texts; at least one.
+        adapter: the adapter to run with the model, if any.
+        weights: whether the adapter runs beside the network's weights or is merged into them.
 
     Raises:
         ValueError: there is no token to predict.

@@ -1,6 +1,6 @@
-"""Logistic regression on a few labelled rows, as one would try before adapting a network.
+"""Logistic regression on a few labelled rows, a baseline to try before adapting a network.
 
-What it is told of a row is the frozen network's last hidden state, or the words of the query.
+Its features are the frozen network's last hidden state, or TF-IDF weights of the query's words.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from ia2.tasks.task import Example, Task
 
 Features = Literal["hidden", "tfidf"]
 INVERSE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""scikit-learn's C: those that are tried, of which the dev rows choose as they choose learning rates."""
+"""Candidate values of scikit-learn's C; the one with the lowest dev NLL is used."""
 RESIDUAL = Site("residual")
 
 
 @dataclass(frozen=True)
 class LogisticClassifier:
-    """A logistic regression that was fitted to some rows.
+    """A fitted logistic regression.
 
     Example:
         >>> classifier = LogisticClassifier.fit("tfidf", model, task, task.pool[:8], task.pool[8:12])
@@ -39,60 +39,62 @@ class LogisticClassifier:
     model: LanguageModel
     task: Task
     pipeline: Any
-    """scikit-learn's: what scales or counts, and then the regression."""
+    """scikit-learn pipeline of a scaler or vectorizer, and the regression."""
     inverse_penalty: float
-    """The C that was chosen."""
+    """The chosen C."""
 
     @classmethod
     def fit(
         cls, features: Features, model: LanguageModel, task: Task, train: Sequence[Example], dev: Sequence[Example]
     ) -> "LogisticClassifier":
-        """Fit a regression for each penalty, and keep the one that has the least NLL on the dev rows.
+        """Fit a regression for each penalty and return the one with the lowest NLL on the dev rows.
 
         Args:
-            features: `hidden` for the residual stream behind the last layer at the last token of the prompt, each
-                number standardised over the training rows; `tfidf` for words of the query, rare ones weighing more.
+            features: `hidden` for the residual stream after the last layer at the last token of the prompt, each
+                dimension standardised over the training rows; `tfidf` for the TF-IDF weights of the query's words.
             model: the frozen model.
             task: the task of the rows.
-            train: rows that are fitted.
-            dev: rows that choose the penalty; without any, C is 1. Of equally good ones the strongest is taken.
+            train: rows to fit on.
+            dev: rows that select the penalty, the strongest in case of a tie; without any, C is 1.
         """
-        inputs, right = _inputs(features, model, task, train), _right(task, train)
+        inputs, right = _inputs(features, model, task, train), _label_indices(task, train)
         if len(set(right.tolist())) == 1:
             from sklearn.dummy import DummyClassifier
 
             return cls(features, model, task, DummyClassifier(strategy="prior").fit(inputs, right), 1.0)
         dev_inputs = _inputs(features, model, task, dev) if dev else []
-        tried = []
+        fitted = []
         for inverse_penalty in INVERSE_PENALTIES if dev else (1.0,):
             pipeline = _pipeline(features, inverse_penalty).fit(inputs, right)
             classifier = cls(features, model, task, pipeline, inverse_penalty)
             loss = 0.0
             if dev:
-                shares = classifier.probabilities(dev_inputs)[np.arange(len(dev)), _right(task, dev)]
-                loss = float(-np.log(np.maximum(shares, np.finfo(np.float64).eps)).mean())
-            tried.append((loss, inverse_penalty, classifier))
-        return min(tried, key=lambda attempt: attempt[:2])[2]
+                label_probabilities = classifier.probabilities(dev_inputs)[
+                    np.arange(len(dev)), _label_indices(task, dev)
+                ]
+                loss = float(-np.log(np.maximum(label_probabilities, np.finfo(np.float64).eps)).mean())
+            fitted.append((loss, inverse_penalty, classifier))
+        return min(fitted, key=lambda attempt: attempt[:2])[2]
 
     def probabilities(self, inputs: Any) -> Float[Array, "n labels"]:
-        """The probability of each of the task's labels; a label without a training row has 0."""
-        shares = np.zeros((len(inputs), len(self.task.labels)))
-        shares[:, self.pipeline.classes_] = self.pipeline.predict_proba(inputs)
-        return shares
+        """Return the probability of each of the task's labels; 0 for a label without a training row."""
+        label_probabilities = np.zeros((len(inputs), len(self.task.labels)))
+        label_probabilities[:, self.pipeline.classes_] = self.pipeline.predict_proba(inputs)
+        return label_probabilities
 
     def evaluate(self, examples: Sequence[Example]) -> LabelEvaluation:
-        """What it answers to rows of its task, or of another task with the same labels.
+        """Predict rows of this task, or of another task with the same labels.
 
         Args:
             examples: the rows.
         """
-        shares = self.probabilities(_inputs(self.features, self.model, self.task, examples))
+        label_probabilities = self.probabilities(_inputs(self.features, self.model, self.task, examples))
         rows = []
-        for example, row_shares in zip(examples, shares.tolist(), strict=True):
-            confidence = max(row_shares)
-            label = self.task.labels[row_shares.index(confidence)]
+        for example, row_probabilities in zip(examples, label_probabilities.tolist(), strict=True):
+            confidence = max(row_probabilities)
+            label = self.task.labels[row_probabilities.index(confidence)]
             answer = (label, confidence, label == example.response)
-            rows.append(Prediction(example.query, example.response, *answer, *answer, tuple(row_shares)))
+            rows.append(Prediction(example.query, example.response, *answer, *answer, tuple(row_probabilities)))
         return LabelEvaluation(tuple(rows), "whole", self.task.labels)
 
 
@@ -102,25 +104,25 @@ def _pipeline(features: Features, inverse_penalty: float) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # words of one letter count too
+    # unlike the default pattern, this one includes words of one letter
     scale = StandardScaler() if features == "hidden" else TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")
     return make_pipeline(scale, LogisticRegression(C=inverse_penalty, max_iter=10_000))
 
 
 def _inputs(features: Features, model: LanguageModel, task: Task, examples: Sequence[Example]) -> Any:
-    """What the regression is told of rows: (n, hidden), or their queries."""
+    """Return the pipeline's inputs for rows: hidden states (n, hidden), or the queries."""
     if features == "tfidf":
         return [str(example.query) for example in examples]
     return hidden_states(model, task, examples)
 
 
 def hidden_states(model: LanguageModel, task: Task, examples: Sequence[Example]) -> Float[Array, "n hidden"]:
-    """The residual stream behind the last layer at the last token of each row's prompt, without demonstrations.
+    """Return the residual stream after the last layer at the last token of each row's zero-shot prompt.
 
     Args:
         model: the frozen model.
         task: the task of the rows.
-        examples: the rows, whose responses aren't read.
+        examples: the rows; their responses are not read.
 
     Raises:
         InputError: a prompt is longer than the model's context.
@@ -132,5 +134,5 @@ def hidden_states(model: LanguageModel, task: Task, examples: Sequence[Example])
     return states
 
 
-def _right(task: Task, examples: Sequence[Example]) -> Int[Array, " n"]:
+def _label_indices(task: Task, examples: Sequence[Example]) -> Int[Array, " n"]:
     return np.array([task.labels.index(example.response) for example in examples], dtype=np.int64)

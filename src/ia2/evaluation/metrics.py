@@ -1,4 +1,4 @@
-"""Accuracy, calibration and their intervals; cosine similarity. Arrays in, numbers out."""
+"""Accuracy, calibration, bootstrap intervals and cosine similarity of arrays."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Rows grouped by confidence; a bin without rows has a mean confidence and an accuracy of 0."""
+    """Rows grouped by confidence; an empty bin has a mean confidence and an accuracy of 0."""
 
     count: Int[Array, " bins"]
     confidence: Float[Array, " bins"]
-    """Mean confidence of the bin's rows."""
+    """Mean confidence of each bin."""
     accuracy: Float[Array, " bins"]
-    """Share of the bin's rows that were right."""
+    """Accuracy of each bin."""
 
     @property
     def expected_error(self) -> float:
-        """The mean over rows of |accuracy - confidence| of their bin (Guo et al. 2017, equation 3)."""
+        """ECE: the mean over rows of their bin's |accuracy - confidence| (Guo et al. 2017, equation 3)."""
         return float((self.count * np.abs(self.accuracy - self.confidence)).sum() / self.count.sum())
 
 
@@ -41,16 +41,16 @@ def reliability_bins(
     bins: int = BINS,
     binning: Binning = "equal-width",
 ) -> ReliabilityBins:
-    """Group rows by confidence, as a reliability diagram shows them.
+    """Group rows by confidence, as for a reliability diagram.
 
     Args:
         confidence: probability of the predicted token, each in [0, 1].
-        correct: whether that prediction was right.
-        bins: how many slices of confidence are compared.
-        binning: "equal-width" cuts [0, 1] evenly; a slice holds its upper edge and not its lower one, but the first
-            holds 0 too. "equal-mass" cuts the rows, sorted by confidence and in their own order where it ties, into
-            slices of floor(n / bins), the last one taking the rest (the published IA2 scripts); with fewer rows than
-            bins, all of them are in the last.
+        correct: whether the prediction is right.
+        bins: number of bins.
+        binning: "equal-width" divides [0, 1] evenly; a bin includes its upper edge and not its lower one, except that
+            the first includes 0. "equal-mass" sorts the rows by confidence, with ties in row order, and divides them
+            into bins of floor(n / bins) rows, the last one taking the remainder (the published IA2 scripts); if there
+            are fewer rows than bins, all are in the last bin.
 
     Raises:
         ValueError: there are no rows, or a confidence lies outside [0, 1].
@@ -82,15 +82,15 @@ def expected_calibration_error(
     bins: int = BINS,
     binning: Binning = "equal-width",
 ) -> float:
-    """How far confidence is from accuracy, in [0, 1] (Guo et al. 2017, equation 3).
+    """Return the expected calibration error, in [0, 1] (Guo et al. 2017, equation 3).
 
-    Args and errors are those of `reliability_bins`.
+    Arguments and errors are those of `reliability_bins`.
     """
     return reliability_bins(confidence, correct, bins=bins, binning=binning).expected_error
 
 
 def accuracy(correct: Bool[Array, " n"]) -> float:
-    """The share of rows that are right, in [0, 1].
+    """Return the share of correct rows, in [0, 1].
 
     Raises:
         ValueError: there are no rows.
@@ -107,14 +107,14 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic of rows (Efron 1979).
+    """Return the percentile bootstrap interval of a statistic over rows (Efron 1979).
 
     Args:
         statistic: takes the columns and returns a number.
-        columns: one array for each argument of the statistic, all with a row at the same index.
-        level: the share of resamples that the interval holds.
-        resamples: how often rows are drawn with replacement.
-        seed: of the drawing.
+        columns: one array for each argument of the statistic; the same index is the same row in all.
+        level: confidence level, the share of resamples inside the interval.
+        resamples: number of resamples drawn with replacement.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: there are no rows, or columns differ in length.
@@ -133,17 +133,17 @@ def interval_over_sets(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile interval of a statistic's mean over sets, as far as other sets and other rows may change it.
+    """Return the bootstrap interval of a statistic's mean over sets, for variation in both sets and rows.
 
-    Sets and rows are crossed, since every set is measured on the same rows: both are drawn with replacement, apart from
-    each other (the pigeonhole bootstrap, Owen 2007).
+    Sets and rows are crossed, since every set is evaluated on the same rows. Both are resampled with replacement,
+    independently of each other (the pigeonhole bootstrap, Owen 2007).
 
     Args:
         statistic: takes one set's rows of each column and returns a number.
-        columns: one array for each argument of the statistic, a row of it for each set.
-        level: the share of resamples that the interval holds.
-        resamples: how often sets and rows are drawn.
-        seed: of the drawing.
+        columns: one (sets, rows) array for each argument of the statistic.
+        level: confidence level, the share of resamples inside the interval.
+        resamples: number of resamples of sets and rows.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: there are no sets or rows, or columns differ in shape.
@@ -162,16 +162,16 @@ def interval_over_sets(
 
 
 def resampled_rows(rows: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int[Array, "resamples rows"]:
-    """The indices of so many rows drawn with replacement, once for each resample of a bootstrap."""
+    """Return the row indices of each bootstrap resample: `rows` indices drawn with replacement."""
     return np.random.default_rng(derived_seed(seed, "bootstrap")).integers(0, rows, size=(resamples, rows))
 
 
 def interval_of(values: Sequence[float] | Float[Array, " resamples"], *, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of what resamples gave, which holds the share `level` of them."""
+    """Return the percentile interval that contains the share `level` of the resampled values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def cosine_similarity(ours: Float[Tensor, "*shape d"], theirs: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape"]:
-    """The cosine of the angle between vectors, in [-1, 1], in float32; 0 where one of them is 0."""
+    """Return the cosine similarity of vectors in float32, in [-1, 1]; 0 if one of them is zero."""
     return torch.nn.functional.cosine_similarity(ours.float(), theirs.float(), dim=-1)

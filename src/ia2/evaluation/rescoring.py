@@ -1,4 +1,4 @@
-"""Judging stored generations again after the parser of answers has changed: records in, records out, no model."""
+"""Rescoring stored generations after the answer parser has changed, without running a model."""
 
 import json
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ from ia2.tasks.answers import AnswerKind
 
 @dataclass(frozen=True)
 class Rescored:
-    """A record that was written anew."""
+    """A rescored record."""
 
     path: Path
     record: Record
-    """The record as it is now."""
+    """The record after rescoring."""
     rows: int
     changed: int
-    """Rows that are judged otherwise than before."""
+    """Number of rows whose stored result changed."""
 
 
 def rescore(folder: Path) -> list[Rescored]:
-    """Find and compare the answers of every record of generated texts again, and rewrite records and predictions.
+    """Extract and compare the answers of every generated-text record again, and rewrite records and predictions.
 
     Args:
-        folder: one that holds `records/`, as `ia2 adapt` and `ia2 run` write it.
+        folder: a folder with `records/`, as written by `ia2 adapt` and `ia2 run`.
 
     Raises:
         InputError: there are no records of generated texts, or a file is missing or damaged. Nothing is rewritten then.
     """
     records = load_records(folder)
-    judged = [(record, *answers) for record in records if (answers := _judged(record, folder)) is not None]
-    if not judged:
+    evaluations = [(record, *answers) for record in records if (answers := _rescored_rows(record, folder)) is not None]
+    if not evaluations:
         raise InputError(f"{folder}: these records are of labels; only generated texts can be scored again.")
     rescored = []
-    for record, before, evaluation in judged:
+    for record, before, evaluation in evaluations:
         rows, path = evaluation.rows(), folder / str(record.file)
         if rows:
             metrics = record.metrics.model_copy(update=evaluation.metrics()).model_dump(exclude_unset=True)
@@ -49,14 +49,14 @@ def rescore(folder: Path) -> list[Rescored]:
     return rescored
 
 
-def _known(kind: str) -> AnswerKind:
+def _checked_kind(kind: str) -> AnswerKind:
     if kind not in get_args(AnswerKind):
         raise ValueError(f"there is no answer of kind {kind}")
     return cast(AnswerKind, kind)
 
 
-def _judged(record: Record, folder: Path) -> tuple[list[dict[str, Any]], TextEvaluation] | None:
-    """A record's stored rows, and their answers found and compared anew; None where it is one of labels."""
+def _rescored_rows(record: Record, folder: Path) -> tuple[list[dict[str, Any]], TextEvaluation] | None:
+    """Return a record's stored rows and their new evaluation; None for a record of labels."""
     kind = record.task.answer
     if kind is None or record.predictions is None:
         return None
@@ -64,7 +64,7 @@ def _judged(record: Record, folder: Path) -> tuple[list[dict[str, Any]], TextEva
     try:
         lines = record.rows(folder).read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line]
-        return rows, TextEvaluation.rescored(rows, _known(kind))
+        return rows, TextEvaluation.rescored(rows, _checked_kind(kind))
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file, which {file} names. Restore it.") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes all probabilities surer or less sure, and no answer another one."""
+"""Temperature scaling, which makes probabilities more or less confident without changing any prediction."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -6,25 +6,25 @@ from jaxtyping import Float, Int
 from ia2.evaluation.metrics import Array
 
 COLDEST, HOTTEST = 0.05, 20.0
-"""Between these a temperature is sought: rows that are all right would have it 0, rows that are mostly wrong ∞."""
+"""Bounds of the temperature: rows that are all right would give 0, and rows that are mostly wrong ∞."""
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
-"""What a probability that was rounded to 0 counts as."""
+"""Lower bound of probabilities, in place of those rounded to 0."""
 LEAST_LABELS = 2
-"""Rows of fewer labels say nothing of how sure answers should be between labels."""
+"""Minimum number of labels among the rows: with one label, confidence between labels can't be calibrated."""
 
 
 def fitted_temperature(probabilities: Float[Array, "n labels"], right: Int[Array, " n"]) -> float:
-    """The temperature at which these rows have the least NLL (Guo et al. 2017, section 4.2).
+    """Return the temperature that minimises the NLL of these rows (Guo et al. 2017, section 4.2).
 
-    The NLL of log-probabilities over a temperature is that of logits, since the two differ by a constant in each row.
-    As a function of the temperature it has one minimum or none, and the nearer bound is given where it has none.
+    Log-probabilities can stand for logits, since the two differ by a constant in each row. As a function of the
+    temperature, the NLL has one minimum or none; if it has none, the nearer bound is returned.
 
     Args:
-        probabilities: of each label among them; a row's sum to 1.
-        right: the index of each row's right label.
+        probabilities: probability of each label; each row sums to 1.
+        right: index of each row's right label.
 
     Returns:
-        A number from 0.05 to 20.
+        A temperature from 0.05 to 20.
 
     Raises:
         ValueError: there are no rows.
@@ -44,34 +44,34 @@ def fitted_temperature(probabilities: Float[Array, "n labels"], right: Int[Array
         return float(-np.log(np.maximum(shares[np.arange(len(right)), right], LEAST_PROBABILITY)).mean())
 
     bounds = float(np.log(COLDEST)), float(np.log(HOTTEST))
-    inside = minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    # the search stops short of a bound, and of a flat function anywhere: of what is equally good the nearest to 1
-    candidates = sorted((float(inside.x), 0.0, *bounds), key=abs)
+    minimum = minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    # the bounded search never reaches a bound, and stops anywhere on a flat function: of ties, take the nearest to 1
+    candidates = sorted((float(minimum.x), 0.0, *bounds), key=abs)
     return float(np.exp(min(candidates, key=lambda candidate: round(nll(candidate), 12))))
 
 
 def scaled(probabilities: Float[Array, "n labels"], temperature: float) -> Float[Array, "n labels"]:
-    """Probabilities at another temperature: the softmax of their logarithms over it.
+    """Return probabilities at another temperature: softmax(ln p / temperature).
 
     Args:
-        probabilities: of each label among them.
-        temperature: over 1 makes them more alike, under 1 less.
+        probabilities: probability of each label, normalised over the labels.
+        temperature: above 1 flattens the distribution, below 1 sharpens it.
 
     Example:
         >>> scaled(np.array([[0.8, 0.2]]), 0.5).round(3).tolist()  # 0.64 to 0.04
         [[0.941, 0.059]]
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY)) / temperature
-    odds: Array = np.exp(logits - logits.max(1, keepdims=True))
-    shares: Array = odds / odds.sum(1, keepdims=True)
-    return shares
+    exponentials: Array = np.exp(logits - logits.max(1, keepdims=True))
+    softmax: Array = exponentials / exponentials.sum(1, keepdims=True)
+    return softmax
 
 
 def refusal(right: Int[Array, " n"]) -> str | None:
-    """Why these rows can't tell a temperature, as the end of a sentence; None where they can.
+    """Return why a temperature can't be fitted to these rows, as the end of a sentence, or None if it can.
 
     Args:
-        right: the index of each row's right label.
+        right: index of each row's right label.
 
     Example:
         >>> refusal(np.array([1, 1]))

@@ -1,4 +1,4 @@
-"""Scoring responses of many tokens: generated greedily, their answers found and compared (PROTOCOL, Evaluation)."""
+"""Evaluating free-text responses: generate greedily, extract the answer, compare it (PROTOCOL, Evaluation)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,27 +18,27 @@ from ia2.tasks.task import Example, Task
 
 @dataclass(frozen=True)
 class Response:
-    """What was generated after one query, and the answer in it."""
+    """The response generated for one query, and its answer."""
 
     query: str
     response: str
     """The right response."""
     generated: str
-    """What was generated, up to the stop string."""
+    """The generated text, up to the stop string."""
     ending: Ending
-    """Whether an end token, the stop string or the most tokens ended it."""
+    """Whether an end token, the stop string or the length limit ended it."""
     answer: str | None
-    """The answer found in what was generated."""
+    """The answer extracted from the generated text."""
     right_answer: str | None
-    """The answer found in the right response."""
+    """The answer extracted from the right response."""
     correct: bool
-    """Whether the two are the same text (the paper's measure)."""
+    """Whether the two answers are the same text (the paper's measure)."""
     equivalent: bool | None
-    """Whether they mean the same in mathematics; None where answers aren't mathematical."""
+    """Whether the two answers are mathematically equal; None if answers aren't mathematical."""
 
     @classmethod
     def judged(cls, query: str, response: str, generated: str, ending: Ending, kind: AnswerKind) -> "Response":
-        """Find both answers and compare them."""
+        """Extract both answers and compare them."""
         answer, right = FINDERS[kind](generated), FINDERS[kind](response)
         both_answered = answer is not None and right is not None
         same = both_answered and answer == right
@@ -50,19 +50,19 @@ class Response:
 
 @dataclass(frozen=True)
 class TextEvaluation:
-    """The responses of one adapter or baseline, in the order of the rows."""
+    """Responses of one adapter or baseline, in the order of the rows."""
 
     responses: tuple[Response, ...]
     kind: AnswerKind
 
     def metrics(self, binning: Binning = "equal-width") -> dict[str, Any]:
-        """Accuracy with its 95 % interval; no calibration, since a text has no one confidence.
+        """Return accuracy with its 95 % interval. There is no calibration, since a text has no single confidence.
 
         Args:
-            binning: means nothing here; labels have it.
+            binning: unused; the parameter exists for symmetry with `LabelEvaluation.metrics`.
 
         Raises:
-            ValueError: nothing was evaluated.
+            ValueError: there are no responses.
         """
         del binning
         values: dict[str, Any] = {"n": len(self.responses), "ece": None, "ece_binning": None, **WITHOUT_CLASSES}
@@ -79,12 +79,12 @@ class TextEvaluation:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """The responses as plain dictionaries, one a line of the file that lies beside a record."""
+        """Return the responses as dictionaries, the lines of the predictions file beside a record."""
         return [asdict(response) for response in self.responses]
 
     @classmethod
     def rescored(cls, rows: Sequence[Mapping[str, Any]], kind: AnswerKind) -> "TextEvaluation":
-        """The same generations with their answers found and compared again."""
+        """Extract and compare the answers of stored generations again."""
         return cls(
             tuple(
                 Response.judged(row["query"], row["response"], row["generated"], row["ending"], kind) for row in rows
@@ -103,19 +103,19 @@ def generate(
     batch_size: int | None,
     advance: Callable[[int], None],
 ) -> list[TextEvaluation]:
-    """Continue each prompt with each adapter, and judge what comes.
+    """Generate a response to each prompt with each adapter, and evaluate it.
 
     Args:
-        reader: the network with the adapters, behind what the prompts have in common if it is read once.
-        model: says which tokens end a text.
+        reader: the network with the adapters, after the prompts' common prefix if that is prefilled.
+        model: the model, whose end tokens end a response.
         examples: the rows, in the order of the prompts.
-        prompts: tokens of each prompt, a shared prefix included.
-        task: says how long a response may get, what ends it, and how its answer is found.
-        batch_size: prompts that each adapter continues at once; None for as many as fit.
-        advance: told how many responses are newly done.
+        prompts: tokens of each prompt, including a shared prefix.
+        task: the task, with the maximum length, stop string and answer kind of a response.
+        batch_size: prompts per adapter in a batch; None for as many as fit.
+        advance: called with the number of newly finished responses.
 
     Returns:
-        The responses with each adapter, in their order; the network as it is counts as one.
+        An evaluation for each adapter, in order; the network without adapters counts as one.
     """
     count = len(reader.adapters)
     responses: dict[int, Response] = {}
