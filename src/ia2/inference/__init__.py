@@ -1,1 +1,1 @@
-"""Answers of a model: labels scored, texts decoded."""
+"""Inference: scoring labels and decoding free text."""

@@ -1,4 +1,4 @@
-"""A task's labels as a model sees them: their tokens, and how likely each is after a prompt."""
+"""Scoring labels: their tokens, and their probabilities after a prompt."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 LabelScoring = Literal["token", "whole", "separated", "ended"]
-"""Whether the first token decides over the whole vocabulary (the paper), or whole labels compete with each other: each
-alone, with the token that separates it from a next query in a prompt, or with the end token behind it."""
+"""What is scored: the first token, over the whole vocabulary (the paper); or whole labels against each other, either
+alone, followed by the token that separates them from a next query, or followed by the end token."""
 TaughtScoring = Literal["token", "whole", "ended"]
-"""What an adapter remembers of it: whole labels are separated where they must be."""
+"""The scoring stored with an adapter; whole labels are separated when necessary."""
 LabelScoringChoice = Literal["auto", "token", "whole"]
-"""Automatic: whole labels where they are a person's own, and the paper's first token in built-in tasks."""
+"""The user's choice; auto scores whole labels for a user's file, and the first token for built-in tasks."""
 AnyLabelScoring = Literal["auto", "token", "whole", "separated", "ended"]
-"""What is chosen, or what an adapter was taught. Whole labels of which one begins another are separated."""
+"""The user's choice or an adapter's scoring. Whole labels are separated if one is a prefix of another."""
 Confidence = Literal["vocabulary", "top-10"]
-"""Whether a token's confidence is its probability, or its share of the ten likeliest ones' (the published scripts)."""
+"""A token's confidence: its probability, or its share of the ten most probable tokens' (the published scripts)."""
 
 
 def label_scoring_of(task: Task, choice: AnyLabelScoring) -> TaughtScoring:
-    """How a task's labels are scored; those of a task that teaches no end have none."""
+    """Return how to score a task's labels; end tokens are only scored if the task trains them."""
     if choice == "auto":
         return "whole" if task.as_written and task.labels else "token"
     if choice == "separated" or (choice == "ended" and not task.teaches_the_end):
@@ -40,20 +40,20 @@ def label_scoring_of(task: Task, choice: AnyLabelScoring) -> TaughtScoring:
 def adapter_scoring_of(
     task: Task, tokenizer: PromptTokenizer, choice: AnyLabelScoring, *, fits_tokens: bool
 ) -> TaughtScoring:
-    """How a task's labels are scored with an adapter.
+    """Return how to score a task's labels with an adapter.
 
-    Of two labels of which one begins the other the shorter is never the less likely. What was fine-tuned on labels with
-    the end token behind them is therefore asked for that as well; other labels can do without. What was not fine-tuned
-    is asked as the model is: for what separates labels in a prompt.
+    If one label is a prefix of another, the shorter one is never less probable than the longer. The end token is
+    therefore scored too if the adapter was fine-tuned on labels followed by it; other label sets don't need it. An
+    adapter that was not fine-tuned on tokens is scored like the base model, with separators.
 
     Args:
         task: the task.
-        tokenizer: the model's, for this task.
-        choice: how labels were to compete.
-        fits_tokens: whether the adapter was fine-tuned on responses, their end included.
+        tokenizer: the model's tokenizer, for this task.
+        choice: the requested label scoring.
+        fits_tokens: whether the adapter was fine-tuned on response tokens, including the end token.
 
     Raises:
-        InputError: labels are the same tokens.
+        InputError: two labels have the same tokens.
     """
     scoring = label_scoring_of(task, choice)
     if scoring != "whole" or not fits_tokens or not task.teaches_the_end:
@@ -67,13 +67,13 @@ class LabelTokens:
 
     texts: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...]
-    """Of each label, with what stands behind it where labels compete with that."""
+    """Tokens of each label, including a separator or end token if that is scored."""
     scoring: LabelScoring
 
     @classmethod
     def alone(cls, task: Task, tokenizer: PromptTokenizer, query: str | None = None) -> "LabelTokens":
-        """The labels with nothing behind them, whole; otherwise as `of`."""
-        asked = _asked(task, tokenizer, query)
+        """Tokenise whole labels without separator or end token; otherwise like `of`."""
+        asked = _zero_shot_prompt(task, tokenizer, query)
         return cls(task.labels, tuple(tokenizer.response(asked, label) for label in task.labels), "whole")
 
     @classmethod
@@ -85,22 +85,22 @@ class LabelTokens:
         *,
         query: str | None = None,
     ) -> "LabelTokens":
-        """Tokenise a task's labels where they will stand: directly behind a query.
+        """Tokenise a task's labels as they follow a query.
 
         Args:
             task: the task.
-            tokenizer: the model's, for this task.
-            choice: how they compete.
-            query: the query; by default the task's first one.
+            tokenizer: the model's tokenizer, for this task.
+            choice: the label scoring.
+            query: the query; by default the task's first.
 
         Raises:
-            InputError: labels are the same tokens.
-            FieldError: the first token is to decide, and labels are not single tokens.
+            InputError: two labels have the same tokens.
+            FieldError: the first token is scored, and a label has several tokens.
         """
         scoring = label_scoring_of(task, choice)
         labels = cls.alone(task, tokenizer, query)
         pairs = list(zip(labels.texts, labels.tokens, strict=True))
-        # different labels, to a tokenizer that normalizes texts, may be one
+        # a tokenizer that normalises text may map different labels to the same tokens
         if alike := [text for text, tokens in pairs if labels.tokens.count(tokens) > 1]:
             raise InputError(
                 f"{task.name}: the labels {', '.join(map(repr, alike))} are the same tokens to this model. "
@@ -122,18 +122,18 @@ class LabelTokens:
         if scoring == "ended":
             return cls(labels.texts, tuple(tokens + tokenizer.ending for tokens in labels.tokens), "ended")
         if scoring == "whole" and labels.beginnings:
-            asked = _asked(task, tokenizer, query)
+            asked = _zero_shot_prompt(task, tokenizer, query)
             return cls(labels.texts, tuple(tokenizer.separated(asked, label) for label in labels.texts), "separated")
         return cls(labels.texts, labels.tokens, scoring)
 
     @property
     def single(self) -> bool:
-        """Whether every label is one token."""
+        """Whether every label is a single token."""
         return all(len(tokens) == 1 for tokens in self.tokens)
 
     @property
     def beginnings(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of labels of which the first one's tokens begin the second one's."""
+        """Pairs of labels in which the first one's tokens are a prefix of the second one's."""
         pairs = list(zip(self.texts, self.tokens, strict=True))
         return tuple(
             (short, long)
@@ -146,16 +146,16 @@ class LabelTokens:
 def label_prompts(
     tokenizer: PromptTokenizer, labels: LabelTokens, examples: Sequence[Example], contexts: Sequence[Sequence[Shown]]
 ) -> list[tuple[int, ...]]:
-    """The tokens of prompts that labels are scored behind.
+    """Return the tokens of the prompts for label scoring.
 
     Args:
-        tokenizer: the model's, for the task.
-        labels: what is scored.
-        examples: the rows, whose responses aren't read.
-        contexts: what is shown before each.
+        tokenizer: the model's tokenizer, for the task.
+        labels: the labels to score.
+        examples: the rows; their responses are not read.
+        contexts: the demonstrations or other context before each query.
 
     Raises:
-        InputError: a prompt, with the longest label behind it, is longer than the model's context.
+        InputError: a prompt and the longest label exceed the model's context length.
     """
     longest = max(map(len, labels.tokens))
     prompts = [tokenizer.asked(row.query, context) for row, context in zip(examples, contexts, strict=True)]
@@ -164,26 +164,26 @@ def label_prompts(
     return prompts
 
 
-def _asked(task: Task, tokenizer: PromptTokenizer, query: str | None) -> str:
-    """A prompt that labels stand behind: of a query, or of the task's first one."""
+def _zero_shot_prompt(task: Task, tokenizer: PromptTokenizer, query: str | None) -> str:
+    """Return the rendered zero-shot prompt of a query, by default the task's first."""
     return tokenizer.rendered((task.evaluation or task.pool)[0].query if query is None else query)
 
 
 @dataclass(frozen=True)
 class LabelScores:
-    """What a model answers to each prompt, over the whole vocabulary and among the labels."""
+    """Predictions for each prompt, over the whole vocabulary and among the labels."""
 
     token: Int[Tensor, " n"] | None
-    """The likeliest next token; None where whole labels were scored."""
+    """The most probable next token; None if whole labels were scored."""
     confidence: Float[Tensor, " n"]
-    """Its probability over the whole vocabulary or share of the ten likeliest; the label's among the labels where whole
-    labels were scored."""
+    """Probability of that token over the vocabulary, or its share of the ten most probable; the same as
+    `label_confidence` if whole labels were scored."""
     label: Int[Tensor, " n"]
-    """The index of the likeliest label."""
+    """Index of the most probable label."""
     label_confidence: Float[Tensor, " n"]
-    """Its probability among the labels."""
+    """Probability of that label among the labels."""
     probabilities: Float[Tensor, "n labels"]
-    """The probability of each label among them."""
+    """Probability of each label, normalised over the labels."""
 
 
 @torch.no_grad()
@@ -196,19 +196,20 @@ def score_labels(
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[LabelScores]:
-    """Score the labels after each prompt, in batches of like length, with each adapter.
+    """Score the labels after each prompt with each adapter, in batches of similar length.
 
     Args:
-        reader: the network with the adapters, behind what the prompts have in common if it is read once.
-        prompts: tokens of each prompt, a shared prefix included.
-        labels: the labels and how they compete. Whole labels are compared by the sum of their tokens' log
-            probabilities, what stands behind them included.
-        confidence: what the likeliest token's is; whole labels have theirs among the labels.
-        batch_size: prompts that each adapter reads at once; by default as many as keep the device busy.
-        advance: told how many prompts were newly scored.
+        reader: the network with the adapters, after the prompts' common prefix if that is prefilled.
+        prompts: tokens of each prompt, including a shared prefix.
+        labels: the labels and their scoring. Whole labels are compared by the sum of the log-probabilities of their
+            tokens, including a separator or end token.
+        confidence: how the most probable token's confidence is computed; whole labels always use their probability
+            among the labels.
+        batch_size: prompts per adapter in a batch; by default as many as keep the device busy.
+        advance: called with the number of newly scored prompts.
 
     Returns:
-        The scores with each adapter, in their order; the network as it is counts as one.
+        The scores of each adapter, in order; the network without adapters counts as one.
     """
     whole = labels.scoring != "token"
     responses = labels.tokens if whole else ((0,),)
@@ -216,7 +217,7 @@ def score_labels(
     log_probability = torch.zeros(*shape, len(responses), dtype=torch.float32)
     token = torch.zeros(shape, dtype=torch.long)
     token_confidence = torch.zeros(shape, dtype=torch.float32)
-    among = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
+    first_token_scores = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
     first = [tokens[0] for tokens in labels.tokens]
     sequences = [TokenSequence(prompt, response) for prompt in prompts for response in responses]
     for read in reader.passes(sequences, [LOGITS], batch_size=batch_size, group=len(responses)):
@@ -234,9 +235,9 @@ def score_labels(
             if confidence == "top-10":
                 probability = probability / scores.topk(min(10, scores.shape[-1])).values.exp().sum(-1)
             token_confidence[at] = probability.cpu().view(shape[0], -1)
-            among[at] = scores[:, first].cpu().view(shape[0], len(members), -1)
+            first_token_scores[at] = scores[:, first].cpu().view(shape[0], len(members), -1)
         advance(len(members))
-    probabilities = (log_probability if whole else among).softmax(-1)
+    probabilities = (log_probability if whole else first_token_scores).softmax(-1)
     best_label = probabilities.max(-1)
     if whole:
         token_confidence = best_label.values

@@ -1,4 +1,4 @@
-"""Answers to texts whose labels nobody knows: the likeliest label with every label's probability, or a response."""
+"""Predicting unlabelled texts: the most probable label with all label probabilities, or a generated response."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,20 +13,20 @@ from ia2.models.sequences import TokenSequence
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
-AT_ONCE = 256
-"""Queries that are answered before the first of them is given: long ones and short ones share passes of like length."""
+CHUNK_SIZE = 256
+"""Queries per chunk; a chunk is sorted into batches of similar length, and its answers come when all are ready."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answers to a query."""
+    """A model's answer to a query."""
 
     prediction: str
-    """The likeliest label without the space before it, or the response that was generated."""
+    """The most probable label, without its leading space, or the generated response."""
     confidence: float | None = None
-    """The label's probability among the labels, in [0, 1]; None for a response of free text."""
+    """Probability of the label among the labels, in [0, 1]; None for free text."""
     probabilities: Mapping[str, float] | None = None
-    """The probability of each label among them, in the task's order; None for a response of free text."""
+    """Probability of each label, normalised over the labels, in the task's order; None for free text."""
 
 
 def predict(
@@ -37,21 +37,22 @@ def predict(
     adapter: Adapter | None = None,
     shown: Sequence[Shown] = (),
     label_scoring: AnyLabelScoring = "auto",
-    at_once: int = AT_ONCE,
+    at_once: int = CHUNK_SIZE,
 ) -> Iterator[Answer]:
-    r"""Answer queries in their order, as they come.
+    r"""Yield the answers to a stream of queries, in order.
 
     Args:
         model: the model.
-        task: whether a chat template asks, and which labels compete or what ends a response; its rows aren't read.
-        queries: what is asked; `ia2.tasks.files.forms.query_of_text` makes one of a text.
-        adapter: runs on the model meanwhile.
+        task: the task, which defines the labels or the stop string, and whether to use the chat template; its rows
+            are not read.
+        queries: the queries; `ia2.tasks.files.forms.query_of_text` converts a text to a query.
+        adapter: the adapter to run with the model, if any.
         shown: demonstrations or an instruction before every query.
-        label_scoring: how labels compete.
-        at_once: queries that are answered before the first answer is given.
+        label_scoring: how labels are scored.
+        at_once: number of queries that are read before the first answer is yielded.
 
     Raises:
-        InputError: a query is longer than the model's context, the labels can't be scored, or the adapter was made for
+        InputError: a query exceeds the model's context length, the labels can't be scored, or the adapter was made for
             another model.
 
     Example:
@@ -79,7 +80,7 @@ def _labelled(
     labels = LabelTokens.of(task, tokenizer, label_scoring, query=queries[0])
     rows = [Example(query, "") for query in queries]
     prompts = label_prompts(tokenizer, labels, rows, [shown] * len(rows))
-    (scores,) = score_labels(_behind(reader, prompts), prompts, labels)
+    (scores,) = score_labels(_after_common_prefix(reader, prompts), prompts, labels)
     names = [text.strip() for text in labels.texts]
     for index, probabilities in zip(scores.label.tolist(), scores.probabilities.tolist(), strict=True):
         yield Answer(names[index], probabilities[index], dict(zip(names, probabilities, strict=True)))
@@ -95,17 +96,20 @@ def _generated(
 ) -> Iterator[Answer]:
     rows = [Example(query, "") for query in queries]
     prompts = checked_prompts(tokenizer, rows, [shown] * len(rows), task)
-    responses = {number: response for number, response, _ in generated(_behind(reader, prompts), model, prompts, task)}
+    responses = {
+        number: response
+        for number, response, _ in generated(_after_common_prefix(reader, prompts), model, prompts, task)
+    }
     return (Answer(responses[number]) for number in range(len(prompts)))
 
 
-def _behind(reader: Reader, prompts: Sequence[tuple[int, ...]]) -> Reader:
-    """A reader that has read what all prompts begin with."""
+def _after_common_prefix(reader: Reader, prompts: Sequence[tuple[int, ...]]) -> Reader:
+    """Return a reader that has prefilled the common prefix of all prompts."""
     return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
 
 
 def _chunks(queries: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Runs of this many queries, the last one of what is left."""
+    """Yield chunks of `size` queries; the last may be shorter."""
     remaining = iter(queries)
     while chunk := tuple(itertools.islice(remaining, size)):
         yield chunk

@@ -1,4 +1,4 @@
-"""A task in the form in which a model can answer it: how labels follow a query, and whether a chat template asks."""
+"""Fitting a task to a model: how labels follow a query, and whether prompts use the chat template."""
 
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +12,7 @@ from ia2.prompting.chat_templates import TODAY, tells_the_day
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Task, turns_of
 
-SHOWN_LABELS = 12
+MAX_LISTED_LABELS = 12
 
 
 def fitted(
@@ -25,44 +25,48 @@ def fitted(
     taught: Provenance | None = None,
     context: bool = False,
 ) -> Task:
-    """A task as a model is asked it; what was chosen is said in its notes.
+    """Return a task in the form in which it is put to a model, with notes on the choices made.
 
-    The labels of a person's file follow the colon with one space, unless only the spaceless form is a single token of
-    the model's tokenizer. An adapter that is measured has its own form.
+    Labels from a user's file follow the colon after one space, unless first tokens are scored and only the form
+    without a space makes every label a single token. A task for an adapter takes the form that the adapter was trained
+    with.
 
     Args:
-        task: the task, of a file or built in.
+        task: the task, built in or from a file.
         model: the model.
         chat: whether queries and responses are turns of the model's chat template.
-        stop: a text that ends a response of free text, where one was asked for.
-        label_scoring: how labels compete.
-        taught: what the adapter was taught that is measured, if one is.
-        context: whether a text of the person stands before the queries.
+        stop: a string that ends free-text responses, if the user gave one.
+        label_scoring: how labels are scored.
+        taught: the provenance of the adapter to evaluate, if any.
+        context: whether the user's instruction or document precedes the queries.
 
     Raises:
-        InputError: the model can't answer in this form, never comes to the stop that was asked for, or the adapter was
-            taught other labels or another form.
+        InputError: the model can't answer in this form or can't generate the stop string, or the adapter was trained
+            on other labels or in another form.
     """
-    stop_token(model.tokenizer, stop)  # refuses one that could never come
-    of_a_file = task.as_written
+    stop_token(model.tokenizer, stop)  # raises if the model can't generate it
+    from_file = task.as_written
     if task.chat:
         _check_conversations(task, model, taught)
     chat = chat or task.chat
     if taught is not None:
         taught.check_turns(chat)
-        if of_a_file:
+        if from_file:
             task = taught.in_form(task)
     if chat:
-        turns = _turns_said(task, model, context)
-        # a blank line ends no turn of a conversation, but what the person named does
-        said = (*_scoring_said(task, label_scoring), *_beginnings_said(task.as_chat(), model, label_scoring, taught))
-        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *said, turns))
-    if not of_a_file or task.response_kind == "text":
+        turns = _chat_note(task, model, context)
+        # in a conversation a blank line doesn't end a turn, but a stop string given by the user does
+        added_notes = (
+            *_scoring_notes(task, label_scoring),
+            *_prefix_notes(task.as_chat(), model, label_scoring, taught),
+        )
+        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *added_notes, turns))
+    if not from_file or task.response_kind == "text":
         return task
-    task = replace(task, notes=(*task.notes, _labels_said(task), *_scoring_said(task, label_scoring)))
+    task = replace(task, notes=(*task.notes, _labels_note(task), *_scoring_notes(task, label_scoring)))
     if taught is not None:
         return task
-    task = replace(task, notes=(*task.notes, *_beginnings_said(task, model, label_scoring, taught)))
+    task = replace(task, notes=(*task.notes, *_prefix_notes(task, model, label_scoring, taught)))
     tokenizer = PromptTokenizer.of(model, task)
     spaceless = task.with_spaceless_labels()
     if (
@@ -75,17 +79,17 @@ def fitted(
     return replace(task, notes=(*task.notes, "Labels follow the colon with one space."))
 
 
-def _scoring_said(task: Task, choice: AnyLabelScoring) -> tuple[str, ...]:
-    """How labels compete, where that was chosen for the person and isn't what the paper does."""
+def _scoring_notes(task: Task, choice: AnyLabelScoring) -> tuple[str, ...]:
+    """Return a note on label scoring if the automatic choice differs from the paper's."""
     if choice != "auto" or not task.labels or label_scoring_of(task, choice) == "token":
         return ()
     return ("Whole labels compete with each other; accuracy and calibration are over the labels.",)
 
 
-def _beginnings_said(
+def _prefix_notes(
     task: Task, model: LanguageModel, choice: AnyLabelScoring, taught: Provenance | None
 ) -> tuple[str, ...]:
-    """That one label begins another, where that decides between them."""
+    """Return a note that one label is a prefix of another, if that affects the scoring."""
     if label_scoring_of(task, choice) != "whole" or not task.labels or taught is not None:
         return ()
     pairs = LabelTokens.alone(task, PromptTokenizer.of(model, task)).beginnings
@@ -99,7 +103,7 @@ def _beginnings_said(
 
 
 def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | None) -> None:
-    """Refuse what can't be asked conversations, which have no other form. Raises InputError."""
+    """Raise an InputError if the model has no chat template or the adapter was trained without one."""
     if not getattr(model.tokenizer, "chat_template", None):
         raise InputError(
             f"{task.name}: these rows are conversations, and this model has no chat template. Use an instructed model."
@@ -111,8 +115,8 @@ def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | 
         )
 
 
-def _turns_said(task: Task, model: LanguageModel, context: bool) -> str:
-    """What the model's chat template does with a task. Raises InputError where there is no template."""
+def _chat_note(task: Task, model: LanguageModel, context: bool) -> str:
+    """Return a note on what the model's chat template does with a task. Raises InputError if there is no template."""
     tokenizer = PromptTokenizer.of(model, task.as_chat())
     turns = "Queries and labels are turns of the model's chat template."
     if not tokenizer.takes_system and (context or _has_system_turns(task)):
@@ -123,13 +127,13 @@ def _turns_said(task: Task, model: LanguageModel, context: bool) -> str:
 
 
 def _has_system_turns(task: Task) -> bool:
-    """Whether rows are conversations that begin with a system turn."""
+    """Whether any row is a conversation that starts with a system turn."""
     return any(turns_of(row.query)[0].role == "system" for row in task.pool + task.evaluation)
 
 
-def _labels_said(task: Task) -> str:
-    """The labels with how many rows have each, so that a misspelt one is seen."""
+def _labels_note(task: Task) -> str:
+    """Return a note that lists the labels with their counts, which exposes misspelt ones."""
     counts = Counter(row.response.strip() for row in task.pool + task.evaluation)
-    shown = [f"{label} ({count})" for label, count in counts.most_common(SHOWN_LABELS)]
+    shown = [f"{label} ({count})" for label, count in counts.most_common(MAX_LISTED_LABELS)]
     more = [f"{len(counts) - len(shown)} more"] * (len(counts) > len(shown))
     return f"Labels: {', '.join(shown + more)}."
