@@ -1,1 +1,1 @@
-"""Prompts: few-shot sets, texts and their tokens, chat templates."""
+"""Prompting: few-shot sets, tokenised prompts and chat templates."""

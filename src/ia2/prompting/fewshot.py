@@ -17,15 +17,15 @@ from ia2.prompting.drawing import (
 from ia2.randomness import generator
 from ia2.tasks.task import Example, Instruction, Shown, Task
 
-SHOWN_CLASSES = 5
-"""How many classes without a training row are named."""
+MAX_LISTED_CLASSES = 5
+"""Maximum number of classes without a training row that a note lists."""
 
 
 def checked_seed(field: str, value: int) -> int:
-    """The number of a set, counted from 0.
+    """Return a seed if it isn't negative.
 
     Raises:
-        FieldError: it is negative.
+        FieldError: the seed is negative.
     """
     if value < 0:
         raise FieldError(field, value, "this must be 0 or more.")
@@ -33,10 +33,10 @@ def checked_seed(field: str, value: int) -> int:
 
 
 def checked_n(value: int) -> int:
-    """The number of training rows, if a set of that size can be drawn.
+    """Return the number of training rows if it is at least 2.
 
     Raises:
-        FieldError: it is less than 2.
+        FieldError: the number is less than 2.
     """
     if value < 2:
         raise FieldError(
@@ -47,7 +47,7 @@ def checked_n(value: int) -> int:
 
 @dataclass(frozen=True)
 class FewShotSet:
-    """N training rows, at most ⌊N/2⌋ dev rows, and the evaluation rows; all follow from (task, N, seed, drawing).
+    """N training rows, at most ⌊N/2⌋ dev rows, and the evaluation rows, determined by (task, N, seed, drawing).
 
     Example:
         >>> few = FewShotSet.draw(task, 4, seed=0)
@@ -62,14 +62,14 @@ class FewShotSet:
     evaluation: tuple[Example, ...]
     """The task's evaluation rows; if it has none, all rows of the pool that are neither training nor dev rows."""
     context: Instruction | None = None
-    """The text in the teacher's prompt instead of demonstrations."""
+    """Text that replaces the demonstrations in the teacher's prompt."""
     unlabelled: tuple[str, ...] = ()
     """Additional queries without labels, which the teacher answers and the student is aligned on."""
     orders: int = 1
-    """Number of orders of the demonstrations in which the teacher answers each unlabelled query."""
+    """Number of demonstration orders in which the teacher answers each unlabelled query."""
     order: int | None = None
-    """The number of the order that all prompts use (`best-of-8`); by default each prompt has a random order of its
-    own."""
+    """Number of the demonstration order that all prompts use (`best-of-8`); by default each prompt has its own random
+    order."""
     drawing: Drawing = "random"
     """How the training and dev rows were drawn."""
     nested: bool = False
@@ -83,17 +83,17 @@ class FewShotSet:
 
     @property
     def seed_of_start(self) -> int:
-        """The seed of the adapters' initial values."""
+        """Seed of the adapters' initial values."""
         return self.seed if self.start_seed is None else self.start_seed
 
     @property
     def seed_of_order(self) -> int:
-        """The seed of the orders of demonstrations and training rows."""
+        """Seed of the orders of demonstrations and training rows, and of dropout."""
         return self.seed if self.order_seed is None else self.order_seed
 
     @property
     def n(self) -> int:
-        """N, the number of training rows."""
+        """Number of training rows, N."""
         return len(self.train)
 
     @classmethod
@@ -110,16 +110,16 @@ class FewShotSet:
         """Draw set `seed` of `n` rows from a task's training pool.
 
         Args:
-            task: where the rows come from.
-            n: number of training rows; at least 2, so that each has another one as a demonstration in its prompt.
-            seed: which of the sets of this size; the paper uses 0 to 4.
+            task: the task to draw rows from.
+            n: number of training rows; at least 2, so that each row's prompt has another row as a demonstration.
+            seed: seed of the set; the paper uses 0 to 4.
             draw: whether rows are drawn by class or at random.
-            nested: whether the set is contained in larger sets of the same seed (PROTOCOL, Data), or is drawn
+            nested: whether the set is contained in larger sets of the same seed (PROTOCOL, Data), or drawn
                 independently of them.
             dev_rows: maximum number of dev rows; by default half as many as training rows.
 
         Raises:
-            InputError: the task only evaluates, n is under 2, seed is negative, there are to be no dev rows, the pool
+            InputError: the task only evaluates, n is less than 2, seed is negative, dev_rows is less than 1, the pool
                 has too few rows, or there are no classes to draw by.
         """
         task.trainable()
@@ -129,7 +129,7 @@ class FewShotSet:
         checks = n // 2 if dev_rows is None else min(n // 2, dev_rows)
         needed = checked_n(n) + checks
         if needed > len(task.pool):
-            # the most for which n + ⌊n/2⌋ rows are there, or n and all the dev rows that were asked for
+            # the largest n for which the pool has n + ⌊n/2⌋ rows, or n rows and all requested dev rows
             most = (2 * len(task.pool) + 1) // 3
             most = most if dev_rows is None else max(most, len(task.pool) - dev_rows)
             raise InputError(
@@ -140,26 +140,26 @@ class FewShotSet:
         drawing = drawing_of(task, draw)
         chance = generator(seed, f"nested sets from {task.name}" if nested else f"set of {n} from {task.name}")
         if nested and drawing == "class":
-            chosen = nested_by_class(task.pool, task.labels, n, checks, chance)
+            drawn = nested_by_class(task.pool, task.labels, n, checks, chance)
         elif nested:
-            chosen = nested_at_random(len(task.pool), n, checks, chance)
+            drawn = nested_at_random(len(task.pool), n, checks, chance)
         elif drawing == "class":
-            chosen = drawn_by_class(task.pool, task.labels, n, checks, chance)
+            drawn = drawn_by_class(task.pool, task.labels, n, checks, chance)
         else:
-            chosen = drawn_at_random(len(task.pool), n, checks, chance)
-        train, dev = (tuple(task.pool[index] for index in indices) for indices in chosen)
-        taken = {index for indices in chosen for index in indices}
-        left_over = tuple(example for index, example in enumerate(task.pool) if index not in taken)
+            drawn = drawn_at_random(len(task.pool), n, checks, chance)
+        train, dev = (tuple(task.pool[index] for index in indices) for indices in drawn)
+        used = {index for indices in drawn for index in indices}
+        left_over = tuple(example for index, example in enumerate(task.pool) if index not in used)
         return cls(task, seed, train, dev, task.evaluation or left_over, drawing=drawing, nested=nested)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings, one sentence each: classes without a training row, and no rows left to evaluate."""
         sentences: list[str] = []
-        taught = {row.response for row in self.train}
-        if missing := [label.strip() for label in self.task.labels if label not in taught]:
-            more = f" and {len(missing) - SHOWN_CLASSES} more" if len(missing) > SHOWN_CLASSES else ""
-            shown = f"{', '.join(map(repr, missing[:SHOWN_CLASSES]))}{more}"
+        labels_in_train = {row.response for row in self.train}
+        if missing := [label.strip() for label in self.task.labels if label not in labels_in_train]:
+            more = f" and {len(missing) - MAX_LISTED_CLASSES} more" if len(missing) > MAX_LISTED_CLASSES else ""
+            shown = f"{', '.join(map(repr, missing[:MAX_LISTED_CLASSES]))}{more}"
             sentences.append(f"{self.task.name}: none of the {self.n} training rows has the label {shown}.")
         if not self.evaluation:
             sentences.append(
@@ -169,11 +169,11 @@ class FewShotSet:
         return tuple(sentences)
 
     def limited(self, rows: int | None) -> "FewShotSet":
-        """The same set with at most `rows` evaluation rows (all of them for None), as `Task.at_most` chooses them."""
+        """Return a copy with at most `rows` evaluation rows (all for None), chosen by `Task.at_most`."""
         return replace(self, evaluation=self.task.at_most(self.evaluation, rows))
 
     def as_record(self) -> dict[str, Any]:
-        """The entries of a record on how rows were drawn and shown, besides task, size and seed."""
+        """Return the record's entries on drawing and prompting, besides task, size and seed."""
         context = self.context.text.encode() if self.context is not None else None
         unlabelled = "\0".join(self.unlabelled).encode() if self.unlabelled else None
         texts = self.task.response_kind == "text"
@@ -198,23 +198,25 @@ class FewShotSet:
         }
 
     def demonstrations(self) -> tuple[Shown, ...]:
-        """The demonstrations for all queries: the training rows in one order (PROTOCOL, Evaluation), or the context."""
-        return self._shown(self.train, "demonstrations")
+        """Return the context of all queries: the training rows in one order (PROTOCOL, Evaluation), or the text."""
+        return self._demonstrations_for(self.train, "demonstrations")
 
     def reshuffled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
-        """For each query, the training rows in an order of its own."""
-        return tuple(self._shown(self.train, f"demonstrations of query {index}") for index in range(queries))
+        """Return the demonstrations of each query: the training rows in an order of its own."""
+        return tuple(
+            self._demonstrations_for(self.train, f"demonstrations of query {index}") for index in range(queries)
+        )
 
     def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
-        """For each query, N-1 newly drawn rows, or `most_demonstrations` if that is fewer.
+        """Return the demonstrations of each query: N-1 newly drawn rows, or `most_demonstrations` if that is fewer.
 
-        They are drawn from the unused rows of the pool, as in the published scripts (PROTOCOL, Evaluation).
+        They are drawn from unused rows of the pool, as in the published scripts (PROTOCOL, Evaluation).
 
         Raises:
             InputError: too few unused rows are left.
         """
-        taken = {*self.train, *self.dev, *self.evaluation}
-        unused = [row for row in self.task.pool if row not in taken]
+        used = {*self.train, *self.dev, *self.evaluation}
+        unused = [row for row in self.task.pool if row not in used]
         count = min(self.n - 1, self.most_demonstrations or self.n)
         if len(unused) < count:
             raise InputError(
@@ -228,28 +230,29 @@ class FewShotSet:
         )
 
     def training_contexts(self) -> tuple[tuple[Shown, ...], ...]:
-        """For each training row, the other N-1 as demonstrations, each in an order of its own (PROTOCOL, Teacher)."""
+        """Return the demonstrations of each training row: the other N-1, in an order of its own (PROTOCOL, Teacher)."""
         return tuple(
-            self._shown(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
+            self._demonstrations_for(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
             for index in range(self.n)
         )
 
     def dev_contexts(self) -> tuple[tuple[Shown, ...], ...]:
-        """For each dev row, N-1 of the training rows as demonstrations (PROTOCOL, Teacher)."""
+        """Return the demonstrations of each dev row: N-1 of the training rows (PROTOCOL, Teacher)."""
         if self.context is not None:
             return ((self.context,),) * len(self.dev)
         return tuple(
-            self._shown(self.train, f"context of dev row {index}", most=self.n - 1) for index in range(len(self.dev))
+            self._demonstrations_for(self.train, f"context of dev row {index}", most=self.n - 1)
+            for index in range(len(self.dev))
         )
 
     def unlabelled_of_pool(self, count: int) -> tuple[str, ...]:
-        """The queries of `count` unused rows of the pool, as texts without labels.
+        """Return the queries of `count` unused rows of the pool, as unlabelled texts.
 
         Raises:
             InputError: too few unused rows are left.
         """
-        taken = {*self.train, *self.dev, *self.evaluation}
-        unused = [row.query for row in self.task.pool if row not in taken]
+        used = {*self.train, *self.dev, *self.evaluation}
+        unused = [row.query for row in self.task.pool if row not in used]
         if len(unused) < count:
             raise FieldError(
                 "unlabelled_rows",
@@ -260,18 +263,20 @@ class FewShotSet:
         return tuple(unused[:count])
 
     def unlabelled_contexts(self) -> tuple[tuple[Shown, ...], ...]:
-        """For each unlabelled query, all training rows in each order; the orders of a query are consecutive."""
+        """Return the demonstrations of each unlabelled query in each order; the orders of a query are consecutive."""
         return tuple(
-            self._shown(self.train, f"context {number} of unlabelled query {index}")
+            self._demonstrations_for(self.train, f"context {number} of unlabelled query {index}")
             for index in range(len(self.unlabelled))
             for number in range(self.orders)
         )
 
     def unlabelled_queries(self) -> tuple[str, ...]:
-        """The query of each of those contexts."""
+        """Return the query of each context in `unlabelled_contexts`."""
         return tuple(query for query in self.unlabelled for _ in range(self.orders))
 
-    def _shown(self, examples: tuple[Example, ...], purpose: str, most: int | None = None) -> tuple[Shown, ...]:
+    def _demonstrations_for(
+        self, examples: tuple[Example, ...], purpose: str, most: int | None = None
+    ) -> tuple[Shown, ...]:
         if self.context is not None:
             return (self.context,)
         count = min(len(examples), most or len(examples), self.most_demonstrations or len(examples))

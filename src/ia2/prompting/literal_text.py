@@ -1,6 +1,6 @@
-"""Text from data stays text: where it holds how a special token is written, it is encoded as those characters.
+"""Encoding text from data literally: the spelling of a special token in it is encoded as ordinary characters.
 
-So a user's `<|im_end|>` ends no turn. The special tokens that a chat template itself writes stay special.
+A user's `<|im_end|>` therefore doesn't end a turn. Special tokens written by the chat template itself stay special.
 """
 
 import copy
@@ -15,13 +15,13 @@ from tokenizers import AddedToken, Tokenizer
 from ia2.errors import InputError
 from ia2.prompting.chat_templates import special_tokens
 
-# two code points that Unicode promises never to make characters
+# two code points that Unicode guarantees are never assigned to characters
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
-_STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
+_PLACEHOLDER = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
 class TextEncoder:
-    """Encodes texts, and rendered chat templates whose contents are hidden from the tokenizer's special tokens.
+    """Encodes plain texts, and rendered chat templates with placeholders for special tokens in their contents.
 
     Example:
         >>> len(TextEncoder(model.tokenizer).of_text("<|endoftext|>")) > 1
@@ -29,56 +29,56 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        """Begin to encode with transformers' tokenizer."""
+        """Wrap a transformers tokenizer."""
         self.tokenizer = tokenizer
         marks = special_tokens(tokenizer)
         self._spellings: tuple[str, ...] = (*marks, _OPEN)
-        """What is hidden: how special tokens are written, and what opens a stand-in."""
+        """Strings to replace by placeholders: spellings of special tokens, and the placeholder's opening mark."""
         self._numbers = {spelling: number for number, spelling in enumerate(self._spellings)}
-        # where one begins another, the longer one is meant
+        # if one spelling is a prefix of another, the longer one must match first
         longest_first = sorted(self._spellings, key=len, reverse=True)
-        self._written = re.compile("|".join(map(re.escape, longest_first)))
-        # a character that a tokenizer doesn't know is the one special token that stands for text
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        # the unknown token is the only special token that ordinary text may encode to
         self._forbidden = {token: text for text, token in marks.items() if token != tokenizer.unk_token_id}
 
     def hidden(self, text: str) -> str:
-        """The text with a stand-in for each special token that is written in it."""
-        return self._written.sub(lambda match: f"{_OPEN}{self._numbers[match[0]]}{_CLOSE}", text)
+        """Replace each special token spelt in a text by a placeholder."""
+        return self._pattern.sub(lambda match: f"{_OPEN}{self._numbers[match[0]]}{_CLOSE}", text)
 
     def shown(self, text: str) -> str:
-        """The text that was hidden, as it was written."""
-        return _STAND_IN.sub(lambda match: self._spellings[int(match[1])], text)
+        """Restore the text from one with placeholders."""
+        return _PLACEHOLDER.sub(lambda match: self._spellings[int(match[1])], text)
 
     def of_text(self, text: str) -> list[int]:
-        """The tokens of a text, none of them special.
+        """Encode a text without special tokens.
 
         Raises:
-            InputError: this tokenizer makes a special token of a text even so.
+            InputError: this tokenizer still encodes a part of the text as a special token.
         """
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return self._checked(list(encoded["input_ids"]))
 
     def of_template(self, text: str) -> list[int]:
-        """The tokens of a rendered chat template: special ones where the template wrote them, not where data did.
+        """Encode a rendered chat template, with special tokens only where the template wrote them.
 
         Raises:
-            InputError: hidden text stands there, and this tokenizer can't read it as text.
+            InputError: the contents hold a special token's spelling, which this tokenizer can't encode as text.
         """
         if _OPEN not in text:
             return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         if self._marked is None:
-            hidden = _STAND_IN.search(text)
+            hidden = _PLACEHOLDER.search(text)
             raise InputError(_unreadable(self._spellings[int(hidden[1])] if hidden else text))
-        # every second part is the number of a stand-in; what the template wrote stands between them
+        # split alternates between template text and the numbers of placeholders
         parts = [
             self._spellings[int(part)] if index % 2 else self._marked.with_marks(part)
-            for index, part in enumerate(_STAND_IN.split(text))
+            for index, part in enumerate(_PLACEHOLDER.split(text))
         ]
         tokens = self._checked(self._marked.encoded("".join(parts)))
         return [self._marked.meaning.get(token, token) for token in tokens]
 
     def _checked(self, tokens: list[int]) -> list[int]:
-        """The tokens of text, if none is special. Raises as `of_text`."""
+        """Return the tokens if none is special. Raises the errors of `of_text`."""
         special = next((self._forbidden[token] for token in tokens if token in self._forbidden), None)
         if special is not None:
             raise InputError(_unreadable(special))
@@ -86,7 +86,7 @@ class TextEncoder:
 
     @cached_property
     def _marked(self) -> "_MarkedTokenizer | None":
-        """Made only where hidden text stands in a conversation, as a large vocabulary takes a second to copy."""
+        """A marked copy of the tokenizer, made on first use, as copying a large vocabulary takes a second."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
             return None
@@ -95,18 +95,18 @@ class TextEncoder:
 
 
 class _MarkedTokenizer:
-    """A copy of a tokenizer to which special tokens are text, and a mark of each, which no text holds, is that token.
+    """A copy of a tokenizer that encodes special tokens as text, and a secret mark for each as that special token.
 
-    A mark is found, and takes white space beside it, as the token is. So what stands between two of them has the very
-    tokens that it has between the tokens themselves.
+    Marks have the matching and whitespace-stripping rules of their tokens, so the text between two marks has the same
+    tokens as between the special tokens themselves.
     """
 
     def __init__(self, backend: Tokenizer, special: Mapping[int, AddedToken]) -> None:
-        # a text that knew the marks could write special tokens
+        # random, because a text that contained the marks could inject special tokens
         secret = secrets.token_hex(8)
         self._marks = {token.content: f"{_CLOSE}{secret}.{number}{_OPEN}" for number, token in special.items()}
         longest_first = sorted(self._marks, key=len, reverse=True)
-        self._written = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._backend = copy.deepcopy(backend)
         self._backend.no_padding()
         self._backend.no_truncation()
@@ -126,14 +126,14 @@ class _MarkedTokenizer:
         self.meaning: dict[int | None, int] = {
             self._backend.token_to_id(self._marks[token.content]): number for number, token in special.items()
         }
-        """The special token that the token of each mark stands for."""
+        """The special token for each mark's token."""
 
     def with_marks(self, text: str) -> str:
-        """The text with the mark of each special token that it writes."""
-        return self._written.sub(lambda match: self._marks[match[0]], text)
+        """Replace each special token in a text by its mark."""
+        return self._pattern.sub(lambda match: self._marks[match[0]], text)
 
     def encoded(self, text: str) -> list[int]:
-        """The tokens of a text, marks not yet translated."""
+        """Encode a text, leaving marks untranslated."""
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
 

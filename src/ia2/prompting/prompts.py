@@ -1,4 +1,4 @@
-"""Prompts: the text of demonstrations and a query, and its tokens, with an exact boundary before the response."""
+"""Prompts: the text of demonstrations and a query, tokenised with an exact boundary before the response."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ from ia2.prompting.literal_text import TextEncoder
 from ia2.tasks.task import Example, Instruction, Shown, Task, Turn, turns_of
 
 SEPARATOR = "\n\n"
-"""Stands between demonstrations, and between the last one and the query (PROTOCOL, Data)."""
+"""Separator between demonstrations, and before the query (PROTOCOL, Data)."""
 
 
 def prompt_text(query: str, shown: Sequence[Shown] = ()) -> str:
-    """Demonstrations joined by blank lines, ending with one before the query; the query alone where there are none."""
+    """Return the demonstrations and the query, separated by blank lines; only the query if there are none."""
     texts = [part.text if isinstance(part, Instruction) else part.query + part.response for part in shown]
     return "".join(text + SEPARATOR for text in texts) + query
 
 
 class PromptTokenizer:
-    """Turns prompts and responses into tokens with an exact boundary, and one BOS where the model has one."""
+    """Tokenises prompts and responses with an exact boundary, and a single BOS if the model has one."""
 
     def __init__(
         self,
@@ -31,17 +31,17 @@ class PromptTokenizer:
         chat: bool = False,
         vocabulary: int | None = None,
     ) -> None:
-        """Begin to tokenise for a model.
+        """Wrap a tokenizer.
 
         Args:
-            tokenizer: transformers' tokenizer.
-            context_length: how many tokens the model reads; None for any number.
-            end_token: what ends a response; None where nothing does.
-            chat: render prompts through the tokenizer's chat template.
-            vocabulary: how many tokens the model has embeddings of; None for as many as the tokenizer has.
+            tokenizer: a transformers tokenizer.
+            context_length: maximum number of tokens that the model reads; None for no limit.
+            end_token: the token that ends a response; None for no end token.
+            chat: whether to render prompts through the tokenizer's chat template.
+            vocabulary: number of token embeddings of the model; None for that of the tokenizer.
 
         Raises:
-            FieldError: there is no chat template, or it writes an answered turn otherwise than it asks for one.
+            FieldError: there is no chat template, or it renders an answered turn differently from a generation prompt.
         """
         if chat and not getattr(tokenizer, "chat_template", None):
             raise FieldError("chat", None, "this model has no chat template. Leave it out, or use an instructed model.")
@@ -52,28 +52,28 @@ class PromptTokenizer:
         self.chat = chat
         self.vocabulary = vocabulary
         self.answer_opening = answer_opening(tokenizer) if chat else None
-        """What changes of the text that asks, so that a response stands where the template puts one."""
+        """Edits to the generation prompt, so that a response follows exactly where the template puts it."""
         self.takes_system = not chat or takes_system(tokenizer)
-        """Whether system turns are turns of the template; else the next user turn begins with what they say."""
+        """Whether the template has system turns; otherwise their text is prepended to the next user turn."""
         text = "a"
         bare, whole = self._ids(text), list(tokenizer(text)["input_ids"])
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
         self.opening: tuple[int, ...] = () if chat else tuple(whole[:start])
-        """What the tokenizer itself puts before a text: BOS, or nothing; a chat template brings its own."""
+        """Tokens that the tokenizer adds before a text: BOS or none; a chat template contains its own."""
 
     @classmethod
     def of(cls, model: LanguageModel, task: Task) -> "PromptTokenizer":
-        """A model's tokenizer for a task.
+        """Return the prompt tokenizer of a model for a task.
 
-        Free text and a person's own labels end with the end token: in a conversation the one that ends its turn, if the
-        chat template has one.
+        Free text and labels from a user's file end with the end token; in a conversation, with the one that ends a
+        turn, if the chat template has one.
 
         Raises:
-            InputError: responses have an end, and the tokenizer has no such token.
+            InputError: responses need an end token, and the tokenizer has none.
         """
         end_token = None
         if task.teaches_the_end:
-            # a model without a template is refused below
+            # the constructor refuses a model without a template
             templated = task.chat and getattr(model.tokenizer, "chat_template", None)
             end_token = turn_end(model.tokenizer) if templated else None
             end_token = model.end_token if end_token is None else end_token
@@ -81,27 +81,30 @@ class PromptTokenizer:
 
     @property
     def ending(self) -> tuple[int, ...]:
-        """The end token, where responses have one."""
+        """The end token as a tuple; empty if responses have none."""
         return () if self.end_token is None else (self.end_token,)
 
     def sequence(self, query: str, response: str, shown: Sequence[Shown] = ()) -> TokenSequence:
-        """The prompt's tokens, which are those of the prompt alone, and the response's, the end token included if any.
+        """Return the tokens of a prompt and its response, including the end token if any.
+
+        The prompt's tokens are the same as without a response.
 
         Raises:
-            InputError: prompt and response together are longer than the model's context.
+            InputError: prompt and response together exceed the model's context length.
         """
         prompt = self.rendered(query, shown)
         tokens = TokenSequence(self.prompt(prompt), self.response(prompt, response) + self.ending)
         return self.checked(tokens, query)
 
     def asked(self, query: str, shown: Sequence[Shown] = ()) -> tuple[int, ...]:
-        """The tokens of the prompt that asks a query after what is shown before it."""
+        """Return the tokens of the prompt of a query, with its demonstrations or other context."""
         return self.prompt(self.rendered(query, shown))
 
     def rendered(self, query: str, shown: Sequence[Shown] = ()) -> str:
-        """The text of that prompt: joined by blank lines, or turns of a conversation that end where a response begins.
+        """Return the text of a prompt: parts joined by blank lines, or a rendered conversation up to the response.
 
-        What a conversation's turns say of special tokens is hidden (`TextEncoder.hidden`), so that they stay text.
+        In a conversation, special tokens in the contents of turns are escaped (`TextEncoder.hidden`), so that they stay
+        text.
 
         Raises:
             InputError: the chat template refuses these turns.
@@ -115,79 +118,80 @@ class PromptTokenizer:
             else:
                 turns += [*turns_of(part.query), Turn("assistant", part.response)]
         turns += turns_of(query)
-        turns = list(_said_once(turns))
+        turns = list(_without_repeated_system_turns(turns))
         if not self.takes_system:
-            turns = list(_before_user_turns(turns))
+            turns = list(_merged_into_user_turns(turns))
         asked = conversation(
             self.tokenizer, [{"role": turn.role, "content": self.encoder.hidden(turn.content)} for turn in turns]
         )
         return self.answer_opening.before_answer(asked)
 
     def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
-        """How many tokens the prompts of these rows have on average, each after its context: what a query costs."""
+        """Return the mean number of prompt tokens of rows with their contexts, which is the cost of a query."""
         return sum(len(self.asked(row.query, context)) for row, context in zip(rows, contexts, strict=True)) / len(rows)
 
     def prompt(self, text: str) -> tuple[int, ...]:
-        """The tokens of a prompt as `rendered`, what the tokenizer puts before a text included once."""
+        """Return the tokens of a prompt from `rendered`, including a single BOS if the tokenizer adds one."""
         return self.opening + tuple(self._ids(text))
 
     def response(self, prompt: str, response: str) -> tuple[int, ...]:
-        """The tokens of a response that follows this prompt, as `rendered`, directly, the prompt's own left untouched.
+        """Return the tokens of a response that directly follows a prompt from `rendered`.
 
-        A tokenizer may merge across the boundary, or put a space before any text of its own accord. So the response is
-        tokenised behind the prompt where that leaves the prompt's tokens alone, and else behind a line break, which
-        every tokenizer keeps apart from what follows it. The tokens read as the response, in the Unicode form that the
-        tokenizer gives to all text.
+        A tokenizer may merge tokens across the boundary, or add a space before any text. The response is therefore
+        tokenised after the prompt's last line if that leaves the prompt's tokens unchanged, and otherwise after a line
+        break, which no tokenizer merges with the text after it. The tokens decode to the response, in the tokenizer's
+        Unicode normal form.
 
         Raises:
-            InputError: the response holds something that the tokenizer can't read.
+            InputError: the tokenizer can't represent the response.
         """
         line = prompt.rpartition("\n")[2] or "\n"
         written = self._as_rendered(response)
         for before in (line, "a\n"):
             head, whole = self._ids(before), self._ids(before + written)
             tail = whole[len(head) :]
-            if whole[: len(head)] == head and tail and self._adds(head, tail, response):
+            if whole[: len(head)] == head and tail and self._decodes_to(head, tail, response):
                 return tuple(tail)
         tail = self._ids(written)
-        if not self._adds(self._ids(line), tail, response):
+        if not self._decodes_to(self._ids(line), tail, response):
             raise InputError(f"{_shortened(response)!r}: {self._refusal(self._ids(line), tail, response)}")
         return tuple(tail)
 
     def separated(self, prompt: str, response: str) -> tuple[int, ...]:
-        """The tokens of a response and the first one that stands behind it where it is shown with a query after it.
+        """Return the tokens of a response and the first token of the separator that follows it in a demonstration.
 
-        In a conversation that one ends the turn; a template that ends none adds nothing.
+        In a conversation, the extra token is the one that ends the turn; there is none if the template has no such
+        token.
 
         Args:
-            prompt: as `rendered`.
-            response: what follows it.
+            prompt: a prompt from `rendered`.
+            response: the response that follows it.
 
         Raises:
-            InputError: as `response`.
+            InputError: as for `response`.
         """
         tokens = self.response(prompt, response)
         if self.chat:
             end = turn_end(self.tokenizer)
             return tokens if end is None else (*tokens, end)
         shown = self.response(prompt, response + SEPARATOR + "a")
-        behind = shown[len(tokens) :] if shown[: len(tokens)] == tokens else self._ids(SEPARATOR)
-        return (*tokens, behind[0])
+        separator_tokens = shown[len(tokens) :] if shown[: len(tokens)] == tokens else self._ids(SEPARATOR)
+        return (*tokens, separator_tokens[0])
 
     def following(self, prompt: Sequence[int], response: str) -> tuple[int, ...]:
-        """The tokens of a response that follows a prompt's tokens. Raises as `response`."""
+        """Return the tokens of a response that follows a tokenised prompt. Raises the errors of `response`."""
         return self.response(self._as_rendered(self.text(prompt)), response)
 
     def checked(self, sequence: TokenSequence, name: str) -> TokenSequence:
-        """The sequence, if the model can read it. Raises as `check_length`."""
+        """Return the sequence if it fits in the model's context. Raises the errors of `check_length`."""
         self.check_length(len(sequence.prompt) + len(sequence.response), name)
         return sequence
 
     def check_length(self, length: int, name: str) -> None:
-        """Refuse what the model can't read.
+        """Refuse a sequence that doesn't fit in the model's context.
 
         Raises:
-            InputError: prompt and response have more tokens together than the model's context.
+            InputError: prompt and response together exceed the model's context length.
         """
         if self.context_length is not None and length > self.context_length:
             raise InputError(
@@ -196,11 +200,11 @@ class PromptTokenizer:
             )
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-        """The text of tokens that follow a prompt: also a space that a tokenizer drops where a text begins is kept."""
+        """Decode tokens that follow a prompt, keeping a leading space that a tokenizer drops at a text's start."""
         return self.text([*prompt, *tokens]).removeprefix(self.text(prompt))
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones left out."""
+        """Decode tokens, skipping special ones."""
         decoded: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return decoded
 
@@ -216,28 +220,28 @@ class PromptTokenizer:
         return ids
 
     def _as_rendered(self, text: str) -> str:
-        """A text from data as it stands in a prompt's text."""
+        """Return a text from data as written in a rendered prompt, with special tokens escaped in a conversation."""
         return self.encoder.hidden(text) if self.chat else text
 
-    def _adds(self, head: list[int], tail: list[int], text: str) -> bool:
+    def _decodes_to(self, head: list[int], tail: list[int], text: str) -> bool:
         return self._normalized(self.continuation(head, tail)) == self._normalized(text)
 
     def _normalized(self, text: str) -> str:
-        """What the tokenizer reads instead of a text, such as composed accents."""
+        """Apply the tokenizer's text normalisation, such as composing accents."""
         normalizer = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
         return normalizer.normalize_str(text) if normalizer is not None else text
 
     def _refusal(self, head: list[int], tail: list[int], text: str) -> str:
-        """Why these tokens don't add the text to what stands before them, and what to do."""
+        """Return the error message for tokens that don't decode to the text."""
         right, wrong = self._normalized(text), self._normalized(self.continuation(head, tail))
-        alike = (expected == actual for expected, actual in zip(right, wrong, strict=False))
-        position = next((at for at, same in enumerate(alike) if not same), min(len(right), len(wrong)))
-        near = slice(max(0, position - 10), position + 10)
-        return f"this tokenizer makes {wrong[near]!r} of {right[near]!r}. Change the text, or use another model."
+        equal = (expected == actual for expected, actual in zip(right, wrong, strict=False))
+        position = next((at for at, same in enumerate(equal) if not same), min(len(right), len(wrong)))
+        excerpt = slice(max(0, position - 10), position + 10)
+        return f"this tokenizer makes {wrong[excerpt]!r} of {right[excerpt]!r}. Change the text, or use another model."
 
 
-def _said_once(turns: Sequence[Turn]) -> Iterator[Turn]:
-    """The turns without a system turn that says again what the last one said, as those of many rows do."""
+def _without_repeated_system_turns(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """Yield the turns without system turns that repeat the previous system turn, which many rows share."""
     system = None
     for turn in turns:
         if turn.role == "system":
@@ -247,8 +251,8 @@ def _said_once(turns: Sequence[Turn]) -> Iterator[Turn]:
         yield turn
 
 
-def _before_user_turns(turns: Sequence[Turn]) -> Iterator[Turn]:
-    """The turns without system turns, what those say standing before what the user says next."""
+def _merged_into_user_turns(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """Yield the turns with the text of system turns prepended to the next user turn."""
     before = ""
     for turn in turns:
         if turn.role == "system":
