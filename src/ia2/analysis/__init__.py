@@ -1,1 +1,1 @@
-"""What activations and adapters say about how a model adapted."""
+"""Analysis of activations, adapters and results: similarity, subspace overlap, and statistical tests."""

@@ -1,4 +1,4 @@
-"""Whether two methods come to the same: two one-sided tests over clusters (Schuirmann 1987), within stated bounds."""
+"""Equivalence of two methods within a bound: two one-sided tests (TOST) over clusters (Schuirmann 1987)."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from ia2.analysis.significance import clustered_test
 
 @dataclass(frozen=True)
 class EquivalenceTest:
-    """How far two methods are apart, and whether that is less than a bound, in the unit of what was compared."""
+    """Result of an equivalence test, in the unit of the compared values."""
 
     pairs: int
-    """Clusters, each of which counts once."""
+    """Number of clusters; each counts once."""
     difference: float
-    """The mean of the first method's values less the second's."""
+    """Mean of the first method's values minus the second's."""
     bound: float
-    """How far apart two methods may be that count as equal, in either direction."""
+    """Equivalence margin: the largest difference, in either direction, that counts as equal."""
     interval: tuple[float, float] | None
-    """Of the mean difference, at 1 - 2 x level; None where nothing says how much differences vary."""
+    """Confidence interval of the mean difference at level 1 - 2 x level; None if its variance is unknown."""
     p: float | None
-    """How often a true difference of the bound or more would seem at least as small, the larger of the two tests'."""
+    """p value of the null hypothesis that the true difference is at least the bound: the larger of the two tests'."""
 
 
 def equivalence_test(
@@ -32,19 +32,19 @@ def equivalence_test(
     *,
     level: float = 0.05,
 ) -> EquivalenceTest:
-    """Test whether two methods differ by less than a bound, over clusters of pairs that aren't independent.
+    """Test whether two methods differ by less than a bound, over clusters of dependent pairs.
 
-    The two are equal at this level just where the interval lies within the bounds.
+    The methods are equivalent at this level if and only if the interval lies within the bounds.
 
     Args:
-        first: a value for each pair.
-        second: the other method's, in the same order.
-        clusters: which cluster each pair is of, such as the set that its adapters were trained on.
-        bound: how far apart they may be, more than 0.
-        level: of each of the two tests.
+        first: the first method's value for each pair.
+        second: the second method's values for the same pairs, in the same order.
+        clusters: the cluster of each pair, such as the set that its adapters were trained on.
+        bound: the equivalence margin, more than 0.
+        level: significance level of each of the two tests.
 
     Raises:
-        ValueError: as `paired_test`, or the bound isn't more than 0.
+        ValueError: as for `paired_test`, or the bound isn't more than 0.
 
     Example:
         >>> test = equivalence_test([0.7, 0.8, 0.9], [0.71, 0.8, 0.89], ["a", "b", "c"], bound=0.05)
@@ -56,8 +56,8 @@ def equivalence_test(
     test = clustered_test(first, second, clusters, confidence=1 - 2 * level)
     if test.interval is None:
         return EquivalenceTest(test.pairs, test.difference, bound, None, None)
-    student = stats.t(test.pairs - 1)
-    error = (test.interval[1] - test.difference) / float(student.ppf(1 - level))
-    above, below = (test.difference + bound) / error, (test.difference - bound) / error
-    p = max(float(student.sf(above)), float(student.cdf(below)))
+    t_distribution = stats.t(test.pairs - 1)
+    standard_error = (test.interval[1] - test.difference) / float(t_distribution.ppf(1 - level))
+    lower_t, upper_t = (test.difference + bound) / standard_error, (test.difference - bound) / standard_error
+    p = max(float(t_distribution.sf(lower_t)), float(t_distribution.cdf(upper_t)))
     return EquivalenceTest(test.pairs, test.difference, bound, test.interval, p)

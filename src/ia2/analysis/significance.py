@@ -1,4 +1,4 @@
-"""Whether one method is better than another: paired t-tests, exact sign-flip tests, Holm's correction, and power."""
+"""Comparing two methods: paired t-tests, exact sign-flip tests, Holm's correction, and statistical power."""
 
 import math
 import statistics
@@ -10,28 +10,29 @@ import numpy as np
 from scipy import optimize, special, stats
 
 ROUNDING = 1e-12
-"""Differences that vary by less than this share of the values are the same but for rounding."""
+"""Differences whose spread is below this share of the values are equal up to rounding."""
 
 NODES = 200
-"""At which power is averaged."""
+"""Number of quadrature nodes for power."""
 MOST_FLIPPED = 20
-"""Clusters whose 2**20 assignments of signs are counted in a moment."""
+"""Maximum number of clusters for a sign-flip test; its 2**20 sign assignments are enumerated quickly."""
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The difference of two methods over matched pairs, in the unit of the values compared.
+    """The difference between two methods over matched pairs, in the unit of the compared values.
 
-    For a single pair, or if all differences are equal, their variation is unknown: only the mean difference is given.
+    For a single pair, or if all differences are equal, their variance is unknown, and only the mean difference is
+    given.
     """
 
     pairs: int
     difference: float
-    """The mean of the first method's values less the second's."""
+    """Mean of the first method's values minus the second's."""
     interval: tuple[float, float] | None
     """Student's t confidence interval of the mean difference."""
     t: float | None
-    """The mean difference over its standard error, with pairs - 1 degrees of freedom."""
+    """The mean difference divided by its standard error, with pairs - 1 degrees of freedom."""
     p: float | None
     """Two-sided p value, as in Table 8."""
 
@@ -45,12 +46,12 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, confidence: 
 
     Args:
         first: the first method's value for each pair, such as the accuracy of IA2→SFT on a set and evaluation task. If
-            less is better, as for ECE, Table 8 has a positive t when SFT comes first.
+            lower is better, as for ECE, Table 8 has a positive t when SFT comes first.
         second: the second method's values for the same pairs, in the same order.
-        confidence: of the interval, in (0, 1).
+        confidence: confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: there are no pairs, they don't match, or a value isn't finite.
+        ValueError: there are no pairs, the lengths differ, or a value isn't finite.
 
     Example:
         >>> test = paired_test([0.7, 0.8, 0.9], [0.6, 0.75, 0.7])
@@ -70,27 +71,29 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, confidence: 
         return PairedTest(pairs, difference, None, None, None)
     error = spread / math.sqrt(pairs)
     student = stats.t(pairs - 1)
-    reach = float(student.ppf((1 + confidence) / 2)) * error
+    half_width = float(student.ppf((1 + confidence) / 2)) * error
     t = difference / error
-    return PairedTest(pairs, difference, (difference - reach, difference + reach), t, float(2 * student.sf(abs(t))))
+    return PairedTest(
+        pairs, difference, (difference - half_width, difference + half_width), t, float(2 * student.sf(abs(t)))
+    )
 
 
 def clustered_test(
     first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable], *, confidence: float = 0.95
 ) -> PairedTest:
-    """Compare two methods over clusters of pairs that aren't independent: `paired_test` of the clusters' means.
+    """Compare two methods over clusters of dependent pairs, by `paired_test` of the cluster means.
 
     Args:
-        first: a value for each pair.
-        second: the other method's, in the same order.
-        clusters: which cluster each pair is of, such as the set that its adapters were trained on.
-        confidence: of the interval, in (0, 1).
+        first: the first method's value for each pair.
+        second: the second method's values for the same pairs, in the same order.
+        clusters: the cluster of each pair, such as the set that its adapters were trained on.
+        confidence: confidence level of the interval, in (0, 1).
 
     Returns:
-        The test, whose pairs are the clusters; each counts once, however many pairs it has.
+        The test, whose pairs are the clusters. Each cluster counts once, whatever its number of pairs.
 
     Raises:
-        ValueError: as `paired_test`, or there aren't as many clusters' names as pairs.
+        ValueError: as for `paired_test`, or the number of cluster names differs from the number of pairs.
 
     Example:
         >>> clustered_test([0.7, 0.9, 0.6, 0.8], [0.6, 0.6, 0.6, 0.7], ["a", "a", "b", "b"]).pairs
@@ -100,25 +103,25 @@ def clustered_test(
 
 
 def _cluster_means(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float]:
-    of_cluster: dict[Hashable, list[float]] = defaultdict(list)
+    values_by_cluster: dict[Hashable, list[float]] = defaultdict(list)
     for value, cluster in zip(values, clusters, strict=True):
-        of_cluster[cluster].append(value)
-    return list(map(statistics.fmean, of_cluster.values()))
+        values_by_cluster[cluster].append(value)
+    return list(map(statistics.fmean, values_by_cluster.values()))
 
 
 def sign_flip_p(first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
-    """How often a mean difference is at least as far from 0 as it is, if every cluster's sign were a coin's, two-sided.
+    """Return the two-sided p value of an exact sign-flip test of the mean difference, over clusters.
 
-    All assignments of signs are counted, so that it holds for differences of any distribution that is symmetric about 0
-    where there is no difference; the least p of k clusters is 2 / 2**k.
+    All sign assignments are enumerated, so the test is exact for any distribution of differences that is symmetric
+    about 0 under the null hypothesis. The smallest possible p of k clusters is 2 / 2**k.
 
     Args:
-        first: a value for each pair.
-        second: the other method's, in the same order.
-        clusters: which cluster each pair is of; those of one keep their signs together.
+        first: the first method's value for each pair.
+        second: the second method's values for the same pairs, in the same order.
+        clusters: the cluster of each pair; the pairs of a cluster share a sign.
 
     Returns:
-        p; None for more than `MOST_FLIPPED` clusters, whose assignments are too many to count.
+        p; None for more than `MOST_FLIPPED` clusters, which have too many assignments to enumerate.
 
     Example:
         >>> sign_flip_p([2.0, 3.0, 1.0], [0.0, 0.0, 0.0], ["a", "b", "c"])  # of 8 assignments two are as far
@@ -134,15 +137,15 @@ def sign_flip_p(first: Sequence[float], second: Sequence[float], clusters: Seque
     for bit, difference in enumerate(differences):
         total += np.where(numbers >> bit & 1, difference, -difference)
     observed = abs(differences.sum())
-    # a sum in another order may differ in its last digits
+    # sums in a different order can differ by rounding
     return float((np.abs(total) >= observed - ROUNDING * np.abs(differences).sum()).mean())
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p of several tests, corrected so that one of them is below α by chance no more often than α (Holm 1979).
+    """Return p values corrected for multiple testing, controlling the family-wise error rate (Holm 1979).
 
     Args:
-        p_values: the tests' own; None where there is none, which counts for nothing.
+        p_values: the uncorrected p values; None entries are ignored.
 
     Example:
         >>> holm([0.01, 0.04, None, 0.03])
@@ -158,31 +161,31 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def power(difference: float, spread: float, pairs: int, *, level: float = 0.05) -> float:
-    """How often a two-sided paired t-test finds a difference that is there, in [0, 1].
+    """Return the power of a two-sided paired t-test, in [0, 1].
 
     Args:
         difference: the true mean difference.
         spread: the standard deviation of differences.
-        pairs: how many there are, 2 or more.
-        level: p at which a difference counts as found.
+        pairs: number of pairs, at least 2.
+        level: significance level.
     """
-    free = pairs - 1
-    reach = float(stats.t(free).ppf(1 - level / 2))
+    degrees_of_freedom = pairs - 1
+    critical_t = float(stats.t(degrees_of_freedom).ppf(1 - level / 2))
     shift = difference / spread * math.sqrt(pairs)
-    # averaged over what the standard deviation is estimated to be, at nodes of Gauss and Legendre over its quantiles;
-    # scipy's noncentral t is NaN where shifts are large
+    # averaged over the sampling distribution of the standard deviation, by Gauss-Legendre quadrature over its
+    # quantiles; scipy's noncentral t is NaN for large shifts
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    bounds = reach * stats.chi(free).ppf((nodes + 1) / 2) / math.sqrt(free)
+    bounds = critical_t * stats.chi(degrees_of_freedom).ppf((nodes + 1) / 2) / math.sqrt(degrees_of_freedom)
     return float(weights @ (special.ndtr(shift - bounds) + special.ndtr(-bounds - shift))) / 2
 
 
 def detectable_difference(spread: float, pairs: int, *, level: float = 0.05, wanted: float = 0.8) -> float:
-    """The smallest true mean difference that so many pairs find as often as is wanted.
+    """Return the smallest true mean difference that a two-sided paired t-test detects with the wanted power.
 
     Args:
         spread: the standard deviation of differences, more than 0.
-        pairs: how many there are, 2 or more.
-        level: p at which a difference counts as found.
+        pairs: number of pairs, at least 2.
+        level: significance level.
         wanted: the power, in (level, 1).
 
     Example:

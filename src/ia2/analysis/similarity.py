@@ -1,4 +1,4 @@
-"""Similarity to in-context learning: asim, layer by layer (section 2, Figure 2)."""
+"""Similarity to in-context learning: asim by layer (section 2, Figure 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.tasks.task import Example, Shown, Task
 
 ROWS = 100
-"""How many evaluation rows similarity is measured on (appendix B)."""
+"""Number of evaluation rows for similarity (appendix B)."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """asim of two ways of processing the same queries."""
+    """asim between two ways of processing the same queries."""
 
     by_layer: Float[Tensor, " layers"]
-    """The mean over rows, in [-1, 1]; a row counts the mean of its own response tokens."""
+    """Mean over rows of each row's mean over response tokens, in [-1, 1]."""
     by_row: Float[Tensor, " rows"]
-    """The mean over layers."""
+    """Mean over layers."""
     by_layer_and_token: Float[Tensor, "layers tokens"]
-    """The mean over the rows whose response has that many tokens."""
+    """Mean over the rows whose response has that token."""
 
     def metrics(self) -> dict[str, Any]:
-        """The mean over rows and layers with its 95 % interval over rows, and the means of layers.
+        """Return the mean over rows and layers with its 95 % interval over rows, and the mean of each layer.
 
-        If responses have several tokens, also the mean of each token over layers and over the rows that have that many
-        tokens.
+        If responses have several tokens, also return the mean of each token position over layers and over the rows that
+        have it.
         """
         rows = self.by_row.double().numpy()
         values = {
@@ -60,16 +60,16 @@ def response_activations(
     site: Site = ATTENTION_OUTPUT,
     weights: Weights = "adapters",
 ) -> list[Float[Tensor, "_ layers width"]]:
-    """The activations at the positions of each row's response, one tensor a row, on the CPU.
+    """Return the activations at the positions of each row's response, one tensor per row, on the CPU.
 
     Args:
         model: the model.
-        examples: the rows; the positions are those of their own responses.
-        task: their task; a free-text response includes its end token.
-        demonstrations: shown before every query.
-        adapter: the adapter to run on the model, if any.
+        examples: the rows; activations are read at the positions of their responses.
+        task: the task of the rows; a free-text response includes its end token.
+        demonstrations: the demonstrations before every query.
+        adapter: the adapter to run with the model, if any.
         site: the site to read.
-        weights: whether the adapter runs beside the network's weights or merged into them.
+        weights: whether the adapter runs beside the network's weights or is merged into them.
 
     Example:
         >>> first, *_ = response_activations(model, task.evaluation[:2], task)
@@ -93,23 +93,23 @@ def greedy_activations(
     site: Site = ATTENTION_OUTPUT,
     weights: Weights = "adapters",
 ) -> list[Float[Tensor, "_ layers width"]]:
-    """The activations at the positions that predict what the model writes itself, as the paper compares texts.
+    """Return the activations at the positions that predict greedily generated tokens, as the paper compares texts.
 
     Args:
         model: the model.
-        examples: the rows, whose own responses aren't read.
-        task: theirs, which says how long a text may get and what ends it; the positions are those of all tokens that
-            are written until then, the end token included.
-        demonstrations: shown before every query.
-        adapter: the adapter to run on the model, if any.
-        site: what is read, at the positions of a response.
-        weights: whether the adapter runs beside the network's weights or merged into them.
+        examples: the rows; their responses are not read.
+        task: the task of the rows, with the maximum length and stop string of a response. The positions cover all
+            generated tokens, including the end token.
+        demonstrations: the demonstrations before every query.
+        adapter: the adapter to run with the model, if any.
+        site: the site to read, at the positions of a response.
+        weights: whether the adapter runs beside the network's weights or is merged into them.
 
     Returns:
-        (tokens written, layers, width) for each row.
+        A tensor of (generated tokens, layers, width) for each row.
 
     Raises:
-        InputError: a prompt and the longest response are longer than the model's context.
+        InputError: a prompt and the longest response exceed the model's context length.
     """
     activations: dict[int, Tensor] = {}
     with read_with(model, adapter, weights=weights) as reader:
@@ -124,13 +124,14 @@ def greedy_activations(
 def asim(
     ours: Sequence[Float[Tensor, "_ layers width"]], theirs: Sequence[Float[Tensor, "_ layers width"]]
 ) -> Similarity:
-    """The token-wise cosine similarity of two activations of the same rows (section 2), averaged over tokens.
+    """Return the token-wise cosine similarity of two sets of activations of the same rows (section 2).
 
-    If a row has more tokens in one than in the other, only as many as both have are compared.
+    Similarities are averaged over tokens. If a row has different numbers of tokens in the two, only the tokens that
+    both have are compared.
 
     Args:
         ours: activations of each row, processed in one way: (response tokens, layers, width).
-        theirs: those of the same rows, processed in the other way: usually by the base model with demonstrations.
+        theirs: activations of the same rows, processed in the other way, usually by the base model with demonstrations.
 
     Example:
         >>> one_row = torch.tensor([[[1.0, 0.0], [3.0, 4.0]]])  # one response token, two layers, a width of 2

@@ -1,4 +1,4 @@
-"""Subspace overlap: how much the output directions of two adapters' updates coincide (section 5, Figure 4)."""
+"""Subspace overlap of the output spaces of two adapters' weight updates (section 5, Figure 4)."""
 
 import re
 from collections import defaultdict
@@ -20,16 +20,16 @@ LAYER = re.compile(r"\.(\d+)\.(.+)")
 
 @dataclass(frozen=True)
 class Overlap:
-    """The subspace overlap of two adapters, module by module."""
+    """The subspace overlap of two adapters at each module."""
 
     by_module: Mapping[tuple[int, str], float]
-    """By the layer, counted from 0, and the module's name in it (`self_attn.q_proj`); each in [0, 1]."""
+    """Overlap in [0, 1] by layer index, from 0, and the module's name in the layer (`self_attn.q_proj`)."""
     random_by_module: Mapping[tuple[int, str], float]
-    """What two random subspaces of the same dimensions would share on average, module by module."""
+    """Expected overlap of two random subspaces of the same dimensions at each module."""
 
     @property
     def by_layer(self) -> dict[int, float]:
-        """The mean over the modules of each layer."""
+        """Mean over the modules of each layer."""
         values: dict[int, list[float]] = defaultdict(list)
         for (layer, _), value in self.by_module.items():
             values[layer].append(value)
@@ -37,24 +37,24 @@ class Overlap:
 
     @property
     def mean(self) -> float:
-        """Over modules and layers."""
+        """Mean overlap over modules and layers."""
         return sum(self.by_module.values()) / len(self.by_module)
 
     @property
     def mean_of_random(self) -> float:
-        """The same of random subspaces."""
+        """Mean expected overlap of random subspaces over modules and layers."""
         return sum(self.random_by_module.values()) / len(self.random_by_module)
 
 
 def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
-    """The overlap of two LoRA adapters' weight updates at each module (section 5; PROTOCOL, Evaluation).
+    """Return the overlap of two LoRA adapters' weight updates at each module (section 5; PROTOCOL, Evaluation).
 
     Args:
         first: an adapter.
-        second: one of the same rank on the same modules.
+        second: an adapter of the same rank on the same modules.
 
     Raises:
-        InputError: one isn't a plain LoRA adapter, or they differ in rank or modules.
+        InputError: an adapter isn't plain LoRA, or the two differ in rank or modules.
 
     Example:
         >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
@@ -68,7 +68,7 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
         raise InputError(
             f"subspace overlap: only one of the adapters has {path}. Compare adapters on the same modules."
         )
-    overlaps, of_random = {}, {}
+    overlaps, random_overlaps = {}, {}
     for path, (b, a) in ours.items():
         their_b, their_a = theirs[path]
         if (b.shape, a.shape) != (their_b.shape, their_a.shape):
@@ -79,21 +79,21 @@ def subspace_overlap(first: Adapter, second: Adapter) -> Overlap:
         first_basis, second_basis, rank = update_basis(b, a), update_basis(their_b, their_a), b.shape[1]
         module = _layer_and_module(path)
         overlaps[module] = overlap_of(first_basis, second_basis, rank=rank)
-        # each of k random unit vectors of d dimensions has the share l/d of its square in a space of l of them
-        of_random[module] = first_basis.shape[1] * second_basis.shape[1] / len(b) / rank
-    return Overlap(dict(sorted(overlaps.items())), dict(sorted(of_random.items())))
+        # a random unit vector in d dimensions has an expected squared projection of l/d onto an l-dimensional subspace
+        random_overlaps[module] = first_basis.shape[1] * second_basis.shape[1] / len(b) / rank
+    return Overlap(dict(sorted(overlaps.items())), dict(sorted(random_overlaps.items())))
 
 
 def update_basis(b: Float[Tensor, "out rank"], a: Float[Tensor, "rank in"]) -> Float[Tensor, "out kept"]:
-    """The left singular vectors of the update BA, in float64; never forms the product of out × in.
+    """Return the left singular vectors of the update BA in float64, without forming the (out, in) product.
 
-    With B = QR and Aᵀ = PS the update is Q(RSᵀ)Pᵀ, so its left singular vectors are Q times those of the small RSᵀ.
-    Vectors of singular values that are 0 but for rounding are left out, for any others would do as well: `kept` is the
-    rank of the update, 0 where the module wasn't changed at all.
+    With B = QR and Aᵀ = PS, the update is Q(RSᵀ)Pᵀ, so its left singular vectors are Q times those of the small RSᵀ.
+    Vectors whose singular value is 0 up to rounding are arbitrary and are dropped: `kept` is the rank of the update, 0
+    for an unchanged module.
 
     Args:
-        b: the factor that writes.
-        a: the factor that reads.
+        b: the factor B.
+        a: the factor A.
     """
     q, r = torch.linalg.qr(b.double())
     small = r @ torch.linalg.qr(a.double().mT).R.mT
@@ -105,18 +105,20 @@ def update_basis(b: Float[Tensor, "out rank"], a: Float[Tensor, "rank in"]) -> F
 
 
 def overlap_of(first: Float[Tensor, "out k"], second: Float[Tensor, "out l"], *, rank: int) -> float:
-    """(1/r)·‖U₁ᵀU₂‖²_F, in [0, 1]: 0 of orthogonal subspaces, 1 of the same where they have the full rank (section 5).
+    """Return (1/r)·‖U₁ᵀU₂‖²_F, in [0, 1] (section 5).
+
+    It is 0 for orthogonal subspaces, and 1 for identical subspaces of full rank.
 
     Args:
         first: orthonormal columns.
         second: orthonormal columns.
-        rank: r, the rank that the adapters were given; an update that has a lower one counts for less.
+        rank: r, the configured rank of the adapters; an update of lower rank has a lower overlap.
     """
     return min(1.0, float((first.mT @ second).square().sum()) / rank)
 
 
 def _factors(adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
-    """B and A of each module, by its path."""
+    """Return B and A of each module, by its path."""
     sides: dict[str, dict[str, Tensor]] = defaultdict(dict)
     matches = [(FACTOR.fullmatch(name), tensor) for name, tensor in adapter.weights.items()]
     if not isinstance(effect_of(adapter.configuration), LowRank) or not all(match for match, _ in matches):

@@ -1,8 +1,8 @@
-"""Where the variance of a number comes from: random effects of crossed factors, estimated by an analysis of variance.
+"""Variance components of crossed random effects, estimated by an analysis of variance.
 
-Each factor's levels, such as sets of rows, are taken as drawn from many. A value is the sum of a mean, an effect of
-each factor's level and a rest, all independent; the rest holds how factors go together too (Searle, Casella and
-McCulloch 1992, chapter 4).
+The levels of each factor, such as sets of rows, are a sample from many. A value is the sum of a mean, an effect of
+each factor's level and a residual, all independent; the residual includes interactions (Searle, Casella and McCulloch
+1992, chapter 4).
 """
 
 import math
@@ -16,21 +16,21 @@ from ia2.analysis.significance import ROUNDING
 
 @dataclass(frozen=True)
 class VarianceSplit:
-    """The variance of one value as a sum of components, in the square of its unit."""
+    """The variance of a value as a sum of components, in the square of its unit."""
 
     components: Mapping[str, float]
-    """Of each factor that has several levels; an estimate below 0 is 0."""
+    """Variance component of each factor with several levels; negative estimates are set to 0."""
     residual: float
-    """What no factor explains alone."""
+    """Variance that no single factor explains."""
 
     @property
     def total(self) -> float:
-        """Of one value of new levels of every factor."""
+        """Variance of a value at new levels of every factor."""
         return sum(self.components.values()) + self.residual
 
     @property
     def shares(self) -> dict[str, float] | None:
-        """Each component and the residual as shares of the total; None where nothing varies."""
+        """Each component and the residual as shares of the total; None if nothing varies."""
         if self.total == 0:
             return None
         parts = {**self.components, "residual": self.residual}
@@ -38,15 +38,15 @@ class VarianceSplit:
 
 
 def variance_split(values: Mapping[tuple[int, ...], float], factors: Sequence[str]) -> VarianceSplit:
-    """Split the variance of values that were measured once at every combination of the factors' levels.
+    """Estimate the variance components of values measured once at every combination of the factors' levels.
 
     Args:
-        values: by the level of each factor.
-        factors: their names, in that order.
+        values: the values, by the level of each factor.
+        factors: the names of the factors, in the order of the keys.
 
     Raises:
-        ValueError: a combination of levels is missing, or fewer than two factors have several levels, so that a factor
-            can't be told from the rest.
+        ValueError: a combination of levels is missing, or fewer than two factors have several levels, so that a
+            factor can't be separated from the residual.
 
     Example:
         >>> split = variance_split({(0, 0): 1.0, (0, 1): 2.0, (1, 0): 5.0, (1, 1): 6.0}, ("rows", "start"))
@@ -58,22 +58,22 @@ def variance_split(values: Mapping[tuple[int, ...], float], factors: Sequence[st
     count = math.prod(sizes)
     if count != len(values):
         raise ValueError(f"{len(values)} values of {count} combinations of levels can't be split")
-    several = [position for position, size in enumerate(sizes) if size > 1]
-    if len(several) < 2:
+    varying = [position for position, size in enumerate(sizes) if size > 1]
+    if len(varying) < 2:
         raise ValueError("of fewer than two factors with several levels none can be told from the rest")
     table = np.empty(sizes)
     for key, value in values.items():
         table[tuple(of_factor.index(level) for of_factor, level in zip(levels, key, strict=True))] = value
     if float(np.ptp(table)) <= ROUNDING * float(np.abs(table).max()):
-        return VarianceSplit({factors[position]: 0.0 for position in several}, 0.0)
+        return VarianceSplit({factors[position]: 0.0 for position in varying}, 0.0)
     squares, average = {}, table.mean()
-    for position in several:
+    for position in varying:
         others = tuple(axis for axis in range(len(sizes)) if axis != position)
         squares[position] = count / sizes[position] * float(((table.mean(axis=others) - average) ** 2).sum())
-    rest = max(0.0, float(((table - average) ** 2).sum()) - sum(squares.values()))
-    residual = rest / (count - 1 - sum(sizes[position] - 1 for position in several))
+    residual_squares = max(0.0, float(((table - average) ** 2).sum()) - sum(squares.values()))
+    residual = residual_squares / (count - 1 - sum(sizes[position] - 1 for position in varying))
     components = {
         factors[position]: max(0.0, (squares[position] / (sizes[position] - 1) - residual) * sizes[position] / count)
-        for position in several
+        for position in varying
     }
     return VarianceSplit(components, residual)

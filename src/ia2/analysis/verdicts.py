@@ -1,4 +1,4 @@
-"""What a comparison says of a claim in plain words: that it holds, that it doesn't, or that it can't be told."""
+"""Verdicts on claims from comparisons: the claim holds, it doesn't, or the data can't tell."""
 
 from typing import Literal
 
@@ -7,20 +7,19 @@ from ia2.analysis.significance import PairedTest
 
 Verdict = Literal["holds", "doesn't", "can't be told"]
 LEAST_PAIRS = 5
-"""Pairs from which on there is a p: from fewer, the spread of the differences is little more than a guess."""
+"""Minimum number of pairs for a verdict: with fewer, the spread of the differences is poorly estimated."""
 
 
 def verdict_on_difference(test: PairedTest, direction: int) -> Verdict:
-    """Whether the first method's values are higher, or lower, than the second's.
+    """Return the verdict on the claim that the first method's values are higher, or lower, than the second's.
 
     Args:
-        test: of the two, over what is independent.
-        direction: 1 where the claim is that they are higher, -1 where it is that they are lower.
+        test: the comparison of the two methods, over independent pairs.
+        direction: 1 if the claim is that the values are higher, -1 if it is that they are lower.
 
     Returns:
-        "holds" where the whole interval is on the claim's side of 0, "doesn't" where it is on the other side, and
-        "can't be told" where it covers 0, or where there are fewer than `LEAST_PAIRS` pairs or nothing says how much
-        they vary.
+        "holds" if the whole interval is on the claim's side of 0; "doesn't" if it is on the other side; and "can't be
+        told" if it contains 0, there are fewer than `LEAST_PAIRS` pairs, or the variance is unknown.
 
     Example:
         >>> from ia2.analysis.significance import paired_test
@@ -34,12 +33,11 @@ def verdict_on_difference(test: PairedTest, direction: int) -> Verdict:
 
 
 def verdict_on_equality(test: EquivalenceTest) -> Verdict:
-    """Whether two methods differ by less than the bound.
+    """Return the verdict on the claim that two methods differ by less than the bound.
 
     Returns:
-        "holds" where the whole interval lies within the bounds, "doesn't" where it lies beyond one of them, and "can't
-        be told" where it covers one, or where there are fewer than `LEAST_PAIRS` pairs or nothing says how much they
-        vary.
+        "holds" if the whole interval lies within the bounds; "doesn't" if it lies beyond one of them; and "can't be
+        told" if it contains a bound, there are fewer than `LEAST_PAIRS` pairs, or the variance is unknown.
     """
     if test.pairs < LEAST_PAIRS or test.interval is None:
         return "can't be told"
