@@ -1,4 +1,4 @@
-"""IA2: what a language model does with a few demonstrations in its prompt, moved into a small adapter."""
+"""IA2: train a small adapter to do what a language model does with a few demonstrations in its prompt."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when first used, so that `ia2 --help` needs neither torch nor transformers
+    # imported on first use, so that `ia2 --help` doesn't import torch or transformers
     if name not in _HOMES:
         raise AttributeError(f"module 'ia2' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 NO_FILE = "this is no file, but for example a pipe. Save what it gives as a file."
-"""What is said of something at a path that is neither a file nor a folder."""
+"""Message for a path that is neither a file nor a folder."""
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.IGNORECASE)
-_ON_THE_HUB = re.compile(r"(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<datasets>datasets/)?(?P<name>[\w.-]+/[\w.-]+)")
+_HUB_PAGE = re.compile(r"(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<datasets>datasets/)?(?P<name>[\w.-]+/[\w.-]+)")
 
 
 def printable(text: object, keep: str = "") -> str:
-    r"""A text as it can be shown in a message: characters that would control a terminal are escaped.
+    r"""Return a text for a message, with unprintable characters, which could control a terminal, escaped.
 
     Args:
-        text: the text to show.
+        text: the text.
         keep: characters that are not escaped.
 
     Example:
@@ -30,7 +30,7 @@ def printable(text: object, keep: str = "") -> str:
 
 
 class InputError(ValueError):
-    """An input that can't be used: the input first, then what was found, then what to do (exit status 2).
+    """An unusable input. The message names the input, then the problem, then the remedy (exit status 2).
 
     Example:
         >>> raise InputError("rows.csv: no such file. Name another one.")
@@ -39,16 +39,16 @@ class InputError(ValueError):
     """
 
     def __init__(self, sentence: object = "") -> None:
-        # several problems stand on lines of their own
+        # line breaks separate several problems
         super().__init__(printable(sentence, keep="\n"))
 
 
 class ChangedFieldsError(InputError):
-    """Fields that aren't as they were; the command line shows each as its flag.
+    """Fields that differ from an earlier run's; the command line shows each as its flag.
 
     Args:
-        fields: their names.
-        sentence: what is said, with `{fields}` where they stand.
+        fields: the names of the fields.
+        sentence: the message, with `{fields}` as a placeholder for the names.
 
     Example:
         >>> str(ChangedFieldsError(["rows", "ece"], "out: with other settings ({fields})."))
@@ -60,17 +60,17 @@ class ChangedFieldsError(InputError):
         super().__init__(self.named(self.fields))
 
     def named(self, names: Iterable[str]) -> str:
-        """The sentence with other names for the fields."""
+        """Return the message with other names for the fields."""
         return self.sentence.replace("{fields}", ", ".join(names))
 
 
 class FieldError(InputError):
-    """A field whose value breaks the field's rule; the command line shows the field as its flag.
+    """A field with an invalid value; the command line shows the field as its flag.
 
     Args:
         field: the field's name, such as `learning_rate`.
-        value: what it was given; None where that says nothing.
-        rule: what was found and what to do, as the rest of a sentence.
+        value: the invalid value; None to leave it out of the message.
+        rule: the problem and the remedy, as the rest of a sentence.
 
     Example:
         >>> str(FieldError("learning_rate", -1.0, "this must be a positive number."))
@@ -82,32 +82,32 @@ class FieldError(InputError):
         super().__init__(self.named(field))
 
     def named(self, name: str) -> str:
-        """The sentence with another name for the field, such as `--lr`."""
+        """Return the message with another name for the field, such as `--lr`."""
         return f"{name}: {self.rule}" if self.value is None else f"{name} {self.shown}: {self.rule}"
 
     @property
     def shown(self) -> str:
-        """The value as people write it."""
+        """The value formatted for users."""
         return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
 
     def __reduce__(self) -> tuple[type["FieldError"], tuple[str, object, str]]:
-        """As its parts, so that it comes whole from another process."""
+        """Pickle by the constructor's arguments, so that it can be sent between processes."""
         return type(self), (self.field, self.value, self.rule)
 
 
 class FullDiskError(OSError):
-    """A disk that is too full to write to: the folder first, then the space needed (exit status 1)."""
+    """A disk without enough free space. The message names the folder, then the space needed (exit status 1)."""
 
 
 def nothing_at(
     path: Path | str, otherwise: str = "no such file.", *, hub: Literal["model", "dataset"] | None = None
 ) -> InputError:
-    """What to raise where neither a file nor a folder can be read at a path: why not, and what to do.
+    """Return the error for a path at which no file or folder can be read.
 
     Args:
-        path: what the person named; a path may have lost one of a URL's two slashes.
-        otherwise: the rest of the sentence where there is simply nothing.
-        hub: what of the hub can be named in place of a path, so that its URL can be turned into a name.
+        path: the user's path; a URL may have lost one of its two slashes.
+        otherwise: the rest of the message if nothing exists at the path.
+        hub: the kind of hub repository accepted in place of a path, so that its URL can be converted to a name.
 
     Example:
         >>> str(nothing_at("https://huggingface.co/Qwen/Qwen3-4B", hub="model"))
@@ -115,7 +115,7 @@ def nothing_at(
     """
     if url := _URL.match(str(path)):
         shown = f"{url['scheme']}://{url['rest']}"
-        page = _ON_THE_HUB.match(url["rest"])
+        page = _HUB_PAGE.match(url["rest"])
         if page and hub == ("dataset" if page["datasets"] else "model"):
             return InputError(f"{shown}: this is a URL. Use {'hf:' if page['datasets'] else ''}{page['name']}.")
         return InputError(f"{shown}: this is a URL, and nothing is downloaded. Download it, and name your copy.")

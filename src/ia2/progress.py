@@ -1,4 +1,4 @@
-"""How a long computation tells where it is, without knowing whether anybody watches."""
+"""Reporting the progress of long computations, independently of how it is displayed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -7,27 +7,27 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Progress(Protocol):
-    """Somebody to tell: the command line shows bars and sentences, the default listens and says nothing."""
+    """Receiver of progress: the command line shows bars and messages, and the default ignores them."""
 
     def phase(self, name: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Announce a phase of `total` rows or steps; what it yields is called with how many are newly done."""
+        """Start a phase of `total` rows or steps; the yielded function is called with the number newly done."""
         ...
 
     def say(self, sentence: str) -> None:
-        """Tell the person something they should know: a choice made for them, a file made anew."""
+        """Report a message to the user, such as a choice made automatically or a file created again."""
         ...
 
 
 class Silent:
-    """Listens and shows nothing."""
+    """Ignores all progress."""
 
     @contextmanager
     def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Count for nobody."""
+        """Ignore a phase."""
         yield lambda done: None
 
     def say(self, sentence: str) -> None:
-        """Say nothing."""
+        """Ignore a message."""
 
 
 SILENT = Silent()

@@ -1,11 +1,11 @@
-"""The one door to randomness: a generator from (seed, purpose), so that the same inputs give the same bytes."""
+"""The only source of randomness: a generator from (seed, purpose), so that equal inputs give equal bytes."""
 
 import hashlib
 import random
 
 
 def derived_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed that depends on both arguments, for libraries that want a number of their own.
+    """Return a 63-bit seed that depends on both arguments, for libraries that need an integer seed.
 
     Two purposes under one seed are independent; the value is the same on every machine and Python version.
     """
@@ -14,5 +14,5 @@ def derived_seed(seed: int, purpose: str) -> int:
 
 
 def generator(seed: int, purpose: str) -> random.Random:
-    """A private generator for one purpose, such as `generator(0, "demonstrations of sst2")`."""
+    """Return a separate generator for one purpose, such as `generator(0, "demonstrations of sst2")`."""
     return random.Random(derived_seed(seed, purpose))

@@ -1,4 +1,4 @@
-"""Records: one JSON object for each adapter or baseline that was measured. Every table and figure is made from them."""
+"""Records: one JSON object per evaluated adapter or baseline, the source of every table and figure."""
 
 import importlib.metadata
 import json
@@ -18,55 +18,55 @@ from ia2.record_metrics import Metrics as Metrics
 
 LIBRARIES = ("ia2", "torch", "transformers", "peft", "datasets", "tokenizers", "safetensors", "scikit-learn")
 MOST_BYTES = 16 * 2**20
-"""How large a record may be; those of long training have some tens of kilobytes."""
+"""Maximum size of a record; records of long training runs have some tens of kilobytes."""
 FOLDER = "records"
-"""Where a folder of measurements holds its records: directly, or in a folder for each unit of a study."""
+"""Subfolder of an output folder with the records, directly or in a folder for each unit of a study."""
 
 
 class ModelRecord(Part):
-    """The model that was measured."""
+    """The evaluated model."""
 
     id: str
     """The name used to load it."""
     revision: str | None = None
-    """The hub's commit."""
+    """Commit on the hub."""
     sha256: str | None = None
-    """The digest of its file or folder."""
+    """Digest of the model's file or folder."""
     dtype: str | None = None
     device: str | None = None
     quantisation: str | None = None
-    """4bit, 8bit or another method, where its weights are quantised."""
+    """4bit, 8bit or another method, if the weights are quantised."""
     attention: str | None = None
-    """How attention was computed, as transformers calls it."""
+    """Attention implementation, by its name in transformers."""
 
 
 class TaskRecord(Part):
-    """What was trained on, and what was measured."""
+    """The training task and the evaluation task."""
 
     train: str | None
-    """The training task; null if nothing was trained, or it isn't known."""
+    """The training task; null if nothing was trained, or the task is unknown."""
     eval: str
     """The evaluation task."""
     source: str | None = None
-    """Where its rows came from."""
+    """Provenance of the evaluation rows."""
     labels: list[str] = Field(default_factory=list)
     answer: str | None = None
     """How the answer is extracted from a text; null if responses are labels."""
 
 
 class AdapterRecord(Part):
-    """The adapter that was evaluated; other sizes of its kind are extra fields."""
+    """The evaluated adapter; further sizes of its kind are extra fields."""
 
     kind: str
     rank: int | None = None
     alpha: int | Finite | None = None
     modules: list[str] | None = None
     path: str | None = None
-    """Its path in the study's folder."""
+    """Path of the adapter in the study's folder."""
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """All that is said of it."""
+        """All fields, including extra ones."""
         return self.model_dump()
 
 
@@ -75,7 +75,7 @@ class StageRecord(Part):
 
     objective: str = ""
     steps: int = 0
-    """Optimiser steps that were taken."""
+    """Optimiser steps taken."""
     stopped_by: str | None = None
     train_losses: list[Finite | None] = Field(default_factory=list)
     """The loss of each step's batch; null if it wasn't finite."""
@@ -93,13 +93,13 @@ class Options(Part):
     beta: Finite | None = None
     dev_loss: Finite | None = None
     start_seed: Count | None = None
-    """The seed of adapters' starting values, where it isn't that of the rows."""
+    """Seed of the adapters' initial values, if it differs from the seed of the rows."""
     order_seed: Count | None = None
-    """The seed of orders, where it isn't that of the rows."""
+    """Seed of orders, if it differs from the seed of the rows."""
 
 
 class Record(BaseModel):
-    """A measurement, of what, and how it was made; the fields are the keys of the JSON object.
+    """An evaluation: its metrics, what was evaluated, and how; the fields are the keys of the JSON object.
 
     Example:
         >>> record = Record(
@@ -120,11 +120,11 @@ class Record(BaseModel):
     n: Count
     """Number of training rows or demonstrations; 0 if there were none."""
     seed: Count | None
-    """The set's seed, which its rows are drawn with."""
+    """Seed of the few-shot set, with which its rows were drawn."""
     lr: Finite | None
     """The learning rate; null if nothing was trained."""
     adapter: AdapterRecord | None
-    """Null if there is none."""
+    """The evaluated adapter; null if there is none."""
     metrics: Metrics
     seconds: dict[str, Finite] = {}
     """Wall-clock seconds by phase."""
@@ -132,13 +132,13 @@ class Record(BaseModel):
     """Losses and steps of each training stage."""
     options: Options = Options()
     notes: list[str] = []
-    """Messages about choices made for the user."""
+    """Messages about choices made automatically."""
     versions: dict[str, str] = Field(default_factory=lambda: versions())
     """Versions of Python and of the libraries used."""
     predictions: str | None = None
-    """The file of the predictions, relative to the record's folder."""
+    """Path of the predictions file, relative to the record's folder."""
     file: str | None = Field(default=None, exclude=True)
-    """The record's file, relative to the folder of measurements."""
+    """Path of the record's file, relative to the output folder."""
 
     @property
     def diverged(self) -> bool:
@@ -147,9 +147,9 @@ class Record(BaseModel):
 
     @property
     def seeds(self) -> tuple[int, int, int]:
-        """By which records of one method and setting are told apart: the seeds of rows, starting values and orders.
+        """Seeds of rows, initial values and orders, which distinguish records of one method and setting.
 
-        Where they aren't apart, all three are the set's; 0 where nothing was drawn.
+        All three are the set's seed unless they were chosen separately; 0 if nothing was drawn.
         """
         seed = self.seed or 0
         start, order = self.options.start_seed, self.options.order_seed
@@ -157,14 +157,14 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, path: Path, folder: Path | None = None) -> "Record":
-        """Read a record.
+        """Read a record from a file.
 
         Args:
-            path: its file.
-            folder: the folder of measurements that it belongs to.
+            path: the record's file.
+            folder: the output folder that it belongs to.
 
         Raises:
-            InputError: the file can't be read, or is no record; names the field that is wrong.
+            InputError: the file can't be read, or isn't a valid record; the error names the invalid field.
         """
         try:
             if (size := path.stat().st_size) > MOST_BYTES:
@@ -183,19 +183,20 @@ class Record(BaseModel):
 
     @classmethod
     def of(cls, value: Any, path: Path, file: str | None = None) -> "Record":
-        """The record that a JSON value says.
+        """Return the record of a JSON value.
 
         Args:
             value: the value.
-            path: where it was read, for the error.
-            file: the record's file, relative to the folder of measurements.
+            path: the file that it was read from, for the error.
+            file: the record's file, relative to the output folder.
 
         Raises:
-            InputError: it is no record; names the field that is wrong.
+            InputError: the value isn't a valid record; the error names the invalid field.
         """
         if not isinstance(value, dict):
             raise InputError(f"{path}: this record can't be read (it holds no JSON object).")
-        # an adapter that diverged had no metrics in the first versions; the reader's versions aren't the record's
+        # the first versions wrote no metrics for a diverged adapter; missing versions must not become those installed
+        # now
         try:
             record = cls.model_validate({"versions": {}} | value | {"metrics": value.get("metrics") or {}})
         except ValidationError as error:
@@ -206,25 +207,25 @@ class Record(BaseModel):
         return record.model_copy(update={"file": file}) if file is not None else record
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON object.
+        """Return the record as a JSON object.
 
         Raises:
-            ValueError: it holds a number that JSON can't say.
+            ValueError: a number is NaN or infinite, which JSON can't represent.
         """
         whole = self.model_dump(by_alias=True)
-        # of its parts only what was measured or chosen
+        # parts only keep the fields that were set
         set_fields = self.model_dump(by_alias=True, exclude_unset=True)
-        # pydantic's own JSON has null for what is no finite number, which would go unnoticed
+        # pydantic's JSON encoder would silently write null for NaN and infinity
         value: dict[str, Any] = json.loads(json.dumps(whole | set_fields, allow_nan=False))
         return value
 
     def write(self, path: Path, predictions: Path, rows: Iterable[Mapping[str, Any]]) -> "Record":
-        """Write the record and, a JSON line for each row, its predictions; return it as it was written.
+        """Write the record and its predictions, one JSON line per row; return the record as written.
 
         Args:
             path: the record's file.
-            predictions: the predictions' file, which the record names relative to its own folder.
-            rows: what was answered to each query.
+            predictions: the predictions file, which the record names relative to its own folder.
+            rows: the prediction of each row.
         """
         write_rows(predictions, rows)
         named = Path(os.path.relpath(predictions, path.parent)).as_posix()
@@ -233,21 +234,21 @@ class Record(BaseModel):
         return record
 
     def rows(self, folder: Path) -> Path:
-        """The file of its predictions, for a record that was read from a folder of measurements."""
+        """Return the path of the predictions file, for a record read from an output folder."""
         assert self.file is not None, "it was read from a folder"
         assert self.predictions is not None, "it names its predictions"
         return (folder / self.file).parent / self.predictions
 
 
 def load_records(folder: Path, unit: str | None = None) -> list[Record]:
-    """All records of a folder of measurements, or those of one unit of a study.
+    """Read all records of an output folder, or those of one unit of a study.
 
     Args:
-        folder: what `ia2 run`, `ia2 adapt` or `ia2 demo` wrote.
-        unit: the unit's name; by default all of them, and records that belong to none.
+        folder: the output folder of `ia2 run`, `ia2 adapt` or `ia2 demo`.
+        unit: the unit's name; by default all units, and records without a unit.
 
     Raises:
-        InputError: there are none, or one can't be read.
+        InputError: there are no records, or one can't be read.
     """
     files = record_files(folder, unit)
     if not files:
@@ -256,15 +257,15 @@ def load_records(folder: Path, unit: str | None = None) -> list[Record]:
 
 
 def record_files(folder: Path, unit: str | None = None) -> list[Path]:
-    """The files of those records, in the order of their names."""
+    """Return the files of these records, sorted by name."""
     patterns = ("*.json", "*/*.json") if unit is None else (f"{unit}/*.json",)
     every = {file for pattern in patterns for file in (folder / FOLDER).glob(pattern)}
-    # what is being written, or was when its process was killed, stands in a hidden folder or file
+    # hidden files and folders are unfinished writes, perhaps of a killed process
     return sorted(file for file in every if not (file.parent.name.startswith(".") or file.name.startswith(".")))
 
 
 def without_nan(value: Any) -> Any:
-    """The same with null where a loss was no finite number, which JSON can't say.
+    """Return a value with NaN and infinity replaced by None, since JSON can't represent them.
 
     Example:
         >>> without_nan({"dev_losses": ((2, float("nan")),)})
@@ -278,23 +279,23 @@ def without_nan(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all.
+    """Write a JSON object atomically.
 
     Raises:
-        ValueError: it holds a number that JSON can't say.
+        ValueError: a number is NaN or infinite, which JSON can't represent.
     """
     with written_whole(path) as partial:
         partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write predictions, one JSON object a line, whole or not at all."""
+    """Write predictions atomically, one JSON object per line."""
     with written_whole(path) as partial:
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
         partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that computed something."""
+    """Return the versions of Python and of the libraries in `LIBRARIES`."""
     libraries = {library: importlib.metadata.version(library) for library in LIBRARIES}
     return {"python": platform.python_version(), **libraries}

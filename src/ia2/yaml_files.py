@@ -1,26 +1,27 @@
-"""YAML that anybody may have written: of plain values alone, no larger than it looks, and every fault a sentence."""
+"""Parsing untrusted YAML: only plain values, with a limit on expanded anchors and one-line error messages."""
 
 from typing import Any, NamedTuple
 
 import yaml
 
 MOST_NODES = 100_000
-"""Values that a file may hold once each anchor stands wherever it is named."""
+"""Maximum number of values in a file after its anchors are expanded."""
 
 
 class ParsedYaml(NamedTuple):
-    """What a file holds."""
+    """A parsed YAML file."""
 
     tree: yaml.Node | None
-    """Its nodes, with their lines; None of an empty file."""
+    """The node tree, with line numbers; None for an empty file."""
     content: Any
 
 
 def parsed_yaml(text: str) -> ParsedYaml:
-    """Parse YAML of plain values, in which no tag makes anything else.
+    """Parse YAML with plain values only; tags can't construct other objects.
 
     Raises:
-        ValueError: it is no YAML, a value can't be, or anchors repeat each other without end; says what, on one line.
+        ValueError: the text isn't YAML, a value is invalid, or anchors expand too far or recursively; the message is
+            one line.
 
     Example:
         >>> parsed_yaml("n: [4, 8]").content
@@ -35,12 +36,12 @@ def parsed_yaml(text: str) -> ParsedYaml:
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    except (TypeError, OverflowError, AttributeError, LookupError) as error:  # of values that PyYAML can't make
+    except (TypeError, OverflowError, AttributeError, LookupError) as error:  # values that PyYAML can't construct
         raise ValueError(" ".join(str(error).split())) from error
 
 
 def _size(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
-    """How many values a node holds with those of its anchors."""
+    """Return the number of values in a node with its anchors expanded."""
     if id(node) in known:
         return known[id(node)]
     if id(node) in open_nodes:
