@@ -1,1 +1,1 @@
-"""Training: the teacher, objectives, methods, and the loop that trains a bank of adapters."""
+"""Training: the teacher, the objectives, the methods, and the loop that trains a bank of adapters."""

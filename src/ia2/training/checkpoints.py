@@ -1,4 +1,4 @@
-"""Trained banks on disk until what they belong to is done: what was killed or stopped goes on behind them."""
+"""Checkpoints of trained banks, from which a run that was stopped or killed resumes; deleted when the run is done."""
 
 import hashlib
 import json
@@ -25,9 +25,9 @@ HISTORIES = TypeAdapter(list[StageHistory])
 
 
 class Checkpoints:
-    """One file for each bank, named by the digest of all that its adapters depend on, their company included.
+    """One checkpoint file per bank, named by a digest of everything that its adapters depend on, including each other.
 
-    A bank is read only as a whole: what goes on gives the bytes that it would have given without a stop.
+    A bank is only loaded as a whole, so that a resumed run gives the same bytes as an uninterrupted one.
 
     Example:
         >>> checkpoints = Checkpoints(Path("stages"), model.identity)
@@ -40,27 +40,27 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, identity: ModelIdentity) -> None:
-        """Keep banks of a model in a folder, which is made when there is something to keep."""
+        """Store checkpoints of a model's banks in a folder, which is created by the first `save`."""
         self.folder = folder
         self._computed_by = {"model": identity.as_record(), "versions": versions()}
 
     @classmethod
     def of(cls, owner: Mapping[str, Any], identity: ModelIdentity, cache_dir: Path | None = None) -> "Checkpoints":
-        """Keep banks in the cache folder, apart from those of other owners.
+        """Return checkpoints in a subfolder of the cache that belongs to this owner.
 
         Args:
-            owner: what the banks belong to, in plain values.
-            identity: the model's.
-            cache_dir: by default the project's cache folder.
+            owner: description of the run that the banks belong to, as plain values.
+            identity: the identity of the model.
+            cache_dir: the cache folder; by default the project's.
         """
         name = hashlib.sha256(json.dumps(owner, sort_keys=True).encode()).hexdigest()
         return cls((cache_dir or cache_folder()) / "stages" / name, identity)
 
     def load(self, bank: Sequence[Job]) -> list[Outcome] | None:
-        """What became of a bank's adapters; None where it wasn't trained as a whole.
+        """Return the outcomes of a bank's training, or None if it has no checkpoint.
 
         Raises:
-            InputError: its file is damaged.
+            InputError: the checkpoint is damaged.
         """
         file = self._file(bank)
         if not file.exists():
@@ -78,20 +78,20 @@ class Checkpoints:
         return outcomes
 
     def save(self, bank: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-        """Write what training changed of a bank's adapters, whole or not at all."""
+        """Write the tensors of a bank's adapters that training changed, atomically."""
         changed = {
             f"{number} {name}": tensor.contiguous()
             for number, (job, (adapter, _)) in enumerate(zip(bank, outcomes, strict=True))
             for name, tensor in adapter.weights.items()
             if tensor is not job.start.weights[name]
         }
-        # not pydantic's JSON, which has null for the losses that are no numbers
+        # not pydantic's JSON, which writes null for losses that are NaN or infinite
         histories = json.dumps([asdict(history) for _, history in outcomes])
         with written_whole(self._file(bank)) as partial:
             save_file(changed, partial, metadata={"histories": histories})
 
     def clear(self) -> None:
-        """Delete them: what they belong to is done."""
+        """Delete all checkpoints once the run is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, bank: Sequence[Job]) -> Path:
@@ -102,8 +102,8 @@ class Checkpoints:
 
 
 def _digest(job: Job) -> bytes:
-    """Digest of all that a job's outcome depends on, beside the model and who is trained with it."""
-    configuration = json.dumps(job.start.configuration.to_dict(), default=_plain, sort_keys=True)
+    """Return a digest of everything that a job's outcome depends on, except the model and the rest of the bank."""
+    configuration = json.dumps(job.start.configuration.to_dict(), default=_as_json, sort_keys=True)
     described = [job.rows.stage, job.stopping.training, job.stopping.seed, job.learning_rate, job.stages_before]
     described.append(job.stopping.exact_steps)
     for rows in (job.rows.train, job.rows.dev):
@@ -115,11 +115,11 @@ def _digest(job: Job) -> bytes:
     return content.digest()
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no form for in PEFT's configurations: sets, whose order differs between processes, and others."""
+def _as_json(value: Any) -> Any:
+    """Encode values of PEFT's configurations for JSON; sets are sorted, as their order differs between processes."""
     return sorted(value) if isinstance(value, set | frozenset) else str(value)
 
 
 def _files(targets: TargetRows | None) -> list[str]:
-    """Which files hold the teacher's targets; their folder is named by the digest of what it was asked."""
+    """Return the names of the target files, whose folder's name is a digest of the teacher's inputs."""
     return [] if targets is None else [f"{file.parent.name}/{file.name}" for file in targets.files]

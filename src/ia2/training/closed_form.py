@@ -1,8 +1,8 @@
-"""Alignment solved layer by layer in one forward pass, instead of descended by gradients (not in the paper).
+"""Alignment in closed form: solved layer by layer in one forward pass, without gradient descent (not in the paper).
 
-W_O alone is updated. At a layer H are its inputs at the response positions of the training rows, as the layers below
-already solved make them, and R is what the teacher's attention output has more than the student's. The update is the
-ridge regression of R on H, cut to the adapter's rank.
+Only W_O is updated. At each layer, H are the inputs of W_O at the response positions of the training rows, given the
+solved layers below, and R is the teacher's attention output minus the student's. The update is the ridge regression
+of R on H, truncated to the adapter's rank.
 """
 
 from contextlib import ExitStack
@@ -28,22 +28,23 @@ from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.training.student import StageRows
 
 RIDGES = tuple(10.0 ** (power / 2) for power in range(-6, 5))
-"""The penalties that are tried, times the mean of the Gram matrix' diagonal; the dev rows choose."""
+"""Candidate penalties, in units of the mean diagonal of the Gram matrix; the dev rows select one."""
 
 
 @torch.no_grad()
 def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
-    """The adapter whose update in every layer, one after the other, solves alignment for these rows.
+    """Return the adapter that solves alignment for these rows, layer by layer from the bottom.
 
-    Of a low-rank adapter it is the ridge regression, of a shift the mean of what the teacher has more.
+    For a low-rank adapter the solution is a ridge regression; for a shift it is the mean difference between the
+    teacher and the student.
 
     Args:
         model: the frozen model.
         rows: training and dev rows with the teacher's attention outputs.
-        start: what is updated; its other modules stay as they are.
+        start: the adapter to update; modules other than W_O are unchanged.
 
     Raises:
-        InputError: the adapter has no low-rank update of W_O and no shift that the solution could be written to.
+        InputError: the adapter has neither a low-rank update of W_O nor a shift.
     """
     network, effect = model.network, effect_of(start.configuration)
     paths = projection_names(network, ("output",))
@@ -60,7 +61,7 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
             "alignment is solved for a low-rank update of W_O or a shift: use LoRA with output among its modules."
         )
     with Bank(network, [start.weights], effect).attached(adapter_of_row), ExitStack() as hooks:
-        # set behind the bank's, so that they are given what the adapter makes of a layer
+        # registered after the bank's hooks, so that they receive the adapted outputs of a layer
         for layer, path in enumerate(paths):
             hook = network.get_submodule(path).register_forward_hook(solver.hook(layer, path))
             hooks.callback(hook.remove)
@@ -69,49 +70,49 @@ def solved(model: LanguageModel, rows: StageRows, start: Adapter) -> Adapter:
 
 
 class _MeanSolver:
-    """Shifts layer after layer to the teacher's mean while the network runs (Turner et al. 2023, Todd et al. 2024).
+    """Shifts each layer to the teacher's mean during a forward pass (Turner et al. 2023, Todd et al. 2024).
 
-    Each layer is given what the shifted layers below make. A row counts the mean of its own response tokens, as in the
-    loss, whose least squares the mean is.
+    Each layer sees the outputs of the shifted layers below. Tokens are weighted so that each row counts once, as in the
+    loss; the weighted mean is its least-squares solution.
     """
 
     def __init__(self, rows: StageRows, start: Adapter, effect: Shifted, at: Positions) -> None:
         assert rows.train.targets is not None, "the stage reads the teacher"
         self.effect, self.at, self.targets = effect, at, rows.train.targets
         self.weights = dict(start.weights)
-        self.taught = at.example < len(rows.train.sequences)
+        self.is_train = at.example < len(rows.train.sequences)
         tokens = torch.bincount(at.example)
-        self.weight = (1 / (tokens[at.example] * len(rows.train.sequences))).double()[self.taught, None]
+        self.weight = (1 / (tokens[at.example] * len(rows.train.sequences))).double()[self.is_train, None]
 
     def hook(self, layer: int, path: str) -> Any:
-        """Shifts one layer when its W_O has given its outputs, and gives them as they are after that."""
+        """Return a forward hook on W_O that shifts a layer and returns the shifted outputs."""
         name = _name(path, BIAS)
 
         def shift(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            # a model's layers may lie on several devices
-            taught, weight = self.taught.to(output.device), self.weight.to(output.device)
+            # a model's layers may be on several devices
+            is_train, weight = self.is_train.to(output.device), self.weight.to(output.device)
             wanted = self.targets.layer(ATTENTION_OUTPUT, layer).to(output.device).double()
-            missing = ((wanted - self.at.taken(output).double()[taught]) * weight).sum(0)
-            self.weights[name] = self.weights[name] + (missing / self.effect.scaling).float().cpu()
-            return output + missing.to(output.dtype)
+            mean_difference = ((wanted - self.at.taken(output).double()[is_train]) * weight).sum(0)
+            self.weights[name] = self.weights[name] + (mean_difference / self.effect.scaling).float().cpu()
+            return output + mean_difference.to(output.dtype)
 
         return shift
 
 
 class _Solver:
-    """Solves layer after layer while the network runs, each with what the solved layers below give."""
+    """Solves one layer after another during a forward pass, each on the outputs of the solved layers below."""
 
     def __init__(self, rows: StageRows, start: Adapter, effect: LowRank, at: Positions) -> None:
         self.effect, self.at = effect, at
         self.weights = dict(start.weights)
         self.targets = [part.targets for part in (rows.train, rows.dev) if part.targets is not None]
         tokens = torch.bincount(at.example)
-        # each example counts the mean of its own tokens, as in the loss
+        # tokens are weighted so that each example counts once, as in the loss
         self.weight = (1 / tokens[at.example]).double().sqrt()[:, None]
         self.is_dev = at.example >= len(rows.train.sequences)
 
     def hook(self, layer: int, path: str) -> Any:
-        """Solves one layer when its W_O has given its outputs, and gives them as they are after that."""
+        """Return a forward hook on W_O that solves a layer and returns the updated outputs."""
         down, up = _name(path, A), _name(path, B)
 
         def solve(_module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -120,11 +121,11 @@ class _Solver:
             scaling = self.effect.scaling
             a, b = (self.weights[name].to(output.device, torch.float64) for name in (down, up))
             features = self.at.taken(inputs).double() * weight
-            # of long responses all layers together may be more than memory holds
+            # one layer at a time: for long responses, all layers together may not fit in memory
             wanted = torch.cat([rows.layer(ATTENTION_OUTPUT, layer) for rows in self.targets]).to(output.device)
-            missing = (wanted.double() - self.at.taken(output).double()) * weight
-            left, right = ridge(features, missing, is_dev)
-            # the update so far is cut together with what is added to it
+            residual = (wanted.double() - self.at.taken(output).double()) * weight
+            left, right = ridge(features, residual, is_dev)
+            # the adapter's existing update and the new one are truncated together
             factors = cut(torch.cat([left, a.T], dim=1), torch.cat([right, scaling * b.T]), a, scaling)
             self.weights[down], self.weights[up] = (factor.float().cpu() for factor in factors)
             change = scaling * (factors[1] @ factors[0] - b @ a)
@@ -140,14 +141,14 @@ def _name(path: str, factor: str) -> str:
 def ridge(
     features: Float[Tensor, "n inputs"], wanted: Float[Tensor, "n outputs"], is_dev: Bool[Tensor, " n"]
 ) -> tuple[Float[Tensor, "inputs k"], Float[Tensor, "k outputs"]]:
-    """Two factors of the coefficients of the ridge regression whose penalty the dev rows like best.
+    """Return ridge regression coefficients as two factors, with the penalty that has the lowest dev error.
 
-    The smaller of the two equivalent systems is solved, in float64: over rows, or over inputs.
+    Solves the smaller of the primal system (over inputs) and the dual system (over rows), in float64.
 
     Args:
-        features: what is regressed on.
-        wanted: what is to be had from them.
-        is_dev: which rows only choose the penalty.
+        features: the inputs of the regression.
+        wanted: the targets of the regression.
+        is_dev: rows that are not fitted and only select the penalty.
     """
     x, y = features[~is_dev], wanted[~is_dev]
     dual = len(x) <= x.shape[1]
@@ -158,21 +159,21 @@ def ridge(
     scale = gram.diagonal().mean()
     values = values.clamp_min(0)
     choices = [right / (values + penalty * scale)[:, None] for penalty in RIDGES]
-    seen = features[is_dev] @ left
-    errors = [(seen @ choice - wanted[is_dev]).square().sum().item() for choice in choices]
+    dev_projections = features[is_dev] @ left
+    errors = [(dev_projections @ choice - wanted[is_dev]).square().sum().item() for choice in choices]
     return left, choices[min(range(len(choices)), key=errors.__getitem__)]
 
 
 def cut(
     left: Float[Tensor, "inputs k"], right: Float[Tensor, "k outputs"], a: Float[Tensor, "rank inputs"], scaling: float
 ) -> tuple[Float[Tensor, "rank inputs"], Float[Tensor, "outputs rank"]]:
-    """The factors of LoRA whose scaled product is nearest to (left · right)ᵀ at their rank.
+    """Return the LoRA factors A and B whose scaled product is the best approximation of (left · right)ᵀ at their rank.
 
     Args:
-        left: the first factor of the coefficients.
-        right: the second.
-        a: the factor A before, whose rows are kept where the product has not as many of its own.
-        scaling: what the product of LoRA's factors is multiplied by.
+        left: first factor of the coefficients.
+        right: second factor of the coefficients.
+        a: the previous factor A, whose remaining rows are kept if the product has a lower rank.
+        scaling: LoRA's scaling of the product B A.
     """
     (q_left, r_left), (q_right, r_right) = torch.linalg.qr(left), torch.linalg.qr(right.T)
     u, s, vt = torch.linalg.svd(r_left @ r_right.T)

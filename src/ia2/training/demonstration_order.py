@@ -1,4 +1,4 @@
-"""Which order of the demonstrations: several are tried on the dev rows before the teacher is asked."""
+"""Choosing the order of the demonstrations by its loss on the dev rows, before the teacher runs."""
 
 import math
 from dataclasses import replace
@@ -16,10 +16,10 @@ from ia2.training.objectives import MatchTokens, Wanted
 
 
 def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, progress: Progress = SILENT) -> FewShotSet:
-    """The set with that one of `count` orders with which the model in context predicts the dev rows best.
+    """Return the set with the one of `count` demonstration orders that has the lowest in-context dev loss.
 
     Raises:
-        InputError: with no order the loss of the dev rows is a finite number.
+        InputError: no order has a finite dev loss.
     """
     with progress.phase("choose order", count) as advance:
         losses = []
@@ -38,15 +38,15 @@ def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, pro
 
 @torch.no_grad()
 def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: int | None = None) -> float:
-    """The mean cross-entropy of the dev rows' own responses with the demonstrations in context.
+    """Return the mean cross-entropy of the dev rows' responses with the demonstrations in context.
 
     Args:
         model: the model.
         few_shot_set: the demonstrations, in their order, and the dev rows.
-        batch_size: dev rows a forward pass; by default as many as keep the device busy.
+        batch_size: dev rows per forward pass; by default as many as keep the device busy.
     """
-    tokenizer, shown = PromptTokenizer.of(model, few_shot_set.task), few_shot_set.demonstrations()
-    sequences = [tokenizer.sequence(row.query, row.response, shown) for row in few_shot_set.dev]
+    tokenizer, demonstrations = PromptTokenizer.of(model, few_shot_set.task), few_shot_set.demonstrations()
+    sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in few_shot_set.dev]
     total = 0.0
     reader = Reader(model.network).behind_common_tokens(sequences)
     for read in reader.passes(sequences, [LOGITS], batch_size=batch_size):

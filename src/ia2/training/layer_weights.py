@@ -1,4 +1,4 @@
-"""Which layers are meant, and how much each counts: `all`, `8-20`, `every 2`, or a weight for each."""
+"""Selecting and weighting layers: `all`, `8-20`, `every 2`, or a weight for each."""
 
 import functools
 import math
@@ -18,13 +18,13 @@ RANGE, EVERY = re.compile(r"(\d+)(?:-(\d+))?"), re.compile(r"every ([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Layers:
-    """A choice of layers, counted from 0."""
+    """A selection of layers, numbered from 0."""
 
     which: str = "all"
-    """`all`; a layer such as `5`, a range such as `8-20`, both ends included, or several with commas between; or `every
-    2`, which ends with the last layer."""
+    """`all`; a layer such as `5`; a range such as `8-20`, including both ends; several of these separated by commas; or
+    `every 2`, which counts back from the last layer."""
     weight: tuple[float, ...] = ()
-    """How much each layer of the model counts; by default the same."""
+    """Weight of each of the model's layers; equal by default."""
 
     def __post_init__(self) -> None:
         parts = [part.strip() for part in self.which.split(",")]
@@ -43,13 +43,13 @@ class Layers:
             )
 
     def weights(self, count: int) -> tuple[float, ...] | None:
-        """The weight of each of a model's layers, 0 where it isn't meant; None if all count the same.
+        """Return the weight of each of a model's layers, 0 for unselected ones; None if all have equal weights.
 
         Args:
-            count: how many layers the model has.
+            count: number of layers in the model.
 
         Raises:
-            InputError: there is no such layer, or there are not as many weights as layers.
+            InputError: the model lacks a selected layer, or the number of weights differs from the number of layers.
         """
         if self.which == "all" and not self.weight:
             return None
@@ -61,14 +61,14 @@ class Layers:
         return tuple((self.weight or (1.0,) * count)[layer] if layer in chosen else 0.0 for layer in range(count))
 
     def chosen(self, count: int, device: torch.device) -> "ChosenLayers | None":
-        """The layers that are meant and their weights, on a device; None if all count the same.
+        """Return the selected layers and their weights on a device; None if all have equal weights.
 
         Args:
-            count: how many layers the model has.
-            device: where they are wanted.
+            count: number of layers in the model.
+            device: the device for both tensors.
 
         Raises:
-            InputError: as `weights`.
+            InputError: as for `weights`.
         """
         return _on_device(self, count, device)
 
@@ -80,23 +80,23 @@ class Layers:
         return {layer for first, last in self._ranges() for layer in range(first, last + 1)}
 
     def _ranges(self) -> list[tuple[int, int]]:
-        """The first and the last layer of each part; none of `all` and `every 2`, which depend on the model."""
+        """Return the first and last layer of each part; empty for `all` and `every 2`, which depend on the model."""
         matches = map(RANGE.fullmatch, map(str.strip, self.which.split(",")))
         return [(int(bounds[1]), int(bounds[2] or bounds[1])) for bounds in matches if bounds is not None]
 
 
 class ChosenLayers(NamedTuple):
-    """Some layers of a model."""
+    """Selected layers of a model."""
 
     layer: Int[Tensor, " layers"]
-    """Their numbers, from 0."""
+    """Layer indices, from 0."""
     weight: Float[Tensor, " layers"]
-    """How much each counts."""
+    """Layer weights."""
 
 
 @functools.lru_cache(maxsize=64)
 def _on_device(layers: Layers, count: int, device: torch.device) -> ChosenLayers | None:
-    # sent once, and not at every training step
+    # cached, so that the tensors are copied to the device once instead of at every training step
     weights = layers.weights(count)
     if weights is None:
         return None

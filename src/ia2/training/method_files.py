@@ -1,4 +1,4 @@
-"""Methods that a user describes in a YAML file: stages with their objectives, responses, layers and rates."""
+"""Methods defined in a YAML file: stages with their objectives, responses, layers and learning rates."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,9 +25,9 @@ from ia2.training.methods import (
 from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens, checked_beta
 from ia2.yaml_files import parsed_yaml
 
-LONGEST_SHOWN = 60
-# pydantic's types as people call them
-WORDED = {
+MAX_VALUE_LENGTH = 60
+# wording of pydantic's error types for users
+PYDANTIC_MESSAGES = {
     "tuple_type": "this must be a list, such as [a, b]",
     "list_type": "this must be a list, such as [a, b]",
     "model_type": "this must be a mapping of keys to values",
@@ -52,7 +52,7 @@ class _Strict(BaseModel):
 
 
 class _AnyStage(_Strict):
-    """What every stage can be told."""
+    """Options of every stage."""
 
     labels: LabelSource = "icl-response"
     rows: StageRowsChoice = "all"
@@ -60,12 +60,12 @@ class _AnyStage(_Strict):
     epochs: Annotated[int, AfterValidator(partial(checked_count, "epochs"))] | None = None
 
     def stage(self) -> Stage:
-        """The stage that is described."""
+        """Return the described stage."""
         raise NotImplementedError
 
 
 class _Aligning(_AnyStage):
-    """What stages that align can be told."""
+    """Options of stages that align."""
 
     site: SiteName = "attention-output"
     positions: Where = "response"
@@ -75,12 +75,12 @@ class _Aligning(_AnyStage):
 
     @property
     def align(self) -> Align:
-        """The alignment that is described."""
+        """The described alignment."""
         return Align(Site(self.site, self.positions), self.error, Layers(str(self.layers), self.weights))
 
 
 class _Align(_Aligning):
-    # the second name is that of version 0.1, whose studies are still read
+    # `align-attention` is the name in studies of version 0.1, which can still be read
     objective: Literal["align", "align-attention"]
     solved: bool = False
 
@@ -139,37 +139,37 @@ class _Description(_Strict):
 
 
 def load_method(path: Path) -> Method:
-    """Read a method.
+    """Read a method from a YAML file.
 
     Raises:
-        InputError: the file isn't there, isn't YAML, or describes no method; what is wrong is named.
+        InputError: the file doesn't exist, isn't YAML, or doesn't describe a valid method.
     """
     return method_of(read_description(path), f"--method {path}")
 
 
 def read_description(path: Path) -> Any:
-    """What a method's file holds, as YAML says it.
+    """Return the parsed YAML content of a method file.
 
     Raises:
-        InputError: the file isn't there, or isn't YAML.
+        InputError: the file doesn't exist, or isn't YAML.
     """
     try:
         return parsed_yaml(path.read_text(encoding="utf-8")).content
     except OSError as error:
         raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
-    except ValueError as error:  # bytes that are no text are one, too
+    except ValueError as error:  # includes UnicodeDecodeError
         raise InputError(f"--method {path}: this is no YAML ({error}).") from error
 
 
 def method_of(content: object, where: str) -> Method:
-    """The method that a YAML mapping describes.
+    """Return the method that a YAML mapping describes.
 
     Args:
         content: the mapping.
-        where: what an error names.
+        where: prefix of error messages, which names the source.
 
     Raises:
-        InputError: it describes no method.
+        InputError: the mapping doesn't describe a valid method.
     """
     try:
         described = _Description.model_validate(content)
@@ -185,17 +185,17 @@ def method_of(content: object, where: str) -> Method:
 
 
 def problem(issue: Mapping[str, Any]) -> str:
-    """What pydantic found wrong, in a sentence: the place, the matter and what was given."""
+    """Return a pydantic validation error as a sentence with its location, rule and value."""
     broken = broken_field(issue)
     location = ".".join(map(str, broken_place(issue))) or "the whole file"
     if broken.value is None:
         return f"{location}: {broken.rule}"
-    shown = broken.shown if len(broken.shown) <= LONGEST_SHOWN else f"{broken.shown[:LONGEST_SHOWN]}…"
+    shown = broken.shown if len(broken.shown) <= MAX_VALUE_LENGTH else f"{broken.shown[:MAX_VALUE_LENGTH]}…"
     return f"{location}: {broken.rule.removesuffix('.')} (given: {shown})."
 
 
 def broken_place(issue: Mapping[str, Any]) -> tuple[str | int, ...]:
-    """Where pydantic found something wrong, with the field that a rule names where a whole was checked by it."""
+    """Return the location of a pydantic validation error, including the field that a check of a whole object names."""
     location: tuple[str | int, ...] = issue["loc"]
     error = issue.get("ctx", {}).get("error")
     if isinstance(error, FieldError) and not {error.field, f"{error.field}s"}.intersection(location):
@@ -204,7 +204,7 @@ def broken_place(issue: Mapping[str, Any]) -> tuple[str | int, ...]:
 
 
 def broken_field(issue: Mapping[str, Any]) -> FieldError:
-    """What pydantic found wrong, as the error of the innermost field that has a name."""
+    """Convert a pydantic validation error to an error of the innermost named field."""
     names = [str(part) for part in broken_place(issue) if isinstance(part, str)]
     error = issue.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
@@ -212,5 +212,5 @@ def broken_field(issue: Mapping[str, Any]) -> FieldError:
     value = (
         issue["input"] if isinstance(issue["input"], str | int | float | bool | None) else type(issue["input"]).__name__
     )
-    message = WORDED.get(issue["type"], issue["msg"].removeprefix("Value error, "))
+    message = PYDANTIC_MESSAGES.get(issue["type"], issue["msg"].removeprefix("Value error, "))
     return FieldError(names[-1] if names else "", value, f"{message[0].lower()}{message[1:].rstrip('.')}.")

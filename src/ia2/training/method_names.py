@@ -1,4 +1,4 @@
-"""The built-in methods by name and in a line each; apart from what they do, which takes torch and seconds to import."""
+"""Names and one-line descriptions of the built-in methods, in a module that doesn't need the slow import of torch."""
 
 import difflib
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
 
 
 def checked_method_name(name: str) -> str:
-    """The name of a built-in method, if it is one.
+    """Return the name if a built-in method has it.
 
     Raises:
-        FieldError: there is no such method; the closest name is asked for.
+        FieldError: there is no such method; the error suggests the closest name.
 
     Example:
         >>> checked_method_name("ia2-sft")

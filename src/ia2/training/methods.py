@@ -1,4 +1,4 @@
-"""The methods as values: a method is a list of stages, a stage an objective and where its responses come from."""
+"""Methods as values: a method is a list of stages, and a stage is an objective with a source of responses."""
 
 import math
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from ia2.training.method_names import DESCRIPTIONS, checked_method_name
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution, MatchTokens, Objective
 
 LabelSource = Literal["ground-truth", "icl-response"]
-"""Whose responses the student reads and is trained on: the rows' own, or what the teacher answered in context."""
+"""The responses that the student is trained on: those of the rows, or the teacher's in-context responses."""
 
 StageRowsChoice = Literal["all", "unlabelled"]
 
 QWEN_BETAS, OTHER_BETAS = (0.1, 0.5, 0.7, 0.9), (0.001, 0.01, 0.05, 0.5)
-"""Weights β of the token loss beside alignment, for Qwen models and for all others (PROTOCOL, Student)."""
+"""Candidate weights β of the token loss beside alignment, for Qwen and for other models (PROTOCOL, Student)."""
 
 
 def checked_learning_rate(value: float) -> float:
-    """The learning rate, if a step can be taken with it.
+    """Return the learning rate if it is positive and finite.
 
     Raises:
-        FieldError: it is zero, negative, infinite or not a number.
+        FieldError: the learning rate is zero, negative, infinite or NaN.
 
     Example:
         >>> checked_learning_rate(1e-3)
@@ -38,7 +38,7 @@ def checked_learning_rate(value: float) -> float:
 
 @dataclass(frozen=True)
 class Stage:
-    """One training run: from the adapter of the stage before, or from a fresh one.
+    """A training stage, which starts from the previous stage's adapter or from a fresh one.
 
     Example:
         >>> METHODS["sft"].stages[0].objective.name
@@ -48,18 +48,18 @@ class Stage:
     objective: Objective
     labels: LabelSource
     learning_rate: float | None = None
-    """The stage's own learning rate; by default the method's."""
+    """Learning rate of this stage; by default the method's."""
     epochs: int | None = None
-    """The stage's own maximum of epochs; by default that of `Training`."""
+    """Maximum number of epochs of this stage; by default that of `Training`."""
     solved: bool = False
-    """Whether it is solved in one pass over the rows instead of by gradient steps (`ia2.training.closed_form`)."""
+    """Whether it is solved in closed form in one pass instead of by gradient steps (`ia2.training.closed_form`)."""
 
     rows: StageRowsChoice = "all"
-    """Which rows it learns from: the training rows, and unlabelled texts if it uses the teacher's responses (all), or
+    """The rows to train on: the training rows, and also unlabelled texts if responses are the teacher's (all); or
     unlabelled texts only."""
     steps_of: "tuple[Stage, ...]" = ()
-    """If given, it takes exactly as many steps as these stages together on the same set at the same rate, without early
-    stopping."""
+    """If given, the stage takes exactly as many steps as these stages took together on the same set and learning
+    rate, without early stopping."""
 
     def __post_init__(self) -> None:
         if self.solved and self.objective != Align():
@@ -81,30 +81,30 @@ class Stage:
 
     @property
     def needs_targets(self) -> bool:
-        """Whether the teacher's targets are needed, for this stage or for the stages in `steps_of`."""
+        """Whether this stage, or a stage in `steps_of`, needs the teacher's targets."""
         asks = self.labels == "icl-response" or bool(self.objective.teacher_sites)
         return asks or any(stage.needs_targets for stage in self.steps_of)
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """All sites that are read from the teacher, for this stage or for the stages in `steps_of`."""
+        """All sites read from the teacher, for this stage or for the stages in `steps_of`."""
         return self.objective.teacher_sites.union(*(stage.teacher_sites for stage in self.steps_of))
 
     @property
     def teacher_reads_responses(self) -> bool:
-        """Whether it is compared with a teacher that reads the rows' own responses."""
+        """Whether its targets come from a teacher pass over the rows' responses instead of the teacher's own."""
         reads = self.labels == "ground-truth" and bool(self.objective.teacher_sites)
         return reads or any(stage.teacher_reads_responses for stage in self.steps_of)
 
     def fine_tuned_on(self, labels: LabelSource) -> "Stage":
-        """The stage with these responses if it matches tokens, and otherwise unchanged; `steps_of` likewise."""
+        """Return the stage with these responses if it matches tokens, otherwise unchanged; likewise for `steps_of`."""
         fitted = replace(self, steps_of=tuple(stage.fine_tuned_on(labels) for stage in self.steps_of))
         return replace(fitted, labels=labels) if isinstance(self.objective, MatchTokens) else fitted
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to adapt (section 4).
+    """A method of training an adapter (section 4).
 
     Example:
         >>> [stage.objective.name for stage in METHODS["ia2-sft"].stages]
@@ -115,33 +115,33 @@ class Method:
     description: str
     stages: tuple[Stage, ...]
     adapter: str | None = None
-    """The only kind of adapter that it can train; by default any."""
+    """The only kind of adapter that the method can train; any by default."""
     tries_betas: bool = False
-    """Whether several weights of the token loss are tried, like learning rates."""
+    """Whether to search over weights of the token loss, as over learning rates."""
 
     @property
     def needs_targets(self) -> bool:
-        """Whether any stage does."""
+        """Whether any stage needs the teacher's targets."""
         return any(stage.needs_targets for stage in self.stages)
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """All sites that its stages read from the teacher."""
+        """All sites read from the teacher by any stage."""
         return frozenset[Site]().union(*(stage.teacher_sites for stage in self.stages))
 
     @property
     def teacher_reads_responses(self) -> bool:
-        """Whether any stage is compared with a teacher that reads the rows' own responses."""
+        """Whether any stage's targets come from a teacher pass over the rows' responses."""
         return any(stage.teacher_reads_responses for stage in self.stages)
 
     @property
     def has_learning_rate(self) -> bool:
-        """Whether any stage is trained at the rate of the whole method."""
+        """Whether any stage is trained at the method's learning rate."""
         return any(not stage.solved and stage.learning_rate is None for stage in self.stages)
 
     @property
     def needs_unlabelled(self) -> bool:
-        """Whether any stage learns from unlabelled texts alone."""
+        """Whether any stage trains on unlabelled texts only."""
         return any(stage.rows == "unlabelled" for stage in self.stages)
 
     @property
@@ -154,11 +154,11 @@ class Method:
         return any(isinstance(objective, MatchTokens) for objective in matched)
 
     def fine_tuned_on(self, labels: LabelSource) -> "Method":
-        """The same method, under the same name, with these responses in all stages that match tokens."""
+        """Return the method, under the same name, with these responses in all stages that match tokens."""
         return replace(self, stages=tuple(stage.fine_tuned_on(labels) for stage in self.stages))
 
     def candidates(self, betas: tuple[float, ...]) -> "tuple[Method, ...]":
-        """The method with each of these weights of the token loss if it tries several; otherwise the method itself."""
+        """Return the method with each of these weights of the token loss if it searches over them, else only itself."""
         if not self.tries_betas:
             return (self,)
         return tuple(
@@ -176,16 +176,16 @@ class Method:
 
     @property
     def aligns_mixers(self) -> bool:
-        """Whether a stage aligns outputs of token mixers, in all layers or in attention layers only."""
+        """Whether a stage aligns outputs of token mixers, in all layers or only in attention layers."""
         names = {site.name for site in self.teacher_sites}
         return bool(names & {ATTENTION_OUTPUT.name, ATTENTION_LAYERS.name})
 
     @property
     def on_attention_alone(self) -> "Method":
-        """The same method, but aligning only attention layers wherever it aligns all token mixers.
+        """The method restricted to attention layers wherever it aligns all token mixers.
 
         Raises:
-            FieldError: a stage is solved, which works only for all layers.
+            FieldError: a stage is solved in closed form, which requires all layers.
         """
         if any(stage.solved for stage in self.stages):
             raise FieldError("align", "attention", f"{self.name} is solved for all mixers. Use ia2 or ia2-sft.")
@@ -195,7 +195,7 @@ class Method:
 
     @property
     def beta(self) -> float | None:
-        """The weight of the token loss where a stage has one beside alignment."""
+        """Weight of the token loss beside alignment; None if no stage combines the two."""
         betas = [stage.objective.beta for stage in self.stages if isinstance(stage.objective, AlignAndMatch)]
         return betas[0] if betas else None
 
@@ -268,18 +268,18 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 WITHOUT_TRAINING = (
     *("zero-shot", "icl", "icl-contextual", "icl-batch", "context", "logistic-hidden", "logistic-tfidf", "adapter"),
 )
-"""What records call measurements that trained nothing; no method can have such a name."""
+"""Names in records of evaluations without training; methods can't use them."""
 
 
 def betas_for(model_type: str) -> tuple[float, ...]:
-    """The weights of the token loss that are tried for a family of models, by its name in transformers."""
+    """Return the candidate weights of the token loss for a model type, by its name in transformers."""
     return QWEN_BETAS if model_type.startswith("qwen") else OTHER_BETAS
 
 
 def method_named(name: str) -> Method:
-    """The method of this name.
+    """Return a built-in method by name.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such method.
     """
     return METHODS[checked_method_name(name)]

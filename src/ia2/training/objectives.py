@@ -1,7 +1,7 @@
-"""The losses: each compares a student's activations or logits at some sites with their targets.
+"""Losses that compare a student's activations or logits at some sites with their targets.
 
-Every loss gives one value an example, the mean over its own positions; a batch's loss is the mean of these, so that
-padding, accumulation and the order of rows change nothing (PROTOCOL, Student).
+A loss returns one value per example, the mean over the example's positions. A batch's loss is the mean of these, so it
+doesn't depend on padding, gradient accumulation or the order of rows (PROTOCOL, Student).
 """
 
 from abc import ABC, abstractmethod
@@ -23,35 +23,35 @@ AlignmentError = Literal["mse", "relative", "cosine"]
 
 @dataclass(frozen=True)
 class Wanted:
-    """The targets at the positions of some examples."""
+    """Targets at the positions of a batch of examples."""
 
     tokens: Int[Tensor, " n"]
-    """The response tokens, example after example."""
+    """Response tokens of all examples, concatenated."""
     activations: Activations
     """The teacher's activations at each site that the objective compares."""
     example: Mapping[Site, Int[Tensor, " _"]]
-    """Which example each position of a site belongs to."""
+    """Example index of each position of a site."""
     examples: int
 
 
 class Objective(ABC):
-    """A loss and the sites that it reads; the language-model head runs only if logits are among them."""
+    """A loss and the sites that it reads; the language-model head runs only if they include logits."""
 
     name: ClassVar[str]
 
     @property
     @abstractmethod
     def student_sites(self) -> frozenset[Site]:
-        """The sites read from the student."""
+        """Sites read from the student."""
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """The sites read from the teacher."""
+        """Sites read from the teacher."""
         return frozenset()
 
     @abstractmethod
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example.
+        """Return the loss of each example.
 
         Args:
             student: the student's activations at each of its sites, positions first.
@@ -64,9 +64,9 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Align(Objective):
-    """L_IA2 (equation 4): a sum over layers of how far a site's activations are from the teacher's.
+    """L_IA2 (equation 4): the error between the student's and the teacher's activations at a site, summed over layers.
 
-    The paper writes a norm; its scripts, and PROTOCOL, take the mean squared error times the number of layers.
+    The paper writes a norm; its scripts and PROTOCOL use the mean squared error times the number of layers.
 
     Example:
         >>> import torch
@@ -78,13 +78,13 @@ class Align(Objective):
     """
 
     site: Site = ATTENTION_OUTPUT
-    """What is aligned, and at which positions."""
+    """The site to align, including its positions."""
     error: AlignmentError = "mse"
     """The error at a position and layer: the mean squared difference over hidden units (mse); the same divided by the
     teacher's mean square, so that layers with large activations don't dominate (relative); or one minus the cosine
     (cosine)."""
     layers: Layers = field(default_factory=Layers)
-    """Which layers are aligned, and how much each counts."""
+    """The layers to align, and their weights."""
     name: ClassVar[str] = "align"
 
     def __post_init__(self) -> None:
@@ -95,22 +95,22 @@ class Align(Objective):
 
     @property
     def student_sites(self) -> frozenset[Site]:
-        """The site that is aligned."""
+        """The aligned site."""
         return frozenset({self.site})
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """The same."""
+        """The aligned site."""
         return frozenset({self.site})
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example.
+        """Return the loss of each example.
 
         Raises:
-            InputError: the model doesn't have all of the chosen layers.
+            InputError: the model lacks a selected layer.
             ValueError: the site is missing.
         """
-        ours, theirs = _read(student, self.site).float(), _read(wanted.activations, self.site).float()
+        ours, theirs = _at_site(student, self.site).float(), _at_site(wanted.activations, self.site).float()
         chosen = self.layers.chosen(ours.shape[1], ours.device)
         if chosen is not None:
             ours, theirs = ours.index_select(1, chosen.layer), theirs.index_select(1, chosen.layer)
@@ -150,14 +150,14 @@ class MatchTokens(Objective):
         return frozenset({LOGITS})
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example. Raises ValueError where logits are missing."""
-        logits = _read(student, LOGITS).float()
+        """Return the loss of each example. Raises ValueError if logits are missing."""
+        logits = _at_site(student, LOGITS).float()
         entropy = cross_entropy(logits, wanted.tokens, reduction="none")
         if self.smoothing:
             scores = logits.log_softmax(-1)
             masked = scores.isneginf()
-            evenly = -scores.masked_fill(masked, 0.0).sum(-1) / (~masked).sum(-1)
-            entropy = (1 - self.smoothing) * entropy + self.smoothing * evenly
+            uniform_term = -scores.masked_fill(masked, 0.0).sum(-1) / (~masked).sum(-1)
+            entropy = (1 - self.smoothing) * entropy + self.smoothing * uniform_term
         return mean_by_example(entropy, wanted.example[LOGITS], wanted.examples)
 
 
@@ -171,8 +171,8 @@ class MatchDistribution(Objective):
     """
 
     top: int | None = None
-    """How many of the teacher's likeliest tokens keep their probability; the rest is spread evenly over all other
-    tokens. By default all keep it."""
+    """Number of the teacher's most probable tokens that keep their probability; the remaining probability is spread
+    evenly over the other tokens. By default all keep theirs."""
     name: ClassVar[str] = "match-distribution"
 
     def __post_init__(self) -> None:
@@ -186,21 +186,21 @@ class MatchDistribution(Objective):
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """The same."""
+        """Next-token logits."""
         return frozenset({LOGITS})
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example. Raises ValueError where logits are missing."""
-        theirs = self.evened(_read(wanted.activations, LOGITS).float().log_softmax(-1))
-        ours = _read(student, LOGITS).float().log_softmax(-1)
-        # a token that the teacher's head masks has no probability and adds nothing, where 0 · ∞ would be no number
+        """Return the loss of each example. Raises ValueError if logits are missing."""
+        theirs = self.evened(_at_site(wanted.activations, LOGITS).float().log_softmax(-1))
+        ours = _at_site(student, LOGITS).float().log_softmax(-1)
+        # a token masked by the teacher's head has probability 0 and contributes nothing; 0 · ∞ would be NaN
         possible = theirs > -torch.inf
         ours, theirs = ours.where(possible, 0.0), theirs.where(possible, 0.0)
         divergence = (possible * theirs.exp() * (theirs - ours)).sum(-1)
         return mean_by_example(divergence, wanted.example[LOGITS], wanted.examples)
 
     def evened(self, log_probability: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
-        """The same distributions, with all but the `top` likeliest tokens equally likely."""
+        """Return the distributions with all but the `top` most probable tokens made equally likely."""
         vocabulary = log_probability.shape[-1]
         if self.top is None or self.top >= vocabulary:
             return log_probability
@@ -214,10 +214,10 @@ class MatchDistribution(Objective):
 
 
 def checked_beta(value: float) -> float:
-    """The weight of the token loss beside alignment, if it is one.
+    """Return the weight of the token loss beside alignment if it is valid.
 
     Raises:
-        FieldError: it isn't between 0 and 1.
+        FieldError: the weight is not between 0 and 1.
     """
     if not 0 <= value <= 1:
         raise FieldError("beta", value, "the weight of the token loss lies between 0 and 1.")
@@ -236,9 +236,9 @@ class AlignAndMatch(Objective):
     beta: float
     """Weight of the matched loss, in [0, 1]."""
     align: Align = field(default_factory=Align)
-    """What is aligned, and how."""
+    """The alignment loss."""
     match: MatchTokens | MatchDistribution = field(default_factory=MatchTokens)
-    """What is matched: the response's tokens, or the teacher's distributions in place of L_SFT."""
+    """The matching loss: on the response's tokens, or on the teacher's distributions in place of L_SFT."""
     name: ClassVar[str] = "align-and-match"
 
     def __post_init__(self) -> None:
@@ -246,16 +246,16 @@ class AlignAndMatch(Objective):
 
     @property
     def student_sites(self) -> frozenset[Site]:
-        """The site that is aligned, and next-token logits."""
+        """The aligned site and next-token logits."""
         return self.align.student_sites | self.match.student_sites
 
     @property
     def teacher_sites(self) -> frozenset[Site]:
-        """The site that is aligned, and logits where distributions are matched."""
+        """The aligned site, and logits if distributions are matched."""
         return self.align.teacher_sites | self.match.teacher_sites
 
     def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
-        """The loss of each example. Raises as both losses do."""
+        """Return the loss of each example. Raises the errors of both losses."""
         align, match = self.align.loss(student, wanted), self.match.loss(student, wanted)
         return (1 - self.beta) * align + self.beta * match
 
@@ -263,12 +263,12 @@ class AlignAndMatch(Objective):
 def mean_by_example(
     value: Float[Tensor, " n"], example: Int[Tensor, " n"], examples: int
 ) -> Float[Tensor, " examples"]:
-    """The mean of each example's own positions.
+    """Return the mean value over each example's positions.
 
     Args:
-        value: what each position has.
-        example: which example it belongs to.
-        examples: how many there are.
+        value: value at each position.
+        example: example index of each position.
+        examples: number of examples.
 
     Example:
         >>> import torch
@@ -278,11 +278,11 @@ def mean_by_example(
     zeros = torch.zeros(examples, dtype=value.dtype, device=value.device)
     total = zeros.index_add(0, example, value)
     count = zeros.index_add(0, example, torch.ones_like(value))
-    # an example may have no position where only prompts are read
+    # an example may have no positions when only prompts are read
     return total / count.clamp_min(1)
 
 
-def _read(activations: Activations, site: Site) -> Tensor:
+def _at_site(activations: Activations, site: Site) -> Tensor:
     if site not in activations:
         raise ValueError(f"the loss reads {site}, and it is missing")
     return activations[site]

@@ -1,6 +1,6 @@
-"""Forward passes over rows of many adapters: their losses, their gradients, and the memory that these take.
+"""Forward passes over rows of many adapters: losses, gradients and memory estimates.
 
-Nothing is read back from the device here: a GPU is told what to do next while it is still at work.
+Nothing is read back from the device here, so that kernel launches run ahead of the GPU.
 """
 
 import itertools
@@ -26,32 +26,32 @@ from ia2.training.shares import WHOLE, PassSize, Share, in_passes
 from ia2.training.student import Part
 
 CPU_BUSY_TOKENS, GPU_BUSY_TOKENS = 400, 8192
-"""Tokens that keep two cores busy with multiplying, and a GPU."""
+"""Tokens per pass that saturate two CPU cores, and a GPU."""
 
 
 @dataclass(frozen=True)
 class TrainingPass:
-    """Rows of some adapters, laid out for one forward pass, beside what they are to do."""
+    """Rows of several adapters laid out for one forward pass, with their targets."""
 
     shares: Sequence[Share]
     batch: Batch
     adapter_of_row: AdapterOfRow
     noise: Sequence[int | None]
-    """What the dropout of each row follows from."""
+    """Dropout seed of each row; None for no dropout."""
     at: dict[Site, Positions]
-    """What is read of the student."""
+    """Positions to read at each site of the student."""
     wanted: dict[Objective, Wanted]
-    """What each objective's rows are to do. Examples are counted over all rows of the pass."""
+    """Targets of each objective's rows. Example indices run over all rows of the pass."""
     chosen: dict[tuple[Objective, Site], Int[Tensor, " n"]]
-    """Where a site is read for rows of other objectives as well: the positions that are an objective's."""
+    """For a site that several objectives read, the indices of an objective's own positions."""
 
     @classmethod
     def of(cls, reader: Reader, shares: Sequence[Share]) -> "TrainingPass":
-        """Lay rows out and send what is needed to the device.
+        """Lay out rows and copy everything they need to the device.
 
         Args:
             reader: the frozen model with the adapters.
-            shares: which rows, each with its adapter and its stage.
+            shares: the rows, with their adapters and stages.
         """
         parts = [share.part for share in shares]
         sequences = [sequence for part in parts for sequence in part.sequences]
@@ -91,20 +91,20 @@ class TrainingPass:
         return cls(shares, batch, adapter_of_row, noise, at, wanted, chosen)
 
     def losses(self, reader: Reader) -> Float[Tensor, " rows"]:
-        """The loss of each row, in their order, from one forward pass.
+        """Return the loss of each row, in order, from one forward pass.
 
-        No language-model head is run at a row whose objective reads hidden activations alone, and nothing is recorded
-        at one whose objective reads logits.
+        The language-model head is skipped for rows whose objective reads only hidden activations, and no activations
+        are recorded for rows whose objective reads only logits.
         """
         read = reader.read(self.batch, self.at, self.adapter_of_row, self.noise)
         return sum(
-            # a row that isn't an objective's own has no position there, and no loss
+            # rows of other objectives have no positions here, and so a loss of 0
             (objective.loss(self._student(objective, read), wanted) for objective, wanted in self.wanted.items()),
             start=torch.zeros((), device=self.batch.input_ids.device),
         )
 
     def _student(self, objective: Objective, read: Mapping[Site, Tensor]) -> Activations:
-        """What an objective's rows did at its sites."""
+        """Return the activations of an objective's rows at its sites."""
         return {
             site: read[site].index_select(0, self.chosen[objective, site])
             if (objective, site) in self.chosen
@@ -113,35 +113,35 @@ class TrainingPass:
         }
 
     def mean_losses(self, losses: Float[Tensor, " rows"], parts: int) -> Float[Tensor, " parts"]:
-        """What this pass adds to the mean loss of each of all parts.
+        """Return this pass's contribution to the mean loss of each part.
 
         Args:
-            losses: of the rows of this pass.
-            parts: how many parts there are.
+            losses: losses of the rows of this pass.
+            parts: total number of parts.
         """
         return losses.new_zeros(parts).index_add(0, self._part, losses * self._weight)
 
     @cached_property
     def _part(self) -> Int[Tensor, " rows"]:
-        """The number of each row's part."""
+        """Part number of each row."""
         numbers = [share.number for share in self.shares for _ in share.part.indices]
         return on_device(numbers, self.batch.input_ids.device)
 
     @cached_property
     def _weight(self) -> Float[Tensor, " rows"]:
-        """How much each row counts in the mean of its part."""
+        """Weight of each row in the mean of its part."""
         weights = [1 / share.rows for share in self.shares for _ in share.part.indices]
         return on_device(weights, self.batch.input_ids.device, torch.float32)
 
 
 def _positions_of(batch: Batch, site: Site, read: Sequence[int], numbers: set[int]) -> list[int]:
-    """Where what was read at a site of some sequences is that of others among them.
+    """Return the indices, among the positions read at a site, of those that belong to a subset of the sequences.
 
     Args:
         batch: the sequences.
-        site: where it was read.
+        site: the site that was read.
         read: numbers of the sequences that were read.
-        numbers: numbers of those that are wanted.
+        numbers: numbers of the sequences in the subset.
     """
     positions, start = list[int](), 0
     for number in read:
@@ -152,41 +152,44 @@ def _positions_of(batch: Batch, site: Site, read: Sequence[int], numbers: set[in
 
 
 def _targets(parts: Sequence[Part], objective: Objective, device: torch.device) -> Activations:
-    """What the teacher did at an objective's sites, for the rows of the objective's parts."""
+    """Return the teacher's activations at an objective's sites, for the rows of the objective's parts."""
     by_site: dict[Site, Tensor] = {}
     for site in objective.teacher_sites:
         tensors = []
         read = [part for part in parts if part.stage.objective == objective]
-        # parts of one set, which differ in learning rate alone, are taken together
+        # parts with the same targets, which differ only in the learning rate, are gathered at once
         for _, of_set in itertools.groupby(read, key=lambda part: id(part.rows.targets)):
-            alike = list(of_set)
-            targets = alike[0].rows.targets
+            same_targets = list(of_set)
+            targets = same_targets[0].rows.targets
             assert targets is not None, "train has checked that there are targets"
-            tensors.append(targets.activations(site, [index for part in alike for index in part.indices], device))
+            tensors.append(
+                targets.activations(site, [index for part in same_targets for index in part.indices], device)
+            )
         by_site[site] = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
     return by_site
 
 
 def losses(reader: Reader, parts: Sequence[Part]) -> Float[Tensor, " rows"]:
-    """The loss of each row of all parts, in their order, from one forward pass.
+    """Return the loss of each row of all parts, in order, from one forward pass.
 
     Args:
         reader: the frozen model with the adapters.
-        parts: which rows, each part with its adapter and its stage.
+        parts: the rows, with their adapters and stages.
     """
     shares = [Share(number, part, len(part.indices)) for number, part in enumerate(parts)]
     return TrainingPass.of(reader, shares).losses(reader)
 
 
 def gradient_step(reader: Reader, parts: Sequence[Part], size: PassSize = WHOLE) -> Float[Tensor, " parts"]:
-    """Leave the gradient of each part's own mean loss in the bank's `values.grad`; gives these losses.
+    """Accumulate the gradient of each part's mean loss in the bank's `values.grad`, and return these losses.
 
-    However many forward passes it takes, the gradient is that of all rows in one: each row counts once.
+    The gradient doesn't depend on the number of forward passes.
 
     Args:
         reader: the frozen model with a bank of adapters.
-        parts: the rows that are learnt from, one part an adapter at the most.
-        size: the most adapters and rows of each in a forward pass, where a whole batch doesn't fit in memory.
+        parts: the training rows, with at most one part per adapter.
+        size: maximum number of adapters, and of rows of each, in a forward pass, if a whole batch doesn't fit in
+            memory.
     """
     bank_of(reader).values.grad = None
     totals = torch.zeros(len(parts), device=reader.network.device)
@@ -199,12 +202,13 @@ def gradient_step(reader: Reader, parts: Sequence[Part], size: PassSize = WHOLE)
 
 
 def dev_passes(reader: Reader, parts: Sequence[Part], size: PassSize = WHOLE) -> list[TrainingPass]:
-    """The passes that measure all rows of the parts without gradients; they may be run again and again.
+    """Return the passes that evaluate all rows of the parts without gradients; they can be run repeatedly.
 
     Args:
         reader: the frozen model with the adapters.
-        parts: which rows, each part with its adapter and its stage.
-        size: the most adapters and rows of each in a forward pass; by default as many as keep the device busy.
+        parts: the rows, with their adapters and stages.
+        size: maximum number of adapters, and of rows of each, in a forward pass; by default as many as keep the
+            device busy.
     """
     device = reader.network.device
     chunks = in_passes(parts, size, busy_tokens(device), pass_tokens(device))
@@ -213,12 +217,12 @@ def dev_passes(reader: Reader, parts: Sequence[Part], size: PassSize = WHOLE) ->
 
 @torch.no_grad()
 def mean_losses(reader: Reader, passes: Sequence[TrainingPass], parts: int) -> Float[Tensor, " parts"]:
-    """The mean loss of each part, without gradients.
+    """Return the mean loss of each part, without gradients.
 
     Args:
         reader: the frozen model with the adapters.
-        passes: what `dev_passes` has laid out.
-        parts: how many parts these are of.
+        passes: the passes from `dev_passes`.
+        parts: total number of parts.
     """
     return sum(
         (one_pass.mean_losses(one_pass.losses(reader), parts) for one_pass in passes),
@@ -227,13 +231,13 @@ def mean_losses(reader: Reader, passes: Sequence[TrainingPass], parts: int) -> F
 
 
 def step_bytes(reader: Reader, part: Part) -> int:
-    """About how many bytes a step with these rows takes beyond the model, found by one forward pass.
+    """Estimate the memory of a training step on these rows beyond the model, in bytes, by one forward pass.
 
-    What is kept for the backward pass, half of that again for what comes and goes, and eight copies of the adapters:
-    what they began as, themselves, their gradient as rows have it and summed, Adam's two moments, the root of one, and
-    the best so far.
+    The estimate is the memory of saved activations, half of that again for temporaries, and eight copies of the adapter
+    values: the initial, current and best values, the gradient per row and summed, Adam's two moments, and the square
+    root of one of them.
     """
-    # with dropout rows share nothing, and their masks are kept as well
+    # with dropout, rows share no computation, and the masks are saved too
     learnt = replace(part, noise=0)
     saved = saved_bytes(lambda: losses(reader, [learnt]), reader.network)
     values = bank_of(reader).values
@@ -241,10 +245,10 @@ def step_bytes(reader: Reader, part: Part) -> int:
 
 
 def bank_of(reader: Reader) -> Bank:
-    """The bank that a reader reads with.
+    """Return the bank of a reader.
 
     Raises:
-        TypeError: it reads with something else, which can't be trained.
+        TypeError: the reader has no bank, so nothing can be trained.
     """
     if not isinstance(reader.adapters, Bank):
         raise TypeError("only a bank of adapters can be trained")
@@ -252,5 +256,5 @@ def bank_of(reader: Reader) -> Bank:
 
 
 def busy_tokens(device: torch.device) -> int:
-    """Tokens that keep a device busy, so that more of them gain nothing."""
+    """Return the number of tokens per pass that saturate a device."""
     return CPU_BUSY_TOKENS if device.type == "cpu" else GPU_BUSY_TOKENS

@@ -1,4 +1,4 @@
-"""Plans of adapters to train, and the trained adapters."""
+"""Plans for training adapters, and trained adapters."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,21 +24,21 @@ class Trained:
 
     adapter: Adapter
     learning_rate: float | None
-    """None if no stage was trained at the plan's rate."""
+    """None if no stage was trained at the plan's learning rate."""
     stages: tuple[StageHistory, ...]
 
     @property
     def dev_loss(self) -> float:
-        """Its dev loss in the last stage, by which learning rates are compared; infinite if training diverged."""
+        """Dev loss of the last stage, by which learning rates are compared; infinite if training diverged."""
         return self.stages[-1].dev_loss
 
     @property
     def diverged(self) -> bool:
-        """Whether a stage ended without a finite dev loss; the adapter is then that from before the stage."""
+        """Whether a stage ended without a finite dev loss; the adapter is then the one from before that stage."""
         return any(stage.stopped_by == "diverged" for stage in self.stages)
 
     def then(self, adapter: Adapter, stage: StageHistory, learning_rate: float | None) -> "Trained":
-        """The outcome of one more stage."""
+        """Return the result after one more stage."""
         return Trained(adapter, learning_rate, (*self.stages, stage))
 
     def save(self, folder: Path | str) -> None:
@@ -48,7 +48,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Plan:
-    """An adapter to be trained.
+    """An adapter to train.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)
@@ -59,7 +59,7 @@ class Plan:
     few_shot_set: FewShotSet
     method: Method
     learning_rate: float
-    """Learning rate of Adam in all stages without a rate of their own."""
+    """Learning rate of Adam in all stages that don't set one."""
     targets: Targets | None = None
     """The teacher's targets for this set, if the method needs them."""
 
@@ -84,4 +84,4 @@ class Plan:
 
 
 Done = dict[StageKey, Trained]
-"""What was trained before, by all that it depends on."""
+"""Adapters that are already trained, by everything that they depend on."""

@@ -1,4 +1,4 @@
-"""Which rows of which adapters a forward pass takes, and how passes are made smaller where memory runs out."""
+"""Dividing rows of adapters into forward passes, and shrinking the passes when memory runs out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from ia2.training.student import Part
 
 
 class PassSize(NamedTuple):
-    """How much a forward pass may take."""
+    """Size limit of a forward pass."""
 
     parts: int | None = None
-    """Parts at most, each of an adapter; None for all."""
+    """Maximum number of parts, each of one adapter; None for all."""
     rows: int | None = None
-    """Rows of each part at most; None for all."""
+    """Maximum number of rows of each part; None for all."""
 
     def halved(self, parts: int, rows: int) -> "PassSize | None":
-        """Half of the parts, or of the rows of a single one; None where there is one row of one part already.
+        """Return a limit of half the parts, or half the rows of a single part; None for a single row.
 
         Args:
-            parts: how many there are.
-            rows: how many rows the largest has.
+            parts: number of parts.
+            rows: number of rows of the largest part.
         """
         most_parts, most_rows = min(self.parts or parts, parts), min(self.rows or rows, rows)
         if most_parts > 1:
@@ -34,34 +34,36 @@ WHOLE = PassSize()
 
 @dataclass(frozen=True)
 class Share:
-    """Some rows of a part, as a pass reads them."""
+    """Rows of a part that are in one pass."""
 
     number: int
-    """Which of the parts they are of."""
+    """Number of the part."""
     part: Part
-    """The rows of this pass alone."""
+    """The part, limited to the rows of this pass."""
     rows: int
-    """How many the whole part has."""
+    """Number of rows of the whole part."""
 
 
 def in_passes(
     parts: Sequence[Part], limit: PassSize, enough_tokens: int, most_tokens: int | None = None
 ) -> Iterator[list[Share]]:
-    """The parts in passes of limited size, long parts apart from short ones.
+    """Divide the parts into passes of limited size, separating long parts from short ones.
 
-    A pass is as wide as its longest part. Where there are `enough_tokens` to keep the machine busy, parts of other
-    lengths have passes of their own instead of padding. Where `most_tokens` is given, no pass has more, if it can be
-    helped.
+    A pass is as wide as its longest part. Once a pass has the `enough_tokens` that keep the device busy, longer parts
+    go to another pass instead of padding this one. If `most_tokens` is given, a pass exceeds it only if a single row of
+    each part does.
     """
     order = sorted(range(len(parts)), key=lambda number: parts[number].tokens)
-    alike: list[list[int]] = []
+    length_groups: list[list[int]] = []
     for number in order:
-        tokens = sum(parts[other].tokens for other in alike[-1]) if alike else 0
-        if not alike or (tokens >= enough_tokens and parts[number].tokens > 1.2 * parts[alike[-1][0]].tokens):
-            alike.append([])
-        alike[-1].append(number)
+        tokens = sum(parts[other].tokens for other in length_groups[-1]) if length_groups else 0
+        if not length_groups or (
+            tokens >= enough_tokens and parts[number].tokens > 1.2 * parts[length_groups[-1][0]].tokens
+        ):
+            length_groups.append([])
+        length_groups[-1].append(number)
     most_parts = limit.parts or max(1, len(parts))
-    groups = [numbers[at : at + most_parts] for numbers in alike for at in range(0, len(numbers), most_parts)]
+    groups = [numbers[at : at + most_parts] for numbers in length_groups for at in range(0, len(numbers), most_parts)]
     for group in groups:
         most = max(len(parts[number].indices) for number in group)
         size = limit.rows or most

@@ -1,6 +1,6 @@
-"""Which stages plans share: a stage with which several begin, trained alike, is trained once.
+"""The tree of stages: an initial sequence of stages that several plans share is trained once.
 
-The planner counts the nodes of this tree, and the trainer descends it level by level.
+The planner counts the nodes of this tree, and the trainer walks it level by level.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -12,15 +12,15 @@ from ia2.training.methods import Method, Stage
 
 @runtime_checkable
 class Staged(Protocol):
-    """An adapter that is to be trained."""
+    """An adapter to train."""
 
     @property
     def method(self) -> Method:
-        """Its stages."""
+        """The method, which defines the stages."""
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of every stage that has none of its own."""
+        """Learning rate of every stage that doesn't set one."""
 
 
 P = TypeVar("P", bound=Staged)
@@ -28,27 +28,27 @@ P = TypeVar("P", bound=Staged)
 
 @dataclass(frozen=True)
 class StageKey:
-    """All that an adapter depends on after some stages."""
+    """Everything that an adapter depends on after some stages."""
 
     stages: tuple[Stage, ...]
     learning_rate: float | None
-    """None where each of these stages has its own, or takes no steps."""
+    """None if each of these stages sets its own, or takes no steps."""
     group: Hashable
-    """What else it depends on, such as the set and the kind of adapter."""
+    """Further dependencies, such as the few-shot set and the kind of adapter."""
 
 
 @dataclass
 class StageNode(Generic[P]):
-    """A stage behind those before it, and the plans that it serves."""
+    """A stage that follows its predecessors, and the plans that need it."""
 
     key: StageKey
     parent: StageKey | None
-    """The node that it starts from; None for a fresh adapter."""
+    """The node whose adapter it starts from; None for a fresh adapter."""
     plans: list[P] = field(default_factory=list)
 
     @property
     def stage(self) -> Stage:
-        """What is trained."""
+        """The stage to train."""
         return self.key.stages[-1]
 
 
@@ -56,14 +56,14 @@ Group = Callable[[P, tuple[Stage, ...]], Hashable]
 
 
 def stage_tree(plans: Sequence[P], group: Group[P]) -> list[list[StageNode[P]]]:
-    """The stages of all plans, level by level: those that start from a fresh adapter, those behind them, and so on.
+    """Return the stages of all plans by level: those that start from a fresh adapter, those that follow, and so on.
 
     Args:
-        plans: what is to be trained.
-        group: what an adapter of a plan depends on after these stages, beside them and their learning rate.
+        plans: the adapters to train.
+        group: returns what a plan's adapter depends on after some stages, besides these and their learning rate.
 
     Returns:
-        For each level its nodes, in the order of the plans that need them first.
+        The nodes of each level, in the order of the plans that first need them.
     """
     nodes: dict[StageKey, StageNode[P]] = {}
     level_of: dict[StageKey, int] = {}
@@ -71,7 +71,7 @@ def stage_tree(plans: Sequence[P], group: Group[P]) -> list[list[StageNode[P]]]:
     def add(plan: P, stages: tuple[Stage, ...]) -> StageKey:
         key = key_of(plan, stages, group)
         before = [add(plan, stages[:-1])] if len(stages) > 1 else []
-        # a stage that takes the steps of others is trained once these are known
+        # a stage with `steps_of` must wait until the steps of those stages are known
         counted = [add(plan, stages[-1].steps_of)] if stages[-1].steps_of else []
         level_of[key] = 1 + max((level_of[earlier] for earlier in before + counted), default=-1)
         node = nodes.setdefault(key, StageNode(key, before[0] if before else None))
@@ -88,12 +88,12 @@ def stage_tree(plans: Sequence[P], group: Group[P]) -> list[list[StageNode[P]]]:
 
 
 def stage_key(plan: P, depth: int, group: Group[P]) -> StageKey:
-    """What an adapter of a plan depends on after its first `depth` stages."""
+    """Return the key of a plan's adapter after its first `depth` stages."""
     return key_of(plan, plan.method.stages[:depth], group)
 
 
 def key_of(plan: P, stages: tuple[Stage, ...], group: Group[P]) -> StageKey:
-    """What an adapter depends on after these stages, on the set and at the rate of a plan."""
+    """Return the key of an adapter after these stages, with a plan's few-shot set and learning rate."""
     counted = tuple(of for stage in stages for of in stage.steps_of)
-    all_have_their_own = all(stage.solved or stage.learning_rate is not None for stage in (*stages, *counted))
-    return StageKey(stages, None if all_have_their_own else plan.learning_rate, group(plan, stages))
+    all_set_rates = all(stage.solved or stage.learning_rate is not None for stage in (*stages, *counted))
+    return StageKey(stages, None if all_set_rates else plan.learning_rate, group(plan, stages))

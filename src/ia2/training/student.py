@@ -1,4 +1,4 @@
-"""The student's rows: queries without demonstrations, beside what the teacher did with them."""
+"""The student's rows: queries without demonstrations, with the teacher's targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from ia2.training.targets import TargetRows, Targets
 
 @dataclass(frozen=True)
 class StudentRows:
-    """Rows as the student meets them, without demonstrations, beside what the teacher did with them."""
+    """Tokenised rows without demonstrations, with the teacher's targets."""
 
     sequences: Sequence[TokenSequence]
     targets: TargetRows | None
 
     def longest(self, count: int) -> list[int]:
-        """Indices of the `count` longest rows."""
+        """Return the indices of the `count` longest rows."""
         order = sorted(range(len(self.sequences)), key=lambda index: -len(self.sequences[index].inputs))
         return order[:count]
 
@@ -44,7 +44,7 @@ class StudentRows:
 
 @dataclass(frozen=True)
 class StageRows:
-    """What one stage trains and is checked on."""
+    """Training and dev rows of one stage."""
 
     stage: Stage
     train: StudentRows
@@ -52,11 +52,11 @@ class StageRows:
 
     @classmethod
     def of(cls, stage: Stage, few_shot_set: FewShotSet, targets: Targets | None, model: LanguageModel) -> "StageRows":
-        """The rows of a set for a stage."""
+        """Return the training and dev rows of a few-shot set for a stage."""
         targets = read_by(stage, targets)
         task, rows, train_targets = few_shot_set.task, few_shot_set.train, targets.train if targets else None
         if stage.labels == "icl-response" and targets is not None:
-            # these need no labels, so that unlabelled queries serve as well
+            # the teacher's responses replace labels, so unlabelled queries can be used too
             unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
             rows = unlabelled if stage.rows == "unlabelled" else rows + unlabelled
             train_targets = targets.unlabelled if stage.rows == "unlabelled" else targets.taught
@@ -68,7 +68,7 @@ class StageRows:
 
 
 def read_by(stage: Stage, targets: Targets | None) -> Targets | None:
-    """What a stage reads of the teacher: how it answers, or how it reads the rows' own responses."""
+    """Return the targets that a stage uses: on the teacher's own responses, or on the rows' responses."""
     if targets is None or stage.labels == "icl-response" or not stage.objective.teacher_sites:
         return targets
     assert targets.on_responses is not None, "train has checked that there are targets"
@@ -77,26 +77,26 @@ def read_by(stage: Stage, targets: Targets | None) -> Targets | None:
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of one adapter."""
+    """Rows of one adapter for one stage."""
 
     stage: Stage
     rows: StudentRows
     indices: Sequence[int]
     adapter: int = 0
-    """The adapter's place in the bank."""
+    """Index of the adapter in the bank."""
     noise: int | None = None
-    """What dropout follows from; None where nothing is learnt from the rows."""
+    """Dropout seed; None for evaluation."""
 
     @property
     def sequences(self) -> list[TokenSequence]:
-        """What is read."""
+        """The token sequences of the rows."""
         return [self.rows.sequences[index] for index in self.indices]
 
     @property
     def tokens(self) -> int:
-        """How many tokens are read."""
+        """Total number of input tokens."""
         return sum(len(sequence.inputs) for sequence in self.sequences)
 
     def limited(self, start: int, count: int) -> "Part":
-        """A run of its rows; none where it has fewer."""
+        """Return the part with `count` rows from `start`, or with as many as it has there."""
         return replace(self, indices=self.indices[start : start + count])

@@ -1,4 +1,4 @@
-"""What the teacher did: a file for each row on disk, and in training one tensor a site in memory."""
+"""The teacher's targets: one file per row on disk, and during training one tensor per site in memory."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -21,14 +21,14 @@ TOKENS, QUERY_TOKENS = "tokens", "query_tokens"
 
 @dataclass(frozen=True)
 class Target:
-    """What the teacher did for one row."""
+    """The teacher's target for one row."""
 
     tokens: Int[Tensor, " response"]
-    """Its response."""
+    """The response."""
     activations: Activations
-    """What it did at each site, positions first."""
+    """Activations at each site, positions first."""
     query_tokens: int | None = None
-    """How many last tokens of its prompt are those of the query's own prompt; None where only responses are read."""
+    """Number of final prompt tokens that belong to the query; None if only responses are read."""
 
     def save(self, file: Path) -> None:
         """Write it as safetensors."""
@@ -41,15 +41,15 @@ class Target:
 
 
 class TargetRows(Sequence[Target]):
-    """The targets of some rows of a set, read from disk one at a time, or all of a site at once."""
+    """Targets of a sequence of rows, read from disk one at a time, or for a site all at once."""
 
     def __init__(self, files: Sequence[Path], sites: Sequence[Site]) -> None:
         self.files, self.sites = tuple(files), tuple(sites)
-        self._at_hand: dict[Site, tuple[Tensor, list[int]]] = {}
-        """A site's activations of all rows, and where each row's begin and the last one's end."""
+        self._in_memory: dict[Site, tuple[Tensor, list[int]]] = {}
+        """Activations of all rows at a site, concatenated, and the offsets of the rows, with the end of the last."""
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.files)
 
     @overload
@@ -57,7 +57,7 @@ class TargetRows(Sequence[Target]):
     @overload
     def __getitem__(self, index: slice) -> "TargetRows": ...
     def __getitem__(self, index: int | slice) -> "Target | TargetRows":
-        """The target of one row; a slice is another lazy sequence."""
+        """Return the target of one row, or for a slice another lazy sequence."""
         if isinstance(index, slice):
             return TargetRows(self.files[index], self.sites)
         tensors = load_file(self.files[index])
@@ -65,20 +65,20 @@ class TargetRows(Sequence[Target]):
         return Target(tensors[TOKENS], {site: tensors[str(site)] for site in self.sites}, query_tokens)
 
     def __add__(self, other: "TargetRows") -> "TargetRows":
-        """These rows and then others, of the same sites."""
+        """Concatenate with other rows of the same sites."""
         return TargetRows(self.files + other.files, self.sites)
 
     def responses(self) -> Iterator[tuple[tuple[int, ...], int | None]]:
-        """The teacher's responses alone, each with the number of its query's tokens; activations stay on disk."""
+        """Yield each row's response and number of query tokens, without reading activations."""
         for file in self.files:
             with safe_open(file, framework="pt") as tensors:
                 query = tensors.get_tensor(QUERY_TOKENS) if QUERY_TOKENS in tensors.keys() else None  # noqa: SIM118
                 yield tuple(tensors.get_tensor(TOKENS).tolist()), None if query is None else int(query.item())
 
     def layer(self, site: Site, layer: int) -> Float[Tensor, "n width"]:
-        """One layer's activations of all rows end to end; the other layers stay on disk."""
-        if site in self._at_hand:
-            return self._at_hand[site][0][:, layer]
+        """Return the concatenated activations of all rows at one layer, without reading other layers."""
+        if site in self._in_memory:
+            return self._in_memory[site][0][:, layer]
         parts = []
         for file in self.files:
             with safe_open(file, framework="pt") as tensors:
@@ -86,7 +86,7 @@ class TargetRows(Sequence[Target]):
         return torch.cat(parts)
 
     def bytes_of(self, site: Site) -> int:
-        """How much memory a site's activations of all rows take."""
+        """Return the memory that all rows' activations at a site take, in bytes."""
         total = 0
         for file in self.files:
             with safe_open(file, framework="pt") as tensors:
@@ -96,49 +96,49 @@ class TargetRows(Sequence[Target]):
         return total
 
     def load(self, site: Site, device: torch.device) -> None:
-        """Read a site's activations of all rows into one tensor on a device, where they stay until `let_go`."""
-        if site in self._at_hand:
+        """Load all rows' activations at a site into one tensor on a device, until `let_go` releases it."""
+        if site in self._in_memory:
             return
         parts = [target.activations[site] for target in self]
-        self._at_hand[site] = torch.cat(parts).to(device), [0, *itertools.accumulate(map(len, parts))]
+        self._in_memory[site] = torch.cat(parts).to(device), [0, *itertools.accumulate(map(len, parts))]
 
     def let_go(self) -> None:
-        """Keep nothing in memory any more."""
-        self._at_hand.clear()
+        """Release all loaded activations."""
+        self._in_memory.clear()
 
     def activations(self, site: Site, rows: Sequence[int], device: torch.device) -> Float[Tensor, "n *size"]:
-        """A site's activations of some rows end to end: of what is at hand, or read from disk.
+        """Return the concatenated activations of some rows at a site, from memory if loaded, else from disk.
 
         Args:
-            site: which one.
-            rows: the rows' indices, in this order.
-            device: where they are wanted.
+            site: the site.
+            rows: indices of the rows, in order.
+            device: the device of the result, unless the site is loaded; then it is that of `load`.
         """
-        if site not in self._at_hand:
+        if site not in self._in_memory:
             return torch.cat([self[row].activations[site] for row in rows]).to(device)
-        tensor, starts = self._at_hand[site]
+        tensor, starts = self._in_memory[site]
         positions = [position for row in rows for position in range(starts[row], starts[row + 1])]
         return tensor.index_select(0, on_device(positions, tensor.device))
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the teacher did for every row of a set."""
+    """The teacher's targets for every row of a few-shot set."""
 
     folder: Path
     train: TargetRows
     dev: TargetRows
     unlabelled: TargetRows
-    """For the set's unlabelled queries, each in every order of the demonstrations."""
+    """Targets of the set's unlabelled queries, each with every order of the demonstrations."""
     on_responses: "Targets | None" = None
-    """What it did as it read the rows' own responses instead of answering; None where no stage needs that."""
+    """Targets of a teacher pass over the rows' responses instead of its own; None if no stage needs them."""
 
     @cached_property
     def taught(self) -> TargetRows:
-        """For every row that a student is aligned on: the training rows, and then the unlabelled queries."""
+        """Targets of every row that a student is aligned on: the training rows, then the unlabelled queries."""
         return self.train + self.unlabelled if len(self.unlabelled) else self.train
 
     @property
     def sites(self) -> frozenset[Site]:
-        """What was read of the teacher."""
+        """Sites read from the teacher."""
         return frozenset(self.train.sites)

@@ -1,4 +1,4 @@
-"""Training adapters: stage after stage of each method, and each stage of all adapters together."""
+"""Training adapters: the stages of a method in sequence, and each stage for all adapters together."""
 
 import math
 import time
@@ -40,10 +40,10 @@ def train(
     done: Done | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
-    """Train one adapter: a bank of one. See `train_all`.
+    """Train one adapter, as a bank of one. See `train_all`.
 
     Raises:
-        FloatingPointError: training diverged: a stage ended without a finite dev loss.
+        FloatingPointError: training diverged, which means that a stage ended without a finite dev loss.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)
@@ -71,21 +71,21 @@ def train_all(
     memory: float | None = None,
     progress: Progress = SILENT,
 ) -> list[Trained]:
-    """Train adapters together, of any sets, methods and learning rates; each gets the result of training it alone.
+    """Train adapters of any sets, methods and learning rates together; each result equals that of training it alone.
 
     Args:
         model: the frozen model.
-        plans: the adapters to train. A first stage that several share is trained once.
-        adapter: the adapters' kind and size.
-        training: how long and in which batches.
-        done: stages that were trained before. They are not trained again, and newly trained stages are added.
-        checkpoints: where each trained bank is stored on disk, and read if an earlier process trained it.
-        memory: bytes that training may use beyond the model; by default nine tenths of the free memory. If all adapters
-            together would need more, they are trained in several banks, one after another, with a message.
-        progress: told which steps are done.
+        plans: the adapters to train. Initial stages that several share are trained once.
+        adapter: kind and size of the adapters.
+        training: batch size, number of epochs and early stopping.
+        done: stages that are already trained. They are not trained again, and newly trained stages are added.
+        checkpoints: stores each trained bank on disk, and loads it if an earlier process trained it.
+        memory: bytes that training may use beyond the model; by default 90 % of the free memory. If all adapters
+            together need more, they are trained in several banks, one after another, with a message.
+        progress: receives progress over steps.
 
     Returns:
-        The trained adapter of each plan, in order. If `diverged` is set, its later stages were not trained.
+            The trained adapter of each plan, in order. If `diverged` is set, its later stages were not trained.
 
     Example:
         >>> few = FewShotSet.draw(task, 2)
@@ -95,7 +95,7 @@ def train_all(
     """
     trainer = _Trainer(model, adapter, training, {} if done is None else done, checkpoints, memory, progress)
     for level in stage_tree(plans, trainer.group):
-        trainer.descend(level)
+        trainer.train_level(level)
     return [trainer.done[stage_key(plan, len(plan.method.stages), trainer.group)] for plan in plans]
 
 
@@ -114,8 +114,8 @@ class _Trainer:
     ) -> None:
         self.model, self.adapter, self.training, self.done = model, adapter, training, done
         self.checkpoints, self.memory, self.progress = checkpoints, memory, progress
-        self.held = 0
-        """Bytes of the teacher's targets that are in memory."""
+        self.target_bytes = 0
+        """Bytes of the teacher's targets in memory."""
         self.configuration = adapter.configuration(model.network)
         effect = effect_of(self.configuration)
         assert effect is not None, "every kind of adapter has an effect"
@@ -123,22 +123,22 @@ class _Trainer:
         self.fresh = cache(lambda seed: Trained(fresh_adapter(model.network, self.configuration, seed), None, ()))
 
     def budget(self) -> float:
-        """Bytes that training may take beyond the model: as asked for, or by default what is free, less a tenth."""
+        """Return the bytes that training may use beyond the model: as requested, or 90 % of the free memory."""
         if self.memory is not None:
-            return self.memory - self.held
+            return self.memory - self.target_bytes
         return 0.9 * free_bytes(self.model.network.device)
 
     def group(self, plan: Plan, stages: tuple[Stage, ...]) -> Hashable:
-        """What an adapter depends on beside its stages: model, kind, set, and the targets where a stage reads them."""
+        """Return what an adapter depends on besides its stages: model, kind, `Training`, set, and targets if used."""
         read = plan.targets if any(stage.needs_targets for stage in stages) else None
         folder = read.folder if read is not None else None
         return self.model.identity, self.adapter, self.training, plan.few_shot_set, folder
 
-    def descend(self, level: Sequence[StageNode[Plan]]) -> None:
-        """Train all nodes of a level that aren't done: solved ones one by one, the others in banks."""
+    def train_level(self, level: Sequence[StageNode[Plan]]) -> None:
+        """Train all nodes of a level that aren't done: closed-form stages one by one, the others in banks."""
         missing = [node for node in level if node.key not in self.done]
         due: dict[StageKey, tuple[Trained, Job]] = {}
-        with self.targets_at_hand(missing):
+        with self.targets_in_memory(missing):
             for node in missing:
                 start = self.start_of(node)
                 if start.diverged:
@@ -152,17 +152,17 @@ class _Trainer:
                 self.done[key] = start.then(*outcome, key.learning_rate)
 
     def start_of(self, node: StageNode[Plan]) -> Trained:
-        """What a node's stage starts from."""
+        """Return the adapter that a node's stage starts from."""
         return self.fresh(node.plans[0].few_shot_set.seed_of_start) if node.parent is None else self.done[node.parent]
 
     def rows_of(self, node: StageNode[Plan]) -> StageRows:
-        """What a node's stage is trained and checked on."""
+        """Return the training and dev rows of a node's stage."""
         plan = node.plans[0]
         model = self.model.beside(self.effect.virtual_tokens)
         return StageRows.of(node.stage, plan.few_shot_set, plan.targets, model)
 
     def job_of(self, node: StageNode[Plan], start: Trained) -> Job:
-        """A node as the training loop takes it."""
+        """Return a node as a job for the training loop."""
         stage, plan, rows = node.stage, node.plans[0], self.rows_of(node)
         training = self.training if stage.epochs is None else self.training.for_epochs(stage.epochs)
         seed = plan.few_shot_set.seed_of_order
@@ -171,14 +171,14 @@ class _Trainer:
         return Job(rows, start.adapter, stopping, rate, len(start.stages))
 
     def steps_of(self, node: StageNode[Plan]) -> int | None:
-        """As many steps as the stages took whose steps a node's stage takes; None where it stops by itself."""
+        """Return the total steps of the stages in a node's `steps_of`; None if the node uses early stopping."""
         if not (counted := node.stage.steps_of):
             return None
         earlier = self.done[key_of(node.plans[0], counted, self.group)]
         return sum(stage.steps for stage in earlier.stages)
 
     def trained(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Train a level's jobs in banks that fit the memory there is."""
+        """Train a level's jobs in banks that fit in memory."""
         if not jobs:
             return []
         size, recomputed = bank_size(self.model.network, jobs, self.effect, self.budget(), self.progress)
@@ -189,7 +189,7 @@ class _Trainer:
             return [outcome for bank in banks for outcome in self.trained_together(bank, name)]
 
     def trained_together(self, bank: Sequence[Job], name: str) -> Sequence[Outcome]:
-        """Train one bank, or read what an earlier process left of it."""
+        """Train one bank, or load the checkpoint of an earlier process."""
         if self.checkpoints is not None and (outcomes := self.checkpoints.load(bank)) is not None:
             self.progress.say(f"{name}: trained by an earlier run that was stopped, and read from its checkpoint.")
             return outcomes
@@ -199,7 +199,7 @@ class _Trainer:
         return outcomes
 
     def solved(self, node: StageNode[Plan], start: Trained) -> Outcome:
-        """A stage that takes no steps."""
+        """Solve a stage in closed form."""
         begun, rows = time.perf_counter(), self.rows_of(node)
         adapter = solved(self.model, rows, start.adapter)
         loss = dev_loss(self.model, rows.stage, rows.dev, adapter)
@@ -209,8 +209,8 @@ class _Trainer:
         return adapter, StageHistory(name, 0, 0, 0, "solved", (), ((0, loss),), seconds)
 
     @contextmanager
-    def targets_at_hand(self, nodes: Sequence[StageNode[Plan]]) -> Iterator[None]:
-        """Hold what the nodes' stages read of the teacher on the device, if a half of the memory is enough for it."""
+    def targets_in_memory(self, nodes: Sequence[StageNode[Plan]]) -> Iterator[None]:
+        """Keep the targets of the nodes' stages on the device, if they take at most half of the memory budget."""
         needed = {
             (rows, site): None
             for node in nodes
@@ -229,16 +229,16 @@ class _Trainer:
         try:
             for rows, site in needed:
                 rows.load(site, self.model.network.device)
-            self.held = size if needed else 0
+            self.target_bytes = size if needed else 0
             yield
         finally:
-            self.held = 0
+            self.target_bytes = 0
             for rows, _ in needed:
                 rows.let_go()
 
 
 def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Method, trained: Trained) -> float:
-    """What a method's adapters are compared by: the last stage's, or, where β weighs in it, the token loss."""
+    """Return the loss for model selection: the last stage's dev loss, or the dev token loss if that depends on β."""
     if method.beta is None or trained.diverged:
         return trained.dev_loss
     effect = effect_of(trained.adapter.configuration)
@@ -248,7 +248,7 @@ def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Meth
 
 
 def dev_loss(model: LanguageModel, stage: Stage, rows: StudentRows, adapter: Adapter) -> float:
-    """The mean loss of a stage over some rows with an adapter."""
+    """Return the mean loss of a stage's objective over rows, with an adapter."""
     with adapted(model, [adapter]) as reader:
         passes = dev_passes(reader, [Part(stage, rows, range(len(rows.sequences)))])
         return mean_losses(reader, passes, 1).item()
