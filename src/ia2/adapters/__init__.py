@@ -1,1 +1,1 @@
-"""Adapters: their kinds, and one of them in memory, on disk or at work."""
+"""Adapters: their kinds, their format on disk, and running them on a network."""

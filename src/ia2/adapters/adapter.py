@@ -1,4 +1,4 @@
-"""An adapter in memory: saved and loaded in PEFT's format, attached to a network, or stacked in a bank."""
+"""An adapter in memory, which can be saved and loaded in PEFT's format, attached to a network, or put into a bank."""
 
 import copy
 import json
@@ -53,7 +53,7 @@ class Adapter:
             _ordered(self.configuration).save_pretrained(str(partial))
             tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-            # safetensors lets nobody else read what it writes
+            # safetensors creates files that only their owner can read
             (partial / WEIGHTS_FILE).chmod((partial / CONFIGURATION_FILE).stat().st_mode & 0o777)
 
     @classmethod
@@ -70,16 +70,16 @@ class Adapter:
         configuration = read_configuration(folder)
         try:
             weights = load_file(folder / WEIGHTS_FILE)
-        except Exception as error:  # safetensors has its own for a damaged file
+        except Exception as error:  # safetensors has its own exceptions for damaged files
             raise InputError(f"{folder}: the adapter can't be read ({first_line(error)}).") from error
         return cls(configuration, weights)
 
     def as_record(self, path: str | None) -> dict[str, Any]:
-        """The adapter's entries in a record."""
+        """Return the adapter's entries in a record."""
         settings = json.loads(json.dumps(self.configuration.to_dict(), default=str))
         kind = str(settings["peft_type"]).lower()
-        named = getattr(self.configuration, "target_modules", None) or []
-        modules = [named] if isinstance(named, str) else sorted(named)
+        targets = getattr(self.configuration, "target_modules", None) or []
+        modules = [targets] if isinstance(targets, str) else sorted(targets)
         return {
             "kind": kind,
             "rank": settings.get("r"),
@@ -119,13 +119,13 @@ def fresh_adapter(network: PreTrainedModel, configuration: PeftConfig, seed: int
     if not weights:
         raise InputError(OTHER_MODULES)
     check_reloads(network, configuration, weights)
-    named = copy.copy(configuration)
-    named.base_model_name_or_path = vars(network).get("name_or_path") or None
-    return Adapter(named, weights)
+    named_configuration = copy.copy(configuration)
+    named_configuration.base_model_name_or_path = vars(network).get("name_or_path") or None
+    return Adapter(named_configuration, weights)
 
 
 def _ordered(configuration: PeftConfig) -> PeftConfig:
-    """The same with its names in order: PEFT holds them as sets, and would write them in another order each time."""
+    """Return the configuration with its sets sorted, since PEFT would save them in an arbitrary order."""
     ordered = copy.copy(configuration)
     for name, value in vars(configuration).items():
         if isinstance(value, set | frozenset):
@@ -134,19 +134,19 @@ def _ordered(configuration: PeftConfig) -> PeftConfig:
 
 
 def weights_of(model: PeftModel) -> Adapter:
-    """A copy of the adapter that is attached."""
+    """Return a copy of the attached adapter."""
     weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in peft_state(model).items()}
     return Adapter(model.active_peft_config, weights)
 
 
 @contextmanager
 def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
-    """Run the network with a frozen adapter in PEFT's hands; it is as it was when the block is left.
+    """Run the network with a frozen adapter attached by PEFT; the network is restored on leaving the block.
 
-    For adapters of kinds that no bank knows, and for comparison with those that it does.
+    Used for kinds that a bank doesn't support, and as the reference for those that it does.
 
     Raises:
-        InputError: the adapter was made for another model, or it isn't one on modules alone.
+        InputError: the adapter was made for another model, or has virtual tokens.
     """
     if adapter.configuration.is_prompt_learning:
         raise InputError(f"adapters of PEFT's kind {adapter.as_record(None)['kind']} can't be run here.")
@@ -154,14 +154,14 @@ def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
     check_patterns(network, adapter.configuration)
     check_rank(adapter.configuration, [tensor.numel() for tensor in adapter.weights.values()])
     with injected(network, adapter.configuration) as model:
-        # PEFT leaves what it isn't given as it began, and says nothing
+        # PEFT silently leaves missing tensors at their initial values
         if not peft_state(model).keys() <= names_read(model, adapter.configuration, adapter.weights):
             raise InputError(OTHER_MODULES)
         try:
             loaded = set_peft_model_state_dict(model, dict(adapter.weights))
         except RuntimeError as error:
             raise InputError(OTHER_SHAPES) from error
-        except KeyError as error:  # of a module that the configuration says is saved whole
+        except KeyError as error:  # a tensor of modules_to_save is missing
             raise InputError(OTHER_MODULES) from error
         if loaded.unexpected_keys:
             raise InputError(OTHER_MODULES)
@@ -171,15 +171,15 @@ def attached(network: PreTrainedModel, adapter: Adapter) -> Iterator[PeftModel]:
 
 @contextmanager
 def adapted(model: LanguageModel, adapters: Sequence[Adapter]) -> Iterator[Reader]:
-    """Read with adapters: in a bank where they form one, else with a single one in PEFT's hands.
+    """Yield a reader with adapters: in a bank if they can form one, otherwise a single one attached by PEFT.
 
     Args:
         model: the frozen model.
-        adapters: what runs on it; none for the model as it is.
+        adapters: the adapters to run; none for the model alone.
 
     Raises:
         InputError: the adapters were made for another model, or can't be run here.
-        ValueError: several that form no bank.
+        ValueError: there are several adapters, and they can't form a bank.
     """
     if not adapters:
         yield Reader(model.network)
@@ -194,7 +194,7 @@ def adapted(model: LanguageModel, adapters: Sequence[Adapter]) -> Iterator[Reade
 
 
 def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | None:
-    """The adapters as a bank; None if their kinds or sizes differ, or a bank can't hold them.
+    """Return the adapters as a bank; None if their kinds or sizes differ, or a bank can't hold them.
 
     Raises:
         InputError: the adapters were made for another model, or compute with weights that aren't available here.
@@ -224,13 +224,13 @@ def bank_of(network: PreTrainedModel, adapters: Sequence[Adapter]) -> Bank | Non
         raise InputError(OTHER_MODULES)
     if dict(expected) != shapes[0]:
         raise InputError(OTHER_SHAPES)
-    if not can_hold(network, expected, effect) or not _share_alike(adapters, effect):
+    if not can_hold(network, expected, effect) or not _share_tensors(adapters, effect):
         return None
     return Bank(network, [adapter.weights for adapter in adapters], effect)
 
 
-def _share_alike(adapters: Sequence[Adapter], effect: Effect) -> bool:
-    """Whether the tensors that serve all modules are there, and the same in all adapters."""
+def _share_tensors(adapters: Sequence[Adapter], effect: Effect) -> bool:
+    """Return whether the tensors shared by all modules are present, and equal in all adapters."""
     return all(
         name in adapter.weights and torch.equal(adapter.weights[name], adapters[0].weights[name])
         for adapter in adapters

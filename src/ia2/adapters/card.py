@@ -1,7 +1,7 @@
-"""The model card of an adapter: what it was measured to do, how it was taught, how it is used, what it doesn't know.
+"""The model card of an adapter: results, training, usage and limitations.
 
-It is made from the adapter's records and configuration alone, and holds no text of a row, no duration and no date, so
-that the same adapter always has the same card.
+It is made from the adapter's records and configuration only, and has no text of a row, no duration and no date, so that
+the same adapter always has the same card.
 """
 
 import json
@@ -32,28 +32,28 @@ MEASURES: Mapping[str, str] = MappingProxyType(
         "brier": "Brier score",
     }
 )
-"""What the hub's metadata says of each task, by the record's keys."""
+"""Names of the metrics in the hub's metadata, by their keys in records."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """How an adapter is asked what it was taught."""
+    """The prompt form of an adapter, as in its training."""
 
     query: str | None
-    """The query of the text `{text}`; None where a built-in task makes queries of its own."""
+    """Query for the text `{text}`; None if a built-in task has its own form of queries."""
     chat: bool
     """Whether a query is a turn of the model's chat template."""
     new_tokens: int
-    """How long a response may get, in tokens."""
+    """Maximum length of a response, in tokens."""
 
 
 def write_card(folder: Path, records: Sequence[Record], asked: Asked) -> None:
     """Write the card into an adapter's folder.
 
     Args:
-        folder: the adapter's, with PEFT's configuration, and the tokenizer where it is to be there.
-        records: all records of this adapter, one for each task that it was measured on.
-        asked: how it is asked.
+        folder: the adapter's folder, with PEFT's configuration, and possibly the tokenizer.
+        records: all records of this adapter, one for each task that it was evaluated on.
+        asked: the adapter's prompt form.
     """
     configuration = json.loads((folder / CONFIGURATION_FILE).read_text(encoding="utf-8"))
     tokenizer = any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
@@ -63,13 +63,13 @@ def write_card(folder: Path, records: Sequence[Record], asked: Asked) -> None:
 
 
 def model_card(records: Sequence[Record], asked: Asked, base_model: str | None, *, tokenizer: bool) -> str:
-    """The text of a card.
+    """Return the text of a card.
 
     Args:
-        records: all records of the adapter, one for each task that it was measured on; at least one.
-        asked: how it is asked.
-        base_model: the name by which other programs load the base model; None where it has none.
-        tokenizer: whether the tokenizer lies beside the card.
+        records: all records of the adapter, one for each task that it was evaluated on; at least one.
+        asked: the adapter's prompt form.
+        base_model: name by which other programs load the base model; None if it has none.
+        tokenizer: whether the tokenizer is in the card's folder.
     """
     record = records[0]
     assert record.adapter is not None, "records of adapters"
@@ -93,7 +93,7 @@ def model_card(records: Sequence[Record], asked: Asked, base_model: str | None, 
         measured=[_result(record) for record in records if record.metrics.n],
         binning=record.metrics.ece_binning or "equal-width",
         training=_training(record),
-        asking=_asking(record, asked),
+        asking=_prompt_sentence(record, asked),
         query=json.dumps(query.replace("{text}", "a text of yours"), ensure_ascii=False),
         chat=asked.chat,
         new_tokens=asked.new_tokens,
@@ -105,7 +105,7 @@ def model_card(records: Sequence[Record], asked: Asked, base_model: str | None, 
 
 
 def _metadata(records: Sequence[Record], base: str, name: str) -> dict[str, Any]:
-    """The hub's metadata: https://huggingface.co/docs/hub/model-cards."""
+    """Return the hub's metadata: https://huggingface.co/docs/hub/model-cards."""
     record = records[0]
     assert record.adapter is not None, "records of adapters"
     results = [
@@ -115,7 +115,7 @@ def _metadata(records: Sequence[Record], base: str, name: str) -> dict[str, Any]
             "metrics": metrics,
         }
         for measured in records
-        if (metrics := [*_measures(measured)])
+        if (metrics := [*_metric_entries(measured)])
     ]
     metadata: dict[str, Any] = {
         "base_model": base,
@@ -126,32 +126,32 @@ def _metadata(records: Sequence[Record], base: str, name: str) -> dict[str, Any]
     return metadata | ({"model-index": [{"name": name.rpartition("/")[2], "results": results}]} if results else {})
 
 
-def _measures(record: Record) -> list[dict[str, Any]]:
-    """Measures as the hub's metadata has them, with n and the interval of each; free text has the first one alone."""
+def _metric_entries(record: Record) -> list[dict[str, Any]]:
+    """Return the metrics for the hub's metadata, each with n and interval; free text has only the accuracy."""
     measures = []
-    for key, shown in MEASURES.items():
+    for key, title in MEASURES.items():
         value, interval = record.metrics.get(key), record.metrics.get(f"{key}_interval")
         if value is None or not record.metrics.n:
             continue
         interval_text = f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval is not None else ""
         details = {"n": record.metrics.n} | ({"interval": list(interval)} if interval is not None else {})
         measures.append(
-            {"type": key, "value": value, "name": f"{shown} (n = {record.metrics.n}{interval_text})", "args": details}
+            {"type": key, "value": value, "name": f"{title} (n = {record.metrics.n}{interval_text})", "args": details}
         )
     return measures
 
 
 def _result(record: Record) -> dict[str, Any]:
-    """A row of the table of results."""
+    """Return a row of the table of results."""
     metrics = record.metrics
-    shown = {
+    cells = {
         "accuracy": _with_interval(metrics.accuracy, metrics.get("accuracy_interval"), 100, " %"),
         "ece": _with_interval(metrics.ece, metrics.get("ece_interval"), 1, ""),
     }
-    # their intervals are in the metadata above
-    shown["macro_f1"] = _with_interval(metrics.macro_f1, None, 100, " %")
-    shown |= {key: _with_interval(metrics.get(key), None, 1, "") for key in ("nll", "brier")}
-    return {"task": record.task.eval, "n": metrics.n, **shown, "asim": _with_interval(metrics.asim, None, 1, "")}
+    # the intervals of the following metrics are only in the metadata
+    cells["macro_f1"] = _with_interval(metrics.macro_f1, None, 100, " %")
+    cells |= {key: _with_interval(metrics.get(key), None, 1, "") for key in ("nll", "brier")}
+    return {"task": record.task.eval, "n": metrics.n, **cells, "asim": _with_interval(metrics.asim, None, 1, "")}
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None, factor: int, unit: str) -> str:
@@ -163,7 +163,7 @@ def _with_interval(value: float | None, interval: Sequence[float] | None, factor
 
 
 def _training(record: Record) -> list[tuple[str, str]]:
-    """Names and values of the table on training."""
+    """Return the names and values of the training table."""
     adapter, options = record.adapter, record.options
     assert adapter is not None, "records of adapters"
     weights = [f"hub commit {record.model.revision}"] if record.model.revision else []
@@ -176,7 +176,7 @@ def _training(record: Record) -> list[tuple[str, str]]:
         for stage, source in zip(record.stages, labels, strict=False)
     ]
     tried = [f"{candidate['lr']:g}" for candidate in options.get("tried") or [] if candidate["lr"] is not None]
-    shown: dict[str, Any] = {
+    values: dict[str, Any] = {
         "base model": ", ".join([record.model.id, *weights, record.model.dtype or ""]).removesuffix(", "),
         "method": record.method,
         "stages": "; ".join(stages),
@@ -184,7 +184,7 @@ def _training(record: Record) -> list[tuple[str, str]]:
         "training rows": f"{record.n}, and {dev_rows} more chose the step and learning rate",
         "seed of their choice": record.seed,
         "unlabelled texts": options.get("unlabelled") or None,
-        "adapter": ", ".join([adapter.kind, *(f"{key} {_listed(value)}" for key, value in sizes.items())]),
+        "adapter": ", ".join([adapter.kind, *(f"{key} {_joined(value)}" for key, value in sizes.items())]),
         "learning rate": None if record.lr is None else f"{record.lr:g}",
         "learning rates tried": ", ".join(dict.fromkeys(tried)),
         "weight of the token loss": options.beta,
@@ -192,15 +192,15 @@ def _training(record: Record) -> list[tuple[str, str]]:
         "label scoring": options.get("label_scoring") if record.task.labels else None,
         "versions": ", ".join(f"{library} {version}" for library, version in record.versions.items()),
     }
-    return [(name, str(value)) for name, value in shown.items() if value not in (None, "")]
+    return [(name, str(value)) for name, value in values.items() if value not in (None, "")]
 
 
-def _listed(value: Any) -> str:
+def _joined(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _asking(record: Record, asked: Asked) -> str:
-    """One sentence on the form of a query."""
+def _prompt_sentence(record: Record, asked: Asked) -> str:
+    """Return one sentence on the form of a query."""
     form = (
         f"Ask `{json.dumps(asked.query, ensure_ascii=False)[1:-1]}`, with your text in place of `{{text}}`"
         if asked.query is not None
@@ -216,13 +216,13 @@ def _asking(record: Record, asked: Asked) -> str:
 
 
 def _flags(record: Record, asked: Asked) -> str:
-    """Options of `ia2 evaluate` without which it would ask otherwise than the adapter was taught."""
+    """Return the options of `ia2 evaluate` that are needed to prompt the adapter as in training."""
     whole = bool(record.task.labels) and record.options.get("label_scoring") in ("whole", "separated")
     return " --chat" * asked.chat + " --label-scoring whole" * whole
 
 
 def _limits(records: Sequence[Record], base: str) -> list[str]:
-    """What the adapter doesn't know, in sentences."""
+    """Return the adapter's limitations, in sentences."""
     record = records[0]
     counts: Mapping[str, int] = {record.task.eval: record.metrics.n for record in records if record.metrics.n}
     tasks = ", ".join(counts) or "nothing"

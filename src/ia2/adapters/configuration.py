@@ -1,4 +1,4 @@
-"""An adapter's configuration as PEFT keeps it, read from a file that anybody may have written."""
+"""Reading and checking of an adapter's PEFT configuration, which may come from an untrusted file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from ia2.time_limit import TimeLimitError, time_limit
 
 FILE = "adapter_config.json"
 PATIENCE = 5
-"""Seconds that patterns of module names may take on all modules of a network."""
+"""Time limit in seconds for matching patterns of module names against all modules of a network."""
 NOT_RUN = ("alora_invocation_tokens", "layer_replication", "megatron_config")
-"""PEFT's settings that take more than modules to run: each row's whole text, other layers, or a library that the
-configuration names."""
+"""PEFT's settings that need more than modules: each row's whole text, replicated layers, or a library named in the
+configuration."""
 LOADING = ("XLORA", "SHADOW")
-"""PEFT's kinds whose configuration names other adapters or models, which PEFT loads from wherever they are."""
+"""PEFT's kinds whose configuration names other adapters or models, which PEFT would load from anywhere."""
 
 _Size = Annotated[int, Field(ge=1, le=2**31)]
 _Names = str | list[str] | set[str] | None
@@ -40,23 +40,23 @@ _VALUES: Mapping[str, Any] = {
     **dict.fromkeys(("rank_pattern", "alpha_pattern"), dict[str, Any] | None),
     **dict.fromkeys(("base_model_name_or_path", "revision"), str | None),
 }
-"""What PEFT's settings may be that are read here, by their names."""
+"""Types and ranges of the settings read here, by name."""
 _DIVIDING: Mapping[str, Any] = {"r": _Size, "lora_alpha": Annotated[float, Field(ge=-(2**31), le=2**31)]}
-"""The same of the kinds whose update is scaled by one of them divided by the other."""
+"""Stricter types for LoRA, whose update is scaled by the ratio of these two."""
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _KNOWN = {name: TypeAdapter(kind, config=_STRICT) for name, kind in _VALUES.items()}
 _KNOWN_OF_LORA = _KNOWN | {name: TypeAdapter(kind, config=_STRICT) for name, kind in _DIVIDING.items()}
 
 
 def read_configuration(folder: Path) -> PeftConfig:
-    """The configuration of an adapter's folder.
+    """Read the configuration of an adapter's folder.
 
     Raises:
-        InputError: it can't be read, a setting has no value that it can have, or it names more to load.
+        InputError: it can't be read, a setting has an invalid value, or it names other adapters or models to load.
     """
     try:
         configuration = PeftConfig.from_pretrained(str(folder))
-    except Exception as error:  # PEFT has no errors of its own for a damaged file
+    except Exception as error:  # PEFT has no exception class for damaged files
         raise _unreadable(folder, str(error) or type(error).__name__) from error
     kind = getattr(configuration.peft_type, "value", configuration.peft_type)
     if kind is None:
@@ -68,16 +68,16 @@ def read_configuration(folder: Path) -> PeftConfig:
         )
     for name, known in (_KNOWN_OF_LORA if kind == "LORA" else _KNOWN).items():
         value = getattr(configuration, name, None)
-        if hasattr(configuration, name) and not _is_one(known, value):
-            raise _unreadable(folder, f"{name} is {_shown(value)}")
+        if hasattr(configuration, name) and not _is_valid(known, value):
+            raise _unreadable(folder, f"{name} is {_shortened(value)}")
     return configuration
 
 
 def check_patterns(network: nn.Module, configuration: PeftConfig) -> None:
-    """Refuse a configuration whose patterns of module names are none, or take too long on a network's modules.
+    """Refuse a configuration whose patterns of module names are invalid, or take too long on a network's modules.
 
     Raises:
-        InputError: they do; says which setting.
+        InputError: a pattern is invalid or too slow; the error quotes it.
     """
     setting = getattr(configuration, "target_modules", None)
     if not hasattr(configuration, "target_modules") or setting is None:
@@ -89,17 +89,17 @@ def check_patterns(network: nn.Module, configuration: PeftConfig) -> None:
     except TimeLimitError as error:
         raise InputError(
             f"the adapter's configuration has patterns of module names that take over {PATIENCE} seconds: "
-            f"{_shown(setting)}. Name the modules instead."
+            f"{_shortened(setting)}. Name the modules instead."
         ) from error
-    except Exception as error:  # of a pattern that is none, or a list of what are no names
+    except Exception as error:  # an invalid pattern, or a list of something else than names
         raise InputError(f"the adapter's configuration names modules in a way that can't be read ({error}).") from error
 
 
 def check_runs_here(configuration: PeftConfig) -> None:
-    """Refuse settings of PEFT's that can't be run here.
+    """Refuse PEFT settings that aren't supported here.
 
     Raises:
-        InputError: there is one; names it.
+        InputError: such a setting is used; the error names it.
     """
     for setting in NOT_RUN:
         if getattr(configuration, setting, None) is not None:
@@ -107,22 +107,22 @@ def check_runs_here(configuration: PeftConfig) -> None:
 
 
 def check_rank(configuration: PeftConfig, numbers: Sequence[int]) -> None:
-    """Refuse a rank for which PEFT would make larger matrices than any that the adapter has.
+    """Refuse a rank for which PEFT would allocate larger matrices than the adapter has.
 
     Args:
-        configuration: PEFT's.
-        numbers: how many numbers each of its tensors has.
+        configuration: the PEFT configuration.
+        numbers: number of elements of each of the adapter's tensors.
 
     Raises:
-        InputError: the rank is more than the numbers of the largest.
+        InputError: the rank exceeds the number of elements of the largest tensor.
     """
     ranks = [getattr(configuration, "r", None) or 0, *(getattr(configuration, "rank_pattern", None) or {}).values()]
     for rank in ranks:
         if not isinstance(rank, int) or rank > max(numbers, default=0):
-            raise InputError(f"the adapter's configuration says rank {_shown(rank)}, and no matrix is that large.")
+            raise InputError(f"the adapter's configuration says rank {_shortened(rank)}, and no matrix is that large.")
 
 
-def _is_one(known: Any, value: Any) -> bool:
+def _is_valid(known: Any, value: Any) -> bool:
     try:
         known.validate_python(value)
     except ValidationError:
@@ -130,7 +130,7 @@ def _is_one(known: Any, value: Any) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
 

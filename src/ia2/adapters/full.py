@@ -1,4 +1,4 @@
-"""Full fine-tuning: attention projections with weights of their own."""
+"""Full fine-tuning of attention projections."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,7 +25,7 @@ from ia2.adapters.kind import (
 from ia2.models.architecture_table import Projection
 from ia2.models.architectures import projection_names
 
-# of an update that there is none of
+# includes the settings of a low-rank update, because there is none
 _SETTINGS = PLACES | {"modules_to_save", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"}
 _SETTINGS |= {"init_lora_weights", "eva_config", "corda_config", "lora_ga_config", "loftq_config", "megatron_core"}
 _SETTINGS |= {"qalora_group_size"}
@@ -50,7 +50,7 @@ class FullFineTuning(AdapterKind):
 
     @property
     def needs_plain_weights(self) -> bool:
-        """They are what is trained."""
+        """True, since the weights themselves are trained."""
         return True
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
@@ -63,7 +63,7 @@ class FullFineTuning(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """Replaced weights; None for other kinds, and where there is an update beside them."""
+        """Return replaced weights; None for other kinds, and if there is a low-rank update as well."""
         if not is_understood(configuration, LoraConfig, _SETTINGS) or not configuration.modules_to_save:
             return None
         return Replaced() if configuration.target_modules == DUMMY_TARGET_MODULES else None
@@ -71,23 +71,23 @@ class FullFineTuning(AdapterKind):
 
 @dataclass(frozen=True)
 class Replaced(ModuleEffect):
-    """Weights of their own instead of the module's: full fine-tuning."""
+    """Weights that replace the module's: full fine-tuning."""
 
     suffixes: ClassVar[tuple[str, ...]] = ("weight", "bias")
     by_adapter: ClassVar[bool] = True
     reads_weights: ClassVar[bool] = True
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
-        """Those of the modules' own parameters."""
+        """Return the shapes of the modules' own parameters."""
         return {name: parameter.shape for name, parameter in _replaced(network, configuration).items()}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """The modules' own parameters."""
+        """Return copies of the modules' own parameters."""
         parameters = _replaced(network, configuration)
         return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in parameters.items()}
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
-        """The output of these weights."""
+        """Return the output with these weights."""
         weight = values["weight"] if isinstance(module, Conv1D) else values["weight"].mT
         if "bias" not in values:
             return torch.bmm(inputs, weight)
@@ -95,11 +95,11 @@ class Replaced(ModuleEffect):
 
 
 def _replaced(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-    """What is to be replaced, by its name in PEFT's file, which looks at how modules' names end."""
-    ends = tuple(configuration.modules_to_save or ())
+    """Return the parameters to replace, by their name in PEFT's file; like PEFT, match modules by suffix."""
+    suffixes = tuple(configuration.modules_to_save or ())
     return {
         f"{PREFIX}{path}.{name}": parameter
         for path, module in network.named_modules()
-        if path.endswith(ends)
+        if path.endswith(suffixes)
         for name, parameter in module.named_parameters()
     }

@@ -56,7 +56,7 @@ class IA3(AdapterKind):
 
     @property
     def needs_plain_weights(self) -> bool:
-        """Where inputs are scaled, which the weights are multiplied by once more."""
+        """Whether inputs are scaled, so that the module's weights are applied again."""
         return self.scale == "input"
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
@@ -71,7 +71,7 @@ class IA3(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """Scaled outputs or inputs; None for other kinds, for a mixture of both, and where PEFT chooses the modules."""
+        """Return scaled outputs or inputs; None for other kinds, a mixture of both, or modules that PEFT chooses."""
         if not is_understood(configuration, IA3Config, _SETTINGS):
             return None
         inputs = configuration.feedforward_modules
@@ -83,7 +83,7 @@ class IA3(AdapterKind):
 
     @classmethod
     def unusual(cls, record: Mapping[str, Any]) -> list[str]:
-        """Whether inputs are scaled."""
+        """Return ["inputs"] if inputs are scaled."""
         return ["inputs"] * (record.get("scale") == "input")
 
 
@@ -93,18 +93,18 @@ class _Scaled(ModuleEffect):
     suffixes: ClassVar[tuple[str, ...]] = (SCALE,)
 
     def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
-        """The scale's shape at a module of these numbers of inputs and outputs."""
+        """Return the shape of the scales for a module with these numbers of input and output features."""
         raise NotImplementedError
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
-        """A row or a column of scales for each module, as PEFT has them."""
+        """Return the shapes of each module's scales, a row or a column as in PEFT."""
         targets = linear_targets(network, configuration)
         if targets is None:
             return None
         return {f"{PREFIX}{path}.{SCALE}": torch.Size(self.shape(*sizes)) for path, sizes in targets.items()}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """Ones, which change nothing."""
+        """Return ones, which change nothing."""
         return {name: torch.ones(shape) for name, shape in (self.shapes(network, configuration) or {}).items()}
 
 
@@ -113,11 +113,11 @@ class ScaledOutputs(_Scaled):
     """Every output of a module times a learned number ((IA)³, Liu et al. 2022)."""
 
     def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
-        """(outputs, 1)."""
+        """Return (outputs, 1)."""
         return outputs, 1
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
-        """The scaled output."""
+        """Return the scaled output."""
         return output * values[SCALE].mT
 
 
@@ -128,11 +128,11 @@ class ScaledInputs(_Scaled):
     reads_weights: ClassVar[bool] = True
 
     def shape(self, inputs: int, outputs: int) -> tuple[int, int]:
-        """(1, inputs)."""
+        """Return (1, inputs)."""
         return 1, inputs
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
-        """The output for scaled inputs."""
+        """Return the output for scaled inputs."""
         scaled: Tensor = (inputs * values[SCALE]) @ weight_of(module).to(inputs.dtype).T
         bias = bias_of(module)
         return scaled if bias is None else scaled + bias

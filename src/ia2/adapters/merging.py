@@ -1,4 +1,4 @@
-"""An adapter merged into a network's own weights for a while, with the rounding of their dtype."""
+"""Temporary merging of an adapter into a network's weights, with the rounding of their dtype."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ from ia2.models.quantised import check_plain_weights
 from ia2.models.reader import Reader
 
 Weights = Literal["adapters", "merged", "merged-bfloat16"]
-"""Whether adapters run beside the network's weights, or merged into them, rounded to their own dtype or to bfloat16."""
+"""Whether adapters run beside the weights, or merged into them, rounded to the weights' dtype or to bfloat16."""
 MERGED = ("lora", "ia3", "vera")
-"""PEFT's kinds that change matrices alone."""
+"""Kinds in PEFT that only change weight matrices."""
 
 
 def check_merges(kind: str) -> None:
-    """Refuse a kind of adapter, by its name in records, that weights can't take in.
+    """Refuse a kind of adapter, by its name in records, that can't be merged into weights.
 
     Raises:
-        FieldError: it is of another kind.
+        FieldError: the kind can't be merged.
     """
     if kind not in MERGED:
         raise FieldError(
@@ -36,19 +36,19 @@ def check_merges(kind: str) -> None:
 
 @contextmanager
 def merged(network: PreTrainedModel, adapter: Adapter, rounding: torch.dtype | None = None) -> Iterator[None]:
-    """Run the network with an adapter in its weights, as PEFT's `merge_and_unload` leaves it.
+    """Run the network with an adapter merged into its weights, as PEFT's `merge_and_unload` does.
 
-    The update is rounded to the weights' dtype and added in it, so that of a small one in bfloat16 a part is lost. All
-    is as it was, every bit, when the block is left.
+    The update is rounded to the weights' dtype and added in it, so part of a small update is lost in bfloat16. The
+    weights are restored bit by bit on leaving the block.
 
     Args:
         network: the frozen network.
-        adapter: of a kind that changes matrices.
-        rounding: the dtype that changed weights, with and without the update, are rounded to; by default their own.
+        adapter: an adapter of a kind that changes weight matrices.
+        rounding: dtype to which the changed weights are rounded, before and after the update; by default their own.
 
     Raises:
-        FieldError: it is of another kind.
-        InputError: it was made for another network, or the network's weights are quantised.
+        FieldError: the adapter is of another kind.
+        InputError: the adapter was made for another network, or the network's weights are quantised.
 
     Example:
         >>> adapter = fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0)
@@ -59,26 +59,26 @@ def merged(network: PreTrainedModel, adapter: Adapter, rounding: torch.dtype | N
     check_plain_weights(network, "an adapter is merged into", "Run the adapter beside them (evaluate: adapters).")
     with attached(network, adapter) as model:
         layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-        changed = [parameter for layer in layers for parameter in layer.get_base_layer().parameters()]
-        before = [(parameter, parameter.data, parameter.detach().clone()) for parameter in changed]
+        changed_weights = [parameter for layer in layers for parameter in layer.get_base_layer().parameters()]
+        saved_weights = [(parameter, parameter.data, parameter.detach().clone()) for parameter in changed_weights]
         try:
-            for parameter, storage, _ in before:
+            for parameter, storage, _ in saved_weights:
                 parameter.data = storage.to(rounding or storage.dtype)
             model.merge_adapter()
-            for parameter, storage, _ in before:
+            for parameter, storage, _ in saved_weights:
                 parameter.data = parameter.data.to(storage.dtype)
             yield
         finally:
             for layer in layers:
-                layer.merged_adapters = []  # else PEFT would subtract what was added, and round again
-            for parameter, storage, values in before:
+                layer.merged_adapters = []  # otherwise PEFT would subtract the update, and round again
+            for parameter, storage, values in saved_weights:
                 parameter.data = storage
                 storage.copy_(values)
 
 
 @contextmanager
 def read_with(model: LanguageModel, adapter: Adapter | None, *, weights: Weights = "adapters") -> Iterator[Reader]:
-    """Read with an adapter, merged into the weights or beside them; with None, the model as it is.
+    """Yield a reader with an adapter, merged into the weights or beside them; with None, of the model alone.
 
     Raises:
         InputError: as `merged` and `adapted`.

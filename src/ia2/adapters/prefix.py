@@ -18,7 +18,7 @@ from ia2.models.prefix import prefill
 from ia2.models.row_forms import check_reads_virtual_tokens
 
 EMBEDDINGS = "prompt_embeddings"
-"""What PEFT calls them, though they are keys and values."""
+"""PEFT's name for the tensor, although it holds keys and values."""
 _SETTINGS = frozenset(
     {"num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"}
     | {"encoder_hidden_size", "init_weights"}
@@ -67,14 +67,14 @@ class PrefixTuning(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """Learned keys and values; None for other kinds, and for a prefix that a network of its own computes."""
+        """Return learned keys and values; None for other kinds, and for a prefix computed by a projection network."""
         if not is_understood(configuration, PrefixTuningConfig, _SETTINGS):
             return None
         return LearnedPrefix(configuration.num_virtual_tokens)
 
     @classmethod
     def unusual(cls, record: Mapping[str, Any]) -> list[str]:
-        """The number of tokens where it isn't 8."""
+        """Return the number of tokens if it isn't 8."""
         return [f"{record['tokens']} tokens"] * (record.get("tokens") not in (None, 8))
 
 
@@ -86,40 +86,40 @@ class LearnedPrefix(VirtualTokens):
 
     @property
     def virtual_tokens(self) -> int:
-        """Tokens that stand before every text."""
+        """Number of virtual tokens before every text."""
         return self.tokens
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
-        """(tokens, 2 · layers · heads · size). Raises InputError where the network's rows stand behind no cache."""
+        """Return the shape (tokens, 2 · layers · heads · size). Raises InputError if rows can't follow a cache."""
         check_reads_virtual_tokens(network)
         layers, heads, size = key_shape(network)
         return {EMBEDDINGS: torch.Size((self.tokens, 2 * layers * heads * size))}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """Keys and values of random words; PEFT starts from random numbers, which take longer to train."""
-        words = torch.randint(0, network.get_input_embeddings().weight.shape[0], (self.tokens,))
-        return {EMBEDDINGS: self.flat(prefill(network, words.tolist()).states).to("cpu", torch.float32)}
+        """Return keys and values of random words; PEFT's random numbers take longer to train."""
+        token_ids = torch.randint(0, network.get_input_embeddings().weight.shape[0], (self.tokens,))
+        return {EMBEDDINGS: self.flat(prefill(network, token_ids.tolist()).states).to("cpu", torch.float32)}
 
     def cache(self, network: PreTrainedModel, values: Values) -> Cache:
-        """The learned keys and values, as PEFT lays them out: tokens, then layers, keys before values, heads."""
+        """Return the cache of the learned values; PEFT orders them by token, layer, key before value, head, size."""
         layers, heads, size = key_shape(network)
         flat = values[EMBEDDINGS].to(network.dtype)
         states = flat.view(len(flat), self.tokens, layers, 2, heads, size).permute(2, 3, 0, 4, 1, 5)
         cache = DynamicCache()
-        for number, (layer, (keys, content)) in enumerate(zip(layers_of(network), states, strict=True)):
+        for number, (layer, (keys, value)) in enumerate(zip(layers_of(network), states, strict=True)):
             device = device_of(layer)
-            cache.update(keys.to(device), content.to(device), number)
+            cache.update(keys.to(device), value.to(device), number)
         return cache
 
     @staticmethod
     def flat(states: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, "tokens values"]:
-        """Keys and values of each layer, (1, heads, tokens, size), in the layout of PEFT's file."""
-        stacked = torch.stack([torch.stack([keys[0], content[0]]) for keys, content in states])
+        """Return keys and values of each layer, (1, heads, tokens, size), in the layout of PEFT's file."""
+        stacked = torch.stack([torch.stack([keys[0], value[0]]) for keys, value in states])
         return stacked.permute(3, 0, 1, 2, 4).flatten(1)
 
 
 def key_shape(network: PreTrainedModel) -> tuple[int, int, int]:
-    """Layers, heads of keys in each, and numbers a head."""
+    """Return the number of layers, of key heads in each, and the size of a head."""
     config = network.config.get_text_config(decoder=True)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -127,7 +127,7 @@ def key_shape(network: PreTrainedModel) -> tuple[int, int, int]:
 
 
 def _check_alike(network: PreTrainedModel) -> None:
-    """Refuse layers that share keys, or whose keys are longer than their values: PEFT's file has no room for them."""
+    """Refuse layers that share keys, or whose keys and values differ in size, which PEFT's format can't represent."""
     layers, *shape = key_shape(network)
     states = prefill(network, [0]).states
     if len(states) < layers or any([*tensor[:, :, 0].shape[1:]] != shape for state in states for tensor in state):

@@ -53,14 +53,14 @@ class PromptTuning(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """Learned embeddings; None for other kinds."""
+        """Return learned embeddings; None for other kinds."""
         if not is_understood(configuration, PromptTuningConfig, _SETTINGS):
             return None
         return LearnedPrompt(configuration.num_virtual_tokens)
 
     @classmethod
     def unusual(cls, record: Mapping[str, Any]) -> list[str]:
-        """The number of tokens where it isn't 8."""
+        """Return the number of tokens if it isn't 8."""
         return [f"{record['tokens']} tokens"] * (record.get("tokens") not in (None, 8))
 
 
@@ -72,24 +72,24 @@ class LearnedPrompt(VirtualTokens):
 
     @property
     def virtual_tokens(self) -> int:
-        """Tokens that stand before every text."""
+        """Number of virtual tokens before every text."""
         return self.tokens
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes:
-        """(tokens, hidden). Raises InputError where the network's rows stand behind no cache."""
+        """Return the shape (tokens, hidden). Raises InputError if the network's rows can't follow a cache."""
         check_reads_virtual_tokens(network)
         return {EMBEDDINGS: torch.Size((self.tokens, network.get_input_embeddings().weight.shape[1]))}
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """The embeddings of random words, the same ones as PEFT draws."""
+        """Return the embeddings of random words, the same ones that PEFT draws."""
         embeddings = network.get_input_embeddings()
-        # PEFT makes a table of as many tokens first, which draws its numbers before the words are drawn
+        # PEFT first creates an embedding of this size, which consumes random numbers before the words are drawn
         nn.Embedding(self.tokens, embeddings.weight.shape[1])
-        words = torch.randint(0, embeddings.weight.shape[0], (self.tokens,))
-        return {EMBEDDINGS: embeddings(words.to(network.device)).detach().to("cpu", torch.float32)}
+        token_ids = torch.randint(0, embeddings.weight.shape[0], (self.tokens,))
+        return {EMBEDDINGS: embeddings(token_ids.to(network.device)).detach().to("cpu", torch.float32)}
 
     def cache(self, network: PreTrainedModel, values: Values) -> Cache:
-        """What the network keeps of them."""
+        """Return the network's cache after the virtual tokens, a row per group."""
         cache = DynamicCache()
         embeddings = values[EMBEDDINGS].to(network.dtype)
         network.base_model(inputs_embeds=embeddings, cache=cache, use_cache=True)

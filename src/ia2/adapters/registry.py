@@ -1,7 +1,7 @@
-"""The kinds of adapters, by name: the command line, YAML files, records and reports ask here.
+"""Registry of the kinds of adapters, by name, for the command line, YAML files, records and reports.
 
-A new kind is one module beside this one and one line in `KINDS`. What sizes a kind has is read from its source, so that
-the command line can show them without importing torch.
+A new kind is one module beside this one and one line in `KINDS`. The sizes of a kind are read from its source code, so
+that the command line can show them without importing torch.
 """
 
 import ast
@@ -32,26 +32,26 @@ KINDS: Mapping[str, str] = {
     "vera": "VeRA",
     "shift": "Shift",
 }
-"""The class of each kind, which stands in the module of the kind's name."""
+"""Name of each kind's class, which is in the module of the kind's name."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """One of a kind's sizes, as its dataclass has it."""
+    """One of a kind's sizes, a field of its dataclass."""
 
     name: str
     type: Any
-    """As the dataclass's annotation says."""
+    """Type of the field's annotation."""
     default: Any
     help: str
-    """The field's docstring."""
+    """Docstring of the field."""
 
 
 def kind_named(name: str) -> "type[AdapterKind]":
-    """The class of a kind.
+    """Return the class of a kind.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is no kind of this name.
 
     Example:
         >>> kind_named("lora").learning_rates
@@ -64,10 +64,10 @@ def kind_named(name: str) -> "type[AdapterKind]":
 
 
 def adapter_of(name: str, sizes: Mapping[str, Any]) -> "AdapterKind":
-    """A kind with sizes of its own; lists, as YAML has them, stand for tuples.
+    """Return a kind with the given sizes; lists, as in YAML, are converted to tuples.
 
     Raises:
-        InputError: there is no such kind, it has no such size, or can't have this value.
+        InputError: there is no such kind or size, or the size can't have this value.
 
     Example:
         >>> adapter_of("lora", {"rank": 4}).rank
@@ -81,9 +81,9 @@ def adapter_of(name: str, sizes: Mapping[str, Any]) -> "AdapterKind":
 
 
 def effect_of(configuration: "PeftConfig") -> "Effect | None":
-    """What adapters of PEFT's configuration do, where a bank can do it; None for PEFT's many other kinds and settings.
+    """Return the effect of a PEFT configuration, if it is implemented here; None for other kinds and settings.
 
-    `bank_of` tells whether it can do so at the modules that an adapter is attached to.
+    Whether a bank can apply it to the adapted modules is decided by `bank_of`.
     """
     for name in KINDS:
         if (effect := kind_named(name).effect_of(configuration)) is not None:
@@ -92,7 +92,9 @@ def effect_of(configuration: "PeftConfig") -> "Effect | None":
 
 
 def label(record: Mapping[str, Any]) -> str:
-    """How tables call an adapter of which a record says this, such as `lora r4 α4 q,v`; of unknown kinds the name.
+    """Return an adapter's label in tables, such as `lora r4 α4 q,v`, from its entries in a record.
+
+    The label of an unknown kind is its name.
 
     Example:
         >>> label({"kind": "lora", "rank": 8, "alpha": 8, "modules": ["query", "value"]})
@@ -103,7 +105,7 @@ def label(record: Mapping[str, Any]) -> str:
 
 @cache
 def sizes_of(name: str) -> tuple[Size, ...]:
-    """The sizes of a kind, in their order, read from its source.
+    """Return the sizes of a kind, in order, read from its source.
 
     Example:
         >>> [(size.name, size.default) for size in sizes_of("prompt")]
@@ -118,7 +120,7 @@ def sizes_of(name: str) -> tuple[Size, ...]:
 
 
 def kinds_with(size: str) -> list[str]:
-    """The kinds that have a size of this name.
+    """Return the kinds that have a size of this name.
 
     Example:
         >>> kinds_with("tokens")
@@ -128,24 +130,24 @@ def kinds_with(size: str) -> list[str]:
 
 
 def all_sizes() -> list[Size]:
-    """Every size that some kind has, once by its name, as a person is told of it: which kinds have it, and by default.
+    """Return every size of any kind, once by name; its help names the kinds that have it, and their defaults.
 
     Example:
         >>> [size.help for size in all_sizes() if size.name == "tokens"]
         ['Number of virtual tokens (default: 8 for prompt and prefix).']
     """
-    shown: dict[str, Size] = {}
+    sizes: dict[str, Size] = {}
     for size in (size for name in KINDS for size in sizes_of(name)):
         defaults: dict[str, list[str]] = {}
         for kind in kinds_with(size.name):
             (default,) = (kind_size.default for kind_size in sizes_of(kind) if kind_size.name == size.name)
-            defaults.setdefault(_shown(default), []).append(kind)
-        shown.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({_for_kinds(defaults)})."))
-    return list(shown.values())
+            defaults.setdefault(_as_typed(default), []).append(kind)
+        sizes.setdefault(size.name, replace(size, help=f"{size.help.removesuffix('.')} ({_for_kinds(defaults)})."))
+    return list(sizes.values())
 
 
 def _for_kinds(defaults: Mapping[str, Sequence[str]]) -> str:
-    """Which kinds have a size, by the default as it is typed; no default where something is off."""
+    """Describe which kinds have a size, by default value; a flag that is off has none."""
     texts = {
         default: f"for {' and '.join(filter(None, [', '.join(kinds[:-1]), kinds[-1]]))}"
         for default, kinds in defaults.items()
@@ -154,8 +156,8 @@ def _for_kinds(defaults: Mapping[str, Sequence[str]]) -> str:
     return f"default: {named}" if any(defaults) else named
 
 
-def _shown(default: Any) -> str:
-    """A default as a person types it; nothing where something is off."""
+def _as_typed(default: Any) -> str:
+    """Return a default as typed on the command line; empty for a flag that is off."""
     return " ".join(default) if isinstance(default, tuple) else str(default) * bool(default)
 
 
@@ -167,7 +169,7 @@ def _source(name: str) -> str:
 
 
 def _fields(body: list[ast.stmt]) -> Iterator[Size]:
-    """The annotated fields of a dataclass that have a docstring behind them."""
+    """Yield the annotated fields of a dataclass, each followed by its docstring."""
     for field, described in pairwise(body):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None):
             continue

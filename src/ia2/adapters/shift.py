@@ -1,4 +1,4 @@
-"""A shift of attention outputs: one vector a layer, added after W_O at every position, like a steering vector."""
+"""A shift of attention outputs: one vector per layer, added after W_O at every position, like a steering vector."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +29,7 @@ _SETTINGS = PLACES | {"r", "lora_alpha", "lora_bias", "use_rslora"}
 
 @dataclass(frozen=True, kw_only=True)
 class Shift(AdapterKind):
-    """A vector added to each layer's attention output at every position; PEFT has it as the bias of an empty LoRA.
+    """A vector added to each layer's attention output at every position, stored in PEFT as the bias of a zero LoRA.
 
     Example:
         >>> Shift.label(Shift().as_record(None))
@@ -41,7 +41,7 @@ class Shift(AdapterKind):
     solvable: ClassVar[bool] = True
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's form of this for one network. Raises InputError where its attention can't be found."""
+        """PEFT's configuration for a network. Raises InputError if its attention can't be found."""
         return LoraConfig(
             r=1,
             lora_alpha=1,
@@ -53,7 +53,7 @@ class Shift(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """LoRA with a bias; None for other kinds, and for settings that aren't known."""
+        """Return the shift of a LoRA with a bias; None for other kinds, and for unknown settings."""
         if not is_understood(configuration, LoraConfig, _SETTINGS) or not configuration.lora_bias:
             return None
         return Shifted(configuration.lora_alpha / configuration.r ** (0.5 if configuration.use_rslora else 1))
@@ -61,13 +61,13 @@ class Shift(AdapterKind):
 
 @dataclass(frozen=True)
 class Shifted(AdditiveEffect):
-    """scaling · (BA x + b). A and B of a fresh one are zero, where no gradient reaches them: b alone is trained."""
+    """scaling · (BA x + b). A and B start at zero, where both gradients vanish, so only b is trained."""
 
     scaling: float
     suffixes: ClassVar[tuple[str, ...]] = (A, B, BIAS)
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
-        """A is (rank, inputs), B (outputs, rank), b (outputs)."""
+        """Return the shapes of A (rank, inputs), B (outputs, rank) and b (outputs) of each module."""
         targets = linear_targets(network, configuration)
         if targets is None:
             return None
@@ -79,10 +79,10 @@ class Shifted(AdditiveEffect):
         return shapes
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """Zeros, which change nothing."""
+        """Return zeros, which change nothing."""
         return {name: torch.zeros(shape) for name, shape in (self.shapes(network, configuration) or {}).items()}
 
     def delta(self, module: nn.Module, inputs: Tensor, values: Values) -> Tensor:
-        """What the factors and the bias give, scaled."""
+        """Return scaling · (BA x + b)."""
         update = torch.bmm(torch.bmm(inputs, values[A].mT), values[B].mT)
         return self.scaling * (update + values[BIAS][:, None])

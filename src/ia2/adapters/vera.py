@@ -1,4 +1,4 @@
-"""VeRA: low-rank updates of which only scales are learned, over random projections that all modules share."""
+"""VeRA: low-rank updates with learned scales over frozen random projections shared by all modules."""
 
 import math
 from collections.abc import Mapping
@@ -65,31 +65,31 @@ class VeRA(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """Scaled shared projections; None for other kinds, and where the file doesn't hold the projections."""
+        """Return scaled shared projections; None for other kinds, and if the file doesn't hold the projections."""
         if not is_understood(configuration, VeraConfig, _SETTINGS) or not configuration.save_projection:
             return None
         return SharedProjections()
 
     @classmethod
     def unusual(cls, record: Mapping[str, Any]) -> list[str]:
-        """The rank where it isn't 256."""
+        """Return the rank if it isn't 256."""
         return [f"r{record['rank']}"] * (record["rank"] != 256)
 
 
 @dataclass(frozen=True)
 class SharedProjections(AdditiveEffect):
-    """W + diag(b) B diag(d) A (Kopiczko et al. 2024, equation 2); each module takes what it needs of A and B."""
+    """W + diag(b) B diag(d) A (Kopiczko et al. 2024, equation 2); each module uses a slice of A and B."""
 
     a: Float[Tensor, "rank inputs"] | None = field(default=None, compare=False, repr=False)
-    """As wide as the widest module's inputs."""
+    """Shared A, with the largest number of inputs of any module."""
     b: Float[Tensor, "outputs rank"] | None = field(default=None, compare=False, repr=False)
-    """As long as the widest module's outputs."""
+    """Shared B, with the largest number of outputs of any module."""
     suffixes: ClassVar[tuple[str, ...]] = (B_SCALE, D_SCALE)
     shared: ClassVar[tuple[str, ...]] = PROJECTIONS
     by_adapter: ClassVar[bool] = True
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
-        """B has a number for each output of a module, d one for each rank."""
+        """Return the shapes of b (outputs) and d (rank) of each module."""
         targets = linear_targets(network, configuration)
         if targets is None:
             return None
@@ -100,7 +100,7 @@ class SharedProjections(AdditiveEffect):
         return shapes
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """B zero, so that the update is nothing at first, d as PEFT begins it, and the projections that PEFT draws."""
+        """Return b = 0, so that the initial update is zero, d as in PEFT, and the projections that PEFT draws."""
         values = {B_SCALE: 0.0, D_SCALE: configuration.d_initial}
         shapes = self.shapes(network, configuration) or {}
         tensors = {name: torch.full(shape, values[name.rpartition(".")[2]]) for name, shape in shapes.items()}
@@ -110,17 +110,17 @@ class SharedProjections(AdditiveEffect):
         generator = torch.Generator().manual_seed(configuration.projection_prng_key)
         sizes = (configuration.r, max(inputs for inputs, _ in targets)), (max(o for _, o in targets), configuration.r)
         for name, size in zip(PROJECTIONS, sizes, strict=True):
-            # He's uniform initialisation for as many inputs as the second size says
+            # He's uniform initialisation, the second size being the number of inputs
             bound = math.sqrt(6 / size[1])
             tensors[name] = torch.empty(size).uniform_(-bound, bound, generator=generator)
         return tensors
 
     def bound(self, shared: Mapping[str, Tensor]) -> Effect:
-        """The effect with its projections."""
+        """Return the effect with its projections."""
         return replace(self, a=shared[PROJECTIONS[0]], b=shared[PROJECTIONS[1]])
 
     def delta(self, module: nn.Module, inputs: Tensor, values: Values) -> Tensor:
-        """What the scaled projections give."""
+        """Return b ⊙ B(d ⊙ A x)."""
         assert self.a is not None and self.b is not None, "a bank has bound them"  # noqa: PT018
         b, d = values[B_SCALE][:, None], values[D_SCALE][:, None]
         down, up = self.a[:, : inputs.shape[-1]].to(inputs.device), self.b[: b.shape[-1]].to(inputs.device)

@@ -1,11 +1,11 @@
-"""What is wrong with a command line, in one sentence: jsonargparse's and argparse's messages put plainly."""
+"""Plain one-sentence versions of jsonargparse's and argparse's error messages."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 from ia2.cli.suggestions import did_you_mean
 
-# how jsonargparse words a value of the wrong kind, on one line or on many
+# jsonargparse's message for a value of the wrong type, on one or several lines
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>\w+)".*(?:Given|Got) value: (?P<value>[^\n]*)', re.DOTALL)
 EXPECTED = re.compile(r"Expected an? (?:<class ')?(?:typing\.Literal)?([^'>.]*\S*?)'?>?(?:\.? Got| *$)", re.MULTILINE)
 CHOICES = re.compile(r"typing\.Literal\[(?P<names>[^\]]*)\]")
@@ -25,12 +25,12 @@ NO_VALUE = re.compile(r"argument (?P<flag>[^ :]+): expected (?:one|at least one)
 def plain_message(
     message: str, *, flags: Sequence[str] = (), positional: Sequence[str] = (), commands: Sequence[str] = ()
 ) -> str:
-    """A parser's message as a person is told it.
+    """Return a plain version of a parser's error message.
 
     Args:
-        message: as jsonargparse or argparse says it.
+        message: message of jsonargparse or argparse.
         flags: the command's options.
-        positional: names of arguments that aren't options.
+        positional: names of positional arguments.
         commands: all commands.
 
     Example:
@@ -69,7 +69,7 @@ def plain_message(
 
 
 def command_of(message: str) -> list[str]:
-    """The command that a message about all of the command line belongs to, if any.
+    """Return the command that a message about the whole command line belongs to, as a list of at most one name.
 
     Example:
         >>> command_of("the following arguments are required: run.experiment")
@@ -89,5 +89,5 @@ def _wrong_value(message: str, key: str, value: str) -> str:
 
 
 def _suspects(words: Sequence[str]) -> Iterator[str]:
-    """The words that nothing takes, options first, since the others may be their values."""
+    """Yield the unrecognised words, options first, since the others may be their values."""
     yield from sorted((word.partition("=")[0] for word in words), key=lambda word: not word.startswith("-"))

@@ -1,4 +1,4 @@
-"""What the cache folder holds, by kind, and taking away what hasn't been used for long."""
+"""`ia2 cache`: listing of the cache folder by kind, and removal of entries that haven't been used for long."""
 
 import shutil
 import time
@@ -18,38 +18,38 @@ KINDS: Mapping[str, str] = {
     "targets": "what teachers answered",
     "stages": "trained stages of adapters",
 }
-"""The folders that are ours, with what they hold; nothing else in the cache folder is looked at or taken away."""
+"""Subfolders of the cache, with their contents; nothing else in the cache folder is listed or removed."""
 DAY = 24 * 60 * 60
-"""Seconds."""
+"""Seconds per day."""
 UNUSED_DAYS = 30
-"""How long a thing isn't used until it is taken away, where the person says nothing else."""
+"""Default number of days without use after which an entry is removed."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that is kept: a model, the targets of a set, or the stages of a study."""
+    """A cache entry: a model, the targets of a set, or the stages of a study."""
 
     path: Path
     kind: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     used: float
-    """When one of its files was last written or read, in seconds since 1970."""
+    """Time of the last write or read of one of its files, in seconds since 1970."""
 
 
 def entries(folder: Path) -> Iterator[Entry]:
-    """Everything that is kept in a cache folder, what a killed process has left included."""
+    """Yield all entries of a cache folder, including leftovers of killed processes."""
     for kind in KINDS:
         for path in sorted((folder / kind).glob("*")):
-            with suppress(FileNotFoundError):  # another process was quicker
+            with suppress(FileNotFoundError):  # another process removed it
                 yield Entry(path, kind, size_of(path), _last_used(path))
 
 
 def prune(folder: Path, days: int, now: float) -> list[Entry]:
-    """Take away what wasn't used for so many days; a link goes, what it leads to stays.
+    """Remove entries that haven't been used for `days` days; links are removed, but not their targets.
 
     Returns:
-        What was taken away.
+        The removed entries.
     """
     old = [entry for entry in entries(folder) if entry.used <= now - days * DAY]
     for entry in old:
@@ -61,7 +61,7 @@ def prune(folder: Path, days: int, now: float) -> list[Entry]:
 
 
 def run_cache(options: Cache) -> None:
-    """List, say where it is, or prune."""
+    """List the cache, print its path, or prune it."""
     folder = cache_folder()
     if options.action == "where":
         _say(str(folder))
@@ -92,12 +92,12 @@ def _list(folder: Path) -> None:
 
 
 def _last_used(path: Path) -> float:
-    """The latest time that a file here was written, or read as far as the system keeps account of that."""
+    """Return the time of the last write, or read if the system records it, of any file in a path."""
     times: list[float] = []
     for entry in (path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())):
         with suppress(FileNotFoundError):
             status = entry.lstat()
-            # a folder is read by whoever lists it
+            # listing a folder changes its access time
             times.append(status.st_mtime if entry.is_dir() else max(status.st_mtime, status.st_atime))
     if not times:
         raise FileNotFoundError(path)

@@ -1,4 +1,4 @@
-"""What is built in: tasks, models and methods, a line on each. Light, since people ask for them first."""
+"""Lists of the built-in tasks, models and methods. Imports nothing slow, since new users start with these."""
 
 from rich.table import Table
 
@@ -10,7 +10,7 @@ from ia2.training.method_names import DESCRIPTIONS
 
 
 def list_tasks() -> None:
-    """One line on each built-in task."""
+    """Print one line on each built-in task."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("task", "paper", "kind", "use", "what it is"):
         table.add_column(heading)
@@ -23,7 +23,7 @@ def list_tasks() -> None:
 
 
 def list_models() -> None:
-    """One line on each built-in model."""
+    """Print one line on each built-in model."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "licence", "what it is"):
         table.add_column(heading)
@@ -34,7 +34,7 @@ def list_models() -> None:
 
 
 def list_methods() -> None:
-    """One line on each method."""
+    """Print one line on each method."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("method", "what it is"):
         table.add_column(heading)

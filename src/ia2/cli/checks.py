@@ -1,6 +1,6 @@
-"""What can be refused in a moment: names, files and folders, looked at before torch is imported, which takes seconds.
+"""Fast checks of names, files and folders, made before torch is imported, which takes seconds.
 
-Everything else is refused by whoever uses it; a check here says the same sooner, and what may have been meant.
+Everything is checked again where it is used; a check here reports the same problem sooner, with a suggestion.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,14 +25,14 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 PLAN_FILE = "plan.json"
 KEPT_FILE = "records.jsonl.gz"
 MOST_BYTES = 10_000_000
-"""The largest file of rows that is read here; a larger one takes longer to read than torch to import."""
+"""Size in bytes of the largest file of rows that is read here; a larger one takes longer than importing torch."""
 
 
 def check_inputs(command: str, settings: Mapping[str, Any]) -> None:
-    """Refuse what a command's options name and isn't there, or isn't what it is to be.
+    """Refuse options of a command that name missing or unsuitable files, folders, models, tasks or methods.
 
     Args:
-        command: its name.
+        command: name of the command.
         settings: the options with their values.
 
     Raises:
@@ -41,7 +41,7 @@ def check_inputs(command: str, settings: Mapping[str, Any]) -> None:
     for name, check in CHECKS.items():
         if settings.get(name) is not None:
             check(settings[name])
-    # several studies have a folder each in that one
+    # several studies get subfolders of it
     if settings.get("out") is not None and (command == "adapt" or len(settings.get("experiment", ())) == 1):
         check_output(settings["out"])
     if command == "demo":
@@ -51,32 +51,32 @@ def check_inputs(command: str, settings: Mapping[str, Any]) -> None:
 
 
 def check_model(name: str) -> None:
-    """Refuse a MODEL that can't be one, or is a built-in one but for a letter.
+    """Refuse a MODEL that can't exist, or looks like a mistyped built-in name.
 
     Raises:
-        InputError: it isn't there, holds no model, or can't be a hub's id.
+        InputError: the path doesn't exist or holds no model, or the name can't be a hub id.
     """
     check_model_name(name)
-    # ids of the hub have an owner, but for a few old ones that are like none of ours
+    # hub ids have an owner, except for a few old ones, none of which resembles a built-in name
     if kind_of(name) == "hub" and "/" not in name and (hint := did_you_mean(name, PACKAGED)):
         raise FieldError("model", name, f"there is no such built-in model.{hint}")
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file of rows that isn't there, unless it is a folder or a dataset of the hub.
+    """Refuse a path of rows that doesn't exist and isn't the name of a hub dataset.
 
     Raises:
-        InputError: there is no such file; a file of the same folder with a name like it is asked for.
+        InputError: there is no such file; the error suggests a similar name in the same folder.
     """
     if not path.exists() and not is_hub_name(path):
         raise nothing_at(path, f"no such file.{_sibling(path)}", hub="dataset")
 
 
 def check_adapter(folder: Path | str) -> None:
-    """Refuse a folder that holds no adapter; one kind of adapter, which `ia2 adapt` is told, is no folder.
+    """Refuse a folder that holds no adapter; the name of a kind, as for `ia2 adapt`, passes.
 
     Raises:
-        InputError: there is no such folder, or no adapter in it; where it lies deeper is told.
+        InputError: there is no such folder, or no adapter in it; the error suggests a subfolder that holds one.
     """
     if isinstance(folder, str):
         return
@@ -91,7 +91,7 @@ def check_adapter(folder: Path | str) -> None:
 
 
 def check_task(name: str) -> None:
-    """Refuse the name of a task that there isn't.
+    """Refuse the name of an unknown task.
 
     Raises:
         FieldError: there is no such task.
@@ -102,10 +102,10 @@ def check_task(name: str) -> None:
 
 
 def check_method(name: str) -> None:
-    """Refuse a method that there isn't, or whose file isn't there.
+    """Refuse an unknown method, or a missing file of a method.
 
     Raises:
-        FieldError: there is none of the name, or no such file.
+        FieldError: there is no such method or file.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
@@ -115,7 +115,7 @@ def check_method(name: str) -> None:
 
 
 def check_context(path: Path) -> None:
-    """Refuse an instruction's file that isn't there.
+    """Refuse a missing file of an instruction.
 
     Raises:
         FieldError: there is no such file.
@@ -125,10 +125,10 @@ def check_context(path: Path) -> None:
 
 
 def check_experiments(paths: Iterable[Path]) -> None:
-    """Refuse a study's file that isn't there, or names a model, task or method that there isn't.
+    """Refuse a study's file that is missing, or names an unknown model, task or method.
 
     Raises:
-        InputError: there is no such file, or no such thing as it names.
+        InputError: there is no such file, or it has an unknown name.
     """
     for path in paths:
         if not path.is_file():
@@ -151,24 +151,24 @@ def check_study(folder: Path) -> None:
 
 
 def check_output(folder: Path) -> None:
-    """Refuse a folder that a study can't go to: it is a file, or holds something that is no study.
+    """Refuse an output folder that is a file, or holds something else than a study.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: a study can't be written there.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: this is a file, and a folder is to be written. Name another one.")
-    # another process may be writing the plan at this moment, or was killed at it
+    # partial plans don't count: another process is writing one, or was killed while writing it
     held = [entry for entry in folder.iterdir() if not entry.name.startswith(".partial-")] if folder.is_dir() else []
     if held and not (folder / PLAN_FILE).exists():
         raise InputError(f"{folder}: this folder holds something else. Name another one with --out.")
 
 
 def check_store(folder: Path) -> None:
-    """Refuse a folder for what studies share that is a file, or can't be made.
+    """Refuse a folder for shared work that is a file, or can't be created.
 
     Raises:
-        InputError: nothing can be kept there.
+        InputError: nothing can be stored there.
     """
     if folder.exists() and not folder.is_dir():
         raise _no_folder(folder)
@@ -189,11 +189,11 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "out": check_writable,
     "store": check_store,
 }
-"""The check of each option, in the order in which they are made."""
+"""Check of each option, in order of execution."""
 
 
 def _check_rows(settings: Mapping[str, Any]) -> None:
-    """Read a small file of labelled rows as the command will; what is found out is found out at once."""
+    """Read small files of labelled rows as the command will, so that mistakes in them are reported at once."""
     path = settings["data"]
     evaluation = settings.get("eval_data")
     files = [file for file in (path, evaluation) if file is not None]
@@ -205,24 +205,24 @@ def _check_rows(settings: Mapping[str, Any]) -> None:
 
 
 def _no_file(path: Path) -> str:
-    """What is said behind a path where a file is meant and there is none."""
+    """Return the error text, to follow a path, for a path that should be a file and isn't."""
     if path.exists():
         return "this is a folder. Name a file." if path.is_dir() else NO_FILE
     return f"this file can't be read (No such file or directory).{_sibling(path)}"
 
 
 def _no_folder(path: Path) -> InputError:
-    """What to raise where a folder is meant and there is none."""
+    """Return the error for a path that should be a folder and isn't."""
     if path.is_file():
         return InputError(f"{path}: this is a file. Name the folder.")
     return nothing_at(path, f"there is no such folder.{_sibling(path)}")
 
 
 def _sibling(path: Path) -> str:
-    """A question with the name in the same folder that is most like that of a path which doesn't exist."""
+    """Return a question with the most similar name in the folder of a missing path; empty if there is none."""
     if not path.parent.is_dir():
         return ""
-    # endings are alike without meaning the same file
+    # compare stems first, since equal suffixes make unrelated names similar
     alike = [entry.name for entry in path.parent.iterdir() if did_you_mean(path.stem, [entry.stem])]
     hint = did_you_mean(path.name, alike)
     return hint.replace("mean ", f"mean {path.parent}/", 1) if hint and path.parent != Path() else hint

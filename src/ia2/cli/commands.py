@@ -1,4 +1,4 @@
-"""What each command does: load, adapt or measure, and show the result."""
+"""The commands' implementations: load, adapt or evaluate, and show the results."""
 
 import shutil
 import sys
@@ -40,7 +40,7 @@ from ia2.tasks.task import Example, Shown, Task
 
 
 def run_demo(options: Demo) -> None:
-    """Move an instruction and learn from few rows, and show the tables, what they come to, and where the picture is."""
+    """Run both parts of the demo, and show their tables, conclusions and the paths of the figures."""
     result = compute_demo(options.out, seed=options.seed, quick=options.quick, progress=ConsoleProgress())
     console = stdout()
     for table, conclusion_of_part in zip(result.tables, result.conclusions, strict=True):
@@ -52,7 +52,7 @@ def run_demo(options: Demo) -> None:
 
 
 def run_adapt(options: Adapt) -> None:
-    """Train, measure, and show what it was worth."""
+    """Train and evaluate an adapter, and show how it compares with the baselines."""
     progress = ConsoleProgress()
     experiment = study_of_adapt(options, progress)
     check_sets(experiment, options.data_dir)
@@ -78,16 +78,16 @@ def run_adapt(options: Adapt) -> None:
 
 
 def copy_adapters(records: Sequence[Record], folder: Path) -> list[tuple[Record, Path]]:
-    """Adapters where a person looks for them: the last record's in `adapter/`, others' in `adapters/METHOD/`.
+    """Copy adapters to where users look for them: the last record's to `adapter/`, others to `adapters/METHOD/`.
 
-    What is there already is left as it is.
+    Existing folders are left unchanged.
 
     Args:
-        records: a unit's, in order, each by another method.
-        folder: where the unit's study lies.
+        records: the records of a unit, in order, each of a different method.
+        folder: the study's folder.
 
     Returns:
-        Each record that has an adapter with the folder of its copy, the last record's first.
+        Each record with an adapter, and the folder of the copy; the last record comes first.
     """
     copies = []
     for record in reversed(records):
@@ -102,7 +102,7 @@ def copy_adapters(records: Sequence[Record], folder: Path) -> list[tuple[Record,
 
 
 def run_evaluate(options: Evaluate) -> None:
-    """Measure a model as it is, with demonstrations, or with an adapter."""
+    """Evaluate a model zero-shot, with demonstrations, or with an adapter."""
     progress = ConsoleProgress()
     check_model_name(options.model)
     predictions = _free_predictions(options.out)
@@ -160,7 +160,7 @@ def run_evaluate(options: Evaluate) -> None:
 
 
 def _label_scoring(options: Evaluate, taught: Provenance | None) -> AnyLabelScoring:
-    """How labels compete: as was asked for, or as an adapter was taught."""
+    """Return the label scoring: the one asked for, or by default the one the adapter was trained for."""
     if options.label_scoring == "auto" and taught is not None and taught.label_scoring is not None:
         return taught.label_scoring
     return options.label_scoring
@@ -173,7 +173,7 @@ def _prompt_tokens(
     demonstrations: tuple[Shown, ...],
     adapter: Adapter | None,
 ) -> float:
-    """Tokens of a query's prompt on average, virtual ones included."""
+    """Return the mean number of prompt tokens per query, including virtual tokens."""
     virtual_tokens = getattr(adapter.configuration, "num_virtual_tokens", 0) if adapter is not None else 0
     tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, [demonstrations] * len(examples))
     return float(virtual_tokens + tokens)
@@ -182,7 +182,7 @@ def _prompt_tokens(
 def _unseen(
     taught: Provenance, model: LanguageModel, examples: tuple[Example, ...]
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
-    """The rows that may measure an adapter on this model, and what is to be said of both."""
+    """Return the rows that an adapter hasn't seen in training, with notes on the rows and on the model."""
     notes: tuple[str, ...] = ()
     if taught.weights != weights_id(model):
         notes += ("The adapter was trained on other weights than this model's, so its answers may be meaningless.",)
@@ -192,10 +192,10 @@ def _unseen(
 
 
 def _free_predictions(out: Path | None) -> Path | None:
-    """Where predictions go beside a record's file, if neither is there yet; None where no file is asked for.
+    """Return the path for predictions beside a record's file; None if no file is asked for.
 
     Raises:
-        InputError: one of them exists, or can't be written.
+        InputError: one of the two files exists, or can't be written.
     """
     if out is None:
         return None
@@ -208,7 +208,7 @@ def _free_predictions(out: Path | None) -> Path | None:
 
 
 def run_rescore(options: Rescore) -> None:
-    """Find the answers in stored generations again, rewrite the records, and show what they say now."""
+    """Extract the answers from stored generations again, rewrite the records, and show the new results."""
     rescored = rescore(options.folder)
     for judged in rescored:
         print(f"{judged.path}: {judged.changed} of {judged.rows} rows are judged otherwise than before.")
@@ -220,7 +220,7 @@ def run_rescore(options: Rescore) -> None:
 
 
 def run_report(options: Report) -> None:
-    """Print a study's tables, or write them or its page."""
+    """Print a study's tables, or write them or its HTML page."""
     report = StudyReport.of(options.folder, with_paper=options.paper)
     if options.out is None and options.format != "html":
         sys.stdout.write(report.text(options.format))
@@ -235,7 +235,7 @@ def run_report(options: Report) -> None:
 
 
 def _check_some_left(task: Task, examples: Sequence[Example], adapter: Adapter | None) -> None:
-    """Refuse to measure nothing. Raises InputError."""
+    """Refuse an evaluation without rows. Raises InputError."""
     if examples:
         return
     reason = (
@@ -251,6 +251,6 @@ def _counted(rows: Sequence[Any], noun: str) -> str:
 
 
 def show(records: Sequence[Record]) -> None:
-    """Print the table that a command ends with."""
+    """Print the table of results at the end of a command."""
     console = stdout()
     console.print(in_terminal(comparison_table([told_apart(record, records) for record in records]), console.width))

@@ -1,4 +1,4 @@
-"""What a shell completes behind `ia2`: a script for it, which shtab writes from the parser."""
+"""Shell completion for `ia2`, generated from the parser by shtab."""
 
 import argparse
 from collections.abc import Iterable, Mapping
@@ -8,17 +8,16 @@ from ia2.adapters.registry import KINDS
 from ia2.training.method_names import DESCRIPTIONS
 
 Shell = Literal["bash", "zsh", "fish"]
-"""The shells that a script is written for."""
+"""Supported shells."""
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
-    """The script that teaches a shell the commands, options, their choices and files.
+    """Return the script that makes a shell complete commands, options, choices and files.
 
     Args:
-        parser: the parser of all commands; it is used up, since what its values are is noted on it.
-        shell: which shell is taught.
+        parser: the parser of all commands; it is modified and can't be used for parsing afterwards.
+        shell: the shell.
     """
-    # only needed here
     import shtab
 
     from ia2.tasks.benchmarks import BENCHMARKS
@@ -30,7 +29,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
 
 
 def _note_values(parser: argparse.ArgumentParser, files: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -> None:
-    """Say of each argument whether its value is a file, a folder or one of few, as its help shows it."""
+    """Mark each argument's value as a file, a folder or a choice, according to its placeholder in the help."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
@@ -52,8 +51,8 @@ class PrintCompletion(argparse.Action):
         )
 
     def __call__(self, parser: argparse.ArgumentParser, _namespace: Any, shell: Any, _option: Any = None) -> None:
-        """Print the script of the shell that was named."""
-        # the parser at hand has the options of no command; the other module imports this one
+        """Print the script of the named shell."""
+        # this parser lacks the commands' options; the import is here because the other module imports this one
         from ia2.cli.parser import build_parser
 
         print(completion_script(build_parser(), shell))

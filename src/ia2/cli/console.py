@@ -1,4 +1,4 @@
-"""What a person sees while something runs: sentences on stderr, one bar a phase, and plain text where it is piped."""
+"""Progress output on stderr: messages, one bar per phase in a terminal, plain lines elsewhere."""
 
 import sys
 import threading
@@ -12,29 +12,29 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 SECONDS_OF_SILENCE = 30.0
-"""How long nothing is said of a phase where there is no terminal."""
+"""Seconds between progress lines of a phase, if there is no terminal."""
 
 
 class RowsPerSecond(ProgressColumn):
-    """How fast a phase goes."""
+    """Column with the speed of a phase, in rows per second."""
 
     def render(self, task: Task) -> Text:
-        """The speed of one bar, once it is known."""
+        """Return the speed of a bar; empty until it is known."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
 
 class ConsoleProgress:
-    """Shows progress on stderr, so that what a command computes can be piped from stdout."""
+    """Shows progress on stderr, so that results on stdout can be piped."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self.seconds: dict[str, float] = {}
-        """How long each phase took, summed where it came more than once."""
+        """Seconds of each phase, summed over repetitions."""
 
     @contextmanager
     def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """One bar with rows per second and time left; a line at the end where there is no terminal."""
+        """Show a bar with rows per second and time left; without a terminal, print a line at the end."""
         begun = time.perf_counter()
         columns = (
             TextColumn("{task.description:<28}"),
@@ -47,7 +47,7 @@ class ConsoleProgress:
             bar = bars.add_task(name, total=total)
             with self._told_now_and_then(lambda: f"{name}: {bars.tasks[0].completed:g} of {total}", begun):
                 yield lambda done: bars.advance(bar, done)
-            # training may stop early, and then what was done is all there was
+            # if training stopped early, show the bar as complete
             bars.update(bar, total=bars.tasks[0].completed)
         took = time.perf_counter() - begun
         self.seconds[name] = self.seconds.get(name, 0.0) + took
@@ -56,7 +56,7 @@ class ConsoleProgress:
 
     @contextmanager
     def _told_now_and_then(self, how_far: Callable[[], str], begun: float) -> Iterator[None]:
-        """Meanwhile a line every half minute on how far it is, where there is no terminal for a bar."""
+        """Print a line on the progress every half minute inside the block, if there is no terminal for a bar."""
         over = threading.Event()
 
         def tell() -> None:
@@ -74,19 +74,19 @@ class ConsoleProgress:
                 teller.join()
 
     def say(self, sentence: str) -> None:
-        """One sentence on a line of its own."""
+        """Print a sentence on a line of its own."""
         self.console.print(sentence, markup=False)
 
 
 class Results(Console):
-    """Where results go; rich itself would exit as if a command had failed where their reader goes away."""
+    """Console for results. On a broken pipe, rich itself would exit with the status of a failure."""
 
     def on_broken_pipe(self) -> None:
-        """Leave it to who runs the command. Raises BrokenPipeError."""
+        """Let the caller handle it. Raises BrokenPipeError."""
         raise BrokenPipeError
 
 
 def stdout() -> Console:
-    """Where results go; wide enough for a table also where the output is piped."""
+    """Return the console for results, wide enough for tables even if the output is piped."""
     console = Results(file=sys.stdout, highlight=False)
     return console if console.is_terminal else Results(file=sys.stdout, highlight=False, width=160)

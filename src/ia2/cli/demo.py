@@ -1,4 +1,4 @@
-"""The demo: an instruction moved into an adapter without a label, then a few labelled rows, over three sets each."""
+"""The demo: an instruction moved into an adapter without labels, then a few labelled rows, over three sets each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,37 +25,37 @@ MODEL = "smollm2-135m"
 TASK = "reviews"
 SETS = 3
 TEXTS = 8
-"""Reviews without labels that the instruction is moved with."""
+"""Unlabelled reviews used to move the instruction."""
 LABELLED_ROWS = 8
 """Labelled reviews of the second part."""
 LEARNING_RATE = 1e-3
 ROWS = 50
-"""How many of the task's rows are evaluated, so that everything takes less than five minutes on two cores."""
+"""Evaluation rows, few enough that everything takes less than five minutes on two cores."""
 SIMILARITY_ROWS = 20
-"""Of how many of them similarity to in-context learning is measured."""
+"""Evaluation rows on which similarity to in-context learning is measured."""
 EPOCHS = 7
-"""The most passes over the eight rows; with the default of 50 the demo takes four times as long."""
+"""Maximum epochs over the eight rows; with the default of 50 the demo takes four times as long."""
 QUICK_ROWS, QUICK_EPOCHS, QUICK_SETS = 20, 2, 2
-"""What a quick demo evaluates and trains at the most."""
+"""Evaluation rows, maximum epochs and sets of a quick demo."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A half of the demo: a study, what it is called, and what it came to in words."""
+    """One of the demo's two parts: a study with a title and a function that words its conclusion."""
 
     folder: str
-    """Its study's folder inside the demo's."""
+    """Folder of the study inside the demo's."""
     title: str
     settings: Mapping[str, Any]
-    """What sets the study apart from the other one."""
+    """Settings in which the study differs from the other part's."""
     conclude: Callable[[Mapping[str, OverSets]], str]
 
     def study(self, seed: int = 0, *, quick: bool = False) -> Experiment:
-        """The study.
+        """Return the study.
 
         Args:
-            seed: of the first set; each set is another choice of training rows.
-            quick: few sets, evaluation rows and steps: a check that everything works, not a result.
+            seed: seed of the first set; each set has different training rows.
+            quick: use few sets, evaluation rows and steps, to check that everything works, not for results.
         """
         return Experiment.model_validate(
             {
@@ -81,11 +81,11 @@ class Part:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo measured, said and drew."""
+    """Tables, conclusions and figures of the demo."""
 
     tables: list[Table]
     conclusions: list[str]
-    """What each table comes to."""
+    """Conclusion of each table."""
     figures: list[Path]
 
 
@@ -97,14 +97,14 @@ def compute_demo(
     load: Callable[[str], LanguageModel] | None = None,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Compute both studies, as far as they aren't there, and draw what they came to.
+    """Compute the missing units of both studies, and plot the results.
 
     Args:
-        folder: where records, predictions, adapters and figures go.
-        seed: of the first set of rows.
-        quick: few sets, evaluation rows and steps: a check that everything works, not a result.
-        load: how the model is loaded, usually the packaged one.
-        progress: told what is going on.
+        folder: output folder for records, predictions, adapters and figures.
+        seed: seed of the first set of rows.
+        quick: use few sets, evaluation rows and steps, to check that everything works, not for results.
+        load: loads the model by name; by default the packaged model.
+        progress: receives messages and progress.
 
     Raises:
         InputError: the folder holds something else, or another process is computing the same.
@@ -131,7 +131,7 @@ def _computed(
     progress: Progress,
     work: SharedWork,
 ) -> list[Record]:
-    """The records of a study, which is computed as far as it isn't there."""
+    """Compute a study's missing units, and return all its records."""
     store = Store(folder)
     store.open(experiment, growing=False)
     outcome = run(experiment, store, load=load, progress=progress, work=work)

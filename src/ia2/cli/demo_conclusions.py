@@ -1,4 +1,4 @@
-"""What each part of the demo came to, in sentences that follow from its numbers."""
+"""Conclusions of the demo's two parts, in sentences generated from the numbers."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,10 @@ from ia2.reports.over_sets import OverSets
 
 
 def instruction_conclusion(measured: Mapping[str, OverSets]) -> str:
-    """Whether the adapter keeps what the instruction was worth, and what it saves.
+    """Return whether the adapter keeps the instruction's gain in accuracy, and how many tokens it saves.
 
     Args:
-        measured: `zero-shot`, `context` and `ia2`.
+        measured: results of `zero-shot`, `context` and `ia2`.
     """
     without, prompted, moved = (measured[method] for method in ("zero-shot", "context", "ia2"))
     difference, (low, high) = moved.more_accurate_than(prompted)
@@ -27,10 +27,10 @@ def instruction_conclusion(measured: Mapping[str, OverSets]) -> str:
 
 
 def labelled_conclusion(measured: Mapping[str, OverSets]) -> str:
-    """Whether IA2→SFT beats SFT, and what it brings besides.
+    """Return whether IA2→SFT beats SFT in accuracy, and how they compare in ECE and asim.
 
     Args:
-        measured: `icl`, `sft` and `ia2-sft`, each with its similarity to in-context learning.
+        measured: results of `icl`, `sft` and `ia2-sft`, each with its similarity to in-context learning.
     """
     in_context, tuned, aligned = (measured[method] for method in ("icl", "sft", "ia2-sft"))
     difference, (low, high) = aligned.more_accurate_than(tuned)
@@ -54,5 +54,5 @@ def _percent(method: OverSets) -> str:
 
 
 def _apart(difference: float, low: float, high: float) -> str:
-    """A difference of accuracies and its interval, in points."""
+    """Format a difference of accuracies and its interval, in points."""
     return f"difference {100 * difference:+.1f}, 95 % from {100 * low:+.1f} to {100 * high:+.1f}"

@@ -1,19 +1,19 @@
-"""What the folder of a demo holds, and whether a folder is one; apart from the demo, which takes torch to import."""
+"""Layout and check of the demo's folder, separate from the demo itself, which imports torch."""
 
 from pathlib import Path
 
 from ia2.errors import InputError
 
 INSTRUCTION, LABELLED = "instruction", "labelled"
-"""The folders of its two studies."""
+"""Folders of the demo's two studies."""
 FIGURES = "figures"
 
 
 def check_demo_folder(folder: Path) -> None:
-    """Refuse a folder for a demo that holds anything else; an absent one, or a demo that was begun, will do.
+    """Refuse a demo folder that holds anything else; it may be absent, or hold a demo that was started.
 
     Raises:
-        InputError: it is a file, or something else is in it.
+        InputError: the path is a file, or the folder holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: this is a file, and a folder is to be written. Name another one.")

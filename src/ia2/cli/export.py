@@ -1,4 +1,4 @@
-"""`ia2 export`: an adapter's folder turned into what others serve."""
+"""`ia2 export`: conversion of an adapter for other programs and servers."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ia2.models.names import kind_of, path_of
 
 
 def run_export(options: Export) -> None:
-    """Write merged weights or a GGUF file, or push the folder to the hub, and say where it is."""
+    """Write merged weights or a GGUF file, or push the folder to the hub, and print where it is."""
     adapter = Adapter.load(options.adapter)
     if options.push is not None:
         print(push(options.adapter, options.push, public=options.public))
@@ -43,14 +43,14 @@ def run_export(options: Export) -> None:
 
 
 def _base_model(options: Export, adapter: Adapter, taught: Provenance | None) -> str:
-    """The base model as it was asked for, or as the adapter's folder tells it.
+    """Return the base model from the options, or from the adapter's folder.
 
     Raises:
-        InputError: it isn't told, or isn't there any more.
+        InputError: the base model isn't known, or its folder is gone.
     """
     if options.model is not None:
         return options.model
-    # of a packaged model the hub has the full weights, and not those that taught the adapter
+    # for a packaged model the hub id gives the full weights, not those that the adapter was trained on
     base: str | None = taught.model if taught is not None and taught.model is not None else None
     base = base or adapter.configuration.base_model_name_or_path
     if not base:

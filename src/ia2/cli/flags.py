@@ -1,4 +1,4 @@
-"""The options that stand for a study's fields, so that an error names what the person typed."""
+"""Mapping from a study's fields to command-line options, so that errors name what the user typed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,19 +20,19 @@ FLAGS = {
     "train": "task",
     "tokens": "virtual_tokens",
 }
-"""What the options of a command are called that have another name than the field of a study that they stand for."""
+"""Options by field of a study, if their names differ."""
 
 
 def option_of(field: str) -> str:
-    """The option that stands for a field, as a command's settings name it."""
+    """Return the option of a study's field, as named in a command's settings."""
     return FLAGS.get(field, field)
 
 
 def with_flags(error: InputError, settings: Mapping[str, Any]) -> str:
-    """An error as the command line says it: a field by the flag that stands for it, the value as it was typed.
+    """Return an error's message with fields replaced by flags, and values as the user typed them.
 
     Args:
-        error: what is wrong.
+        error: the error.
         settings: the command's options with their values.
     """
     if isinstance(error, ChangedFieldsError):
@@ -40,17 +40,17 @@ def with_flags(error: InputError, settings: Mapping[str, Any]) -> str:
     if not isinstance(error, FieldError):
         return str(error)
     typed = settings.get(_option(error.field, settings))
-    if error.value is not None and isinstance(typed, str | Path):  # a path was made absolute, for example
+    if error.value is not None and isinstance(typed, str | Path):  # the study has, for example, an absolute path
         error = FieldError(error.field, typed, error.rule)
     return error.named(_flag(error.field, settings))
 
 
 def _option(field: str, settings: Mapping[str, Any]) -> str:
-    # where a study's own file is given, its fields are that file's keys
+    # for a study from a YAML file, errors name the keys of that file
     return field if "experiment" in settings else option_of(field)
 
 
 def _flag(field: str, settings: Mapping[str, Any]) -> str:
-    """The flag that stands for a field; its own name where the command has none for it."""
+    """Return the flag of a field, or the field's name if the command has no such flag."""
     option = _option(field, settings)
     return "--" + option.replace("_", "-") if option in settings else field

@@ -20,7 +20,7 @@ class Loading:
 
 
 def loading_of(options: Loading) -> dict[str, Any]:
-    """What `load_model` is told, by the names of its arguments.
+    """Return the keyword arguments for `load_model`.
 
     Example:
         >>> loading_of(Loading(device="cpu"))

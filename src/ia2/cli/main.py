@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
+"""Entry point of the command line. Nothing slow is imported before a command runs."""
 
 import codecs
 import os
@@ -32,11 +32,11 @@ RUNNERS = {
 }
 """The module and function of each command, imported when it runs; a function may return an exit status."""
 COMPUTING = ("demo", "adapt", "predict", "evaluate", "run")
-"""The commands that run a model."""
+"""Commands that run a model."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that stop a command."""
+"""Signals that stop a command."""
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory: you tried to allocate")
-"""What libraries say of memory that ran out, which raise an error of another kind."""
+"""Texts in out-of-memory errors of libraries that don't raise MemoryError."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
     "rescore": "Stopped. Run it again for what is left.",
@@ -44,13 +44,13 @@ STOPPED = {
     "adapt": "Stopped; nothing was written. The same command goes on behind the stages that it had trained.",
     "demo": "Stopped. What was done is kept, and the same command goes on with the rest.",
 }
-"""What is said of a command that leaves something when it is stopped."""
+"""Messages of commands that leave results when they are stopped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of ours.
+    """Run one command. Returns the exit status: 0, 2 for a user's mistake, 1 for a failure of the program or machine.
 
-    Where the reader of the standard output goes away, it is 141, that of a program which the signal of it ends.
+    If the reader of the standard output goes away, the status is 141, as for a program ended by SIGPIPE.
     """
     _take_every_character()
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -64,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _take_every_character() -> None:
-    """Let the standard output take what no table can do without, such as the arrow of a method's name.
+    """Make the standard output accept all characters of tables, such as the arrow in a method's name.
 
-    Where the language is C, it would take ASCII alone: UTF-8 says the same of ASCII. Of other sets of characters what
-    they haven't got is escaped.
+    In the C locale it would only accept ASCII, so it is set to UTF-8, a superset. In other encodings, characters that
+    they lack are escaped.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         encoding = codecs.lookup(sys.stdout.encoding).name
@@ -78,14 +78,14 @@ def _take_every_character() -> None:
 
 
 def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
-    """Run one command, and say in a sentence what went wrong. Returns the exit status."""
+    """Run one command, reporting errors in one sentence. Returns the exit status."""
     try:
         status = _run(name, settings)
-        if sys.stdout is not None:  # where a program is started without a standard output
-            sys.stdout.flush()  # else what is left would be written when nobody can say any more that it went wrong
+        if sys.stdout is not None:  # None if the program was started without a standard output
+            sys.stdout.flush()  # at exit, an error in flushing could no longer be reported
         return status
     except BrokenPipeError as error:
-        if not _reader_is_gone():  # it was another pipe, such as one to a tracker
+        if not _reader_is_gone():  # the error is from another pipe, such as a tracker's
             return _failed(name, error, debug=debug)
         return 128 + signal.SIGPIPE
     except InputError as error:
@@ -106,7 +106,7 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
 
 
 def _failed(name: str, error: Exception, *, debug: bool) -> int:
-    """Say that a command failed otherwise than by its input. Returns the exit status."""
+    """Report a failure that isn't due to the user's input. Returns the exit status."""
     if debug:
         traceback.print_exception(error)
     reason = (str(error).splitlines() or [""])[0]
@@ -127,29 +127,29 @@ def _failed(name: str, error: Exception, *, debug: bool) -> int:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads the standard output any more, as behind `| head`; what is left of it then goes nowhere."""
+    """Return whether the reader of the standard output is gone, as after `| head`; if so, discard further output."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # that nobody reads is told without being asked for
+    poll.register(sys.stdout.fileno(), 0)  # hang-ups and errors are always reported
     gone = bool(poll.poll(0))
-    if gone:  # Python flushes once more when it ends
+    if gone:  # Python flushes stdout again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return gone
 
 
 @contextmanager
 def _signals_unwind() -> Iterator[None]:
-    """Meanwhile what ends a process ends it as Ctrl-C does, so that nothing half-written is left behind."""
+    """Turn terminating signals into exceptions inside the block, so that clean-up runs as after Ctrl-C."""
 
     def stop(number: int, _frame: Any) -> NoReturn:
-        # what is asked again meanwhile would cut the clearing up short
+        # a second signal would interrupt the clean-up
         for other in handled:
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():  # where handlers can't be set
+    if threading.current_thread() is not threading.main_thread():  # handlers can only be set in the main thread
         yield
         return
-    # what whoever started this wants ignored stays ignored: nohup's SIGHUP, and a shell's SIGINT in the background
+    # signals ignored by the parent process stay ignored: SIGHUP under nohup, SIGINT in a shell's background job
     handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in handled}
     try:
@@ -160,14 +160,14 @@ def _signals_unwind() -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, whichever library had asked for it."""
-    # torch isn't imported here
+    """Return whether an error, of any library, is about memory that ran out."""
+    # by name, because torch isn't imported here
     named = type(error).__name__ == "OutOfMemoryError"
     return named or isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
 
 
 def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
-    """The adapter's sizes that were asked for, taken out of a command's settings."""
+    """Remove the adapter's sizes from a command's settings, and return those that were given."""
     asked = {size.name: settings.pop(option_of(size.name)) for size in all_sizes()}
     return {
         name: tuple(value) if isinstance(value, list) else value
@@ -177,26 +177,26 @@ def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(name: str, settings: dict[str, Any]) -> int:
-    """Run one command. Returns 1 where it did what it could and something failed."""
+    """Run one command. Returns 1 if a part of its work failed."""
     if name in LISTS:
         from ia2.cli.catalogue import list_methods, list_models, list_tasks
 
         {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
         return 0
     options = _options(name, settings)
-    # what it looks at takes a quarter of the time that --help does
+    # imported here, because its imports take a quarter of the time of --help
     from ia2.cli.checks import check_inputs
 
     check_inputs(name, settings)
     if name in COMPUTING and (sentence := wait_passively_if_busy()) is not None:
         print(sentence, file=sys.stderr)
-    # this is where torch and transformers are imported
+    # imports torch and transformers
     run_command = getattr(import_module(f"ia2.cli.{RUNNERS[name][0]}"), RUNNERS[name][1])
     return int(run_command(options) or 0)
 
 
 def _options(name: str, settings: dict[str, Any]) -> Any:
-    """A command's options as its dataclass has them, which refuses those that contradict each other."""
+    """Return the command's options as its dataclass, which refuses contradictory ones."""
     options = dict(settings)
     if name == "adapt":
         options["sizes"] = _sizes(options)

@@ -1,4 +1,4 @@
-"""In which group of a command's help each option stands, and what is shown for its value."""
+"""Groups of the options in a command's help, and the placeholders of their values."""
 
 from collections.abc import Mapping
 
@@ -86,18 +86,20 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "days": "DAYS",
     },
 }
-"""Groups in the order of the help; `COMMAND.option` where an option means something else in one command."""
+"""Placeholders by option and group, in the order of the help; `COMMAND.option` if one command's option differs."""
 
 
 def group_of(command: str, option: str) -> tuple[str, str]:
-    """The group of a command's option, and what stands for its value; empty where its choices do, or it has none.
+    """Return the group of a command's option and the placeholder of its value.
+
+    The placeholder is empty if the option's choices are shown instead, or if it takes no value.
 
     Args:
         command: the command's name.
-        option: the option as a field of the command's dataclass.
+        option: name of the option's field in the command's dataclass.
 
     Raises:
-        KeyError: it is in no group.
+        KeyError: the option is in no group.
 
     Example:
         >>> group_of("adapt", "adapter"), group_of("predict", "adapter")

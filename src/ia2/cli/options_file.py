@@ -1,4 +1,4 @@
-"""A YAML file of options, looked at before jsonargparse believes it."""
+"""A YAML file of options, checked before jsonargparse reads it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from ia2.yaml_files import parsed_yaml
 
 
 class OptionsFile(ActionConfigFile):
-    """The option that names the file."""
+    """Action of the option that names the file."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        """Take the options of a file in; of one that is no YAML of plain values the parser says so and exits."""
+        """Read options from a file; if it isn't YAML with plain values, report an error and exit."""
         path = Path(values)
         try:
             parsed_yaml(path.read_text(encoding="utf-8"))
         except OSError as error:
             parser.error(f"--config {path}: this file can't be read ({error.strerror}).")
-        except ValueError as error:  # bytes that are no text are one, too
+        except ValueError as error:  # includes bytes that aren't UTF-8
             parser.error(f"--config {path}: this is no YAML ({error}).")
         super().__call__(parser, namespace, values, option_string)  # type: ignore[no-untyped-call]

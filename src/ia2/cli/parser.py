@@ -1,4 +1,4 @@
-"""The parser of `ia2`: a command's options are the fields of its dataclass, their docstrings the help."""
+"""The argument parser of `ia2`: a command's options are the fields of its dataclass, with their docstrings as help."""
 
 import importlib.metadata
 import sys
@@ -43,7 +43,7 @@ POSITIONAL = [option.name for options in COMMANDS.values() for option in fields(
 
 
 class PlainHelp(DefaultHelpFormatter):
-    """Shows the help of options as it is written, without types of Python, and examples one a line."""
+    """Help formatter that shows options' help as written, without Python types, and one example per line."""
 
     def _get_help_string(self, action: Action) -> str:
         return action.help or ""
@@ -57,13 +57,13 @@ class PlainHelp(DefaultHelpFormatter):
 
 
 class Parser(ArgumentParser):
-    """Says what is wrong with an argument in one line."""
+    """Argument parser that reports errors in one line."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=PlainHelp, allow_abbrev=False, add_help=False, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Write what is wrong and leave with status 2."""
+        """Print the error and exit with status 2."""
         flags = [flag for action in self._actions for flag in action.option_strings]
         text = plain_message(message, flags=flags, positional=POSITIONAL, commands=[*COMMANDS, *LISTS])
         sys.stderr.write(f"{text}\nSee {' '.join([self.prog, *command_of(message)])} --help.\n")
@@ -71,11 +71,11 @@ class Parser(ArgumentParser):
 
 
 def build_parser(arguments: Sequence[str] | None = None) -> ArgumentParser:
-    """The parser of `ia2` with all its commands.
+    """Return the parser of `ia2` with all its commands.
 
     Args:
-        arguments: what is going to be parsed, so that only the commands it names are given their options, which is most
-            of the work; by default all are.
+        arguments: the arguments that will be parsed; only commands among them get their options, because adding options
+            is slow. By default all commands get them.
     """
     parser = Parser(prog="ia2", description=DESCRIPTION)
     commands = parser.add_subcommands(
@@ -115,7 +115,7 @@ def build_parser(arguments: Sequence[str] | None = None) -> ArgumentParser:
 
 
 def _command(name: str, options: type) -> Parser:
-    """The parser of one command."""
+    """Return the parser of one command."""
     examples = [example.description for example in docstring_parser.parse(options.__doc__ or "").examples]
     lines = [f"  {line.strip()}" for line in "\n".join(map(str, examples)).splitlines()]
     usage = " ".join(part for part in ("ia2", name, options.__dict__["usage"], "[options]") if part)
@@ -148,7 +148,7 @@ class _Command:
         self.groups = {title: parser.add_argument_group(title) for title in GROUPS}
 
     def add_fields(self, options: type) -> None:
-        """An option for every field of a command's dataclass, and for every size of adapters where it has sizes."""
+        """Add an option for every field of a command's dataclass, and for every adapter size if it has sizes."""
         help_of = {
             parameter.arg_name: " ".join((parameter.description or "").split())
             for base in reversed(options.__mro__[:-1])
@@ -156,7 +156,7 @@ class _Command:
         }
         types = typing.get_type_hints(options)
         loading = {option.name for option in fields(Loading)}
-        # which model stands before how it is loaded, though a dataclass has its base's fields first
+        # loading options come last, although a dataclass has the fields of its base first
         for option in sorted(fields(options), key=lambda option: option.name in loading):
             if option.metadata.get("sizes"):
                 for size in all_sizes():
@@ -165,7 +165,7 @@ class _Command:
                 self._add_field(option, types[option.name], help_of[option.name])
 
     def _add_size(self, option: str, kind: Any, help: str) -> None:
-        """An option for a size that some kinds of adapters have; by default nothing is said of it."""
+        """Add an option for a size of some kinds of adapters; without a value, the kind's default applies."""
         if kind is bool:
             self._add(option, action=ActionYesNo(no_prefix="no-"), default=False, help=help)
         elif typing.get_origin(kind) is tuple:
@@ -205,7 +205,7 @@ class _Command:
 
 
 def choices_of(kind: Any) -> list[str]:
-    """The values that an option of a type can have, where they are few: those of a Literal, or of one or None.
+    """Return the choices of an option's type if it is a Literal, or a Literal or None; otherwise an empty list.
 
     Example:
         >>> choices_of(Literal["north", "south"] | None)
@@ -218,7 +218,7 @@ def choices_of(kind: Any) -> list[str]:
 
 
 def _with_default(help: str, default: Any) -> str:
-    """An option's help with its default at the end, where it has one that the help doesn't tell."""
+    """Return an option's help with the default appended, if it has one and the help doesn't state it."""
     if default is True:
         default = "yes"
     if not isinstance(default, str | int | float | Path) or default is False or "default:" in help:

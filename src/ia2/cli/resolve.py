@@ -1,4 +1,4 @@
-"""What a command's options stand for: the study that an adaptation is, its rows, and what is chosen for a person."""
+"""Resolution of a command's options: the study of an adaptation, its rows, and defaults chosen for the user."""
 
 import re
 from pathlib import Path
@@ -29,14 +29,14 @@ Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
-    """The study of one unit that `ia2 adapt` is asked for.
+    """Return the single-unit study of an `ia2 adapt` command.
 
     Args:
-        options: what was asked for.
-        progress: told what is chosen for the person.
+        options: the command's options.
+        progress: told about choices made for the user.
 
     Raises:
-        InputError: something asked for can't be; rows can't be loaded, or are too few.
+        InputError: an option is invalid, or rows can't be loaded or are too few.
     """
     check_model_name(options.model)
     entry, method = method_of_options(options)
@@ -59,7 +59,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
         "sets": 1,
         "first_seed": options.seed,
         "draw": options.draw,
-        # there is no other N, and ia2 evaluate --icl shows the same rows
+        # there is no other N, and ia2 evaluate --icl draws the same demonstrations
         "nested": False,
         "methods": [*compared, entry],
         "adapters": [{"kind": adapter.kind, **adapter.changed_sizes}],
@@ -86,7 +86,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
 
 
 def _checked(kind: type[Checked], settings: dict[str, Any]) -> Checked:
-    """Settings as a study has them; what is wrong with one is the error of its field, which has a flag."""
+    """Validate settings; raise the first problem as the error of its field, which has a flag."""
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
@@ -94,36 +94,36 @@ def _checked(kind: type[Checked], settings: dict[str, Any]) -> Checked:
 
 
 def _rows_said(options: Source) -> dict[str, Any]:
-    """What was asked of the rows, by the names that a study has for it."""
+    """Return the options on rows that were given, by their names in a study."""
     return {name: value for name in ROWS_OPTIONS if (value := getattr(options, name, None)) is not None}
 
 
 def load_task_of(options: Source) -> Task:
-    """The rows that were asked for, from a file or a named task.
+    """Load the task of a command's options, from a file or by name.
 
     Raises:
-        InputError: they can't be loaded, or what was said of them can't be.
+        InputError: the task can't be loaded, or an option on its rows is invalid.
     """
     rows = _checked(Rows, _rows_said(options))
-    # files are named in errors as the person has named them
+    # with the paths as typed, for errors
     named = {name: getattr(options, name, None) for name in ("data", "eval_data")}
     return load_rows(rows.model_copy(update=named), options.task, options.data_dir)
 
 
 def name_of(out: Path) -> str:
-    """A study's name, by the folder that it goes to."""
+    """Return a study's name, made from its output folder."""
     return re.sub(r"[^a-z0-9._-]+", "-", out.resolve().name.lower()).strip("-._") or "adaptation"
 
 
 def model_of(options: Source) -> str:
-    """The model by a name that means the same wherever a command runs."""
+    """Return the model's name, made independent of the working directory."""
     if kind_of(options.model) in ("folder", "gguf"):
         return str(path_of(options.model).absolute())
     return options.model
 
 
 def method_of_options(options: Adapt) -> tuple[Any, Method]:
-    """The method that was named or described in a file, as a study says it and as a value."""
+    """Return the method named, or described in a file, as an entry of a study and as a `Method`."""
     path = Path(options.method)
     entry: Any = options.method
     if path.suffix in (".yaml", ".yml"):
@@ -137,12 +137,12 @@ def method_of_options(options: Adapt) -> tuple[Any, Method]:
 
 
 def check_demonstrations(task: Task, count: int) -> None:
-    """Refuse more demonstrations than a set of that size can be drawn for, with a row left to be measured.
+    """Refuse more demonstrations than allow to draw a set and still have a row to evaluate.
 
     Raises:
         InputError: there are too few rows.
     """
-    # as in adapt, where the same rows teach: half as many more choose
+    # as in adapt, a set also has half as many dev rows
     rows = len(task.pool) - (not task.evaluation)
     most = (2 * rows + 1) // 3
     if count > most:
@@ -151,14 +151,17 @@ def check_demonstrations(task: Task, count: int) -> None:
 
 
 def default_n(options: Source, task: Task) -> int:
-    """Half of a file's rows, at most 128, at least 2; 16 of a named task."""
+    """Return the default N: half of a file's rows, at most 128 and at least 2; 16 for a named task."""
     if options.data is None:
         return TASK_TRAINING_ROWS
     return max(2, min(MOST_TRAINING_ROWS, len(task.pool) // 2))
 
 
 def default_learning_rates(adapter: AdapterKind, method: Method, task: Task, progress: Progress) -> list[float]:
-    """None for the adapter's three; the middle one alone for free text, which is said."""
+    """Return the default learning rates: for free text only the middle one, with a message.
+
+    An empty list stands for the adapter's three.
+    """
     rates = adapter.learning_rates
     if task.response_kind == "label" or not method.has_learning_rate:
         return []

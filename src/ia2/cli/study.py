@@ -1,4 +1,4 @@
-"""What `ia2 run` does: compute the units of studies that are missing, or say what they would be."""
+"""`ia2 run`: computation of the missing units of studies, or a dry run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ from ia2.progress import Progress
 
 
 def run_studies(options: Run) -> int:
-    """Compute the missing units of one study after another, or say what they would be. Returns 1 if a unit failed."""
+    """Compute the missing units of one study after another, or describe them. Returns 1 if a unit failed."""
     experiments = _loaded(options.experiment)
     for experiment in experiments:
         for sentence in described(experiment):
@@ -51,7 +51,7 @@ def run_studies(options: Run) -> int:
 
 
 def _loaded(paths: tuple[Path, ...]) -> list[Experiment]:
-    """The studies of these files. Raises InputError, also where two have one name."""
+    """Load the studies of these files. Raises InputError, also if two studies have the same name."""
     file_of: dict[str, Path] = {}
     experiments = []
     for path in paths:
@@ -67,7 +67,7 @@ def _loaded(paths: tuple[Path, ...]) -> list[Experiment]:
 
 
 def _computed(experiment: Experiment, folder: Path, options: Run, progress: Progress) -> int:
-    """Compute what is missing of a study. Returns 1 if a unit failed."""
+    """Compute a study's missing units. Returns 1 if a unit failed."""
     store, work = Store(folder), SharedWork(options.store)
     settings: Mapping[str, Any] = {
         "data_dir": options.data_dir,

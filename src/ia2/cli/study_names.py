@@ -1,4 +1,4 @@
-"""The names in a study's file, looked at before torch is imported; what else is wrong with it the study itself says."""
+"""Check of the names in a study's file before torch is imported; other mistakes are found when it is loaded."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,20 +15,20 @@ from ia2.yaml_files import parsed_yaml
 
 
 def check_study_names(path: Path, check_model: Callable[[str], None]) -> None:
-    """Refuse a study that names a model, task or method that there isn't.
+    """Refuse a study that names an unknown model, task or method.
 
-    A file that can't be read, or isn't of the form that a study has, passes: whoever reads the whole of it says why.
+    A file that can't be read, or isn't a valid study, passes: loading the study reports why.
 
     Args:
         path: the study's YAML file.
-        check_model: refuses a model's name by an InputError.
+        check_model: raises InputError for an unknown model.
 
     Raises:
-        InputError: the names that there aren't, a line each, with their lines in the file and what may be meant.
+        InputError: lists the unknown names, one per line, with their lines in the file and suggestions.
     """
     try:
         tree, _ = parsed_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # which is told where the study is read
+    except (OSError, ValueError):  # reported when the study is loaded
         return
     messages = []
     for key, node in _pairs(tree):
@@ -40,14 +40,14 @@ def check_study_names(path: Path, check_model: Callable[[str], None]) -> None:
 
 
 def _pairs(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node]]:
-    """The keys and values of a mapping; nothing of anything else."""
+    """Yield the keys and values of a mapping; nothing for other nodes."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield str(key.value), value
 
 
 def _names(key: str, node: yaml.Node) -> list[yaml.ScalarNode]:
-    """The names that an entry of a study gives; what is described in place, and a task of a file, has its own name."""
+    """Return the built-in names in an entry of a study, without described methods and tasks from files."""
     entries: Sequence[yaml.Node] = node.value if isinstance(node, yaml.SequenceNode) else []
     names = [entry for entry in entries if isinstance(entry, yaml.ScalarNode)]
     inside = {"tasks": ("train", "evaluate"), "methods": ("method",)}.get(key, ())
@@ -63,7 +63,7 @@ def _names(key: str, node: yaml.Node) -> list[yaml.ScalarNode]:
 
 
 def _problem(key: str, name: str, check_model: Callable[[str], None]) -> str | None:
-    """What is wrong with a name; None where nothing is."""
+    """Return what is wrong with a name; None if it is valid."""
     known: Mapping[str, tuple[str, Sequence[str]]] = {
         "tasks": ("task", (REVIEWS, *BENCHMARKS)),
         "methods": ("method", (*BASELINES, *DESCRIPTIONS)),

@@ -1,14 +1,14 @@
-"""What a person may have meant by a word that is no name."""
+"""Suggestions for mistyped names."""
 
 import difflib
 from collections.abc import Iterable
 
 AS_CLOSE = 0.05
-"""How much less alike than the closest name, of at most 1, another may be that is named too."""
+"""Maximum difference in similarity, in [0, 1], to the closest name for a second name to be suggested."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """A question with the closest names, to stand behind a sentence; empty where none is close.
+    """Return a question with the closest names, to append to a sentence; empty if none is close.
 
     Example:
         >>> did_you_mean("smolm2-135m", ["smollm2-135m"])

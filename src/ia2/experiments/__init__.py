@@ -1,1 +1,1 @@
-"""Studies: a YAML file described, planned, computed and kept."""
+"""Studies: their YAML schema, plan, computation and storage."""

@@ -1,4 +1,4 @@
-"""The baselines of a study by name: what trains no adapter. Light, since a study is read before torch is imported."""
+"""Names of the baselines, methods that train no adapter. Nothing here imports torch, so that studies are read fast."""
 
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,16 @@ RECALIBRATED = ("icl-contextual", "icl-batch")
 LOGISTIC = ("logistic-hidden", "logistic-tfidf")
 """Logistic regression on the frozen network's last hidden state, or on the words (`ia2.evaluation.logistic`)."""
 IN_CONTEXT = ("icl", "context", *RECALIBRATED)
-"""What is shown the set's demonstrations, or with `context` the study's context in place of them."""
+"""Baselines prompted with the set's demonstrations, or with `context` the study's context in their place."""
 BASELINES = ("zero-shot", *IN_CONTEXT, *LOGISTIC)
-"""In the order in which reports have them."""
+"""All baselines, in the order of reports."""
 
 
 def check_labelled(baselines: "Iterable[str]", tasks: "Iterable[Task]") -> None:
-    """Refuse baselines that compare labels where a task's responses are free text.
+    """Refuse baselines that compare labels if a task's responses are free text.
 
     Raises:
-        FieldError: one is.
+        FieldError: a baseline compares labels, and a task has none.
     """
     text = next((task.name for task in tasks if not task.labels), None)
     comparing = [name for name in baselines if name in (*RECALIBRATED, *LOGISTIC)]

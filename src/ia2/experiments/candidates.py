@@ -1,4 +1,4 @@
-"""Adapters as they came out of training, and the choice among those of a method."""
+"""A unit's trained adapters, and the selection of one per method by dev loss."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,26 +13,26 @@ from ia2.training.plans import Trained
 
 @dataclass(frozen=True)
 class Candidate:
-    """An adapter as it was planned and as it came out."""
+    """A trained adapter and its plan."""
 
     planned: Planned
     trained: Trained
     dev_loss: float | None
-    """What it is compared by; None where training diverged."""
+    """Loss on the dev rows, by which candidates are compared; None if training diverged."""
     seconds: Mapping[str, float]
-    """What training took, and the teacher where it was asked."""
+    """Seconds of training, and of the teacher pass if the method needs targets."""
     key: str
-    """A digest of all that it depends on, by which other units and studies know it."""
+    """Cache key: a digest of everything the adapter depends on."""
     tried: tuple["Candidate", ...] = ()
-    """All those of its method that it was chosen from, itself among them; none where nothing was chosen."""
+    """All candidates of its method, itself included, if it was selected among them; else empty."""
 
     def as_record(self) -> dict[str, Any]:
-        """What a record says of one that was tried."""
+        """Return this candidate's entry in a record's list of those tried."""
         return {"lr": self.trained.learning_rate, "beta": self.planned.method.beta, "dev_loss": self.dev_loss}
 
 
 def chosen(candidates: Iterable[Candidate], progress: Progress) -> list[Candidate]:
-    """Of each method the one with the lowest dev loss, which knows the others and has their seconds too.
+    """Return the candidate with the lowest dev loss of each method, with all others in `tried` and their training time.
 
     Raises:
         FieldError: a method diverged at every learning rate.
@@ -40,18 +40,18 @@ def chosen(candidates: Iterable[Candidate], progress: Progress) -> list[Candidat
     groups: dict[tuple[str, str | None], list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         groups[candidate.planned.method.name, candidate.planned.label_source].append(candidate)
-    best = []
+    selected = []
     for (name, _), tried in groups.items():
-        sound = [candidate for candidate in tried if candidate.dev_loss is not None]
-        lost = sorted({candidate.planned.learning_rate for candidate in tried if candidate.dev_loss is None})
-        rates = ", ".join(f"{rate:g}" for rate in lost)
-        if not sound:
+        converged = [candidate for candidate in tried if candidate.dev_loss is not None]
+        diverged_rates = sorted({candidate.planned.learning_rate for candidate in tried if candidate.dev_loss is None})
+        rates = ", ".join(f"{rate:g}" for rate in diverged_rates)
+        if not converged:
             raise FieldError(
                 "learning_rate", rates, f"{name} diverged, and there is no other rate. Name a smaller one."
             )
-        if lost:
+        if diverged_rates:
             progress.say(f"{name} diverged at the learning rate {rates}, which is left out.")
-        winner = min(sound, key=lambda candidate: candidate.dev_loss or 0.0)
+        winner = min(converged, key=lambda candidate: candidate.dev_loss or 0.0)
         training = sum(candidate.seconds["train"] for candidate in tried)
-        best.append(replace(winner, seconds={**winner.seconds, "train": training}, tried=tuple(tried)))
-    return best
+        selected.append(replace(winner, seconds={**winner.seconds, "train": training}, tried=tuple(tried)))
+    return selected

@@ -1,8 +1,8 @@
-"""The same plan on a Ray cluster: each unit is a task, and Ray alone says where it runs and when it runs again.
+"""Computation of a study on a Ray cluster: each unit is a Ray task, and Ray alone schedules and retries it.
 
-A task computes its unit in a folder of its own and returns that folder as an archive, which the process that began the
-run takes into the study's folder. So machines need not share a file system. They need `ia2`, and whatever the study
-names by a path: models in folders, and `data_dir`.
+A task computes its unit in a temporary folder and returns that folder as an archive, which the driver unpacks into the
+study's folder. So machines need not share a file system. They need `ia2` and whatever the study names by a path:
+models in folders, and `data_dir`.
 """
 
 import io
@@ -27,13 +27,13 @@ from ia2.experiments.unit import compute
 from ia2.progress import SILENT, Progress
 
 RETRIES = 3
-"""How often Ray begins a unit again whose machine or process died."""
+"""How often Ray restarts a unit whose machine or process died."""
 MOST_AT_ONCE = 256
-"""Units that are given to Ray at once: each holds a file open, of which processes may have about 1000."""
+"""Units submitted to Ray at once. Each holds its lock file open, and a process may open about 1000 files."""
 REACHABLE = 5.0
-"""Seconds in which a cluster must answer. Ray itself asks for minutes and then ends the process."""
+"""Seconds a cluster has to answer. Ray itself tries for minutes and then ends the process."""
 LOOKED_AFTER = 10.0
-"""Seconds after which it is asked again whether it is there, while units are computed."""
+"""Seconds between checks that the cluster is alive, while units are computed."""
 
 
 def run_on_cluster(
@@ -48,50 +48,54 @@ def run_on_cluster(
     tracking: Tracking = UNTRACKED,
     work: SharedWork | None = None,
 ) -> Outcome:
-    """Compute every unit that is missing, as many at once as the cluster has GPUs.
+    """Compute every missing unit, as many at once as the cluster has GPUs.
 
-    Where it has none, a unit has as many CPUs as the smallest machine, so that none holds more models than it must.
+    Without GPUs, each unit takes as many CPUs as the smallest machine has, so that no machine loads more models than
+    necessary.
 
     Args:
         experiment: the study.
-        store: its folder, opened for it, on this machine.
-        address: HOST:PORT of the cluster's head, or `auto` for the one that this machine belongs to.
+        store: the study's folder on this machine, opened for the study.
+        address: HOST:PORT of the cluster's head, or `auto` for the cluster of this machine.
         data_dir: a folder of benchmark files, on every machine, instead of the hub.
-        limit: the most evaluation rows, where the study has no smaller number.
-        load: how a model is loaded by its name; by default as the study's dtype and a task's machine want it.
+        limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
+        load: loads a model by name; by default with the study's settings and the defaults of the task's machine.
         progress: told which units are done.
-        tracking: shown the records of every unit that is done.
-        work: what other studies have computed, in a folder that every machine sees; by default units share nothing.
+        tracking: shown the records of every finished unit.
+        work: cache shared with other studies, in a folder that every machine sees; by default units share nothing.
 
     Raises:
-        InputError: Ray isn't installed, the cluster can't be reached, it has nothing to compute with, or a record can't
+        InputError: Ray isn't installed, the cluster can't be reached, it has neither GPUs nor CPUs, or a record can't
             be read or shown in the tracker.
-        ConnectionError: the cluster went away in the middle. What was done is kept.
+        ConnectionError: the cluster went away during the run. Finished units are kept.
     """
     ledger = Ledger(experiment, store, progress, tracking)
     with _connected(address) as ray:
         needs = _needs(ray, address)
-        begin = ray.remote(max_retries=RETRIES, **needs)(_computed)
-        # a task runs in a folder of Ray's
+        compute_remotely = ray.remote(max_retries=RETRIES, **needs)(_computed)
+        # tasks run in a working directory of Ray's
         data = data_dir.absolute() if data_dir is not None else None
         shared = work.folder.absolute() if work is not None and work.folder is not None else None
-        waiting, running = iter(ledger.missing), dict[Any, tuple[Unit, ExitStack]]()
+        pending, running = iter(ledger.missing), dict[Any, tuple[Unit, ExitStack]]()
         with ExitStack() as claims:
             while True:
-                while len(running) < MOST_AT_ONCE and (unit := next(waiting, None)) is not None:
+                while len(running) < MOST_AT_ONCE and (unit := next(pending, None)) is not None:
                     claim = claims.enter_context(ExitStack())
                     if claim.enter_context(ledger.claimed(unit)):
-                        running[begin.remote(ledger.experiment, unit, data, limit, load, shared)] = unit, claim
+                        running[compute_remotely.remote(ledger.experiment, unit, data, limit, load, shared)] = (
+                            unit,
+                            claim,
+                        )
                     else:
                         claim.close()
                 if not running:
                     return ledger.outcome()
                 ledger.tell(min(len(running), _slots(ray, needs)))
-                while not (ended := ray.wait(list(running), fetch_local=False, timeout=LOOKED_AFTER)[0]):
+                while not (finished := ray.wait(list(running), fetch_local=False, timeout=LOOKED_AFTER)[0]):
                     _check_still_there(ray)
-                unit, claim = running.pop(ended[0])
+                unit, claim = running.pop(finished[0])
                 with claim:
-                    _settle(ray, ledger, unit, ended[0])
+                    _settle(ray, ledger, unit, finished[0])
 
 
 def _computed(
@@ -102,9 +106,9 @@ def _computed(
     load: Load | None,
     shared: Path | None,
 ) -> bytes | str:
-    """A unit's files as an archive, or the error that computing them ended in. This runs on the cluster's machines.
+    """Compute a unit on a machine of the cluster; return its files as an archive, or the text of the error.
 
-    An error is returned, not raised, so that it is the one that a run on one machine would write down.
+    An error is returned, not raised, so that it reads as in a run on one machine.
     """
     with TemporaryDirectory(prefix="ia2-") as temporary_name:
         folder = Path(temporary_name)
@@ -119,14 +123,14 @@ def _computed(
 
 
 def _settle(ray: Any, ledger: Ledger, unit: Unit, task: Any) -> None:
-    """Take in what a task that ended has returned."""
+    """Store the files that a finished task returned, or record its failure."""
     try:
         returned: bytes | str = ray.get(task)
     except ray.exceptions.LocalRayletDiedError as error:
-        raise _gone(ray, error) from error  # Ray's part of this machine, through which units are given
+        raise _gone(ray, error) from error  # without this machine's raylet no unit can be submitted
     except ray.exceptions.RayError as error:
         _check_still_there(ray)
-        # its machines died more often than it is begun again, or couldn't run it at all
+        # the retries are used up, or no machine could run it
         ledger.fail(unit, error_text(error))
         return
     if isinstance(returned, str):
@@ -136,7 +140,7 @@ def _settle(ray: Any, ledger: Ledger, unit: Unit, task: Any) -> None:
 
 
 def packed(folder: Path) -> bytes:
-    """A folder's files as an archive, uncompressed: adapters are random numbers, which don't get smaller."""
+    """Return a folder's files as an uncompressed archive: adapter weights don't compress."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
         for path in sorted(folder.rglob("*")):
@@ -146,14 +150,14 @@ def packed(folder: Path) -> bytes:
 
 
 def unpack(archive: bytes, folder: Path) -> None:
-    """The files of an archive, put into a folder."""
+    """Extract an archive into a folder."""
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         files.extractall(folder)
 
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    """Ray, connected to a cluster for a while."""
+    """Connect Ray to a cluster, and disconnect on leaving."""
     try:
         import ray
     except ImportError as error:
@@ -173,13 +177,13 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 def _connect(address: str) -> None:
-    """Connect to HOST:PORT for a moment. Raises OSError where nothing answers in time, OverflowError for no port."""
+    """Connect to HOST:PORT and disconnect. Raises OSError if nothing answers in time, OverflowError for a bad port."""
     host, _, port = address.rpartition(":")
     create_connection((host, int(port)), timeout=REACHABLE).close()
 
 
 def _check_still_there(ray: Any) -> None:
-    """Raise ConnectionError where the cluster's head is gone: then no unit has failed, and each would seem to have."""
+    """Raise ConnectionError if the cluster's head is gone, so that its units aren't recorded as failed."""
     try:
         _connect(ray.get_runtime_context().gcs_address)
     except OSError as error:
@@ -209,12 +213,12 @@ def _check_reachable(address: str) -> None:
 
 
 def _machines(ray: Any) -> list[dict[str, float]]:
-    """The resources of each machine that is alive."""
+    """Return the resources of each live machine."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _needs(ray: Any, address: str) -> dict[str, float]:
-    """What a unit takes of a machine."""
+    """Return the Ray resources of one unit: a GPU, or all CPUs of the smallest machine."""
     machines = _machines(ray)
     if any(machine.get("GPU") for machine in machines):
         return {"num_gpus": 1}
@@ -225,6 +229,6 @@ def _needs(ray: Any, address: str) -> dict[str, float]:
 
 
 def _slots(ray: Any, needs: dict[str, float]) -> int:
-    """How many units the cluster can compute at once."""
+    """Return how many units the cluster can compute at once."""
     name, amount = ("GPU", needs["num_gpus"]) if "num_gpus" in needs else ("CPU", needs["num_cpus"])
     return sum(int(machine.get(name, 0) // amount) for machine in _machines(ray))

@@ -1,4 +1,4 @@
-"""What a study can't say at once: combinations of settings that mean nothing or contradict each other."""
+"""Consistency checks: combinations of a study's settings that contradict each other or have no effect."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ def check_consistent(experiment: "Experiment") -> None:
     """Refuse a study whose settings contradict each other.
 
     Raises:
-        FieldError: two settings can't go together, or one would do nothing; it names the field.
+        FieldError: two settings contradict each other, or one would have no effect; the error names the field.
     """
     _check_methods(experiment)
     _check_questions(experiment)
@@ -28,19 +28,21 @@ def check_consistent(experiment: "Experiment") -> None:
     _check_label_sources(experiment)
     _check_adapters(experiment)
     _check_context(experiment)
-    _check_measuring(experiment)
+    _check_evaluation(experiment)
     _check_tasks(experiment)
     _check_forgetting(experiment)
 
 
-def _check_measuring(experiment: "Experiment") -> None:
-    whole = experiment.label_scoring == "auto" and any(source.data is not None for source in experiment.tasks)
-    whole = whole or experiment.label_scoring == "whole"
-    if experiment.confidence != "vocabulary" and whole:
+def _check_evaluation(experiment: "Experiment") -> None:
+    scores_whole_labels = experiment.label_scoring == "auto" and any(
+        source.data is not None for source in experiment.tasks
+    )
+    scores_whole_labels = scores_whole_labels or experiment.label_scoring == "whole"
+    if experiment.confidence != "vocabulary" and scores_whole_labels:
         raise FieldError(
             "confidence", None, "top-10 is of single tokens, and whole labels are scored. Say label_scoring: token."
         )
-    if experiment.correct == "stripped" and whole:
+    if experiment.correct == "stripped" and scores_whole_labels:
         raise FieldError(
             "correct", "stripped", "this is of single tokens, and whole labels are scored. Say label_scoring: token."
         )
@@ -62,12 +64,12 @@ def _check_measuring(experiment: "Experiment") -> None:
 
 
 def _check_methods(experiment: "Experiment") -> None:
-    # files are named by what fine-tuning fits only where that isn't the ground truth
-    named = [
+    # file names carry the label source only if it isn't the ground truth
+    names = [
         *experiment.baselines,
         *((method.name, source == "icl-response") for source, method in experiment.fitted_methods),
     ]
-    if len(set(named)) < len(named):
+    if len(set(names)) < len(names):
         raise FieldError("methods", None, "a method is named twice.")
     methods = experiment.trained_methods
     if experiment.betas and not any(method.tries_betas for method in methods):
@@ -90,8 +92,8 @@ def _check_questions(experiment: "Experiment") -> None:
         if pair[0] == pair[1]:
             raise FieldError(field, pair[0], "a method can't be compared with itself.")
     names = [claim.claim for claim in experiment.claims]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise FieldError("claims", twice[0], "two claims have this name.")
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise FieldError("claims", repeated[0], "two claims have this name.")
 
 
 def _check_unlabelled(experiment: "Experiment") -> None:
@@ -113,9 +115,9 @@ def _check_unlabelled(experiment: "Experiment") -> None:
 
 
 def _check_label_sources(experiment: "Experiment") -> None:
-    # described methods keep the labels of their stages, and alignment fits none
-    named = [METHODS[entry] for entry in experiment.methods if isinstance(entry, str) and entry in METHODS]
-    fits = any(isinstance(stage.objective, MatchTokens) for method in named for stage in method.stages)
+    # a described method keeps the labels of its stages, and alignment stages have none
+    built_in = [METHODS[entry] for entry in experiment.methods if isinstance(entry, str) and entry in METHODS]
+    fits = any(isinstance(stage.objective, MatchTokens) for method in built_in for stage in method.stages)
     if experiment.label_sources != ("ground-truth",) and not fits:
         raise FieldError(
             "label_sources",
@@ -126,20 +128,20 @@ def _check_label_sources(experiment: "Experiment") -> None:
 
 
 def _check_adapters(experiment: "Experiment") -> None:
-    solving = [
+    solved_methods = [
         method.name
         for method in experiment.trained_methods
         if method.adapter is None and any(stage.solved for stage in method.stages)
     ]
-    asked = [adapter for source in experiment.tasks for adapter in experiment.adapters_of(source)]
+    adapters = [adapter for source in experiment.tasks for adapter in experiment.adapters_of(source)]
     methods = experiment.trained_methods
-    named = [adapter.kind for adapter in asked if adapter.kind != "lora"]
-    if named and methods and all(method.adapter is not None for method in methods):
-        raise FieldError("adapters", named[0], f"{methods[0].name} has an adapter of its own. Leave this out.")
-    unfit = [adapter.kind for adapter in asked if not adapter.adapter.solvable]
-    if solving and unfit:
-        raise FieldError("adapters", unfit[0], f"{solving[0]} is solved for lora and shift alone.")
-    if experiment.load is not None and (needing := [each for each in asked if each.adapter.needs_plain_weights]):
+    other_kinds = [adapter.kind for adapter in adapters if adapter.kind != "lora"]
+    if other_kinds and methods and all(method.adapter is not None for method in methods):
+        raise FieldError("adapters", other_kinds[0], f"{methods[0].name} has an adapter of its own. Leave this out.")
+    unfit = [adapter.kind for adapter in adapters if not adapter.adapter.solvable]
+    if solved_methods and unfit:
+        raise FieldError("adapters", unfit[0], f"{solved_methods[0]} is solved for lora and shift alone.")
+    if experiment.load is not None and (needing := [each for each in adapters if each.adapter.needs_plain_weights]):
         name = label(needing[0].adapter.as_record(None))
         rule = f"{name} computes with the model's own weights, which must be plain. Use lora, or leave load out."
         raise FieldError("load", experiment.load, rule)

@@ -1,4 +1,4 @@
-"""The models of a study: as it says that they are loaded, and as the teacher that adapters are trained against."""
+"""Loading of a study's models: the student, and the teacher that adapters are trained against."""
 
 from ia2.errors import InputError
 from ia2.experiments.schema import Experiment
@@ -7,12 +7,12 @@ from ia2.progress import SILENT, Progress
 
 
 def load_for(experiment: Experiment, name: str, *, progress: Progress = SILENT) -> LanguageModel:
-    """Load a model as a study says.
+    """Load a model with a study's settings.
 
     Args:
         experiment: the study.
-        name: as `load_model` takes it.
-        progress: told what takes long, and what was chosen.
+        name: the model, as `load_model` takes it.
+        progress: told about slow steps and the choices made.
 
     Raises:
         InputError: as `load_model`.
@@ -28,9 +28,9 @@ def load_for(experiment: Experiment, name: str, *, progress: Progress = SILENT) 
 
 
 def teacher_for(experiment: Experiment, model: LanguageModel, *, progress: Progress = SILENT) -> LanguageModel:
-    """The model that answers in context: the student itself, unless the study asks for another dtype.
+    """Return the teacher: the student itself, unless the study sets another `teacher_dtype`.
 
-    By default both are one, since an adapter is trained against the teacher that it will be compared with.
+    They are the same model by default, so that an adapter is compared with the teacher it was trained against.
 
     Args:
         experiment: the study.
@@ -38,7 +38,7 @@ def teacher_for(experiment: Experiment, model: LanguageModel, *, progress: Progr
         progress: told how the teacher was loaded, and that in-context learning is measured with the student.
 
     Raises:
-        InputError: the student was built in Python, so that it can't be loaded again; or as `load_model`.
+        InputError: the student was built in Python and can't be loaded again; or as `load_model`.
     """
     dtype = experiment.teacher_dtype
     if dtype is None or (dtype == model.identity.dtype and model.identity.quantisation is None):
@@ -56,7 +56,7 @@ def teacher_for(experiment: Experiment, model: LanguageModel, *, progress: Progr
 
 
 def teacher_note(experiment: Experiment, model: LanguageModel) -> str | None:
-    """What a record says of a teacher that isn't the student; None where it is."""
+    """Return a record's note on a teacher that differs from the student; None if they are the same."""
     dtype, identity = experiment.teacher_dtype, model.identity
     if dtype is None or (dtype == identity.dtype and identity.quantisation is None):
         return None

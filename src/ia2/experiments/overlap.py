@@ -1,4 +1,4 @@
-"""What several studies have in common: adapters that a shared store lets them train once."""
+"""Adapters that several studies have in common, and that a shared store lets them train once."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,11 +13,11 @@ TEACHING = (
     *("draw", "nested", "dev_rows", "context", "order", "most_demonstrations"),
     *("label_scoring", "chat", "dtype", "device", "load", "attention", "teacher_dtype", "training"),
 )
-"""The settings of a study that its adapters depend on, beside each one's model, rows, kind, method and rate."""
+"""Settings that a study's adapters depend on, besides each one's model, rows, kind, method and learning rate."""
 
 
 def adapters_in_common(experiments: Iterable[Experiment]) -> tuple[int, int]:
-    """How many adapters several studies train, and how many of them differ.
+    """Return how many adapters several studies train, and how many of these are distinct.
 
     Example:
         >>> settings = {"models": ["tiny"], "tasks": ["reviews"], "n": [4], "learning_rates": [0.001]}
@@ -31,7 +31,7 @@ def adapters_in_common(experiments: Iterable[Experiment]) -> tuple[int, int]:
 
 
 def _adapters(experiment: Experiment) -> Iterator[Any]:
-    """All that is known of each adapter of a study before its model and rows are."""
+    """Yield what identifies each adapter of a study before its model and rows are loaded."""
     for unit in units(experiment):
         setting = _setting(experiment, unit)
         for adapter in planned(experiment, unit, OTHER_BETAS):
@@ -41,11 +41,11 @@ def _adapters(experiment: Experiment) -> Iterator[Any]:
 def _setting(experiment: Experiment, unit: Unit) -> str:
     benchmark = BENCHMARKS.get(unit.train) if unit.rows.data is None else None
     rows = benchmark.relevant(experiment.benchmark_options) if benchmark is not None else DEFAULTS
-    teaching = [getattr(experiment, name) for name in TEACHING]
+    settings = [getattr(experiment, name) for name in TEACHING]
     if unit.rows.data is not None or (benchmark is not None and not benchmark.labels):
-        teaching.append(experiment.teacher_stop)  # labels have no end that the teacher could write beyond
+        settings.append(experiment.teacher_stop)  # it matters for free text only
     seeds = (unit.seed, unit.start, unit.order)
-    return repr((unit.model, unit.train, unit.n, seeds, unit.rows, rows, teaching))
+    return repr((unit.model, unit.train, unit.n, seeds, unit.rows, rows, settings))
 
 
 def _planned(adapter: Planned) -> str:

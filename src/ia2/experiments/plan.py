@@ -1,4 +1,4 @@
-"""What a study computes: its units, what each holds, and what is shared within it."""
+"""The plan of a study: its units, the adapters of each, and the few-shot set they share."""
 
 import re
 from collections.abc import Iterable
@@ -22,40 +22,40 @@ from ia2.training.methods import LabelSource, Method
 
 @dataclass(frozen=True)
 class Unit:
-    """What is computed as a whole: everything of one model and one set shares targets and a bank."""
+    """One model and one few-shot set, computed as a whole: its adapters share teacher targets and a bank."""
 
     model: str
     train: str
-    """The task that is trained on."""
+    """The training task."""
     evaluate: tuple[str, ...]
     n: int
     seed: int
     adapters: tuple[AdapterKind, ...]
-    """The kinds that are trained."""
+    """The adapter kinds to train."""
     rows: Rows
-    """What is said of the rows of the task that is trained on."""
+    """Row settings of the training task."""
     start: int | None = None
-    """The seed of adapters' starting values, where it isn't that of the rows."""
+    """Seed of the adapters' initial values; by default the seed of the rows."""
     order: int | None = None
-    """The seed of orders, where it isn't that of the rows."""
+    """Seed of the orders of demonstrations and training rows; by default the seed of the rows."""
 
     @property
     def id(self) -> str:
-        """A name that serves as a folder's."""
-        # the whole of a path may be longer than a name can be
+        """Name of the unit, valid as a folder name."""
+        # a whole path may be longer than a file name can be
         model = Path(self.model).name if Path(self.model).is_absolute() else self.model
         model, train = (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in (model, self.train))
-        apart = "".join(f"-{name}{seed}" for name, seed in self._seeds_apart.items())
-        return f"{model}-{train}-n{self.n}-set{self.seed}{apart}"
+        seed_suffix = "".join(f"-{name}{seed}" for name, seed in self._seeds_apart.items())
+        return f"{model}-{train}-n{self.n}-set{self.seed}{seed_suffix}"
 
     @property
     def _seeds_apart(self) -> dict[str, int]:
-        """The seeds that aren't that of the rows, by what they decide."""
+        """The seeds set apart from that of the rows, by purpose."""
         seeds = {"start": self.start, "order": self.order}
         return {name: seed for name, seed in seeds.items() if seed is not None}
 
     def as_record(self) -> dict[str, Any]:
-        """What is computed, as a study's folder says it; what makes no difference is put into one order."""
+        """Return the unit as stored in a study's folder; lists whose order doesn't matter are sorted."""
         rows_record = self.rows.model_dump(mode="json", exclude_defaults=True)
         return {
             "model": self.model,
@@ -63,26 +63,26 @@ class Unit:
             "evaluate": sorted(self.evaluate),
             "n": self.n,
             "seed": self.seed,
-            "adapters": sorted(map(_named, self.adapters)),
+            "adapters": sorted(map(_kind_name, self.adapters)),
             **self._seeds_apart,
         } | ({"rows": rows_record} if rows_record else {})
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One adapter of a unit."""
+    """One adapter to train in a unit."""
 
     kind: AdapterKind
     method: Method
-    """With its own β and label source."""
+    """The method, with this adapter's β and label source."""
     label_source: LabelSource | None
-    """What fine-tuning fits; None where the method fits none by itself, or stages of its own fit both."""
+    """Label source of fine-tuning; None if the method has no token loss, or its stages use both sources."""
     learning_rate: float
 
     @property
     def id(self) -> str:
-        """A name that serves as a file's, and is alone of its kind within a unit."""
-        parts = [_named(self.kind), self.method.name]
+        """Name of the adapter, unique within its unit and valid as a file name."""
+        parts = [_kind_name(self.kind), self.method.name]
         if self.label_source == "icl-response":
             parts.append("icl-response")
         if self.method.has_learning_rate:
@@ -92,8 +92,8 @@ class Planned:
         return "_".join(parts)
 
 
-def _named(kind: AdapterKind) -> str:
-    """An adapter with what of it is not as it is by default."""
+def _kind_name(kind: AdapterKind) -> str:
+    """Return the name of an adapter kind, with the sizes that differ from the defaults."""
     sizes = [
         f"-{name}{'+'.join(value) if isinstance(value, tuple) else value}" for name, value in kind.changed_sizes.items()
     ]
@@ -101,10 +101,10 @@ def _named(kind: AdapterKind) -> str:
 
 
 def units(experiment: Experiment) -> list[Unit]:
-    """Every unit of a study, the small ones of a model first.
+    """Return every unit of a study, grouped by model, with small N first.
 
     Raises:
-        InputError: two models or tasks have names that make the same folder's.
+        InputError: the names of two models or tasks give the same folder name.
     """
     sizes = sorted({n for source in experiment.tasks for n in experiment.n_of(source)})
     planned_units = [
@@ -137,32 +137,32 @@ def units(experiment: Experiment) -> list[Unit]:
 
 
 def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[str, ...]:
-    """Draw every unit's set, so that what is missing is known before a model is loaded.
+    """Draw every unit's set, so that missing rows or files are reported before a model is loaded.
 
     Args:
         experiment: the study.
         data_dir: a folder of benchmark files instead of the hub.
 
     Returns:
-        What was chosen for the person as files were read, in sentences.
+        The choices made for the user while files were read, one sentence each.
 
     Raises:
-        InputError: a task or a file can't be loaded, or has too few rows, or a baseline compares labels that a task
-            hasn't got.
+        InputError: a task or a file can't be loaded, or has too few rows, or a baseline compares labels and a task has
+            none.
     """
 
     @cache
     def task_of(name: str) -> Task:
         return experiment.task(name, data_dir)
 
-    every = units(experiment)
+    all_units = units(experiment)
     notes: dict[str, None] = {}
-    for unit in {(unit.train, unit.n, unit.seed): unit for unit in every}.values():
+    for unit in {(unit.train, unit.n, unit.seed): unit for unit in all_units}.values():
         task = task_of(unit.train)
         notes |= dict.fromkeys((*task.notes, *drawn(experiment, unit, task)[1]))
     for name in experiment.forgetting:
         notes |= dict.fromkeys(task_of(name).notes)
-    for name in dict.fromkeys(name for unit in every for name in unit.evaluate):
+    for name in dict.fromkeys(name for unit in all_units for name in unit.evaluate):
         notes |= dict.fromkeys(task_of(name).notes)
         check_labelled(experiment.baselines, [task_of(name)])
     return tuple(notes)
@@ -171,13 +171,13 @@ def check_sets(experiment: Experiment, data_dir: Path | None = None) -> tuple[st
 def drawn(
     experiment: Experiment, unit: Unit, task: Task, rows: int | None = None
 ) -> tuple[FewShotSet, tuple[str, ...]]:
-    """A unit's set, with what the study shows the teacher, and what is to be said of its rows and files.
+    """Draw a unit's set, with the study's context and unlabelled texts; return it with notes on its rows and files.
 
     Args:
         experiment: the study.
         unit: one of its units.
-        task: the task that is trained on.
-        rows: the most evaluation rows.
+        task: the training task.
+        rows: maximum number of evaluation rows.
 
     Raises:
         InputError: the task has too few rows, or a file can't be read or holds no text.
@@ -200,12 +200,12 @@ def drawn(
 
 
 def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> list[Planned]:
-    """Every adapter of a unit.
+    """Return every adapter to train in a unit.
 
     Args:
         experiment: the study.
         unit: one of its units.
-        betas: the weights of the token loss that are tried where the study names none.
+        betas: weights of the token loss to try if the study names none.
     """
     kinds = dict.fromkeys(unit.adapters)
     kinds |= dict.fromkeys(adapter_of(method.adapter, {}) for method in experiment.trained_methods if method.adapter)
@@ -220,8 +220,8 @@ def planned(experiment: Experiment, unit: Unit, betas: tuple[float, ...]) -> lis
 
 
 def measured(experiment: Experiment, adapters: Iterable[Planned]) -> int:
-    """How many of a unit's adapters are measured: all, or one of each kind and method."""
-    several = list(adapters)
+    """Return how many of a unit's adapters are evaluated: all, or one per kind, method and label source."""
+    unit_adapters = list(adapters)
     if experiment.measure == "all":
-        return len(several)
-    return len({(adapter.kind, adapter.method.name, adapter.label_source) for adapter in several})
+        return len(unit_adapters)
+    return len({(adapter.kind, adapter.method.name, adapter.label_source) for adapter in unit_adapters})

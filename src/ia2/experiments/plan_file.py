@@ -1,4 +1,4 @@
-"""The plan of a study's folder: which study it is, the most evaluation rows, and the files it was begun with."""
+"""The plan in a study's folder: the study, its limit on evaluation rows, and the versions of its input files."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ from ia2.training.method_files import problem
 
 PLAN_FILE = "plan.json"
 Plan = tuple[Experiment, int | None, dict[str, dict[str, str]]]
-"""The study, the most evaluation rows, and the digests of its files and commits of its datasets."""
+"""The study, the maximum evaluation rows per task, and the digests of its files and commits of its datasets."""
 
 
 def load_experiment_of(folder: Path) -> Experiment:
-    """The study that a folder holds.
+    """Return the study of a folder.
 
     Raises:
         InputError: its plan is missing or damaged.
@@ -25,7 +25,7 @@ def load_experiment_of(folder: Path) -> Experiment:
 
 
 def load_plan(folder: Path) -> Plan:
-    """The plan of a study's folder.
+    """Return the plan of a study's folder.
 
     Raises:
         InputError: it is missing or damaged.
@@ -35,10 +35,10 @@ def load_plan(folder: Path) -> Plan:
 
 
 def read_plan(folder: Path) -> Any:
-    """What a study's folder has for a plan, as JSON says it.
+    """Return the JSON of a study folder's plan.
 
     Raises:
-        InputError: it is missing, or no JSON.
+        InputError: the plan is missing or isn't JSON.
     """
     plan = folder / PLAN_FILE
     try:
@@ -52,20 +52,20 @@ def read_plan(folder: Path) -> Any:
 
 
 def plan_of(content: Any, file: Path) -> Plan:
-    """The plan that a JSON value says.
+    """Validate the JSON of a plan.
 
     Args:
-        content: the value.
-        file: where it was read, for the error.
+        content: the JSON value.
+        file: the file it was read from, for the error.
 
     Raises:
-        InputError: it says none.
+        InputError: the value isn't a valid plan.
     """
     try:
-        if absent := [name for name in ("experiment", "limit") if name not in content]:
-            raise ValueError(f"{absent[0]} is missing")
+        if missing := [name for name in ("experiment", "limit") if name not in content]:
+            raise ValueError(f"{missing[0]} is missing")
         versions = {part: dict(content.get(part, {})) for part in ("files", "commits")}
-        # plans of the first versions don't say it
+        # plans of the first versions lack this field
         settings = {"nested": False, **content["experiment"]}
         return Experiment.model_validate(settings), content["limit"], versions
     except (ValueError, TypeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""How much a study computes, as numbers and in sentences for people."""
+"""Totals of what a study computes, as numbers and as sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from ia2.training.stage_tree import StageNode, stage_tree
 
 @dataclass(frozen=True)
 class Counts:
-    """How much a study computes."""
+    """Totals of what a study computes."""
 
     units: int
     adapters: int
     stages: int
-    """Training runs; a stage with which several adapters begin is one."""
+    """Training runs; a stage shared by several adapters counts once."""
     teacher_passes: int
-    """Rows that the teacher answers; those of a file of texts without labels aren't counted."""
+    """Rows that the teacher answers, not counting those of a file of unlabelled texts."""
     evaluations: int
-    """Of adapters and baselines, each on one task."""
+    """Evaluations of an adapter or baseline on one task."""
     shared: tuple[str, ...]
-    """Sentences on what is computed once for several."""
+    """Sentences on computations shared by several adapters."""
 
 
 def unit_stages(adapters: Sequence[Planned]) -> list[StageNode[Planned]]:
-    """What is trained for a unit's adapters, each stage with the adapters that it serves."""
+    """Return the training stages of a unit, each with the adapters that use it."""
     levels = stage_tree(adapters, lambda planned_adapter, stages: planned_adapter.kind)
     return [node for level in levels for node in level]
 
@@ -36,7 +36,7 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
 
     Args:
         experiment: the study.
-        betas: the weights of the token loss where the study names none; every family of models has as many.
+        betas: weights of the token loss if the study names none; their number is the same for all model families.
     """
     adapters = stages = teacher_passes = evaluations = 0
     shared: dict[str, None] = {}
@@ -47,15 +47,17 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         stages += len(trained)
         evaluations += (measured(experiment, unit_adapters) + len(experiment.baselines)) * len(unit.evaluate)
         evaluations += (measured(experiment, unit_adapters) + 1) * len(experiment.forgetting)
-        # one that takes as many steps as another method is served by its stages, and doesn't begin with them
-        served = [
+        # a method that takes as many steps as another depends on its stages without starting with them
+        adapters_of_stages = [
             [plan for plan in node.plans if plan.method.stages[: len(node.key.stages)] == node.key.stages]
             for node in trained
         ]
-        if several := [plans for plans in served if len(plans) > 1]:
-            names = ", ".join(dict.fromkeys(plan.method.name for plans in several for plan in plans))
-            those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
-            shared[f"{those} more than one adapter: {names} begin alike."] = None
+        if shared_stages := [plans for plans in adapters_of_stages if len(plans) > 1]:
+            names = ", ".join(dict.fromkeys(plan.method.name for plans in shared_stages for plan in plans))
+            stages_serve = (
+                "1 stage a unit serves" if len(shared_stages) == 1 else f"{len(shared_stages)} stages a unit serve"
+            )
+            shared[f"{stages_serve} more than one adapter: {names} begin alike."] = None
         if any(adapter.method.needs_targets for adapter in unit_adapters):
             dev_rows = unit.n // 2 if experiment.dev_rows is None else min(unit.n // 2, experiment.dev_rows)
             teacher_passes += unit.n + dev_rows + (unit.rows.unlabelled_rows or 0) * unit.rows.orders
@@ -64,32 +66,32 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
 
 
 def described(experiment: Experiment) -> list[str]:
-    """What a study computes, in sentences for people."""
+    """Describe what a study computes, in sentences."""
     totals, every = counts(experiment), units(experiment)
     methods = ", ".join((*experiment.baselines, *(method.name for method in experiment.trained_methods)))
-    each = sorted({len(planned(experiment, unit, OTHER_BETAS)) for unit in every})
+    per_unit = sorted({len(planned(experiment, unit, OTHER_BETAS)) for unit in every})
     models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
     draws = len(experiment.draws)
     if models * sources * sizes * draws == len(every):
-        product = f"{_several(models, 'model')} x {_several(sources, 'task')} x {sizes} N"
+        product = f"{_counted(models, 'model')} x {_counted(sources, 'task')} x {sizes} N"
     else:
         product = f"{len(every) // draws} of a model, a task and an N"
     return [
         f"{experiment.name}: {experiment.description}".rstrip(": "),
-        f"{_several(totals.units, 'unit')}: {product} x {_drawn(experiment)}.",
-        f"{' or '.join(map(str, each))} adapters a unit by {methods}: {totals.adapters} adapters, {totals.stages} "
+        f"{_counted(totals.units, 'unit')}: {product} x {_drawn(experiment)}.",
+        f"{' or '.join(map(str, per_unit))} adapters a unit by {methods}: {totals.adapters} adapters, {totals.stages} "
         f"training runs, {totals.teacher_passes} rows for the teacher, {totals.evaluations} evaluations.",
         *totals.shared,
     ]
 
 
 def _drawn(experiment: Experiment) -> str:
-    """How many sets there are, and of what where their seeds are apart."""
-    sets = _several(experiment.sets, "set")
+    """Describe the number of sets, and of starting values and orders if they have seeds of their own."""
+    sets = _counted(experiment.sets, "set")
     if (seeds := experiment.seeds) is None:
         return sets
-    return f"{sets} of rows x {_several(seeds.start, 'starting value')} x {_several(seeds.order, 'order')}"
+    return f"{sets} of rows x {_counted(seeds.start, 'starting value')} x {_counted(seeds.order, 'order')}"
 
 
-def _several(count: int, name: str) -> str:
+def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"

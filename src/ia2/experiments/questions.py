@@ -1,4 +1,4 @@
-"""What a study asks of two methods: whether they are equal within bounds, and which of a paper's claims hold."""
+"""Questions of a study about pairs of methods: equivalence within bounds, and the claims of a paper."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -21,14 +21,14 @@ Measured = Literal[
     "asim",
     "overlap",
 ]
-"""What two methods can be compared in: a metric as records have it, or the overlap of their adapters' subspaces."""
+"""Measures in which two methods can be compared: a metric of records, or the overlap of their adapters' subspaces."""
 Pair = tuple[str, str]
 """The names of two methods."""
 Bound = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Equivalence(Strict):
-    """Two methods that may come to the same."""
+    """Two methods tested for equivalence within bounds."""
 
     methods: Pair
     within: Annotated[Mapping[Literal["accuracy", "ece"], Bound], Field(min_length=1)]
@@ -36,7 +36,7 @@ class Equivalence(Strict):
 
 
 class Claim(Strict):
-    """A claim on pairs of methods: that the first one's measures are higher or lower, or the same within bounds."""
+    """A claim about pairs of methods: the first one's measures are higher or lower, or equal within bounds."""
 
     claim: Annotated[str, Field(min_length=1)]
     """What reports call it."""
@@ -71,10 +71,10 @@ class Claim(Strict):
 
 
 def pair_of(entry: Pair | Equivalence) -> Pair:
-    """The two methods of an entry of `compare`."""
+    """Return the two methods of an entry of `compare`."""
     return entry.methods if isinstance(entry, Equivalence) else entry
 
 
 def bounds_of(entry: Pair | Equivalence) -> Mapping[str, float]:
-    """The bounds within which an entry of `compare` asks for equality; none where it doesn't."""
+    """Return the equivalence bounds of an entry of `compare`, by measure; empty if it has none."""
     return {str(measure): bound for measure, bound in entry.within.items()} if isinstance(entry, Equivalence) else {}

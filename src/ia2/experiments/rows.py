@@ -1,4 +1,4 @@
-"""Where a study's rows come from: a built-in task or a person's file, an instruction, and what files hold."""
+"""Loading of a study's inputs: rows of built-in tasks and users' files, the context, and digests of files."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,17 +16,17 @@ from ia2.tasks.task import Instruction, Task
 
 
 def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, options: BenchmarkOptions = DEFAULTS) -> Task:
-    """A task, and how its responses of free text end.
+    """Load a task, and set how its free-text responses end.
 
     Args:
-        rows: its file, if it has one, and what is said of its responses.
-        name: what it is called; None for a file's own name.
+        rows: the task's row settings, with its file if it has one.
+        name: name of the task; None for the file's own name.
         data_dir: a folder of benchmark files instead of the hub.
         options: how rows of a benchmark become queries.
 
     Raises:
-        InputError: it can't be loaded, its responses are labels, which nothing cuts short, or unlabelled texts are
-            named and it doesn't ask of texts.
+        InputError: the task can't be loaded, its responses are labels and settings for free text are given, or
+            unlabelled texts are given and its queries aren't plain texts.
     """
     if rows.data is not None:
         task = load_file(
@@ -43,18 +43,20 @@ def load_rows(rows: Rows, name: str | None, data_dir: Path | None = None, option
         _check_unlabelled(rows.unlabelled, name)
         task = load_task(name, data_dir=data_dir, options=options)
     fields = ("max_new_tokens", "teacher_tokens", "stop")
-    ends = {field: value for field in fields if (value := getattr(rows, field)) is not None}
-    if ends and task.response_kind == "label":
+    response_settings = {field: value for field in fields if (value := getattr(rows, field)) is not None}
+    if response_settings and task.response_kind == "label":
         raise FieldError(
-            next(iter(ends)), None, f"this is for responses of free text, and those of {task.name} are labels."
+            next(iter(response_settings)),
+            None,
+            f"this is for responses of free text, and those of {task.name} are labels.",
         )
-    if "max_new_tokens" in ends:
-        ends.setdefault("teacher_tokens", None)  # the teacher writes as much as is said of responses
-    return replace(task, **ends)
+    if "max_new_tokens" in response_settings:
+        response_settings.setdefault("teacher_tokens", None)  # max_new_tokens then limits the teacher as well
+    return replace(task, **response_settings)
 
 
 def _check_unlabelled(path: Path | None, name: str) -> None:
-    """Refuse texts without labels for a built-in task that asks of something else. Raises FieldError."""
+    """Refuse unlabelled texts for a built-in task whose queries aren't plain texts. Raises FieldError."""
     benchmark = BENCHMARKS.get(name)
     if path is None or benchmark is None or benchmark.asks_of_texts:
         return
@@ -67,7 +69,7 @@ def _check_unlabelled(path: Path | None, name: str) -> None:
 
 
 def read_context(path: Path | None) -> Instruction | None:
-    """The text that stands before every query, if there is one.
+    """Return the text that precedes every query, if there is one.
 
     Raises:
         FieldError: the file can't be read, or is empty.
@@ -76,10 +78,10 @@ def read_context(path: Path | None) -> Instruction | None:
 
 
 def text_of(field: str, path: Path) -> str:
-    """The text of a person's file.
+    """Read a user's text file.
 
     Args:
-        field: what an error names.
+        field: the setting that an error names.
         path: the file.
 
     Raises:
@@ -96,12 +98,12 @@ def text_of(field: str, path: Path) -> str:
 
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file or folder, in hexadecimal, by its path.
+    """Return the SHA-256 of each file or folder, in hexadecimal, by path.
 
-    A folder's is of its files with their paths in it. Datasets of the hub, which have commits, are left out.
+    A folder's digest covers its files and their relative paths. Hub datasets, which have commits, are left out.
 
     Raises:
-        InputError: one can't be read.
+        InputError: a file can't be read.
     """
     digests = {}
     for path in paths:
@@ -115,10 +117,10 @@ def file_digests(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def hub_commits(paths: Iterable[Path]) -> dict[str, str]:
-    """The commit that each dataset of the hub among these paths has now, by its name.
+    """Return the current commit of each hub dataset among these paths, by name.
 
     Raises:
-        InputError: the hub can't be reached, or doesn't give one out.
+        InputError: the hub can't be reached, or reports no commit.
     """
     return {str(path): commit_now(path) for path in paths if is_hub_name(path)}
 

@@ -1,4 +1,4 @@
-"""Doing what a study plans: unit after unit, what is done already left alone, what fails written down."""
+"""Computation of a study on one machine, unit by unit: finished units are skipped, failures recorded."""
 
 import shutil
 import time
@@ -23,16 +23,16 @@ from ia2.records import load_records
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """Result of a run: how many units were computed, and which failed."""
 
     done: int
-    """Units that it computed."""
+    """Number of units that this run computed."""
     before: int
-    """Units that were there already."""
+    """Number of units that were done before this run."""
     elsewhere: int
-    """Units that another process was computing."""
+    """Number of units that another process was computing."""
     failed: tuple[str, ...]
-    """Units that failed."""
+    """Ids of the units that failed."""
 
 
 Load = Callable[[str], LanguageModel]
@@ -50,24 +50,23 @@ def run(
     work: SharedWork | None = None,
     single: bool = False,
 ) -> Outcome:
-    """Compute every unit that is missing, one after another.
+    """Compute every missing unit, one after another.
 
     Args:
         experiment: the study.
-        store: its folder, opened for it.
+        store: the study's folder, opened for the study.
         data_dir: a folder of benchmark files instead of the hub.
-        limit: the most evaluation rows, where the study has no smaller number.
-        load: how a model is loaded by its name; by default as the study's dtype and this machine want it.
+        limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
+        load: loads a model by name; by default with the study's settings and the defaults of this machine.
         progress: told which units are done.
-        tracking: shown the records of every unit that is done.
-        work: what other studies have computed, and are to find of this one; by default units of this run share what is
-            the same for them.
-        single: whether the study is one unit that counts alone: then its error ends the run and nothing of it is left,
-            and nothing is said of how many units are done.
+        tracking: shown the records of every finished unit.
+        work: cache shared with other studies, read and extended; by default only this run's units share one.
+        single: whether the study is a single unit: its error then ends the run and leaves none of its files, and unit
+            counts aren't reported.
 
     Raises:
         InputError: a record can't be read, or can't be shown in the tracker.
-        Exception: where the study is a single unit, whatever ended it.
+        Exception: the error of the unit, if `single`.
     """
     ledger = Ledger(experiment, store, progress, tracking)
     experiment = ledger.experiment
@@ -92,7 +91,7 @@ def run(
 
 
 class Models:
-    """The model that was loaded last: units of one model follow each other."""
+    """Holds the model loaded last; units of one model are consecutive."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -100,7 +99,7 @@ class Models:
         self._model: LanguageModel | None = None
 
     def __getitem__(self, name: str) -> LanguageModel:
-        """The model of this name; another one is let go first."""
+        """Return the model of this name; any other is released before it is loaded."""
         if self._model is None or self._name != name:
             self._model = None
             self._model, self._name = self._load(name), name
@@ -108,44 +107,44 @@ class Models:
 
 
 class Ledger:
-    """What became of a run's units, wherever they are computed: each is taken into the store, or noted as failed."""
+    """Tracks a run's units, wherever they are computed: each is stored, or recorded as failed."""
 
     def __init__(
         self, experiment: Experiment, store: Store, progress: Progress, tracking: Tracking = UNTRACKED
     ) -> None:
         self.experiment = experiment
-        """The study; where it names no dtype, in that of the records that are there."""
-        every = units(experiment)
-        self.missing = [unit for unit in every if not store.is_done(unit)]
-        """The units that this run is to compute."""
+        """The study; if it sets no dtype, with the dtype of the existing records."""
+        all_units = units(experiment)
+        self.missing = [unit for unit in all_units if not store.is_done(unit)]
+        """Units that this run has to compute."""
         self._store, self._progress, self._tracking = store, progress, tracking
-        self._before = len(every) - len(self.missing)
+        self._before = len(all_units) - len(self.missing)
         self._done, self._elsewhere = 0, 0
         self._failed: list[str] = []
         self._begun = time.monotonic()
         if self.missing and experiment.dtype is None and (dtype := store.dtype()) is not None:
-            # a machine's own is float32 or bfloat16, by whether it has a GPU
+            # the default depends on the machine: float32, or bfloat16 with a GPU
             self.experiment = experiment.model_copy(update={"dtype": dtype})
             progress.say(f"The study's records are of {dtype}, and so is what is computed now.")
-        for unit in every:
-            # of a process that was killed when it had taken its unit in, and not yet cleared up
+        for unit in all_units:
+            # left by a process killed between storing its unit and cleaning up; claiming removes it
             if store.is_done(unit) and store.unfinished(unit).exists():
                 with store.claimed(unit):
                     pass
 
     @contextmanager
     def claimed(self, unit: Unit) -> Iterator[bool]:
-        """Keep a unit to oneself for a while; gives False, and counts it, where another process has it."""
+        """Lock a unit; yields False, and counts the unit as elsewhere, if another process has it."""
         with self._store.claimed(unit) as claimed:
             free = claimed and not self._store.is_done(unit)
             self._elsewhere += not free
             yield free
 
     def take(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
-        """Take in the files that `work` puts into the folder it is given; an error of its is written down instead.
+        """Store the files that `work` writes into the folder it is given; if it raises, record the failure.
 
         Raises:
-            InputError: the unit's records can't be shown in the tracker. They are taken in nevertheless.
+            InputError: the unit's records can't be shown in the tracker. They are stored nevertheless.
         """
         try:
             self._keep(unit, work)
@@ -155,11 +154,11 @@ class Ledger:
             self._show(unit)
 
     def take_or_raise(self, unit: Unit, work: Callable[[Unit, Path], None]) -> None:
-        """As `take`, but an error or a stop goes through.
+        """Do the same as `take`, but let errors and interrupts through.
 
         Raises:
             InputError: as `take`.
-            BaseException: what ended the work.
+            BaseException: whatever `work` raised.
         """
         self._keep(unit, work)
         self._show(unit)
@@ -178,21 +177,21 @@ class Ledger:
             self._tracking.show(str(record.file).removeprefix(f"{RECORDS}/").removesuffix(".json"), record)
 
     def fail(self, unit: Unit, error: str) -> None:
-        """Write down that a unit failed.
+        """Record that a unit failed.
 
         Args:
             unit: the unit.
-            error: what happened; its last line is said to the person.
+            error: text of the error; its last line is shown to the user.
         """
         self._store.note_failure(unit, error)
         self._failed.append(unit.id)
         self._progress.say(f"{unit.id} failed: {error.splitlines()[-1]}")
 
     def tell(self, running: int = 0) -> None:
-        """Say how far the run is, and when it will be over if it goes on as it did, other processes' units counted.
+        """Report the number of finished units and the time left at the current pace, counting other processes' units.
 
         Args:
-            running: units that are being computed now.
+            running: number of units being computed now.
         """
         done = sum(map(self._store.is_done, self.missing))
         left = len(self.missing) - done - len(self._failed)
@@ -205,10 +204,10 @@ class Ledger:
         self._progress.say(", ".join(counts))
 
     def outcome(self) -> Outcome:
-        """How the run ended."""
+        """Return the result of the run."""
         return Outcome(self._done, self._before, self._elsewhere, tuple(self._failed))
 
 
 def error_text(error: BaseException) -> str:
-    """An error with its traceback, as it is written down."""
+    """Return an error with its traceback, as recorded."""
     return "".join(traceback.format_exception(error)).rstrip()

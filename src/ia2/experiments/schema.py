@@ -1,4 +1,4 @@
-"""What a study is: every choice that decides what is computed, validated."""
+"""The schema of a study: every setting that decides what is computed, validated."""
 
 import re
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ from ia2.training.objectives import MatchTokens
 from ia2.training.teacher import TeacherStop
 
 NAMED_BY_PLAN = re.compile(r"_(icl-response|(lr|beta)[0-9.e+-]+)$")
-"""How names of an adapter's files end; a method whose own name did could be taken for another one."""
+"""Suffixes of adapter file names; a method with such a name could be mistaken for another."""
 
 
 def _checked_memory(value: float) -> float:
@@ -170,7 +170,7 @@ class Experiment(Strict):
     @field_validator("methods", mode="before")
     @classmethod
     def _method_settings(cls, value: Any) -> Any:
-        """Methods with a label source of their own, apart from descriptions, whose key is `name`."""
+        """Parse methods with a label source of their own; descriptions, which have the key `name`, stay as they are."""
         if not isinstance(value, list | tuple):
             return value
         return [
@@ -196,10 +196,10 @@ class Experiment(Strict):
     @model_validator(mode="before")
     @classmethod
     def _sets_of_rows(cls, value: Any) -> Any:
-        """As many sets as there are of rows, where seeds are apart."""
+        """Set `sets` to `seeds.rows`, if there are separate seeds."""
         seeds = value.get("seeds") if isinstance(value, dict) else None
         rows = seeds.get("rows") if isinstance(seeds, dict) else getattr(seeds, "rows", None)
-        if not isinstance(rows, int) or rows < 1:  # where it is wrong, seeds says so itself
+        if not isinstance(rows, int) or rows < 1:  # an invalid value is reported by the field seeds
             return value
         if value.get("sets", rows) != rows:
             raise FieldError("sets", value["sets"], f"seeds has {rows} sets of rows. Say one of both.")
@@ -212,26 +212,26 @@ class Experiment(Strict):
 
     @property
     def draws(self) -> tuple[Draw, ...]:
-        """What the units of a model, task and N are drawn by."""
+        """Seeds of the units of each model, task and N."""
         return draws_of(range(self.first_seed, self.first_seed + self.sets), self.seeds)
 
     def models_of(self, source: Source) -> tuple[str, ...]:
-        """The models that are trained on a source."""
+        """Return the models trained on a source."""
         return self.models if source.models is None else source.models
 
     def n_of(self, source: Source) -> tuple[int, ...]:
-        """The numbers of its rows that they are trained on."""
+        """Return the values of N used with a source."""
         return self.n if source.n is None else source.n
 
     def task(self, name: str, data_dir: Path | None) -> Task:
-        """A task of the study, with the options that it has.
+        """Load a task of the study, with the benchmark options that apply to it.
 
         Args:
-            name: its name.
+            name: name of the task.
             data_dir: a folder of benchmark files instead of the hub.
 
         Raises:
-            InputError: it can't be loaded.
+            InputError: the task can't be loaded.
         """
         rows = self.rows_of(name)
         benchmark = BENCHMARKS.get(name) if rows.data is None else None
@@ -239,32 +239,32 @@ class Experiment(Strict):
         return load_rows(rows, name, data_dir, options)
 
     def rows_of(self, name: str) -> Rows:
-        """What is said of a task's rows."""
+        """Return the row settings of a task."""
         return next((source.rows for source in self.tasks if source.train == name), Rows())
 
     def adapters_of(self, source: Source) -> tuple[AdapterSettings, ...]:
-        """The adapters that are trained on it."""
+        """Return the adapters trained on a source."""
         return self.adapters if source.adapters is None else source.adapters
 
     @property
     def all_models(self) -> tuple[str, ...]:
-        """Every model that is used, the study's own ones first."""
+        """Every model in use, those of the study itself first."""
         used = dict.fromkeys(model for source in self.tasks for model in self.models_of(source))
         return tuple(model for model in dict.fromkeys((*self.models, *used)) if model in used)
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """The methods that train nothing."""
+        """Methods that train no adapter."""
         return tuple(method for method in self.methods if isinstance(method, str) and method in BASELINES)
 
     @property
     def trained_methods(self) -> tuple[Method, ...]:
-        """The methods that train adapters."""
+        """Methods that train adapters."""
         return tuple(method for _, method in self._trained())
 
     @property
     def fitted_methods(self) -> tuple[tuple[LabelSource | None, Method], ...]:
-        """Each built-in method with each label source that makes a difference to it, described ones with their own."""
+        """Label sources and methods: a built-in method with each source it depends on, a described one with its own."""
         return tuple(pair for entry, method in self._trained() for pair in self._fitted(entry, method))
 
     def _trained(self) -> Iterator[tuple[str | MethodSettings | dict[str, Any], Method]]:
@@ -287,14 +287,14 @@ class Experiment(Strict):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file of a person's that decides what is computed."""
+        """Every user file that decides what is computed."""
         read = [path for source in self.tasks for path in source.files]
         read += [path for path in (self.context, self.held_text) if path is not None]
         return tuple(dict.fromkeys(read))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what records hold, whichever units there are."""
+        """Settings that decide what records hold, without those that only select units."""
         units = {"models", "tasks", "n", "sets", "seeds", "first_seed", "adapters"}
         asked = {"name", "description", "select", "compare", "claims"}
         return self.model_dump(mode="json", exclude=asked | units)

@@ -1,4 +1,4 @@
-"""The parts of a study: adapters with their sizes, methods with what they fit, and tasks with their rows."""
+"""Parts of a study's schema: adapters with their sizes, methods with their label source, tasks with their rows."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -31,7 +31,7 @@ TrainingRows = Annotated[tuple[Annotated[int, AfterValidator(checked_n)], ...], 
 
 
 class Strict(BaseModel):
-    """What has no keys but its own, and doesn't change."""
+    """Base of frozen models that refuse unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,18 +41,18 @@ def _absolute(path: Path) -> Path:
 
 
 File = Annotated[Path, AfterValidator(_absolute)]
-"""A person's file by a path that means the same wherever a command runs, or a dataset of the hub by its name."""
+"""Absolute path of a user's file, independent of the working directory, or name of a hub dataset."""
 
 
-def _settings(value: Any) -> Any:
-    """Adapters that are only named, as settings."""
+def _expanded(value: Any) -> Any:
+    """Turn adapters given by name only into settings."""
     if not isinstance(value, list):
         return value
     return [{"kind": adapter} if isinstance(adapter, str) else adapter for adapter in value]
 
 
-def _apart(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Rates or weights that files of adapters can be told apart by."""
+def _distinguishable(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse rates or weights that adapter file names can't tell apart."""
     named: dict[str, float] = {}
     for value in values:
         if (name := f"{value:g}") in named:
@@ -61,28 +61,28 @@ def _apart(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-Rates = Annotated[tuple[Rate, ...], AfterValidator(_apart)]
-Betas = Annotated[tuple[Beta, ...], AfterValidator(_apart)]
+Rates = Annotated[tuple[Rate, ...], AfterValidator(_distinguishable)]
+Betas = Annotated[tuple[Beta, ...], AfterValidator(_distinguishable)]
 
 
 class AdapterSettings(BaseModel):
-    """A kind of adapter with its sizes, as its dataclass names them."""
+    """An adapter kind with its sizes, named as in its dataclass."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
 
     @model_validator(mode="after")
     def _fits(self) -> "AdapterSettings":
-        self.adapter  # noqa: B018 - refuses what is no adapter
+        self.adapter  # noqa: B018 - raises for an unknown kind or bad sizes
         return self
 
     @property
     def adapter(self) -> AdapterKind:
-        """The adapter."""
+        """The adapter kind with these sizes."""
         return adapter_of(self.kind, self.model_extra or {})
 
 
-def _different(adapters: tuple[AdapterSettings, ...]) -> tuple[AdapterSettings, ...]:
+def _distinct(adapters: tuple[AdapterSettings, ...]) -> tuple[AdapterSettings, ...]:
     kinds = [settings.adapter for settings in adapters]
     if any(kind in kinds[:index] for index, kind in enumerate(kinds)):
         raise ValueError("an adapter is named twice")
@@ -90,12 +90,12 @@ def _different(adapters: tuple[AdapterSettings, ...]) -> tuple[AdapterSettings, 
 
 
 Adapters = Annotated[
-    tuple[AdapterSettings, ...], Field(min_length=1), BeforeValidator(_settings), AfterValidator(_different)
+    tuple[AdapterSettings, ...], Field(min_length=1), BeforeValidator(_expanded), AfterValidator(_distinct)
 ]
 
 
 class MethodSettings(Strict):
-    """A method with the responses that it alone fits, whatever the study's `label_sources` are."""
+    """A method with a label source of its own, which replaces the study's `label_sources`."""
 
     method: str | dict[str, Any]
     """A name, or a description as in a method's own file."""
@@ -110,10 +110,10 @@ class MethodSettings(Strict):
 
 
 def method_described(entry: str | dict[str, Any]) -> Method:
-    """The method that is named, or described as in a method's own file.
+    """Return the method of an entry, which is a name or a description as in a method's own file.
 
     Raises:
-        ValueError: there is none, or the description is none.
+        ValueError: the name is unknown, or the description invalid.
     """
     if isinstance(entry, dict):
         try:
@@ -126,18 +126,18 @@ def method_described(entry: str | dict[str, Any]) -> Method:
 
 
 class Draw(NamedTuple):
-    """The seeds that a unit is drawn by."""
+    """The seeds of a unit."""
 
     seed: int
-    """Of its rows, and by default of everything else."""
+    """Seed of the rows, and by default of everything else."""
     start: int | None = None
-    """Of adapters' starting values, where it is apart."""
+    """Seed of the adapters' initial values, if separate."""
     order: int | None = None
-    """Of orders, where it is apart."""
+    """Seed of the orders of demonstrations and training rows, if separate."""
 
 
 class Seeds(Strict):
-    """How many sets of rows, starting values and orders there are, each drawn by a seed of its own."""
+    """Numbers of sets of rows, of initial values and of orders, with separate seeds."""
 
     rows: Count
     """Sets of training and dev rows; their seeds count from the first one's."""
@@ -148,11 +148,11 @@ class Seeds(Strict):
 
 
 def draws_of(rows: Iterable[int], seeds: Seeds | None) -> tuple[Draw, ...]:
-    """What the units of a model, task and N are drawn by.
+    """Return the seeds of the units of one model, task and N.
 
     Args:
-        rows: the seeds of sets of rows.
-        seeds: how many starting values and orders there are of each, where they are apart.
+        rows: seeds of the sets of rows.
+        seeds: numbers of starting values and orders per set of rows, if they have separate seeds.
 
     Example:
         >>> [tuple(draw) for draw in draws_of([3, 4], Seeds(rows=2, start=2))]
@@ -160,11 +160,11 @@ def draws_of(rows: Iterable[int], seeds: Seeds | None) -> tuple[Draw, ...]:
     """
     if seeds is None:
         return tuple(map(Draw, rows))
-    return tuple(Draw(*apart) for apart in product(rows, range(seeds.start), range(seeds.order)))
+    return tuple(Draw(*seed_triple) for seed_triple in product(rows, range(seeds.start), range(seeds.order)))
 
 
 class Rows(Strict):
-    """What is said of a task's rows: the file they come from, and how texts are asked for and end."""
+    """Row settings of a task: the file they come from, unlabelled texts, and how responses end."""
 
     data: File | None = None
     """Labelled rows instead of a built-in task: a CSV, TSV, JSON, JSONL, Parquet or Excel file, a folder of
@@ -214,12 +214,12 @@ class Rows(Strict):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that is read."""
+        """Every file that these settings name."""
         return tuple(path for path in (self.data, self.eval_data, self.unlabelled) if path is not None)
 
 
 class Source(Rows):
-    """A task that is trained on, and those that its adapters are measured on."""
+    """A training task, and the tasks on which its adapters are evaluated."""
 
     train: str
     """The task's name; a file's is by default its own without the ending."""
@@ -235,7 +235,7 @@ class Source(Rows):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        """A task that is only named, or a file that has its own name."""
+        """Expand a task given by name only, and name a task after its file if it has no name."""
         if isinstance(value, str):
             return {"train": value}
         if isinstance(value, dict) and isinstance(value.get("data"), str | Path) and "train" not in value:
@@ -266,20 +266,20 @@ class Source(Rows):
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Tasks to be measured on."""
+        """Tasks to evaluate."""
         return self.evaluate or (self.train,)
 
     @property
     def rows(self) -> Rows:
-        """What is said of the rows of the task that is trained on."""
+        """Row settings of the training task."""
         return Rows.model_construct(**{name: getattr(self, name) for name in Rows.model_fields})
 
 
 def best_of(order: str) -> int | None:
-    """How many orders of the demonstrations are tried; None where they keep a random one.
+    """Return how many orders of the demonstrations are tried; None for a random order.
 
     Raises:
-        FieldError: this is no order.
+        FieldError: `order` is neither random nor best-of-K.
 
     Example:
         >>> best_of("best-of-8")

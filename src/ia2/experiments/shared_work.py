@@ -1,7 +1,7 @@
-"""What was computed for one unit and is the same for others: adapters, answers and similarities, each by its digest.
+"""Cache of results that several units or studies share: adapters, evaluations and similarities, by digest.
 
-In memory it serves the units of one run: without it each set would ask the model zero-shot again. In a folder it serves
-every study that is given the same one, so that tables with methods in common train each adapter once.
+In memory it serves the units of one run, which would otherwise repeat the zero-shot evaluation for each set. In a
+folder it serves every study that is given that folder, so that tables with methods in common train each adapter once.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ PREDICTIONS = TypeAdapter(tuple[Prediction, ...])
 
 @dataclass(frozen=True)
 class TrainedBefore:
-    """An adapter that was trained for another unit or study."""
+    """A cached adapter, with its dev loss and seconds by phase."""
 
     trained: Trained
     dev_loss: float | None
@@ -39,7 +39,7 @@ class TrainedBefore:
 
 
 class SharedWork:
-    """What other units need as well, in a folder or for as long as this object lives.
+    """Cache of shared results, in a folder or in memory.
 
     Example:
         >>> work = SharedWork(Path("shared"))
@@ -49,27 +49,27 @@ class SharedWork:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Begin with what a folder holds, or with nothing.
+        """Open the cache of a folder, or an empty one in memory.
 
         Args:
-            folder: where adapters and results are kept; None for memory, which keeps no adapters.
+            folder: where adapters and results are stored; None for memory, which stores no adapters.
         """
         self.folder = folder
         self._results: dict[str, dict[str, Any]] = {}
 
     @property
     def lasts(self) -> bool:
-        """Whether what is kept outlives this object, so that what a single unit needs is worth keeping too."""
+        """Whether the cache outlives this object, so that results that only one unit needs are worth storing."""
         return self.folder is not None
 
     def result(self, key: str) -> dict[str, Any] | None:
-        """What is kept under a key; None where nothing is.
+        """Return the result of a cache key; None if there is none.
 
         Args:
-            key: a digest of all that the result depends on.
+            key: digest of everything the result depends on (`key_of`).
 
         Raises:
-            InputError: a file of the folder is damaged.
+            InputError: the file of the result is damaged.
         """
         if self.folder is None:
             return self._results.get(key)
@@ -77,7 +77,7 @@ class SharedWork:
         return _read(file) if file.exists() else None
 
     def keep_result(self, key: str, result: dict[str, Any]) -> None:
-        """Keep a result, of values that JSON has."""
+        """Store a result of JSON values under a cache key."""
         if self.folder is None:
             self._results[key] = result
             return
@@ -89,7 +89,7 @@ class SharedWork:
         return self.folder / RESULTS / f"{key}.json"
 
     def adapter(self, key: str) -> TrainedBefore | None:
-        """The adapter that is kept under a key; None where there is none.
+        """Return the adapter of a cache key; None if there is none.
 
         Raises:
             InputError: its files are damaged.
@@ -106,7 +106,7 @@ class SharedWork:
         return TrainedBefore(Trained(Adapter.load(folder), rate, stages), loss, seconds)
 
     def keep_adapter(self, key: str, adapter: TrainedBefore) -> None:
-        """Keep an adapter for others, where there is a folder."""
+        """Store an adapter under a cache key; in memory, do nothing."""
         if self.folder is None:
             return
         trained = adapter.trained
@@ -118,7 +118,7 @@ class SharedWork:
 
 
 def evaluation_as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation as values that JSON has."""
+    """Return an evaluation as JSON values."""
     if isinstance(evaluation, LabelEvaluation):
         settings = {"label_scoring": evaluation.label_scoring, "labels": list(evaluation.labels)}
         return {**settings, "rows": evaluation.rows()}
@@ -126,7 +126,7 @@ def evaluation_as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def evaluation_from_json(content: dict[str, Any]) -> Evaluation:
-    """The evaluation that such values say; answers are found in texts anew."""
+    """Return the evaluation of such values; answers are extracted from generated texts again."""
     if "answer" in content:
         return TextEvaluation.rescored(content["rows"], content["answer"])
     predictions = PREDICTIONS.validate_python(content["rows"])
@@ -134,10 +134,10 @@ def evaluation_from_json(content: dict[str, Any]) -> Evaluation:
 
 
 def key_of(*parts: object) -> str:
-    """A digest of all that something depends on, this software's versions included.
+    """Return a cache key: the digest of everything a result depends on, software versions included.
 
     Args:
-        parts: values whose `repr` says all of them, the same in every process: no sets, no arrays.
+        parts: values whose `repr` is complete and the same in every process: no sets, no arrays.
 
     Example:
         >>> key_of("a", 1) == key_of("a", 1), key_of("a", 1) == key_of("a", 2)
@@ -147,7 +147,7 @@ def key_of(*parts: object) -> str:
 
 
 def form_of(task: Task) -> Task:
-    """A task without its rows and what is only said of it: all that says how a row is asked and answered."""
+    """Return a task without rows and descriptions: only what determines its prompts and scoring."""
     return replace(task, pool=(), evaluation=(), notes=(), description="", source="")
 
 
@@ -166,7 +166,7 @@ def _damaged(file: Path, error: Exception) -> InputError:
 
 
 def _with_nan(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Stages with NaN for the losses that were no finite numbers."""
+    """Return stages with NaN for the losses that JSON stores as null."""
 
     def loss(value: float | None) -> float:
         return float("nan") if value is None else value

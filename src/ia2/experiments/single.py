@@ -1,4 +1,4 @@
-"""A study of one unit, as an adaptation is: computed at once, or found to be there."""
+"""Computation of a study of a single unit, such as an adaptation; a finished one is reused."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,15 +29,14 @@ def compute_single(
 ) -> list[Record]:
     """Compute a study of one unit into a folder, unless it is there already.
 
-    Nothing is left in the folder where this ends in an error or is stopped; where the process is killed, the same call
-    goes on.
+    An error or an interrupt leaves nothing in the folder. If the process is killed, the same call resumes.
 
     Args:
         experiment: the study.
-        folder: where it goes; absent, empty, or a part of the same study.
+        folder: output folder; absent, empty, or with a part of the same study.
         data_dir: a folder of benchmark files instead of the hub.
-        load: how the model is loaded by its name; by default as the study's dtype and device want it.
-        progress: told what was chosen, and what is going on.
+        load: loads the model by name; by default with the study's settings.
+        progress: told about the choices made and the phases.
         tracking: shown the records.
 
     Returns:
@@ -76,7 +75,7 @@ def compute_single(
 
 
 def ordered_records(experiment: Experiment, records: list[Record]) -> list[Record]:
-    """Records in the order of a study's methods."""
+    """Return records in the order of a study's methods."""
     order: list[tuple[str, str | None]] = [(name, None) for name in experiment.baselines]
     order += [(method.name, source) for source, method in experiment.fitted_methods]
     return sorted(records, key=lambda record: order.index((record.method, record.options.label_source)))
@@ -84,18 +83,18 @@ def ordered_records(experiment: Experiment, records: list[Record]) -> list[Recor
 
 @contextmanager
 def _abandoned_when_stopped(store: Store, unit: Unit) -> Iterator[None]:
-    """Take back what was begun, the plan included, where an error or a signal ends it before there is a record."""
+    """Remove what was written, plan included, if an error or a signal ends the block before there is a record."""
     try:
         yield
     except BaseException:
         with store.claimed(unit) as claimed:
-            if claimed:  # else another process is computing it, and the folder is that one's
+            if claimed:  # otherwise another process is computing it and owns the folder
                 store.abandon()
         raise
 
 
 def _described(few_shot_set: FewShotSet) -> str:
-    """One line on what is trained and measured."""
+    """Describe the set in one line: N, dev and evaluation rows, seed."""
     return (
         f"{few_shot_set.task.name}: N = {few_shot_set.n}, {_counted(len(few_shot_set.dev), 'dev row')}, "
         f"{_counted(len(few_shot_set.evaluation), 'evaluation row')}, seed {few_shot_set.seed}."

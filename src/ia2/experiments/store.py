@@ -1,4 +1,4 @@
-"""A study's folder: records of whole units, their predictions and adapters, the plan, and what failed."""
+"""A study's folder: its plan, the records, predictions and adapters of finished units, and failures."""
 
 import fcntl
 import json
@@ -21,58 +21,58 @@ LOCKS, UNFINISHED = "locks", "unfinished"
 
 
 class Store:
-    """The folder of a study. A unit is done when the folder of its records is there, which appears in one step."""
+    """The folder of a study. A unit is done when the folder of its records exists; it appears atomically."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def open(self, experiment: Experiment, limit: int | None = None, *, growing: bool = True) -> None:
-        """Begin or go on.
+        """Start or resume a study: check it and write its plan.
 
         Args:
             experiment: the study.
-            limit: the most evaluation rows, where the study has no smaller number.
+            limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
             growing: as in `check`.
 
         Raises:
             InputError: as in `check`.
         """
         plan = {"limit": limit, "experiment": experiment.model_dump(mode="json")}
-        # of two processes that begin with different settings the second finds the first one's plan
+        # with the lock, the second of two processes that start with different settings sees the first one's plan
         with alone_in(self.folder):
             versions = self._checked(experiment, limit, growing=growing)
             _write(self.folder / PLAN_FILE, plan | versions)
 
     def check(self, experiment: Experiment, limit: int | None = None, *, growing: bool = True) -> None:
-        """Refuse a study that this folder can't take, before anything is computed.
+        """Refuse a study that can't be computed in this folder, before anything is computed.
 
         Args:
             experiment: the study.
-            limit: the most evaluation rows, where the study has no smaller number.
-            growing: whether models, tasks, N and sets may be others than before; else the study must be the same.
+            limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
+            growing: whether models, tasks, N and sets may differ from before; otherwise the study must be the same.
 
         Raises:
             InputError: the folder holds something else, a damaged plan, or records of a study with other settings,
-                files, commits or units; it can't be written to; the hub is to be asked for a commit and can't be; or
-                two of the study's models have names that make the same folder's.
+                files, commits or units; it can't be written to; the hub doesn't report the commit of a dataset; or the
+                names of two of the study's models give the same folder name.
         """
         self._checked(experiment, limit, growing=growing)
 
     def _checked(self, experiment: Experiment, limit: int | None, *, growing: bool) -> dict[str, dict[str, str]]:
-        """The same; gives what the plan is to say of the files and of the hub's datasets."""
-        asked = units(experiment)
+        """Check a study as `check` does; return the file digests and dataset commits for the plan."""
+        planned_units = units(experiment)
         plan = self.folder / PLAN_FILE
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: this is a file, and a folder is to be written. Name another one.")
-        # another process may be writing the plan at this moment, or was killed at it
+        # partial plans don't count: another process is writing one, or was killed while writing it
         held = set(self.folder.iterdir()) - _partials(plan) if self.folder.is_dir() else set()
         if held and not plan.exists():
             raise InputError(f"{self.folder}: this folder holds something else. Name another one with --out.")
         check_writable(self.folder)
         check_links(self.folder)
         digests, wanted = file_digests(experiment.files), set(map(str, experiment.files))
-        # what is done can be shown without the hub
-        commits = {} if all(map(self.is_done, asked)) else hub_commits(experiment.files)
+        # a finished study can be shown offline
+        commits = {} if all(map(self.is_done, planned_units)) else hub_commits(experiment.files)
         if plan.exists():
             earlier, earlier_limit, versions = load_plan(self.folder)
             if experiment.nested and not earlier.nested:
@@ -108,15 +108,15 @@ class Store:
                     f"{self.folder}: this folder holds records of {earlier.name} with other settings ({{fields}}); "
                     f"{allowed}. Name another folder with --out.",
                 )
-            self._check_same_units(units(earlier), asked)
+            self._check_same_units(units(earlier), planned_units)
         return {"files": digests, "commits": commits}
 
     def is_done(self, unit: Unit) -> bool:
-        """Whether all records of a unit are there."""
+        """Return whether a unit is done."""
         return (self.folder / RECORDS / unit.id).is_dir()
 
     def dtype(self) -> str | None:
-        """The dtype of the records that are there, told by the first one; None where there are none.
+        """Return the dtype of the existing records, read from the first one; None if there are none.
 
         Raises:
             InputError: that record can't be read.
@@ -124,10 +124,10 @@ class Store:
         file = next(iter(record_files(self.folder)), None)
         return None if file is None else Record.read(file).model.dtype
 
-    def _check_same_units(self, earlier: Iterable[Unit], asked: Iterable[Unit]) -> None:
-        """Refuse units that are others than before by the same name: done ones wouldn't be computed again."""
+    def _check_same_units(self, earlier: Iterable[Unit], planned_units: Iterable[Unit]) -> None:
+        """Refuse units that differ from earlier ones of the same name, since done ones aren't computed again."""
         planned = {unit.id: unit.as_record() for unit in earlier}
-        for unit in asked:
+        for unit in planned_units:
             now = unit.as_record()
             before = self._computed(unit) or planned.get(unit.id, now)
             for part in now | before:
@@ -138,7 +138,7 @@ class Store:
                     )
 
     def _computed(self, unit: Unit) -> dict[str, Any] | None:
-        """What was computed under a unit's name; None where nothing was, or it wasn't written down."""
+        """Return what was computed under a unit's name; None if it isn't done, or the folder doesn't say."""
         file = self.folder / UNITS / f"{unit.id}.json"
         if not self.is_done(unit) or not file.exists():
             return None
@@ -151,7 +151,7 @@ class Store:
 
     @contextmanager
     def claimed(self, unit: Unit) -> Iterator[bool]:
-        """Keep a unit to oneself for a while; gives False where another process on this machine is at it."""
+        """Lock a unit; yields False if another process on this machine has locked it."""
         path = self.folder / LOCKS / unit.id
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
@@ -160,62 +160,62 @@ class Store:
             except BlockingIOError:
                 yield False
                 return
-            # the lock goes with the process, however it ends; what one that was killed has left is cleared away
+            # a lock ends with its process, so any partial files were left by a killed one
             for part in (RECORDS, PREDICTIONS, ADAPTERS):
-                for left in _partials(self.folder / part / unit.id):
-                    shutil.rmtree(left, ignore_errors=True)
+                for partial_path in _partials(self.folder / part / unit.id):
+                    shutil.rmtree(partial_path, ignore_errors=True)
             for part in (UNITS, FAILURES):
-                for left in _partials(self.folder / part / f"{unit.id}.json"):
-                    left.unlink(missing_ok=True)
+                for partial_path in _partials(self.folder / part / f"{unit.id}.json"):
+                    partial_path.unlink(missing_ok=True)
             shutil.rmtree(self.unfinished(unit), ignore_errors=True)
             yield True
 
     def unfinished(self, unit: Unit) -> Path:
-        """The folder that a unit is computed in."""
+        """Return the folder in which a unit is computed."""
         return self.folder / UNFINISHED / unit.id
 
     def keep(self, unit: Unit, computed: Path) -> None:
-        """Take in what was computed of a unit, its records last: what the unit is stands before it counts as done.
+        """Copy a computed unit into the study's folder, records last, because they mark it as done.
 
         Args:
             unit: the unit.
-            computed: a folder that holds what this one is to hold.
+            computed: folder in which it was computed, laid out as the study's.
         """
         _write(self.folder / UNITS / f"{unit.id}.json", unit.as_record())
         for part in (PREDICTIONS, ADAPTERS, RECORDS):
-            made = computed / part / unit.id
-            if made.is_dir():
+            source = computed / part / unit.id
+            if source.is_dir():
                 with folder_written_whole(self.folder / part / unit.id, replace=True) as partial:
-                    shutil.copytree(made, partial, dirs_exist_ok=True)
+                    shutil.copytree(source, partial, dirs_exist_ok=True)
         (self.folder / FAILURES / f"{unit.id}.json").unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Take back a folder in which nothing was computed, so that another study may be begun there."""
+        """Clear a folder in which no unit is done, so that another study can be started there."""
         if any(self.folder.glob(f"{RECORDS}/*")):
             return
         for part in (LOCKS, UNFINISHED, UNITS, PREDICTIONS, ADAPTERS, RECORDS):
             shutil.rmtree(self.folder / part, ignore_errors=True)
         (self.folder / PLAN_FILE).unlink(missing_ok=True)
-        with suppress(OSError):  # it holds something of the person's, or can't be taken away
+        with suppress(OSError):  # it holds files of the user's, or can't be removed
             self.folder.rmdir()
 
     def tidy(self) -> None:
-        """Take away what only units that are being computed need; a lock that another process waits for included.
+        """Remove the folders of locks and unfinished units, even if another process waits for a lock.
 
-        Whoever holds a lock looks again at what is done, so that no unit is computed twice.
+        A process that gets a lock checks again whether the unit is done, so no unit is computed twice.
         """
         shutil.rmtree(self.folder / LOCKS, ignore_errors=True)
-        with suppress(OSError):  # another process may be at a unit
+        with suppress(OSError):  # not empty if another process is computing a unit
             (self.folder / UNFINISHED).rmdir()
 
     def note_failure(self, unit: Unit, error: str) -> None:
-        """Write down that a unit failed, and why."""
+        """Record that a unit failed, and why."""
         _write(self.folder / FAILURES / f"{unit.id}.json", {"unit": unit.as_record(), "error": error})
 
     def failures(self) -> dict[str, str]:
-        """The error of each unit that failed, by its id; of a file that is damaged, that it is."""
+        """Return the error of each failed unit, by id; for a damaged file, a message that says so."""
         errors = {}
-        # one that is being written is hidden
+        # partial files are hidden
         for file in sorted((self.folder / FAILURES).glob("[!.]*.json")):
             try:
                 errors[file.stem] = str(json.loads(file.read_text(encoding="utf-8"))["error"])
@@ -225,7 +225,7 @@ class Store:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The names of what differs: of a mapping, or of the only task, those of its parts."""
+    """Return the names of the settings that differ; for a mapping or a single task, the names of its parts."""
     names = []
     for name in {**before, **now}:
         earlier, later = (
@@ -240,7 +240,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _partials(path: Path) -> set[Path]:
-    """What `ia2.cache` writes to before it is whole and becomes `path`."""
+    """Return the partial files or folders that `ia2.cache` writes before it renames one to `path`."""
     return set(path.parent.glob(f".partial-{'[0-9a-f]' * 8}-{path.name}"))
 
 

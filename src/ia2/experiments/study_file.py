@@ -1,4 +1,4 @@
-"""A study's YAML file: read, and every mistake named with its line."""
+"""Reading of a study's YAML file, with the line of every mistake."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,37 +17,37 @@ from ia2.training.method_files import broken_place, problem
 from ia2.yaml_files import parsed_yaml
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-"""What pydantic calls a key that isn't known, of a model and of a dataclass."""
+"""Pydantic's error types for an unknown key, in a model and in a dataclass."""
 
 
 def load_experiment(path: Path) -> Experiment:
-    """Read a study.
+    """Read a study from its YAML file.
 
     Raises:
-        InputError: the file isn't there, isn't YAML, or describes no study; each problem is named with its line.
+        InputError: the file is missing, isn't YAML, or isn't a valid study; each problem is named with its line.
     """
     try:
         tree, content = parsed_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
-    except ValueError as error:  # bytes that are no text are one, too
+    except ValueError as error:  # includes bytes that aren't UTF-8
         raise InputError(f"{path}: this is no YAML ({error}).") from error
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
         messages = []
-        every = error.errors(include_url=False)
-        for issue in every:
-            deeper = [other["loc"] for other in every if len(other["loc"]) > len(issue["loc"])]
+        issues = error.errors(include_url=False)
+        for issue in issues:
+            deeper = [other["loc"] for other in issues if len(other["loc"]) > len(issue["loc"])]
             if any(location[: len(issue["loc"])] == issue["loc"] for location in deeper):
-                continue  # what is wrong with a part is told; pydantic counts a list without it as too short
+                continue  # reported for the part; pydantic also reports that its list is too short without it
             message = _unknown(issue) if issue["type"] in UNKNOWN else problem(issue)
             messages.append(f"{path}, line {_line(tree, broken_place(issue))}: {message}")
         raise InputError("\n".join(messages)) from error
 
 
 def _unknown(issue: Mapping[str, Any]) -> str:
-    """A key that isn't known, and the one that may be meant."""
+    """Return the message for an unknown key, with the closest known key."""
     key = ".".join(str(part) for part in issue["loc"])
     known = {name: f"tasks.{name}" for name in Source.model_fields}
     known |= {field.name: f"training.{field.name}" for field in fields(Training)}
@@ -57,7 +57,7 @@ def _unknown(issue: Mapping[str, Any]) -> str:
 
 
 def _line(node: Any, location: tuple[str | int, ...]) -> int:
-    """The line on which the innermost part of a place stands that is in the file."""
+    """Return the line of the innermost part of a location that exists in the file."""
     line = 1 if node is None else node.start_mark.line + 1
     for part in location:
         if isinstance(node, yaml.MappingNode):

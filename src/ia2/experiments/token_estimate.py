@@ -1,4 +1,4 @@
-"""How many tokens a study reads and writes, estimated from its tasks' rows before any weights are loaded."""
+"""Estimate of the tokens that a study processes, from its tasks' rows, before any weights are loaded."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -19,21 +19,21 @@ from ia2.training.early_stopping import EarlyStopping
 from ia2.training.methods import OTHER_BETAS, Stage
 
 CHARACTERS = 4
-"""How many characters make a token where no tokenizer is at hand: about as many as in English text."""
+"""Characters per token, as in English text, if no tokenizer is available locally."""
 
 Length = Callable[[str], int]
-"""How many tokens a text has."""
+"""Counts the tokens of a text."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens that pass through models, those of a training step once, whether or not they also pass backward."""
+    """Tokens that pass through models; those of a training step count once, with or without a backward pass."""
 
     teacher: int = 0
     training: int = 0
-    """The most there can be: if no stage is stopped before its last epoch."""
+    """Upper bound: no stage stops before its last epoch."""
     evaluation: int = 0
-    """Similarity to in-context learning included."""
+    """Includes similarity to in-context learning."""
 
     def __add__(self, other: "Tokens") -> "Tokens":
         return Tokens(self.teacher + other.teacher, self.training + other.training, self.evaluation + other.evaluation)
@@ -42,25 +42,27 @@ class Tokens:
 def estimated_tokens(
     experiment: Experiment, task_of: Callable[[str], Task], length_of: Callable[[str], Length], limit: int | None = None
 ) -> Tokens:
-    """Estimate what a study reads and writes.
+    """Estimate the tokens that a study processes.
 
-    What the model will answer isn't known: its answers are taken to be as long as the rows' own responses.
+    The model's answers aren't known; they are assumed to be as long as the rows' own responses.
 
     Args:
         experiment: the study.
-        task_of: a task by its name.
-        length_of: how a model's tokens are counted, by its name.
-        limit: the most evaluation rows, where the study has no smaller number.
+        task_of: loads a task by name.
+        length_of: returns the token counter of a model, by name.
+        limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
 
     Raises:
         InputError: a task can't be loaded or has too few rows, or a tokenizer is damaged.
     """
     rows = min((value for value in (experiment.rows, limit) if value is not None), default=None)
-    every = (_Unit(experiment, unit, task_of, length_of(unit.model), rows).tokens() for unit in units(experiment))
-    return sum(every, Tokens())
+    estimates = (
+        _UnitEstimate(experiment, unit, task_of, length_of(unit.model), rows).tokens() for unit in units(experiment)
+    )
+    return sum(estimates, Tokens())
 
 
-class _Unit:
+class _UnitEstimate:
     def __init__(
         self, experiment: Experiment, unit: Unit, task_of: Callable[[str], Task], length: Length, rows: int | None
     ) -> None:
@@ -74,12 +76,12 @@ class _Unit:
         self.adapters = planned(experiment, unit, OTHER_BETAS)
 
     def tokens(self) -> Tokens:
-        asked = any(adapter.method.needs_targets for adapter in self.adapters)
+        needs_teacher = any(adapter.method.needs_targets for adapter in self.adapters)
         training = sum(self.stage(node.stage) for node in unit_stages(self.adapters))
-        return Tokens(self.teacher() if asked else 0, training, self.evaluation())
+        return Tokens(self.teacher() if needs_teacher else 0, training, self.evaluation())
 
-    def shown(self, demonstrations: Iterable[Shown]) -> int:
-        """Tokens of what stands before a query: demonstrations, or an instruction."""
+    def context_tokens(self, demonstrations: Iterable[Shown]) -> int:
+        """Return the tokens of the demonstrations or the instruction before a query."""
         return sum(
             self.length(demonstration.query) + self.length(demonstration.response) + self.length(SEPARATOR)
             if isinstance(demonstration, Example)
@@ -87,44 +89,44 @@ class _Unit:
             for demonstration in demonstrations
         )
 
-    def read(self, row: Example, task: Task, most: int | None = None, *, endless: bool = False) -> int:
-        """Tokens that pass through the model for a row: the last token of an answer is never read.
+    def row_tokens(self, row: Example, task: Task, max_tokens: int | None = None, *, endless: bool = False) -> int:
+        """Return the tokens that pass through the model for a row; the last token of an answer is never fed back.
 
         Args:
             row: the row.
-            task: its task; an answer of free text has an end token.
-            most: how long the answer may get.
-            endless: whether it gets as long as it may.
+            task: the row's task; an answer of free text has an end token.
+            max_tokens: maximum length of the answer in tokens.
+            endless: whether answers of free text always reach that length.
         """
-        if endless and task.response_kind == "text" and most is not None:
-            return self.length(row.query) + most - 1
+        if endless and task.response_kind == "text" and max_tokens is not None:
+            return self.length(row.query) + max_tokens - 1
         answer = self.length(row.response) + (task.response_kind == "text")
-        return self.length(row.query) + min(answer, most or answer) - 1
+        return self.length(row.query) + min(answer, max_tokens or answer) - 1
 
     def teacher(self) -> int:
-        """Every training and dev row is asked with demonstrations of its own, and so is each text without a label."""
+        """Return the tokens of the teacher pass: every training, dev and unlabelled row with its own demonstrations."""
         task, rows = self.set.task, self.set.train + self.set.dev
         rows += tuple(Example(query, "") for query in self.set.unlabelled_queries())
         contexts = self.set.training_contexts() + self.set.dev_contexts() + self.set.unlabelled_contexts()
-        most, endless = task.as_asked_of_the_teacher.max_new_tokens, self.experiment.teacher_stop == "none"
+        max_tokens, endless = task.as_asked_of_the_teacher.max_new_tokens, self.experiment.teacher_stop == "none"
         return sum(
-            self.shown(context) + self.read(row, task, most, endless=endless)
+            self.context_tokens(context) + self.row_tokens(row, task, max_tokens, endless=endless)
             for row, context in zip(rows, contexts, strict=True)
         )
 
     def stage(self, stage: Stage) -> int:
-        """The training rows in each epoch, the dev rows at each of the dev evaluations."""
-        taught = self.set.train if stage.rows == "all" else ()
+        """Return the tokens of a stage: the training rows in each epoch, the dev rows at each dev evaluation."""
+        train_rows = self.set.train if stage.rows == "all" else ()
         if stage.labels == "icl-response":
-            taught += tuple(Example(query, "") for query in self.set.unlabelled_queries())
-        train, dev = (sum(self.read(row, self.set.task) for row in rows) for rows in (taught, self.set.dev))
+            train_rows += tuple(Example(query, "") for query in self.set.unlabelled_queries())
+        train, dev = (sum(self.row_tokens(row, self.set.task) for row in rows) for rows in (train_rows, self.set.dev))
         if stage.solved:
             return train + dev
         training = self.experiment.training
-        # a stage that takes the steps of others takes as many as these may at the most
-        counted = [of.epochs or training.most_epochs for of in stage.steps_of if not of.solved]
-        training = training.for_epochs(sum(counted) or stage.epochs or training.most_epochs)
-        stopping = EarlyStopping(len(taught), self.set.seed_of_order, training)
+        # a stage with the step budget of others takes at most the sum of their maxima
+        epochs = [other.epochs or training.most_epochs for other in stage.steps_of if not other.solved]
+        training = training.for_epochs(sum(epochs) or stage.epochs or training.most_epochs)
+        stopping = EarlyStopping(len(train_rows), self.set.seed_of_order, training)
         evaluations = 0
         for _ in range(stopping.most_steps):
             stopping.note_step()
@@ -132,38 +134,38 @@ class _Unit:
         return training.epochs * train + evaluations * dev
 
     def evaluation(self) -> int:
-        """Demonstrations are read once for all queries of a task, or drawn and read for each."""
-        context = self.shown(self.set.demonstrations())
+        """Return the tokens of evaluation; demonstrations are read once per task if shared, else once per query."""
+        context = self.context_tokens(self.set.demonstrations())
         baselines = self.experiment.baselines
-        # the answers in context are read once for all that are made of them
+        # all in-context baselines share one evaluation
         in_context = any(name in IN_CONTEXT for name in baselines)
         compared = measured(self.experiment, self.adapters) + ("zero-shot" in baselines)
         bare = compared + ("logistic-hidden" in baselines)
         total = 0
         for task, rows in self.measured:
-            queries = sum(self.read(row, task, task.max_new_tokens) for row in rows)
+            queries = sum(self.row_tokens(row, task, task.max_new_tokens) for row in rows)
             before = context if self.experiment.demonstrations == "shared" else len(rows) * context
             if self.experiment.demonstrations == "resampled" and len(self.set.demonstrations()) == self.set.n:
                 before = before * (self.set.n - 1) // self.set.n
             total += bare * queries + in_context * (before + queries)
         for task, others in self.forgetting:
-            # the queries are read once more as a held text
+            # without a held-out text, the log-likelihood of the queries is measured as well
             again = 1 if self.experiment.held_text is not None else 2
-            queries = sum(self.read(row, task, task.max_new_tokens) for row in others)
+            queries = sum(self.row_tokens(row, task, task.max_new_tokens) for row in others)
             total += again * (measured(self.experiment, self.adapters) + 1) * queries
         if rows := self.set.evaluation[: self.experiment.asim_rows]:
-            queries = sum(self.read(row, self.set.task) for row in rows)
+            queries = sum(self.row_tokens(row, self.set.task) for row in rows)
             total += compared * queries + context + queries
         return total
 
 
 def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit: int | None = None) -> str:
-    """The estimate as a sentence for people, or why there is none.
+    """Return the estimate as a sentence, or why there is none.
 
     Args:
         experiment: the study.
         data_dir: a folder of benchmark files instead of the hub.
-        limit: the most evaluation rows, where the study has no smaller number.
+        limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
     """
 
     @cache
@@ -195,5 +197,5 @@ def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit
 
 
 def _rounded(value: int) -> str:
-    """To two digits."""
+    """Return a number rounded to two significant digits, with thousands separators."""
     return f"{float(f'{value:.2g}'):,.0f}"

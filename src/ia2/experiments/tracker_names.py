@@ -1,4 +1,4 @@
-"""The trackers that records can be shown in; apart from what shows them, which takes long to import."""
+"""Names of the supported trackers, separate from their code, which is slow to import."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Showing records in an experiment tracker: each is a run, with its losses by step and what was measured."""
+"""Display of records in an experiment tracker: each record is a run, with losses by step and final metrics."""
 
 import json
 import sys
@@ -16,21 +16,21 @@ from ia2.records import Record, StageRecord
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A record as trackers take it."""
+    """A record in the form that trackers take."""
 
     name: str
     group: str | None
-    """What it belongs to, such as a study's unit."""
+    """Group of the run, such as a study's unit."""
     settings: Mapping[str, bool | int | float | str]
-    """What it was made with."""
+    """Configuration of the run."""
     losses: Mapping[int, Mapping[str, float]]
-    """Each stage's training and dev losses, by the steps taken so far, those of earlier stages counted."""
+    """Training and dev losses of each stage, by step; steps count across stages."""
     measured: Mapping[str, float]
-    """The metrics that are one number."""
+    """Scalar metrics."""
 
     @classmethod
     def of(cls, name: str, record: Record) -> "TrackedRun":
-        """A record under this name, whose part before the last slash is its group."""
+        """Return a record as a run; the part of `name` before the last slash is its group."""
         adapter = record.adapter.sizes if record.adapter is not None else {}
         settings = {
             "method": record.method,
@@ -53,7 +53,7 @@ class TrackedRun:
 
     @property
     def last(self) -> int:
-        """The last step; 0 where none was taken."""
+        """The last step; 0 if none was taken."""
         return max(self.losses, default=0)
 
 
@@ -64,7 +64,7 @@ def _by_step(stages: Sequence[StageRecord]) -> dict[int, dict[str, float]]:
         lines = {"train loss": enumerate(stage.train_losses), "dev loss": stage.dev_losses}
         for line, points in lines.items():
             for step, loss in points:
-                if loss is None:  # it was no finite number
+                if loss is None:  # not finite
                     continue
                 values.setdefault(before + step, {})[f"stage {number}/{line}"] = float(loss)
         before += stage.steps
@@ -73,21 +73,21 @@ def _by_step(stages: Sequence[StageRecord]) -> dict[int, dict[str, float]]:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where runs are shown."""
+    """A tracker that displays runs."""
 
     def show(self, run: TrackedRun) -> None:
-        """Show a whole run."""
+        """Show a complete run."""
         ...
 
 
 class TensorBoard:
-    """Event files in `tensorboard/` of a folder, each run's in a folder of its own."""
+    """Event files in `tensorboard/` of a folder, one subfolder per run."""
 
     def __init__(self, library: Any, project: str, folder: Path) -> None:
         self.library, self.folder = library, folder / "tensorboard"
 
     def show(self, run: TrackedRun) -> None:
-        """Write an event file."""
+        """Write a run to an event file."""
         with self.library.SummaryWriter(str(self.folder / run.name)) as writer:
             writer.add_text("settings", f"```\n{json.dumps(run.settings, indent=2)}\n```")
             for step, values in run.losses.items():
@@ -97,28 +97,28 @@ class TensorBoard:
 
 
 class Trackio:
-    """Hugging Face's tracker: a database on this machine, which `trackio show` shows."""
+    """Hugging Face's tracker: a local database, which `trackio show` displays."""
 
     def __init__(self, library: Any, project: str, folder: Path) -> None:
         self.library, self.project = library, project
 
     def show(self, run: TrackedRun) -> None:
-        """Write to the database."""
-        # the machine's load, which it would note as well, says nothing of a run that is written after the fact
+        """Write a run to the database."""
+        # the run is written after the fact, so the current load of the machine says nothing about it
         quiet = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
-        _tell(self.library.init(project=self.project, **_described(run), **quiet), run)
+        _log(self.library.init(project=self.project, **_described(run), **quiet), run)
 
 
 class WandB:
-    """Weights & Biases; WANDB_MODE=offline keeps its files in `wandb/` of a folder."""
+    """Weights & Biases; with WANDB_MODE=offline its files go to `wandb/` of a folder."""
 
     def __init__(self, library: Any, project: str, folder: Path) -> None:
         self.library, self.project, self.folder = library, project, folder
 
     def show(self, run: TrackedRun) -> None:
-        """Send to the service, or write files."""
+        """Send a run to the service, or write its files offline."""
         quiet = self.library.Settings(silent=True, console="off", save_code=False, disable_git=True)
-        _tell(
+        _log(
             self.library.init(project=self.project, **_described(run), dir=str(self.folder), settings=quiet),
             run,
         )
@@ -128,14 +128,14 @@ def _described(run: TrackedRun) -> dict[str, Any]:
     return {"name": run.name, "group": run.group, "config": dict(run.settings)}
 
 
-def _tell(begun: Any, run: TrackedRun) -> None:
-    """Tell a run that a library has begun everything, and end it."""
+def _log(library_run: Any, run: TrackedRun) -> None:
+    """Log a run to the run that a library has started, and finish it."""
     try:
         for step in sorted({*run.losses, run.last}):
             measured = run.measured if step == run.last else {}
-            begun.log({**run.losses.get(step, {}), **measured}, step=step)
+            library_run.log({**run.losses.get(step, {}), **measured}, step=step)
     finally:
-        begun.finish()
+        library_run.finish()
 
 
 LIBRARIES: dict[TrackerName, tuple[str, type[TensorBoard | Trackio | WandB]]] = {
@@ -147,22 +147,22 @@ LIBRARIES: dict[TrackerName, tuple[str, type[TensorBoard | Trackio | WandB]]] = 
 
 @dataclass(frozen=True)
 class Tracking:
-    """Shows records in a tracker, or in none."""
+    """Shows records in a tracker, or does nothing."""
 
     name: str
     tracker: Tracker | None
 
     @classmethod
     def of(cls, name: TrackerName | None, project: str, folder: Path) -> "Tracking":
-        """Showing in the tracker of this name.
+        """Return the tracking for a tracker's name.
 
         Args:
-            name: which one; None for none.
-            project: what its runs belong to.
-            folder: where a tracker that writes files puts them.
+            name: name of the tracker; None for none.
+            project: project of its runs.
+            folder: folder for trackers that write files.
 
         Raises:
-            InputError: it isn't installed.
+            InputError: the tracker isn't installed.
         """
         if name is None:
             return UNTRACKED
@@ -179,12 +179,12 @@ class Tracking:
         """Show a record as a run of this name.
 
         Raises:
-            InputError: the tracker refuses, for example since nobody is logged in.
+            InputError: the tracker rejects the record, for example because nobody is logged in.
         """
         if self.tracker is None:
             return
         try:
-            # what a library prints is no result
+            # stdout is for results, not for a library's messages
             with redirect_stdout(sys.stderr):
                 self.tracker.show(TrackedRun.of(name, record))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""The one flow: the teacher, every adapter in banks, the evaluations, and a record for each, of one unit of a study."""
+"""Computation of one unit of a study: the teacher pass, training in banks, evaluation and records."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -45,19 +45,19 @@ def compute(
     progress: Progress,
     work: SharedWork | None = None,
 ) -> None:
-    """Compute everything of a unit and write it as a study's folder holds it.
+    """Compute one unit and write its records, predictions and adapters in the layout of a study's folder.
 
     Args:
         experiment: the study.
-        unit: which part of it.
+        unit: the unit to compute.
         model: the unit's model.
-        folder: where records, predictions and adapters go.
+        folder: output folder.
         data_dir: a folder of benchmark files instead of the hub.
-        limit: the most evaluation rows, where the study has no smaller number.
-        cache_dir: where the teacher's targets are kept, and trained stages until the unit is done; by default the
+        limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
+        cache_dir: where teacher targets are cached, and stage checkpoints until the unit is done; by default the
             project's cache folder.
-        progress: told what is going on.
-        work: what other units and studies have computed, and are to find of this one; by default nothing.
+        progress: receives messages and progress.
+        work: cache shared with other units and studies, read and extended; by default nothing is shared.
 
     Raises:
         InputError: a task can't be loaded or has too few rows, the model can't read a prompt, no method can answer the
@@ -95,7 +95,7 @@ class _Computation:
     forgetting: UnitForgetting
 
     def run(self) -> None:
-        """Compute and write."""
+        """Evaluate the baselines, then train and evaluate the adapters kind by kind, writing a record for each."""
         adapters = planned(self.experiment, self.unit, betas_for(self.model.network.config.model_type))
         if not adapters:
             self.check_measurable()
@@ -108,7 +108,7 @@ class _Computation:
             self.note_diverged([candidate for candidate in candidates if candidate.trained.diverged])
 
     def check_measurable(self) -> None:
-        """Refuse a unit of which there would be no record, so that it would never be done."""
+        """Refuse a unit that would write no record, and so would never count as done. Raises InputError."""
         names, tasks = self.experiment.baselines, self.rows.measured
         if not any(self.baselines.has_labels_of(name, task) for name in names for task in tasks):
             source = self.rows.few_shot_set.task.name
@@ -118,20 +118,20 @@ class _Computation:
             )
 
     def measure_baseline(self, name: str) -> None:
-        """What trains no adapter, on every task that it can answer."""
+        """Evaluate a baseline on every task whose labels it can predict, and write the records."""
         answerable = [task for task in self.rows.measured if self.baselines.has_labels_of(name, task)]
         for task in self.rows.measured:
             if task not in answerable:
                 self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
         if not answerable:
             return
-        similarity, spent = self.similarity.of_baseline(name)
+        similarity, similarity_seconds = self.similarity.of_baseline(name)
         (fitted,) = self.temperature.of_all(lambda: [self.baselines.on_dev_rows(name)], 1)
         for task in answerable:
             examples = self.rows.of(task)
             contexts = self.asking.contexts(len(examples)) if name in IN_CONTEXT else [()] * len(examples)
             evaluation, seconds = self.baselines.measured(name, task)
-            phases = ({"evaluate": seconds} if evaluation is not None else {}) | spent | fitted.seconds
+            phases = ({"evaluate": seconds} if evaluation is not None else {}) | similarity_seconds | fitted.seconds
             self.write(
                 Measurement(
                     *(name, name, task, evaluation, similarity, phases, tuple(contexts)),
@@ -141,7 +141,7 @@ class _Computation:
             )
 
     def note_diverged(self, candidates: Sequence[Candidate]) -> None:
-        """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
+        """Record diverged adapters without metrics, so that they aren't trained again and reports list them."""
         if candidates:
             names = ", ".join(candidate.planned.id for candidate in candidates)
             self.progress.say(f"{names}: training diverged, recorded without metrics.")
@@ -150,7 +150,7 @@ class _Computation:
                 self.write(Measurement.of(candidate, task, None, {}, {}))
 
     def measure_adapters(self, candidates: Sequence[Candidate]) -> None:
-        """Every adapter of a kind: saved, measured on every task, compared with in-context learning, and described."""
+        """Save the adapters of one kind, evaluate each on every task, and write their records and cards."""
         if not candidates:
             return
         similarities = [self.similarity.of(candidate.trained.adapter, asked=candidate.key) for candidate in candidates]
@@ -164,38 +164,43 @@ class _Computation:
             scoring = self.asking.label_scoring(candidate, source)
             Provenance.by(self.rows.few_shot_set, self.model, scoring).save(folder)
             if self.experiment.measure == "chosen":
-                # of thousands of adapters that are tried the tokenizers would fill the disk
+                # only if few adapters are kept: thousands of tokenizers would fill the disk
                 self.model.tokenizer.save_pretrained(folder)
-        forgotten, forgetting_seconds = self.forgetting.of(candidates)
+        forgetting_metrics, forgetting_seconds = self.forgetting.of(candidates)
         records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
-            for candidate, (evaluation, seconds), (similarity, spent), fitted, of_others in zip(
-                candidates, self.answered(candidates, task), similarities, temperatures, forgotten, strict=True
+            for candidate, (evaluation, seconds), (similarity, similarity_seconds), fitted, forgetting in zip(
+                candidates,
+                self.answered(candidates, task),
+                similarities,
+                temperatures,
+                forgetting_metrics,
+                strict=True,
             ):
-                phases = seconds | spent | fitted.seconds | forgetting_seconds
+                phases = seconds | similarity_seconds | fitted.seconds | forgetting_seconds
                 measurement = Measurement.of(candidate, task, evaluation, similarity, phases, fitted.temperature)
                 if task is self.rows.measured[0]:
-                    measurement = replace(measurement, forgetting=of_others)
+                    measurement = replace(measurement, forgetting=forgetting)
                 records[candidate.planned.id].append(self.write(measurement))
         for candidate in candidates:
             form = asked_of(self.rows.few_shot_set, self.model)
             write_card(self.adapter_folder(candidate), records[candidate.planned.id], form)
 
     def adapter_folder(self, candidate: Candidate) -> Path:
-        """Where an adapter is kept."""
+        """Return the folder of an adapter."""
         return self.folder / ADAPTERS / self.unit.id / candidate.planned.id
 
     def answered(self, candidates: Sequence[Candidate], task: Task) -> list[tuple[Evaluation | None, dict[str, float]]]:
-        """What adapters answer to a task's rows, and the seconds of each; nothing where it has no row."""
+        """Return each adapter's evaluation on a task and its seconds by phase; (None, {}) if the task has no rows."""
         if not (examples := self.rows.of(task)):
             return [(None, {})] * len(candidates)
         answers = self.asking.of_adapters(candidates, task, examples, "evaluate {} on " + task.name)
         return [(evaluation, {"evaluate": seconds}) for evaluation, seconds in answers]
 
     def write(self, measurement: Measurement) -> Record:
-        """Write a record, which is returned, and its predictions; those of an adapter that diverged are empty."""
+        """Write a measurement's record and predictions (none if training diverged), and return the record."""
         record = unit_record(self.experiment, self.unit, self.model, self.rows, measurement)
         stem = f"{measurement.file}_on_{measurement.task.name}"
         predictions = self.folder / PREDICTIONS / self.unit.id / f"{stem}.jsonl"
-        answered = measurement.evaluation.rows() if measurement.evaluation is not None else []
-        return record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, answered)
+        prediction_rows = measurement.evaluation.rows() if measurement.evaluation is not None else []
+        return record.write(self.folder / RECORDS / self.unit.id / f"{stem}.json", predictions, prediction_rows)

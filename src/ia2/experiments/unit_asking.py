@@ -1,4 +1,4 @@
-"""How a unit's rows are asked: of the model alone, in context, and with adapters, unless others have asked them."""
+"""Evaluations of a unit's model, zero-shot, in context and with adapters; cached results are reused."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ia2.tasks.task import Example, Shown, Task
 
 
 class Answered(NamedTuple):
-    """What was answered, and how long it took, also where that was for another unit."""
+    """An evaluation and the seconds it took, even if another unit computed it."""
 
     evaluation: Evaluation
     seconds: float
@@ -26,7 +26,7 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True)
 class UnitAsking:
-    """A unit's model and rows, and how its study asks them."""
+    """Evaluates a unit's model and adapters with the study's settings."""
 
     experiment: Experiment
     model: LanguageModel
@@ -35,7 +35,12 @@ class UnitAsking:
     work: SharedWork
 
     def asking(self, phase: str, label_scoring: AnyLabelScoring | None = None) -> Asking:
-        """How rows are asked, in a phase of this name; labels compete as the study says, or otherwise."""
+        """Return the study's evaluation settings.
+
+        Args:
+            phase: name of the phase in progress messages.
+            label_scoring: how labels are scored; by default as the study says.
+        """
         return Asking(
             label_scoring=label_scoring or self.experiment.label_scoring,
             confidence=self.experiment.confidence,
@@ -48,86 +53,91 @@ class UnitAsking:
     def of_model(
         self, task: Task, examples: Sequence[Example], phase: str, contexts: Sequence[Sequence[Shown]] | None = None
     ) -> Answered:
-        """What the model itself answers.
+        """Evaluate the model without an adapter.
 
         Args:
             task: the task of the rows.
             examples: the rows; at least one.
-            phase: what progress calls it.
-            contexts: what is shown before each row; by default nothing.
+            phase: name of the phase in progress messages.
+            contexts: demonstrations or instruction before each query; none by default.
         """
-        shown = PerQuery([()] * len(examples) if contexts is None else contexts)
+        per_query = PerQuery([()] * len(examples) if contexts is None else contexts)
         asking = self.asking(phase)
-        key = self._key("model", task, examples, shown, asking)
-        if (known := self._known(key)) is not None:
-            return known
+        key = self._key("model", task, examples, per_query, asking)
+        if (cached := self._cached(key)) is not None:
+            return cached
         begun = time.perf_counter()
-        evaluation = evaluate(self.model, examples, task, demonstrations=shown, asking=asking)
+        evaluation = evaluate(self.model, examples, task, demonstrations=per_query, asking=asking)
         answered = Answered(evaluation, time.perf_counter() - begun)
-        # in memory nobody else asks with a set's own demonstrations
-        several = self.work.lasts or not any(isinstance(part, Example) for context in shown for part in context)
-        return self._kept(key, answered) if several else answered
+        # an in-memory cache lives for one run, in which no other unit has this set's demonstrations
+        reusable = self.work.lasts or not any(isinstance(part, Example) for context in per_query for part in context)
+        return self._store(key, answered) if reusable else answered
 
     def of_adapters(
         self, candidates: Sequence[Candidate], task: Task, examples: Sequence[Example], phase: str
     ) -> list[Answered]:
-        """What each adapter answers; those whose labels compete alike are asked together, and share the time.
+        """Evaluate each adapter. Adapters with the same label scoring share forward passes and split the time evenly.
 
         Args:
             candidates: the adapters.
             task: the task of the rows.
             examples: the rows; at least one.
-            phase: what progress calls it, in which {} is what is asked.
+            phase: name of the phase in progress messages; {} stands for the number of adapters.
         """
         scorings = [self.label_scoring(candidate, task) for candidate in candidates]
         keys = [
             self._key(candidate.key, task, examples, (), self.asking("", scoring))
             for candidate, scoring in zip(candidates, scorings, strict=True)
         ]
-        answers = {index: known for index, key in enumerate(keys) if (known := self._known(key)) is not None}
+        answers = {index: cached for index, key in enumerate(keys) if (cached := self._cached(key)) is not None}
         for scoring in dict.fromkeys(scorings):
-            asked = [index for index, other in enumerate(scorings) if other == scoring and index not in answers]
-            if not asked:
+            uncached = [index for index, other in enumerate(scorings) if other == scoring and index not in answers]
+            if not uncached:
                 continue
-            named = phase.format(f"{len(asked)} adapter{'s' * (len(asked) > 1)}")
-            adapters = [candidates[index].trained.adapter for index in asked]
+            phase_name = phase.format(f"{len(uncached)} adapter{'s' * (len(uncached) > 1)}")
+            adapters = [candidates[index].trained.adapter for index in uncached]
             begun = time.perf_counter()
-            evaluations = evaluate_all(self.model, examples, task, adapters, self.asking(named, scoring))
-            seconds = (time.perf_counter() - begun) / len(asked)
-            for index, evaluation in zip(asked, evaluations, strict=True):
+            evaluations = evaluate_all(self.model, examples, task, adapters, self.asking(phase_name, scoring))
+            seconds = (time.perf_counter() - begun) / len(uncached)
+            for index, evaluation in zip(uncached, evaluations, strict=True):
                 answer = Answered(evaluation, seconds)
-                # in memory nobody else asks a unit's adapters
-                answers[index] = self._kept(keys[index], answer) if self.work.lasts else answer
+                # an in-memory cache lives for one run, in which no other unit has these adapters
+                answers[index] = self._store(keys[index], answer) if self.work.lasts else answer
         return [answers[index] for index in range(len(candidates))]
 
     def _key(
-        self, asked: str, task: Task, examples: Sequence[Example], shown: Sequence[Sequence[Shown]], asking: Asking
+        self,
+        evaluated: str,
+        task: Task,
+        examples: Sequence[Example],
+        contexts: Sequence[Sequence[Shown]],
+        asking: Asking,
     ) -> str:
-        """All that answers depend on: the model or adapter that is asked, the rows and what stands before them."""
-        competing = (asking.label_scoring, asking.confidence, asking.correct, asking.weights)
+        """Return the cache key: model or adapter, task, rows, their contexts and the scoring settings."""
+        scoring = (asking.label_scoring, asking.confidence, asking.correct, asking.weights)
         model = self.model.fingerprint
         return key_of(
-            "answers", asked, model, form_of(task), tuple(examples), [tuple(part) for part in shown], competing
+            "answers", evaluated, model, form_of(task), tuple(examples), [tuple(part) for part in contexts], scoring
         )
 
-    def _known(self, key: str) -> Answered | None:
-        known = self.work.result(key)
-        return None if known is None else Answered(evaluation_from_json(known["evaluation"]), known["seconds"])
+    def _cached(self, key: str) -> Answered | None:
+        cached = self.work.result(key)
+        return None if cached is None else Answered(evaluation_from_json(cached["evaluation"]), cached["seconds"])
 
-    def _kept(self, key: str, answered: Answered) -> Answered:
+    def _store(self, key: str, answered: Answered) -> Answered:
         content = {"evaluation": evaluation_as_json(answered.evaluation), "seconds": answered.seconds}
         self.work.keep_result(key, content)
         return answered
 
     def label_scoring(self, candidate: Candidate, task: Task) -> TaughtScoring | None:
-        """How a task's labels compete with an adapter; None where its responses are free text."""
+        """Return how an adapter scores a task's labels; None if the task's responses are free text."""
         if not task.labels:
             return None
         method, tokenizer = candidate.planned.method, PromptTokenizer.of(self.model, task)
         return adapter_scoring_of(task, tokenizer, self.experiment.label_scoring, fits_tokens=method.fits_tokens)
 
     def contexts(self, queries: int) -> Sequence[Sequence[Shown]]:
-        """What is shown before each of so many queries in context: the set's demonstrations, or others for each."""
+        """Return the context of each of `queries` queries: the set's demonstrations, reshuffled or resampled ones."""
         few_shot_set = self.rows.few_shot_set
         if self.experiment.demonstrations == "shared":
             return [few_shot_set.demonstrations()] * queries

@@ -1,4 +1,4 @@
-"""What a unit measures without training an adapter: the model itself, in context, recalibrated, or left for another."""
+"""Baselines of a unit, which train no adapter: zero-shot, in-context, recalibrated ICL and logistic regression."""
 
 import time
 from collections.abc import Sequence
@@ -19,37 +19,37 @@ FEATURES: dict[str, Features] = {"logistic-hidden": "hidden", "logistic-tfidf": 
 
 @dataclass
 class UnitBaselines:
-    """The baselines of a unit. What several of them begin with, such as the answers in context, is computed once."""
+    """The baselines of a unit. Evaluations that several of them build on, such as ICL's, are computed once."""
 
     asking: UnitAsking
     _in_context: dict[Key, Answered] = field(default_factory=dict)
-    """Answers in context, and the seconds that they took."""
+    """In-context evaluations with their seconds, by task name and kind of rows."""
     _classifiers: dict[str, LogisticClassifier] = field(default_factory=dict)
 
     def measured(self, name: str, task: Task) -> tuple[Evaluation | None, float]:
-        """What a baseline answers to a task's rows, and the seconds that it took; None where there is no row.
+        """Evaluate a baseline on a task; return the evaluation, None if the task has no rows, and its seconds.
 
-        Seconds are those of the baseline alone: what it shares with others counts for each.
+        The seconds are what the baseline takes alone: an evaluation shared with other baselines counts in full.
 
         Args:
             name: the baseline.
-            task: the task, whose labels it has (`has_labels_of`).
+            task: a task whose labels it can predict (`has_labels_of`).
         """
         if not (examples := self.asking.rows.of(task)):
             return None, 0.0
         return self._answered(name, task, examples, "measured")
 
     def on_dev_rows(self, name: str) -> Answered:
-        """What it answers to the set's dev rows."""
+        """Evaluate a baseline on the set's dev rows."""
         few_shot_set = self.asking.rows.few_shot_set
         return self._answered(name, few_shot_set.task, few_shot_set.dev, "dev")
 
     def has_labels_of(self, name: str, task: Task) -> bool:
-        """Whether a baseline can answer a task: a classifier knows no labels but those of the task it was fitted to."""
+        """Return whether a baseline can predict a task's labels; a classifier knows only those it was fitted to."""
         return name not in LOGISTIC or task.labels == self.asking.rows.few_shot_set.task.labels
 
     def options(self, name: str) -> dict[str, float]:
-        """What was chosen for it on the dev rows."""
+        """Return the hyperparameters chosen on the dev rows, by name."""
         classifier = self._classifiers.get(name)
         return {} if classifier is None else {"inverse_penalty": classifier.inverse_penalty}
 
@@ -63,24 +63,26 @@ class UnitBaselines:
             return Answered(evaluation, time.perf_counter() - begun)
         if name not in IN_CONTEXT:
             return self.asking.of_model(task, examples, phase)
-        answers, seconds = self._shown(task, examples, which, phase)
+        answers, seconds = self._evaluated_in_context(task, examples, which, phase)
         if name in ("icl", "context"):
             return Answered(answers, seconds)
         assert isinstance(answers, LabelEvaluation), "the study has been checked to ask for labels"
         if name == "icl-contextual":
-            nothing, more = self._shown(task, content_free_rows(task), "content-free", phase)
-            assert isinstance(nothing, LabelEvaluation), "it is of the same task"
-            shares = contextual(answers.probabilities, nothing.probabilities)
-            return Answered(recalibrated(answers, shares), seconds + more)
-        # dev rows are too few to be a batch of their own
-        others, _ = self._shown(task, self.asking.rows.of(task) or examples, "measured", phase)
-        assert isinstance(others, LabelEvaluation), "it is of the same task"
-        return Answered(recalibrated(answers, batch(answers.probabilities, others.probabilities)), seconds)
+            content_free, content_free_seconds = self._evaluated_in_context(
+                task, content_free_rows(task), "content-free", phase
+            )
+            assert isinstance(content_free, LabelEvaluation), "it is of the same task"
+            probabilities = contextual(answers.probabilities, content_free.probabilities)
+            return Answered(recalibrated(answers, probabilities), seconds + content_free_seconds)
+        # the dev rows alone are too few for batch calibration
+        batch_answers, _ = self._evaluated_in_context(task, self.asking.rows.of(task) or examples, "measured", phase)
+        assert isinstance(batch_answers, LabelEvaluation), "it is of the same task"
+        return Answered(recalibrated(answers, batch(answers.probabilities, batch_answers.probabilities)), seconds)
 
-    def _shown(
+    def _evaluated_in_context(
         self, task: Task, examples: Sequence[Example], which: Literal["measured", "dev", "content-free"], phase: str
     ) -> Answered:
-        """The answers in context to some rows of a task."""
+        """Evaluate rows of a task in context, once per kind of rows."""
         if (task.name, which) not in self._in_context:
             contexts = self.asking.contexts(len(examples))
             self._in_context[task.name, which] = self.asking.of_model(task, examples, phase, contexts)

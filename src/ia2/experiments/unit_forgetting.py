@@ -1,4 +1,4 @@
-"""What a unit's adapters forget: other tasks and a held text, with and without each of them."""
+"""Forgetting of a unit's adapters, measured on other tasks and a held-out text, with and without each adapter."""
 
 import time
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from ia2.models.sequences import TokenSequence
 
 @dataclass
 class UnitForgetting:
-    """Measured for each adapter, and once for the model without any."""
+    """Measures forgetting for each adapter, and once for the model without one."""
 
     asking: UnitAsking
-    _without: dict[str, float] = field(default_factory=dict)
-    """The model's own accuracy in each task."""
-    _held: list[TokenSequence] | None = None
-    _held_without: float | None = None
+    _base_accuracy: dict[str, float] = field(default_factory=dict)
+    """Accuracy of the model without an adapter, by task name."""
+    _windows: list[TokenSequence] | None = None
+    _base_log_likelihood: float | None = None
 
     def of(self, candidates: Sequence[Candidate]) -> tuple[list[dict[str, Any]], dict[str, float]]:
-        """What a record says of each adapter's forgetting, and the seconds of each; nothing where none is asked for."""
+        """Return each adapter's forgetting metrics and the seconds per adapter; empty if the study asks for none."""
         rows = self.asking.rows
         if not candidates or not (rows.forgetting or rows.held_texts):
             return [{} for _ in candidates], {}
@@ -33,37 +33,37 @@ class UnitForgetting:
         for task in rows.forgetting:
             phase = "forgetting of {} on " + task.name
             answers = self.asking.of_adapters(candidates, task, task.evaluation, phase)
-            if task.name not in self._without:
+            if task.name not in self._base_accuracy:
                 alone = self.asking.of_model(task, task.evaluation, phase.format("none"))
-                self._without[task.name] = _accuracy(alone.evaluation)
-            for of_adapter, answered in zip(metrics, answers, strict=True):
-                of_adapter["forgetting"].append(
+                self._base_accuracy[task.name] = _accuracy(alone.evaluation)
+            for adapter_metrics, answered in zip(metrics, answers, strict=True):
+                adapter_metrics["forgetting"].append(
                     {
                         "task": task.name,
                         "n": len(task.evaluation),
                         "accuracy": _accuracy(answered.evaluation),
-                        "accuracy_without": self._without[task.name],
+                        "accuracy_without": self._base_accuracy[task.name],
                     }
                 )
-        for of_adapter, candidate in zip(metrics, candidates, strict=True):
-            of_adapter |= self._likelihood(candidate.trained.adapter)
+        for adapter_metrics, candidate in zip(metrics, candidates, strict=True):
+            adapter_metrics |= self._likelihood(candidate.trained.adapter)
         return metrics, {"forgetting": (time.perf_counter() - begun) / len(candidates)}
 
     def _likelihood(self, adapter: Adapter) -> dict[str, Any]:
-        """The mean log-likelihood of the held texts with an adapter and without."""
+        """Return the mean log-likelihood of the held-out texts with and without an adapter."""
         model, weights = self.asking.model, self.asking.experiment.evaluate
-        if self._held is None:
-            self._held = windows_of(model, self.asking.rows.held_texts)
-        if self._held_without is None:
-            self._held_without = mean_log_likelihood(model, self._held)
+        if self._windows is None:
+            self._windows = windows_of(model, self.asking.rows.held_texts)
+        if self._base_log_likelihood is None:
+            self._base_log_likelihood = mean_log_likelihood(model, self._windows)
         return {
-            "held_tokens": sum(len(window.response) for window in self._held),
-            "held_log_likelihood": mean_log_likelihood(model, self._held, adapter, weights=weights),
-            "held_log_likelihood_without": self._held_without,
+            "held_tokens": sum(len(window.response) for window in self._windows),
+            "held_log_likelihood": mean_log_likelihood(model, self._windows, adapter, weights=weights),
+            "held_log_likelihood_without": self._base_log_likelihood,
         }
 
 
 def _accuracy(evaluation: Evaluation) -> float:
-    """Of the likeliest label, where there are labels: a model that was told of none may find another token likelier."""
+    """Return the accuracy, among the labels only if there are any: zero-shot, another token may be likelier."""
     metrics = evaluation.metrics()
     return float(metrics.get("label_accuracy", metrics["accuracy"]))

@@ -1,4 +1,4 @@
-"""What is written down of each measurement of a unit."""
+"""The record of each measurement of a unit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,30 +22,30 @@ from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, St
 from ia2.tasks.task import Example, Shown, Task
 
 UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
-"""The metrics of an adapter whose training diverged, and where no row is left to be measured."""
+"""Metrics of an adapter whose training diverged, and of a task without rows to evaluate."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model, with an adapter or without, on one task."""
+    """A model, with or without an adapter, evaluated on one task."""
 
     file: str
-    """The beginning of the name of its files."""
+    """First part of its file names, followed by the task's name."""
     method: str
     task: Task
     evaluation: Evaluation | None
-    """None where training diverged, or no row is left."""
+    """None if training diverged or the task has no rows."""
     similarity: Mapping[str, Any]
     seconds: Mapping[str, float]
     contexts: Sequence[Sequence[Shown]] = ()
-    """What was shown before each query; nothing for adapters."""
+    """Demonstrations or instruction before each query; empty for adapters."""
     candidate: Candidate | None = None
     temperature: float | None = None
-    """That of its dev rows; None where none could be fitted."""
+    """Temperature fitted on the dev rows; None if none could be."""
     forgetting: Mapping[str, Any] = field(default_factory=dict)
-    """What a record says of an adapter's forgetting, if this is the record that says it."""
+    """Forgetting metrics; only one record of each adapter has them."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What else was chosen for a baseline."""
+    """Hyperparameters chosen for a baseline."""
 
     @classmethod
     def of(
@@ -57,11 +57,11 @@ class Measurement:
         seconds: Mapping[str, float],
         temperature: float | None = None,
     ) -> "Measurement":
-        """The measurement of an adapter, its training's seconds with those of measuring."""
-        spent = {**candidate.seconds, **seconds}
+        """Return an adapter's measurement, with the seconds of its training added to those of its evaluation."""
+        all_seconds = {**candidate.seconds, **seconds}
         planned = candidate.planned
         return cls(
-            *(planned.id, planned.method.name, task, evaluation, similarity, spent),
+            *(planned.id, planned.method.name, task, evaluation, similarity, all_seconds),
             candidate=candidate,
             temperature=temperature,
         )
@@ -70,14 +70,14 @@ class Measurement:
 def unit_record(
     experiment: Experiment, unit: Unit, model: LanguageModel, rows: UnitRows, measurement: Measurement
 ) -> Record:
-    """The record of one measurement.
+    """Return the record of one measurement.
 
     Args:
         experiment: the study.
-        unit: the unit that was computed.
-        model: its model.
-        rows: its rows.
-        measurement: what was measured.
+        unit: the computed unit.
+        model: the unit's model.
+        rows: the unit's rows.
+        measurement: the measurement.
     """
     task, evaluation, candidate = measurement.task, measurement.evaluation, measurement.candidate
     trained = candidate.trained if candidate is not None else None
@@ -91,14 +91,14 @@ def unit_record(
         contexts = measurement.contexts or [()] * len(examples)
         tokens = PromptTokenizer.of(model, task).mean_prompt_tokens(examples, contexts)
         metrics["prompt_tokens"] = tokens + (kind.virtual_tokens if kind is not None else 0)
-    shown = next(iter(measurement.contexts), ())
+    first_context = next(iter(measurement.contexts), ())
     return Record(
         method=measurement.method,
         model=ModelRecord(**model.identity.as_record()),
         task=TaskRecord(**task.as_record(trained_on=unit.train)),
         n=unit.n
         if trained is not None or measurement.method in LOGISTIC
-        else sum(isinstance(part, Example) for part in shown),
+        else sum(isinstance(part, Example) for part in first_context),
         seed=unit.seed,
         lr=trained.learning_rate if trained is not None else None,
         adapter=AdapterRecord(**kind.as_record(path)) if kind is not None else None,
@@ -111,27 +111,27 @@ def unit_record(
             **measurement.options,
         ),
         notes=[
-            *(*model.notes, *task.notes, *_note_of_temperature(rows, measurement)),
+            *(*model.notes, *task.notes, *_temperature_note(rows, measurement)),
             *filter(None, [teacher_note(experiment, model)]),
         ],
     )
 
 
-def _note_of_temperature(rows: UnitRows, measurement: Measurement) -> list[str]:
-    """Why there are no scaled numbers, where labels were measured."""
+def _temperature_note(rows: UnitRows, measurement: Measurement) -> list[str]:
+    """Return why a label evaluation has no temperature-scaled metrics, if so."""
     note = UnitTemperature(rows).note
     return [note] if isinstance(measurement.evaluation, LabelEvaluation) and note is not None else []
 
 
 def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measurement: Measurement) -> dict[str, Any]:
-    """What was chosen for what is measured of a unit on one task."""
+    """Return the study's settings for one measurement."""
     task, evaluation = measurement.task, measurement.evaluation
-    scored = evaluation.label_scoring if isinstance(evaluation, LabelEvaluation) else None
+    label_scoring = evaluation.label_scoring if isinstance(evaluation, LabelEvaluation) else None
     return {
         "experiment": experiment.name,
         "unit": unit.id,
         "set_n": unit.n,
-        "label_scoring": label_scoring_of(task, experiment.label_scoring) if scored is None else scored,
+        "label_scoring": label_scoring_of(task, experiment.label_scoring) if label_scoring is None else label_scoring,
         "confidence": experiment.confidence,
         "asim_tokens": experiment.asim_tokens if measurement.task.response_kind == "text" else None,
         "correct": experiment.correct,
@@ -144,7 +144,7 @@ def _study_options(experiment: Experiment, unit: Unit, rows: UnitRows, measureme
 
 
 def _method_options(experiment: Experiment, measurement: Measurement, model: LanguageModel) -> dict[str, Any]:
-    """What was chosen for one method; nothing of training where none took place."""
+    """Return the settings of one method; those of training are None for baselines."""
     candidate = measurement.candidate
     is_taught = candidate is not None and candidate.planned.method.needs_targets
     teacher = experiment.teacher_dtype or model.identity.quantisation or model.identity.dtype

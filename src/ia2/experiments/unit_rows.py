@@ -1,4 +1,4 @@
-"""A unit's rows as its model is asked them: the few-shot set, and every task that is measured."""
+"""A unit's rows in the form its model is prompted with: the few-shot set and every evaluated task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,46 +21,46 @@ from ia2.tasks.task import Example, Task
 
 @dataclass(frozen=True)
 class UnitRows:
-    """What teaches, and what is measured."""
+    """Training and evaluation rows of a unit."""
 
     few_shot_set: FewShotSet
     measured: tuple[Task, ...]
-    """Each with at most as many evaluation rows as the study allows."""
+    """Tasks to evaluate, each with at most as many evaluation rows as the study allows."""
     compared: tuple[Example, ...]
     """Evaluation rows of the set on which similarity to in-context learning is measured."""
     forgetting: tuple[Task, ...] = ()
-    """Tasks that adapters have nothing to do with."""
+    """Unrelated tasks, evaluated to measure what adapters forget."""
     held_texts: tuple[str, ...] = ()
-    """Texts whose log-likelihood is measured with adapters and without."""
+    """Held-out texts whose log-likelihood is measured with and without adapters."""
 
     def of(self, task: Task) -> tuple[Example, ...]:
-        """What is measured of a task; a set may leave over what its own task has no other rows for."""
+        """Return a task's evaluation rows; for the training task those of the set, which may be left-over pool rows."""
         is_trained_on = task.name == self.few_shot_set.task.name
         return self.few_shot_set.evaluation if is_trained_on else task.evaluation
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was chosen for the person as the rows were read."""
+        """Choices made for the user while the rows were read, one sentence each."""
         return self.few_shot_set.task.notes
 
 
 def unit_rows(
     experiment: Experiment, unit: Unit, model: LanguageModel, *, data_dir: Path | None = None, limit: int | None = None
 ) -> UnitRows:
-    """Load what a unit needs, in the form in which its model can answer it.
+    """Load a unit's rows in the form its model is prompted with.
 
     Args:
         experiment: the study.
         unit: one of its units.
         model: the unit's model.
         data_dir: a folder of benchmark files instead of the hub.
-        limit: the most evaluation rows, where the study has no smaller number.
+        limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
 
     Raises:
         InputError: a task or a file can't be loaded or has too few rows, or the model can't read a prompt.
     """
 
-    def asked(name: str) -> Task:
+    def fitted_task(name: str) -> Task:
         return fitted(
             experiment.task(name, data_dir),
             model,
@@ -70,19 +70,21 @@ def unit_rows(
             context=experiment.context is not None,
         )
 
-    most = min((value for value in (experiment.rows, limit) if value is not None), default=None)
-    task = asked(unit.train)
-    few_shot_set, notes = drawn(experiment, unit, task, most)
+    max_rows = min((value for value in (experiment.rows, limit) if value is not None), default=None)
+    task = fitted_task(unit.train)
+    few_shot_set, notes = drawn(experiment, unit, task, max_rows)
     few_shot_set = replace(few_shot_set, task=replace(task, notes=(*task.notes, *notes)))
 
-    def other(name: str) -> Task:
-        return _without_taught(asked(name), few_shot_set).limited(most)
+    def other_task(name: str) -> Task:
+        return _without_training_rows(fitted_task(name), few_shot_set).limited(max_rows)
 
     rows = UnitRows(
         few_shot_set,
-        tuple(few_shot_set.task.limited(most) if name == unit.train else other(name) for name in unit.evaluate),
+        tuple(
+            few_shot_set.task.limited(max_rows) if name == unit.train else other_task(name) for name in unit.evaluate
+        ),
         few_shot_set.task.at_most(few_shot_set.evaluation, experiment.asim_rows),
-        tuple(map(other, experiment.forgetting)),
+        tuple(map(other_task, experiment.forgetting)),
     )
     rows = replace(rows, held_texts=_held_texts(experiment, rows.forgetting))
     if rows.held_texts and not windows_of(model, rows.held_texts):
@@ -94,10 +96,10 @@ def unit_rows(
     return rows
 
 
-def _without_taught(task: Task, few_shot_set: FewShotSet) -> Task:
-    """Another task without the rows that teach or choose: a person's file may hold some that a benchmark measures."""
-    taught = {row.query for row in few_shot_set.train + few_shot_set.dev}.union(few_shot_set.unlabelled)
-    unseen = tuple(row for row in task.evaluation if row.query not in taught)
+def _without_training_rows(task: Task, few_shot_set: FewShotSet) -> Task:
+    """Return another task without the set's training, dev and unlabelled rows: a user's file may repeat a benchmark."""
+    training_queries = {row.query for row in few_shot_set.train + few_shot_set.dev}.union(few_shot_set.unlabelled)
+    unseen = tuple(row for row in task.evaluation if row.query not in training_queries)
     if (left_out := len(task.evaluation) - len(unseen)) == 0:
         return task
     note = f"{task.name}: {left_out} rows that taught adapters or chose them are left out."
@@ -105,26 +107,26 @@ def _without_taught(task: Task, few_shot_set: FewShotSet) -> Task:
 
 
 def _held_texts(experiment: Experiment, forgetting: Sequence[Task]) -> tuple[str, ...]:
-    """The held text, or the queries of the tasks that may be forgotten. Raises FieldError."""
+    """Return the held-out text, by default the queries of the forgetting tasks. Raises FieldError."""
     if experiment.held_text is not None:
         return (text_of("held_text", experiment.held_text),)
     return tuple(str(row.query) for task in forgetting for row in task.evaluation)
 
 
 def _check_labels(rows: UnitRows, model: LanguageModel, choice: LabelScoringChoice) -> None:
-    """Refuse labels that can't be scored before anything is computed. Raises InputError."""
+    """Refuse labels that can't be scored, before anything is computed. Raises InputError."""
     for task in (rows.few_shot_set.task, *rows.measured, *rows.forgetting):
         if task.labels:
             LabelTokens.of(task, PromptTokenizer.of(model, task), choice)
 
 
 def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int, choice: LabelScoringChoice) -> None:
-    """Refuse texts that are too long before anything is computed. Raises InputError."""
-    alone = model.beside(virtual_tokens)
+    """Refuse prompts that are too long, before anything is computed. Raises InputError."""
+    with_virtual_tokens = model.beside(virtual_tokens)
     few_shot_set = rows.few_shot_set
-    _check_read(alone, few_shot_set.train + few_shot_set.dev, few_shot_set.task)
+    _check_lengths(with_virtual_tokens, few_shot_set.train + few_shot_set.dev, few_shot_set.task)
     for task in (*rows.measured, *rows.forgetting):
-        tokenizer, examples = PromptTokenizer.of(alone, task), rows.of(task)
+        tokenizer, examples = PromptTokenizer.of(with_virtual_tokens, task), rows.of(task)
         if task.response_kind == "text":
             checked_prompts(tokenizer, examples, [()] * len(examples), task)
         elif examples:
@@ -134,7 +136,7 @@ def _check_prompts(rows: UnitRows, model: LanguageModel, virtual_tokens: int, ch
         in_context.sequence(row.query, row.response, few_shot_set.demonstrations())
 
 
-def _check_read(model: LanguageModel, examples: Sequence[Example], task: Task) -> None:
+def _check_lengths(model: LanguageModel, examples: Sequence[Example], task: Task) -> None:
     tokenizer = PromptTokenizer.of(model, task)
     for row in examples:
         tokenizer.sequence(row.query, row.response)

@@ -1,4 +1,4 @@
-"""How like in-context learning a unit's model is, with each of its adapters: what the teacher does is read once."""
+"""Attention similarity (asim) to in-context learning of a unit's model and adapters."""
 
 import time
 from collections.abc import Sequence
@@ -25,27 +25,27 @@ class UnitSimilarity:
     rows: UnitRows
     work: SharedWork
     in_context: list[Tensor] | None = None
-    """The teacher's attention outputs at the responses of compared rows, once they were needed."""
+    """In-context attention outputs at the responses of the compared rows, computed at first use."""
 
     def of(
         self, adapter: Adapter | None, *, in_context: bool = False, asked: str = "model"
     ) -> tuple[dict[str, Any], dict[str, float]]:
-        """What a record says of asim, and the seconds that it took, also where that was for another unit.
+        """Return the record's asim metrics and the seconds they took, even if another unit computed them.
 
         Args:
-            adapter: runs on the model; None for the model as it is.
-            in_context: whether the model sees what the set shows.
-            asked: the key by which other units and studies know the adapter.
+            adapter: the adapter to run with; None for the model alone.
+            in_context: whether the set's demonstrations precede each query.
+            asked: the adapter's cache key, or "model".
         """
         if not self.rows.compared:
             return {"asim": None}, {}
         few_shot_set, experiment = self.rows.few_shot_set, self.experiment
-        how = (in_context, experiment.asim_tokens, experiment.evaluate)
-        shown = tuple(few_shot_set.demonstrations())
+        settings = (in_context, experiment.asim_tokens, experiment.evaluate)
+        demonstrations = tuple(few_shot_set.demonstrations())
         model = self.model.fingerprint
-        key = key_of("asim", asked, model, form_of(few_shot_set.task), self.rows.compared, shown, how)
-        if (known := self.work.result(key)) is not None:
-            return known["metrics"], known["seconds"]
+        key = key_of("asim", asked, model, form_of(few_shot_set.task), self.rows.compared, demonstrations, settings)
+        if (cached := self.work.result(key)) is not None:
+            return cached["metrics"], cached["seconds"]
         metrics, seconds = self._compared(adapter, in_context=in_context)
         if adapter is None or self.work.lasts:
             self.work.keep_result(key, {"metrics": metrics, "seconds": seconds})
@@ -55,22 +55,21 @@ class UnitSimilarity:
         begun = time.perf_counter()
         if self.in_context is None:
             self.in_context = self._attention(self.rows.few_shot_set.demonstrations(), None)
-        ours = self.in_context if in_context else self._attention((), adapter)
-        metrics = asim(ours, self.in_context).metrics()
+        activations = self.in_context if in_context else self._attention((), adapter)
+        metrics = asim(activations, self.in_context).metrics()
         return metrics, {"asim": time.perf_counter() - begun}
 
     def of_baseline(self, name: str) -> tuple[dict[str, Any], dict[str, float]]:
-        """The same of what trains no adapter.
+        """Return the same for a baseline.
 
-        Answers that are recalibrated are of the same activations as those of ICL, and a classifier has none: these have
-        no asim.
+        Recalibrated answers have the activations of ICL, and a classifier has none: both get no asim.
         """
         if name not in ("zero-shot", "icl", "context"):
             return {"asim": None}, {}
         return self.of(None, in_context=name != "zero-shot")
 
     def _attention(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> list[Tensor]:
-        """Attention outputs at the responses of the compared rows, one tensor a row."""
+        """Return attention outputs at the responses of the compared rows, one tensor per row."""
         task = self.rows.few_shot_set.task
         greedy = self.experiment.asim_tokens == "greedy" and task.response_kind == "text"
         return (greedy_activations if greedy else response_activations)(

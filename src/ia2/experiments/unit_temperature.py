@@ -1,4 +1,4 @@
-"""The temperature of each of a unit's methods, fitted on the dev rows of the set that the method learnt from."""
+"""Temperature scaling of a unit's methods, fitted on the dev rows of its set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,37 +14,37 @@ from ia2.experiments.unit_rows import UnitRows
 
 
 class Fitted(NamedTuple):
-    """A method's temperature; None where none can be fitted."""
+    """A method's temperature, None if none can be fitted."""
 
     temperature: float | None
     seconds: dict[str, float]
-    """What asking the dev rows took, where they were asked."""
+    """Seconds of evaluating the dev rows; empty if they weren't evaluated."""
 
 
 @dataclass(frozen=True)
 class UnitTemperature:
-    """Temperature scaling on a unit's dev rows (PROTOCOL has none: it is a baseline).
+    """Temperature scaling on a unit's dev rows (a baseline that PROTOCOL doesn't have).
 
-    The same dev rows have stopped training and may have chosen the learning rate, but no evaluation row is looked at.
-    Other tasks are scaled by the temperature of the task that was learnt from.
+    The same dev rows drive early stopping and may select the learning rate; evaluation rows are never used. Other
+    tasks are scaled by the temperature of the source task.
     """
 
     rows: UnitRows
 
     @property
     def note(self) -> str | None:
-        """Why no temperature is fitted, as a sentence; None where one is, and of free text, which has no labels."""
+        """Why no temperature is fitted, as a sentence; None if one is, or if responses are free text."""
         task, why = self.rows.few_shot_set.task, self._refusal
         if not task.labels or why is None:
             return None
         return f"{task.name}: no temperature is fitted, since {why} (at least two labels are needed)."
 
     def of_all(self, answers: Callable[[], list[Answered]], count: int) -> list[Fitted]:
-        """The temperature of each of several methods.
+        """Fit the temperature of each of several methods.
 
         Args:
-            answers: asks them the dev rows; called only where a temperature can be fitted.
-            count: how many methods there are.
+            answers: evaluates them on the dev rows; called only if a temperature can be fitted.
+            count: number of methods.
         """
         if not self.rows.few_shot_set.task.labels or self._refusal is not None:
             return [Fitted(None, {})] * count

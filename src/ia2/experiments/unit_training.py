@@ -1,4 +1,4 @@
-"""How a unit's adapters come about: the teacher is asked once, and all of a kind are trained together."""
+"""Training of a unit's adapters: one teacher pass, then all adapters of a kind together."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class UnitTraining:
-    """Trains what a unit plans, but for what other units or studies have trained."""
+    """Trains a unit's planned adapters, except those that other units or studies have trained."""
 
     experiment: Experiment
     unit: Unit
@@ -39,71 +39,71 @@ class UnitTraining:
     work: SharedWork
 
     def by_kind(self, adapters: Sequence[Planned]) -> Iterator[list[Candidate]]:
-        """The adapters of each kind, in their order; trained stages are kept on disk until the last kind was taken."""
-        candidates = self._trained_before(adapters)
+        """Yield the trained adapters kind by kind, in planned order; stage checkpoints are deleted after the last."""
+        candidates = self._cached(adapters)
         missing = [adapter for adapter in adapters if adapter.id not in candidates]
         begun = time.perf_counter()
-        targets = self._ask_teacher(missing)
-        teacher = time.perf_counter() - begun if targets is not None else None
+        targets = self._collect_targets(missing)
+        teacher_seconds = time.perf_counter() - begun if targets is not None else None
         checkpoints = self._checkpoints()
         for kind in dict.fromkeys(adapter.kind for adapter in adapters):
             untrained = [adapter for adapter in missing if adapter.kind == kind]
             if untrained:
-                for candidate in self._train(kind, untrained, targets, teacher, checkpoints):
+                for candidate in self._train(kind, untrained, targets, teacher_seconds, checkpoints):
                     candidates[candidate.planned.id] = candidate
             yield [candidates[adapter.id] for adapter in adapters if adapter.kind == kind]
         checkpoints.clear()
 
     def _key(self, adapter: Planned) -> str:
-        """All that an adapter depends on, but for those that are trained beside it."""
+        """Return an adapter's cache key: everything it depends on except the other adapters in its bank."""
         few_shot_set, experiment = self.rows.few_shot_set, self.experiment
-        taught = (few_shot_set.train, few_shot_set.dev, few_shot_set.context, few_shot_set.unlabelled)
-        shown: tuple[int | None, ...] = (few_shot_set.orders, few_shot_set.order)
-        shown += (few_shot_set.most_demonstrations, few_shot_set.seed)
-        if (apart := (few_shot_set.start_seed, few_shot_set.order_seed)) != (None, None):
-            shown += apart
+        rows = (few_shot_set.train, few_shot_set.dev, few_shot_set.context, few_shot_set.unlabelled)
+        prompting: tuple[int | None, ...] = (few_shot_set.orders, few_shot_set.order)
+        prompting += (few_shot_set.most_demonstrations, few_shot_set.seed)
+        if (separate_seeds := (few_shot_set.start_seed, few_shot_set.order_seed)) != (None, None):
+            prompting += separate_seeds
         teacher = (
             experiment.teacher_dtype,
             experiment.label_scoring,
             None if few_shot_set.task.labels else experiment.teacher_stop,
         )
-        how = (adapter.kind, adapter.method, adapter.label_source, adapter.learning_rate, experiment.training)
+        plan = (adapter.kind, adapter.method, adapter.label_source, adapter.learning_rate, experiment.training)
         model = self.model.fingerprint
-        return key_of("adapter", model, form_of(few_shot_set.task), taught, shown, teacher, how)
+        return key_of("adapter", model, form_of(few_shot_set.task), rows, prompting, teacher, plan)
 
-    def _trained_before(self, adapters: Iterable[Planned]) -> dict[str, Candidate]:
-        """Adapters that others have trained, by what this unit calls them."""
+    def _cached(self, adapters: Iterable[Planned]) -> dict[str, Candidate]:
+        """Return the cached adapters, by their id in this unit."""
         candidates = {}
         for adapter in adapters:
             key = self._key(adapter)
-            if (before := self.work.adapter(key)) is not None:
-                candidates[adapter.id] = Candidate(adapter, before.trained, before.dev_loss, before.seconds, key)
+            if (cached := self.work.adapter(key)) is not None:
+                candidates[adapter.id] = Candidate(adapter, cached.trained, cached.dev_loss, cached.seconds, key)
         if candidates:
             self.progress.say(f"Trained before, and taken from {self.work.folder}: {', '.join(candidates)}.")
         return candidates
 
-    def _ask_teacher(self, adapters: Iterable[Planned]) -> Targets | None:
-        """What the teacher does with the set; None where no method needs it."""
-        asking = [adapter.method for adapter in adapters if adapter.method.needs_targets]
-        if not asking:
+    def _collect_targets(self, adapters: Iterable[Planned]) -> Targets | None:
+        """Return the teacher's targets on the set; None if no method needs them."""
+        methods = [adapter.method for adapter in adapters if adapter.method.needs_targets]
+        if not methods:
             return None
-        ask = partial(
+        collect = partial(
             collect_targets,
             teacher_for(self.experiment, self.model, progress=self.progress),
             self.rows.few_shot_set,
             label_scoring=self.experiment.label_scoring,
             teacher_stop=self.experiment.teacher_stop,
-            sites=frozenset[Site]().union(*(method.teacher_sites for method in asking)) or (ATTENTION_OUTPUT,),
+            sites=frozenset[Site]().union(*(method.teacher_sites for method in methods)) or (ATTENTION_OUTPUT,),
             cache_dir=self.cache_dir,
             progress=self.progress,
         )
-        targets = ask()
-        if any(method.teacher_reads_responses for method in asking):
-            targets = replace(targets, on_responses=ask(on_responses=True))
+        targets = collect()
+        if any(method.teacher_reads_responses for method in methods):
+            targets = replace(targets, on_responses=collect(on_responses=True))
         return targets
 
     def _checkpoints(self) -> Checkpoints:
-        """Where stages are kept until the unit is done, the same for whoever computes this unit of this study."""
+        """Return the unit's stage checkpoints, the same for every process that computes this unit of this study."""
         owner = {"experiment": self.experiment.model_dump(mode="json"), "unit": self.unit.as_record()}
         return Checkpoints.of(owner, self.model.identity, self.cache_dir)
 
@@ -112,10 +112,10 @@ class UnitTraining:
         kind: AdapterKind,
         adapters: Sequence[Planned],
         targets: Targets | None,
-        teacher: float | None,
+        teacher_seconds: float | None,
         checkpoints: Checkpoints,
     ) -> Iterator[Candidate]:
-        """All of a kind, trained together and kept for others; `teacher` is the seconds that asking it took."""
+        """Train the adapters of one kind together and cache them; `teacher_seconds` is the cost of the teacher pass."""
         memory = self.experiment.memory
         few_shot_set = self.rows.few_shot_set
         trained = train_all(
@@ -127,11 +127,11 @@ class UnitTraining:
             memory=memory * GIB if memory is not None else steady_bytes(self.model.network),
             progress=self.progress,
         )
-        for adapter, made in zip(adapters, trained, strict=True):
-            loss = None if made.diverged else comparable_loss(self.model, few_shot_set, adapter.method, made)
-            spent = {"train": sum(stage.seconds for stage in made.stages)}
-            if adapter.method.needs_targets and teacher is not None:
-                spent["teacher"] = teacher
+        for adapter, result in zip(adapters, trained, strict=True):
+            loss = None if result.diverged else comparable_loss(self.model, few_shot_set, adapter.method, result)
+            seconds = {"train": sum(stage.seconds for stage in result.stages)}
+            if adapter.method.needs_targets and teacher_seconds is not None:
+                seconds["teacher"] = teacher_seconds
             key = self._key(adapter)
-            self.work.keep_adapter(key, TrainedBefore(made, loss, spent))
-            yield Candidate(adapter, made, loss, spent, key)
+            self.work.keep_adapter(key, TrainedBefore(result, loss, seconds))
+            yield Candidate(adapter, result, loss, seconds, key)

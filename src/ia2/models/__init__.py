@@ -1,1 +1,1 @@
-"""Language models: named, fetched, loaded, and read at the positions that matter."""
+"""Language models: fetching, loading, and forward passes that record activations at chosen positions."""

@@ -1,4 +1,4 @@
-"""Which of transformers' classes loads a decoder: that of causal language models, or that of wrappers around one."""
+"""Choice of transformers' auto class for a decoder: causal language model, or multimodal model around one."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from transformers import (
 
 
 def auto_class_of(config: PreTrainedConfig) -> Any:
-    """The class whose `from_pretrained` and `from_config` make a network of this configuration; None where none does.
+    """Return the auto class that builds a network of this configuration; None if there is none.
 
-    Multimodal checkpoints, such as Qwen-VL's, are loaded whole. Their text decoder is what is read and adapted, so that
-    adapters name its modules as they are in the checkpoint.
+    Multimodal checkpoints, such as Qwen-VL's, are loaded whole, and their text decoder is run and adapted. So adapters
+    name its modules as the checkpoint does.
 
     Args:
         config: a model's configuration.

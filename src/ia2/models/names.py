@@ -1,4 +1,4 @@
-"""What MODEL means, and all that can be checked of it before anything slow is imported or fetched."""
+"""Interpretation of the MODEL argument, and the checks possible before anything slow is imported or fetched."""
 
 import json
 import re
@@ -23,12 +23,12 @@ LONGEST_HUB_ID = 96
 
 
 def check_model_name(name: str | Path) -> None:
-    """Refuse a MODEL that can't be one, as far as files on disk and the name itself show.
+    """Refuse a MODEL that can't be loaded, as far as the name and the files on disk show.
 
-    Imports and fetches nothing, so that it can stand before everything slow. An unknown hub id is found out later.
+    Imports and fetches nothing, so it can run before anything slow. An unknown hub id is only found later.
 
     Raises:
-        InputError: a path that isn't there or holds no model that can be loaded, or a name that can't be an id.
+        InputError: the path doesn't exist or holds no model that can be loaded, or the name can't be a hub id.
     """
     kind = kind_of(name)
     if kind == "folder":
@@ -43,28 +43,28 @@ def check_model_name(name: str | Path) -> None:
 
 
 def kind_of(name: str | Path) -> Kind:
-    """Which kind of MODEL this is. What looks like a path is one, and the hub is never asked for it.
+    """Return the kind of a MODEL. Anything that looks like a path is one, and is never looked up on the hub.
 
-    A built-in name wins over a folder of that name, which can be given as `./name`.
+    A built-in name takes precedence over a folder of that name, which can be given as `./name`.
     """
     if isinstance(name, str):
         if name in PACKAGED:
             return "packaged"
-        if not _looks_like_a_path(name):
+        if not _is_path_like(name):
             return "hub"
     path = path_of(name)
     return "gguf" if path.is_file() or (path.suffix.lower() == ".gguf" and not path.is_dir()) else "folder"
 
 
 def path_of(name: str | Path) -> Path:
-    """The path a MODEL names, with the person's own folder in place of `~`."""
+    """Return the path a MODEL names, with `~` expanded."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
         raise InputError(f"{name}: this machine has no home folder of that user.") from error
 
 
-def _looks_like_a_path(name: str) -> bool:
+def _is_path_like(name: str) -> bool:
     return (
         name.startswith((".", "/", "~"))
         or "\\" in name
@@ -76,14 +76,14 @@ def _looks_like_a_path(name: str) -> bool:
 
 
 def check_folder(folder: Path, name: str) -> None:
-    """Refuse a folder that isn't a causal language model in the hub's layout, its weights in safetensors.
+    """Refuse a folder that isn't a causal language model in the hub's layout with safetensors weights.
 
     Args:
-        folder: where the files are.
-        name: what the person called it.
+        folder: the model's folder.
+        name: the name the user gave.
 
     Raises:
-        InputError: something is missing or damaged; names the folder, and what it is.
+        InputError: a file is missing or damaged; the error names the folder and the file.
     """
     if not folder.exists():
         raise nothing_at(name, "there is no such file or folder.", hub="model")
@@ -107,14 +107,14 @@ def check_folder(folder: Path, name: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a model's file.
+    """Return the JSON object in a model's file.
 
     Raises:
-        InputError: it is none.
+        InputError: the file holds no JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # bytes that are no text are one, too
+    except (ValueError, RecursionError) as error:  # ValueError includes bytes that aren't UTF-8
         raise InputError(f"{path}: this file is damaged, it isn't JSON ({error}).") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: this file is damaged, it doesn't hold a JSON object.")
@@ -122,10 +122,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_shards(folder: Path) -> tuple[str, ...]:
-    """The files of weights that a folder's index names, where it has one; they lie in the folder, and aren't pickled.
+    """Return the weight files in a folder's index, if it has one; they are safetensors in that folder.
 
     Raises:
-        InputError: the index is damaged, or names something else.
+        InputError: the index is damaged, or names other files.
     """
     if not (folder / WEIGHTS_INDEX).is_file():
         return ()
@@ -160,8 +160,8 @@ def _check_gguf_file(path: Path, name: str) -> None:
     if not path.exists():
         raise nothing_at(name, "there is no such file or folder.", hub="model")
     with path.open("rb") as file:
-        begin = file.read(len(GGUF_MAGIC))
-    if begin != GGUF_MAGIC:
+        magic = file.read(len(GGUF_MAGIC))
+    if magic != GGUF_MAGIC:
         raise InputError(
             f"{name}: this isn't a GGUF file (it doesn't begin with GGUF). Name one, or the folder of a model."
         )

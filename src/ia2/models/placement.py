@@ -1,4 +1,4 @@
-"""Where a model's weights go, and in which numbers: what was asked for, or what suits this machine."""
+"""Device and dtype of a model's weights: as the user asks, or else as suits this machine."""
 
 import functools
 import time
@@ -15,7 +15,7 @@ from ia2.errors import FieldError, InputError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = ("cpu", "cuda", "mps")
 SPREAD = "auto"
-"""What stands for all devices together: the weights fill one after the other, then the CPU's memory, then the disk."""
+"""Name for all devices together: weights fill the GPUs one after another, then the CPU's memory, then the disk."""
 PROBE_SIZE = 256
 
 
@@ -27,24 +27,24 @@ class Placement:
     """A device, or `auto` for all of them together."""
     dtype: str
     reasons: tuple[str, str]
-    """Why this device, and why this dtype."""
+    """Reasons for the device and for the dtype."""
 
     @property
     def is_spread(self) -> bool:
-        """Whether the weights may lie on several devices."""
+        """Whether the weights may be spread over several devices."""
         return self.device == SPREAD
 
     @property
     def device_map(self) -> Any:
-        """What transformers is told of where the weights go."""
+        """The `device_map` for transformers."""
         return SPREAD if self.is_spread else {"": self.device}
 
     @classmethod
     def chosen(cls, device: str | None, dtype: str | None) -> "Placement":
-        """What was asked for; where nothing was, what suits this machine.
+        """Return the placement asked for, with defaults that suit this machine.
 
         Args:
-            device: cpu, cuda, cuda:1, … or mps; `auto` to spread a model over all there is.
+            device: cpu, cuda, cuda:1, … or mps; `auto` to spread a model over all devices.
             dtype: float32, bfloat16 or float16.
 
         Raises:
@@ -54,16 +54,16 @@ class Placement:
             >>> Placement.chosen("cpu", "float32").dtype
             'float32'
         """
-        where, why = _device(device)
-        numbers, reason = _dtype(dtype, where)
-        return cls(where, numbers, (why, reason))
+        device_name, why = _device(device)
+        dtype_name, reason = _dtype(dtype, device_name)
+        return cls(device_name, dtype_name, (why, reason))
 
 
 def where_weights_are(network: PreTrainedModel) -> str:
-    """The device that holds a network's weights; where there are several, how many of its parts each holds.
+    """Return the device of a network's weights; if there are several, how many parts each holds.
 
     Raises:
-        InputError: the weights of its embeddings lie in no device's memory, so that nothing can be read with it.
+        InputError: the embeddings are in no device's memory, so the network can't be run.
     """
     parts: dict[str, Any] = getattr(network, "hf_device_map", None) or {}
     names = Counter(_name(device) for device in parts.values())
@@ -78,7 +78,7 @@ def where_weights_are(network: PreTrainedModel) -> str:
 
 
 def device_of(module: nn.Module) -> torch.device | str | int:
-    """Where a module computes: as accelerate says if it has spread the model over devices, else where its weights are.
+    """Return the device on which a module computes: accelerate's choice for a spread model, else that of its weights.
 
     Args:
         module: a part of a network, with weights.
@@ -88,16 +88,16 @@ def device_of(module: nn.Module) -> torch.device | str | int:
 
 
 def _name(device: Any) -> str:
-    """A device of accelerate's map, which numbers GPUs, as torch calls it."""
+    """Return torch's name of a device in accelerate's map, which numbers GPUs."""
     return f"{'cuda' if torch.cuda.is_available() else 'device'}:{device}" if isinstance(device, int) else str(device)
 
 
 @functools.cache
 def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 at least as fast as float32.
+    """Return whether this CPU multiplies bfloat16 at least as fast as float32.
 
-    Measured once, on matrices small enough to take milliseconds: the flags that processors and virtual machines report
-    are also found where bfloat16 is emulated, about 200 times slower.
+    Measured once, on matrices small enough to take milliseconds. The flags that processors and virtual machines report
+    don't help: they are also set if bfloat16 is emulated, about 200 times slower.
     """
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -123,16 +123,16 @@ def _device(asked: str | None) -> tuple[str, str]:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise FieldError("device", asked, "this machine has no such device; leave it out, or use cpu.") from error
-    # a CPU is one, by whatever number
+    # cpu:0, cpu:1, … are all the one CPU
     return "cpu" if device.type == "cpu" else str(device), "as asked"
 
 
 def _dtype(asked: str | None, device: str) -> tuple[str, str]:
-    # float32 on a CPU also where bfloat16 would be fast, so that every CPU gives the same numbers
+    # float32 even on CPUs with fast bfloat16, so that every CPU gives the same numbers
     on_cpu = device == "cpu" or (device == SPREAD and not torch.cuda.is_available())
-    usual, reason = ("float32", "float32 on a CPU") if on_cpu else ("bfloat16", "bfloat16 on a GPU")
-    if asked in (None, usual):
-        return usual, reason
+    default, reason = ("float32", "float32 on a CPU") if on_cpu else ("bfloat16", "bfloat16 on a GPU")
+    if asked in (None, default):
+        return default, reason
     if asked not in DTYPES:
         raise FieldError("dtype", asked, f"use one of {', '.join(DTYPES)}.")
     slow = on_cpu and not has_fast_bfloat16()

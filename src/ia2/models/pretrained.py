@@ -1,4 +1,4 @@
-"""A folder's files become a network and a tokenizer: what transformers is told, and what it says in a sentence."""
+"""Loading of networks and tokenizers from a folder through transformers, with its errors in one sentence."""
 
 import hashlib
 import json
@@ -18,32 +18,32 @@ from ia2.models.placement import DTYPES, Placement
 from ia2.models.quantised import quantisation_for, quantisation_in
 
 MOST_LAYERS = 10_000
-"""Layers of a network at most; the deepest that is in use has a few hundred."""
+"""Maximum number of layers; the deepest networks in use have a few hundred."""
 
 
 def read_network(
     folder: Path, placement: Placement, name: str, load: str | None = None, attention: str | None = None
 ) -> PreTrainedModel:
-    """The network of a folder in the hub's layout, where it is to be and as it is to be.
+    """Load the network of a folder in the hub's layout, in the given dtype and on the given device.
 
     Args:
-        folder: where its files are.
-        placement: its device or devices, and its dtype.
-        name: what an error calls the model.
-        load: whether its weights are quantised.
-        attention: how it attends, as transformers calls it; None for what transformers chooses.
+        folder: the model's folder.
+        placement: device or devices, and dtype.
+        name: the model's name in errors.
+        load: 4bit or 8bit to quantise the weights; None to leave them as they are.
+        attention: transformers' name of the attention implementation; None for its own choice.
 
     Raises:
-        InputError: it is no causal language model, or can't be read.
-        FieldError: it can't be quantised so, or can't attend so.
+        InputError: it isn't a causal language model, or can't be read.
+        FieldError: the quantisation or the attention isn't available for it.
     """
     config = read_model_configuration(folder, name)
     check_shards(folder)
     _check_layers(config, name)
-    asked = getattr(config, "_attn_implementation", None)
-    if attention is None and isinstance(asked, str) and "/" in asked:
+    configured = getattr(config, "_attn_implementation", None)
+    if attention is None and isinstance(configured, str) and "/" in configured:
         raise InputError(
-            f"{name}: its config.json asks for attention kernels of {asked}, which are code and aren't run."
+            f"{name}: its config.json asks for attention kernels of {configured}, which are code and aren't run."
         )
     auto_class = auto_class_of(config)
     if auto_class is None:
@@ -53,14 +53,14 @@ def read_network(
         settings["quantization_config"] = quantisation
     if attention is not None:
         settings["attn_implementation"] = attention
-    # quantised weights are made where they stay
+    # quantised weights must be created on their final device
     placed = placement.is_spread or quantisation is not None or quantisation_in(config) is not None
     if placed:
         settings["device_map"] = placement.device_map
     if not placement.is_spread:
         network = _from_pretrained(auto_class, folder, config, placement, name, settings)
         return network if placed else network.to(placement.device)
-    # what no device has room for is written here, unless it can be read where it is
+    # weights that fit on no device are offloaded here, unless they can be read from the checkpoint
     offloaded = tempfile.mkdtemp(prefix="ia2-")
     try:
         network = _from_pretrained(
@@ -74,23 +74,23 @@ def read_network(
 
 
 def read_model_configuration(source: Path | str, name: str) -> PreTrainedConfig:
-    """A model's configuration, for which no code of the model's own is ever run.
+    """Return a model's configuration, without ever running code of the model's repository.
 
     Args:
-        source: its folder, or the hub's id.
-        name: what an error calls the model.
+        source: the model's folder or hub id.
+        name: the model's name in errors.
 
     Raises:
-        InputError: it can't be read.
+        InputError: the configuration can't be read.
     """
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # of values that make no sense each family's code breaks in its own way
+    except Exception as error:  # each family's code fails differently on invalid values
         raise InputError(f"{name}: its config.json can't be read ({first_line(error)}).") from error
 
 
 def _check_layers(config: PreTrainedConfig, name: str) -> None:
-    """Refuse a number of layers that nobody has, before so many are built."""
+    """Refuse an absurd number of layers before they are built."""
     layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise InputError(f"{name}: its config.json says that there are {layers} layers; {MOST_LAYERS} are the most.")
@@ -110,37 +110,37 @@ def _from_pretrained(
             output_loading_info=True,
             **settings,
         )
-    except Exception as error:  # safetensors and transformers raise kinds of their own for damaged weights
+    except Exception as error:  # safetensors and transformers have their own exceptions for damaged weights
         attention = settings.get("attn_implementation")
         if attention is not None and isinstance(error, ValueError | ImportError):
             rule = f"{name} can't attend like this here ({first_line(error)}); leave it out."
             raise FieldError("attention", attention, rule) from error
         raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
-    if absent := sorted(loading_info["missing_keys"]):
-        # transformers would fill them with random numbers
-        raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
+    if missing := sorted(loading_info["missing_keys"]):
+        # transformers would initialise them at random
+        raise InputError(f"{name}: {len(missing)} of its weights are missing, {missing[0]} among them.")
     return network
 
 
 def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder. Raises InputError where it can't be loaded.
+    """Load the tokenizer of a folder. Raises InputError if it can't be loaded.
 
     Args:
-        folder: where its files are.
-        name: what an error calls the model.
+        folder: the model's folder.
+        name: the model's name in errors.
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # tokenizers raise kinds of their own for damaged files
+    except Exception as error:  # tokenizers has its own exceptions for damaged files
         raise InputError(f"{name}: its tokenizer can't be loaded ({first_line(error)}).") from error
     return tokenizer
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 (hexadecimal) of what turns texts and conversations into tokens, the chat template included."""
+    """Return the SHA-256 (hexadecimal) of the tokenizer's rules, special tokens and chat template."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = json.loads(backend.to_str()) if backend is not None else {"vocabulary": tokenizer.get_vocab()}
-    # these two are those of the last call
+    # these two only reflect the last call
     rules = {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}
     content = [rules, tokenizer.special_tokens_map, tokenizer.chat_template]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Weights in 4 or 8 bits (bitsandbytes): a model loaded so, or a checkpoint that has them so already.
+"""Weights in 4 or 8 bits (bitsandbytes), quantised while loading or in the checkpoint already.
 
-As in QLoRA (Dettmers et al. 2023), the base model is quantised, and adapters beside it are trained in float32.
+As in QLoRA (Dettmers et al. 2023), the base model is quantised, and adapters are trained in float32.
 """
 
 import logging
@@ -14,18 +14,18 @@ from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from ia2.errors import FieldError, InputError
 
 Bits = Literal["4bit", "8bit"]
-"""How a model's weights may be loaded: NF4 with double quantisation (QLoRA), or LLM.int8()."""
+"""Ways to quantise weights while loading: NF4 with double quantisation (QLoRA), or LLM.int8()."""
 LIBRARY = "bitsandbytes"
 
 
 def quantisation_of(network: PreTrainedModel) -> str | None:
-    """How a network's weights are quantised: `4bit`, `8bit` or another method's name; None where they are plain."""
-    # a network that transformers has dequantised as it loaded it has no quantiser any more
+    """Return a network's quantisation: `4bit`, `8bit` or another method's name; None for plain weights."""
+    # a network that transformers dequantised while loading has no quantiser, but keeps its configuration
     return quantisation_in(network.config) if getattr(network, "hf_quantizer", None) is not None else None
 
 
 def quantisation_in(config: PreTrainedConfig) -> str | None:
-    """The same by a checkpoint's configuration.
+    """Return the quantisation that a checkpoint's configuration states; None for plain weights.
 
     Example:
         >>> quantisation_in(model.network.config) is None
@@ -44,19 +44,19 @@ def quantisation_in(config: PreTrainedConfig) -> str | None:
 def quantisation_for(
     asked: str | None, config: PreTrainedConfig, dtype: torch.dtype, name: str
 ) -> BitsAndBytesConfig | None:
-    """What transformers is told so that a checkpoint's weights are quantised as it is loaded.
+    """Return transformers' configuration to quantise a checkpoint's weights while loading.
 
     Args:
-        asked: how they are to be; None for as they are.
+        asked: 4bit or 8bit; None for the weights as they are.
         config: the checkpoint's configuration.
-        dtype: what products are computed in.
-        name: what an error calls the model.
+        dtype: dtype of products with 4-bit weights.
+        name: the model's name in errors.
 
     Returns:
-        None where weights stay as they are in the checkpoint.
+        None if the weights stay as they are in the checkpoint.
 
     Raises:
-        FieldError: there is no such way, they are quantised otherwise already, or the library isn't installed.
+        FieldError: `asked` is unknown, the weights are quantised differently already, or the library isn't installed.
         InputError: the checkpoint needs the library, and it isn't installed.
     """
     if asked is not None and asked not in get_args(Bits):
@@ -69,7 +69,7 @@ def quantisation_for(
     if find_spec(LIBRARY) is None:
         needs = f"{asked or already} weights need {LIBRARY}, which isn't installed: pip install 'ia2[quantized]'."
         raise FieldError("load", asked, needs) if asked is not None else InputError(f"{name}: {needs}")
-    # it warns at every product of 8 bits that activations are rounded to float16, which is said once instead
+    # it warns at every 8-bit product that activations are rounded to float16; `quantisation_notes` says so once
     logging.getLogger(f"{LIBRARY}.autograd._functions").setLevel(logging.ERROR)
     if already is not None:
         return None
@@ -84,7 +84,7 @@ def quantisation_for(
 
 
 def quantisation_notes(network: PreTrainedModel, name: str, asked: str | None) -> tuple[str, ...]:
-    """What is said of quantised weights, one sentence; nothing of plain ones."""
+    """Return a one-sentence note on quantised weights; empty for plain ones."""
     quantisation = quantisation_of(network)
     if quantisation is None:
         return ()
@@ -94,15 +94,15 @@ def quantisation_notes(network: PreTrainedModel, name: str, asked: str | None) -
 
 
 def check_plain_weights(network: PreTrainedModel, what: str, instead: str) -> None:
-    """Refuse what needs the numbers of a network's weights, where they are quantised or not in a device's memory.
+    """Refuse a network whose weights are quantised or offloaded, for operations that need their values.
 
     Args:
         network: a model.
-        what: what needs them, as the beginning of a sentence.
-        instead: what to do, as a sentence.
+        what: the operation that needs the weights, as the beginning of a sentence.
+        instead: what the user can do instead, as a sentence.
 
     Raises:
-        InputError: they aren't at hand.
+        InputError: the weights are quantised, or not in a device's memory.
     """
     quantisation = quantisation_of(network)
     if quantisation is not None:

@@ -1,6 +1,6 @@
-"""Forward passes: a network is read with the adapters that run on it, after a prefix that its prompts share.
+"""Forward passes of a network with its adapters, after a prefix shared by all prompts.
 
-Layout, masks, caches, hooks and the size of a pass are decided here; callers only name sequences and sites.
+Layout, masks, caches, hooks and batch size are decided here; callers only name sequences and sites.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class Pass:
     activations: Activations
 
     def of_sequence(self, number: int, sites: Iterable[Site]) -> Activations:
-        """The activations of one sequence of the batch at these sites."""
+        """Return the activations of one sequence of the batch at these sites."""
         return {site: self._by_sequence[site][number] for site in sites}
 
     @cached_property
@@ -84,7 +84,7 @@ class Reader:
         self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, form.layout(layout)
 
     def behind_common_tokens(self, sequences: Sequence[TokenSequence]) -> "Reader":
-        """A reader that has read the common prefix of these prompts; this one if none can be shared."""
+        """Return a reader with the common prefix of these prompts prefilled; this one if none can be shared."""
         shares = self.adapters.shares_prefill and row_form_of(self.network).shares_prefix
         if not shares or len(sequences) < 2:
             return self
@@ -107,12 +107,12 @@ class Reader:
         """
         rows = batch.input_ids.shape[0]
         adapter_of_row = [0] * rows if adapter_of_row is None else adapter_of_row
-        hooked = {site: positions for site, positions in at.items() if site.name != "logits"}
-        whole = any(site.name in FINAL_FEED_FORWARD for site in hooked)
+        positions_of_site = {site: positions for site, positions in at.items() if site.name != "logits"}
+        whole = any(site.name in FINAL_FEED_FORWARD for site in positions_of_site)
         read: dict[Site, Tensor] = {}
         with (
             self.adapters.reading(batch, adapter_of_row, noise) as (batch, cache),
-            record(self.network, hooked) as recorded,
+            record(self.network, positions_of_site) as recorded,
         ):
             cache = self.prefix.cache(rows) if cache is None else cache
             if LOGITS in at:
@@ -139,8 +139,8 @@ class Reader:
         """
         copies, skip = len(self.adapters), len(self.prefix.tokens)
         heads = sequences[::group]
-        for chosen in passes(heads, batch_size, self.network.device, skip=skip, copies=copies * group):
-            indices = [index * group + member for index in chosen for member in range(group)] * copies
+        for batch_indices in passes(heads, batch_size, self.network.device, skip=skip, copies=copies * group):
+            indices = [index * group + member for index in batch_indices for member in range(group)] * copies
             read = [sequences[index] for index in indices]
             adapters = [adapter for adapter in range(copies) for _ in range(len(indices) // copies)]
             batch, adapter_of_row = self.laid_out(read, adapters)
@@ -150,7 +150,7 @@ class Reader:
     def laid_out(
         self, sequences: Sequence[TokenSequence], adapters: Sequence[int], *, share: bool = True
     ) -> tuple[Batch, AdapterOfRow]:
-        """A batch of sequences after the prefix, and the adapter of each of its rows.
+        """Return a batch of sequences after the prefix, and the adapter of each of its rows.
 
         Args:
             sequences: the sequences to read.
@@ -159,18 +159,18 @@ class Reader:
         """
         skip, device = len(self.prefix.tokens), self.network.device
         if self.layout == "packed":
-            rows, groups = shared_rows(sequences, adapters, skip=skip, share=share)
+            rows, adapter_of_row = shared_rows(sequences, adapters, skip=skip, share=share)
             batch = lay_out(sequences, rows=rows, skip=skip, share=share, device=device)
         else:
-            groups = list(adapters)
+            adapter_of_row = list(adapters)
             batch = lay_out(sequences, layout=self.layout, skip=skip, device=device)
-        return batch, groups
+        return batch, adapter_of_row
 
     @torch.no_grad()
     def activations(
         self, sequences: Sequence[TokenSequence], sites: Sequence[Site], batch_size: int | None = None
     ) -> list[Activations]:
-        """The first adapter's activations at these sites, for each sequence: (positions, layers, width).
+        """Return the first adapter's activations at these sites, for each sequence: (positions, layers, width).
 
         Args:
             sequences: the sequences to read.
@@ -186,7 +186,7 @@ class Reader:
     def logits(
         self, sequences: Sequence[TokenSequence], batch_size: int | None = None
     ) -> Float[Tensor, "n vocabulary"]:
-        """Next-token logits at the positions that predict response tokens, sequence after sequence.
+        """Return next-token logits at the positions that predict response tokens, sequence after sequence.
 
         Args:
             sequences: the sequences to read.

@@ -1,4 +1,4 @@
-"""What was chosen of how a network is read, and what of it is adapted, where that isn't as in a plain decoder."""
+"""Notes on how a network is run and adapted, if that differs from a plain decoder."""
 
 from transformers import PreTrainedModel
 
@@ -9,12 +9,12 @@ from ia2.models.row_forms import PACKED, row_form_of
 
 
 def reading_notes(network: PreTrainedModel, name: str, attention: str | None = None) -> tuple[str, ...]:
-    """One sentence for each choice; none for a plain decoder whose rows are packed.
+    """Return one sentence for each choice; none for a plain decoder with packed rows.
 
     Args:
-        network: a model whose rows have been tried.
-        name: what a sentence calls it.
-        attention: how it was asked to attend; None where it wasn't.
+        network: a model whose row form has been set.
+        name: the model's name in the notes.
+        attention: the attention implementation the user asked for, if any.
     """
     notes: list[str] = []
     form = row_form_of(network)
@@ -25,7 +25,7 @@ def reading_notes(network: PreTrainedModel, name: str, attention: str | None = N
         notes.append(f"Model {name}: attention is computed step by step (eager), as its kind allows nothing faster.")
     try:
         architecture = architecture_of(network)
-    except InputError:  # whoever reads its parts is told
+    except InputError:  # raised again when the parts are needed
         return tuple(notes)
     if architecture.is_inferred:
         _, parts = architecture.mixing[0]
@@ -35,11 +35,11 @@ def reading_notes(network: PreTrainedModel, name: str, attention: str | None = N
             f"attention, and {modules} for its projections, by names, shapes and what is added to the residual "
             "stream."
         )
-    return (*notes, *_mixers(architecture, network.config.model_type, name))
+    return (*notes, *_mixer_notes(architecture, network.config.model_type, name))
 
 
-def _mixers(architecture: Architecture, kind: str, name: str) -> list[str]:
-    """What stands for W_Q, W_K, W_V and W_O in layers that mix tokens by a state, and which layers mix none."""
+def _mixer_notes(architecture: Architecture, kind: str, name: str) -> list[str]:
+    """Return notes on the modules used as W_Q, W_K, W_V and W_O in recurrent layers, and on layers without a mixer."""
     layers: dict[str, int] = {}
     for _, parts in architecture.mixing:
         if parts.recurrent:

@@ -1,4 +1,4 @@
-"""A response that is being written: its tokens, what was recorded of them, and what ends it."""
+"""Responses during decoding: their tokens, the activations recorded, and the conditions that end them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,33 +11,33 @@ from torch import Tensor
 from ia2.models.sites import Activations, Site
 
 Ending = Literal["end", "stop", "length"]
-"""Whether an end token came, the stop was met, or the most tokens were reached."""
+"""Why a response ended: an end token, the stop condition, or the maximum length."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was decoded after one prompt."""
+    """The response decoded after one prompt."""
 
     tokens: tuple[int, ...]
-    """All tokens but an end token."""
+    """The response's tokens, without an end token."""
     ending: Ending
     activations: Activations
-    """What was recorded at the positions that predict the tokens (and the end token, if it came)."""
+    """Activations at the positions that predict the tokens (and the end token, if there is one)."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a response."""
+    """Conditions that end a response."""
 
     most_tokens: int
-    """Tokens that are decoded at the most."""
+    """Maximum number of tokens to decode."""
     end_tokens: frozenset[int] = frozenset()
-    """Any of these ends a response, and is no part of it."""
+    """Tokens that end a response and aren't part of it."""
     stops: Callable[[Sequence[int]], bool] = lambda tokens: False
-    """Told all tokens decoded so far, says whether they hold what ends a response."""
+    """Stop condition, called with all tokens decoded so far."""
 
     def ending(self, tokens: Sequence[int]) -> Ending | None:
-        """Why a response of these tokens ends here; None where it goes on."""
+        """Return why a response ends after these tokens; None if it goes on."""
         if self.stops(tokens):
             return "stop"
         return "length" if len(tokens) == self.most_tokens else None
@@ -45,18 +45,18 @@ class Limits:
 
 @dataclass
 class Row:
-    """A prompt that is being continued."""
+    """A prompt whose response is being decoded."""
 
     index: int
     length: int
-    """Tokens of the prompt, virtual ones counted."""
+    """Tokens of the prompt, including virtual tokens."""
     tokens: list[int] = field(default_factory=list)
     recorded: list[dict[Site, Float[Tensor, "steps layers width"]]] = field(default_factory=list)
-    """What was read, some steps at a time."""
+    """Recorded activations, in chunks of steps."""
     ending: Ending | None = None
 
     def take(self, tokens: Sequence[int], limits: Limits) -> int:
-        """Go on with tokens until one of them ends the response; says how many were looked at."""
+        """Append tokens until one ends the response; return how many were consumed."""
         for count, token in enumerate(tokens, start=1):
             if token in limits.end_tokens:
                 self.ending = "end"
@@ -68,7 +68,7 @@ class Row:
         return len(tokens)
 
     def finished(self) -> Decoded:
-        """What was decoded, when it has ended."""
+        """Return the decoded response, once it has ended."""
         assert self.ending is not None, "only what has ended is given out"
         sites = self.recorded[0] if self.recorded else ()
         activations = {site: torch.cat([steps[site] for steps in self.recorded]) for site in sites}

@@ -1,9 +1,8 @@
-"""How a network is given the rows of a batch: packed under masks of ours, or padded under its own causal mask.
+"""The row form of a network: packed rows under masks made here, or padded rows under the network's own causal mask.
 
-Packed rows need a network whose attention follows masks and positions that are handed to it. Where distances are taken
-from where tokens stand (ALiBi), where layers have a state, and where a network makes masks that it alone knows, each
-sequence has a row of its own, padding behind it, and the network is told nothing but the tokens: a causal network's
-earlier tokens never see what stands behind them.
+Packed rows need a network whose attention follows the masks and positions passed to it. If it takes distances from
+columns (ALiBi), has recurrent layers, or makes masks of its own, each sequence gets a row padded on the right, and the
+network is passed the tokens only: in a causal network, earlier tokens never attend to the padding after them.
 """
 
 from abc import ABC, abstractmethod
@@ -20,99 +19,99 @@ from ia2.models.masks import attention_masks, shared_keys
 
 
 class RowForm(ABC):
-    """One of the ways to give rows to a network. All that differs between them is asked here."""
+    """A way to pass rows to a network. Everything that differs between the ways is a method or attribute here."""
 
     name: ClassVar[str]
-    """What a record calls it."""
+    """Name in records."""
     packs: ClassVar[bool] = False
-    """Whether masks are ours, so that rows of any length stand in one cache, and virtual tokens before them."""
+    """Whether masks are made here, which allows rows of different length in one cache, and virtual tokens."""
     shares_prefix: ClassVar[bool] = True
-    """Whether rows are read behind a prefix that was read beforehand."""
+    """Whether rows can continue a prefilled prefix."""
     caches: ClassVar[bool] = True
-    """Whether the network reads further from a cache, or must read a text again for every token behind it."""
+    """Whether the network can decode from a cache; otherwise it reads the whole text again for every new token."""
 
     @abstractmethod
     def layout(self, wanted: Layout) -> Layout:
-        """How sequences are laid out where a caller wants this layout."""
+        """Return the layout to use if a caller asks for `wanted`."""
 
     @abstractmethod
     def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
-        """What the network is told of a batch beside its tokens and the cache.
+        """Return the network's keyword arguments for a batch, besides its tokens and the cache.
 
         Args:
             network: a causal language model.
-            batch: what it reads.
+            batch: the batch.
             cache: keys and values of earlier tokens.
         """
 
     def behind(self, token: Int[Tensor, " rows"], cache: Cache) -> dict[str, Any]:
-        """What the network is told of one more token of each row, where all rows have read as many.
+        """Return the network's keyword arguments for the next token of each row, all rows being of equal length.
 
         Args:
-            token: what each row reads.
-            cache: what it keeps of the tokens before.
+            token: the next token of each row.
+            cache: cache of the tokens before it.
         """
         del token, cache
         return {}
 
 
 class Packed(RowForm):
-    """Sequences share rows, each sees itself alone, and what they begin with is read once."""
+    """Sequences share rows, attend to themselves only, and share the computation of their common prefix."""
 
     name = "packed"
     packs = True
 
     def layout(self, wanted: Layout) -> Layout:
-        """As it is wanted."""
+        """Return `wanted`."""
         return wanted
 
     def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
-        """Each token's position in its sequence, and which tokens it sees."""
+        """Return each token's position in its sequence, and the attention masks."""
         prefix = shared_keys(batch, cache.get_seq_length() if cache is not None else 0)
         masks = attention_masks(network, (batch.owner, batch.position_ids), prefix.followed_by(batch))
         return {"position_ids": batch.position_ids, "attention_mask": masks}
 
 
 class Padded(RowForm):
-    """Each sequence has a row, from its first token or the end of a prefix on, with padding behind it."""
+    """Each sequence has a row of its own, after the prefix if there is one, with padding on the right."""
 
     name = "padded"
 
     def layout(self, wanted: Layout) -> Layout:
-        """Padded on the right, whatever is wanted."""
+        """Return "right", whatever is wanted."""
         del wanted
         return "right"
 
     def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
-        """Nothing: positions count from the row's first token, and masks are the network's own."""
+        """Return no arguments: the network counts positions from the row's first token and makes its own masks."""
         del network, batch, cache
         return {}
 
 
 class PaddedByPosition(Padded):
-    """The same for networks that count positions from zero again behind a cache, so that they are told (Bamba)."""
+    """Padded rows with explicit positions, for networks that count from zero again after a cache (Bamba)."""
 
     name = "padded, by position"
 
     def arguments(self, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> dict[str, Any]:
-        """Each token's position in its sequence, where a prefix stands before it."""
+        """Return each token's position in its sequence, if there is a prefix."""
         del network
         return {} if cache is None else {"position_ids": batch.position_ids}
 
     def behind(self, token: Int[Tensor, " rows"], cache: Cache) -> dict[str, Any]:
-        """The position of each row's token."""
+        """Return the position of each row's token."""
         return {"position_ids": torch.full_like(token, cache.get_seq_length())[:, None]}
 
 
 class PaddedFromTheStart(Padded):
-    """The same for networks that read one token behind a cache, and not several."""
+    """Padded rows without a shared prefix, for networks that can read one token after a cache, but not several."""
 
     name = "padded, from the start"
     shares_prefix = False
 
 
 class PaddedWithoutCache(Padded):
-    """The same for networks that keep nothing, or what isn't kept in transformers' cache."""
+    """Padded rows without a cache, for networks that have none, or none in transformers' classes."""
 
     name = "padded, without a cache"
     shares_prefix = False
@@ -133,20 +132,20 @@ _ATTRIBUTE = "ia2_row_form"
 
 
 def row_form_of(network: PreTrainedModel) -> RowForm:
-    """How this network is given rows; packed where nothing else was chosen."""
+    """Return the network's row form; packed unless another one was set."""
     return FORMS[vars(network).get(_ATTRIBUTE, PACKED.name)]
 
 
 def give_rows(network: PreTrainedModel, form: RowForm) -> None:
-    """Choose how a network is given rows from now on; copies of it are given them alike."""
+    """Set the row form of a network and of later copies of it."""
     vars(network)[_ATTRIBUTE] = form.name
 
 
 def check_reads_virtual_tokens(network: PreTrainedModel) -> None:
-    """Refuse adapters of virtual tokens, which stand in a cache before every row, where masks aren't ours.
+    """Refuse a network whose masks can't account for the virtual tokens cached before every row.
 
     Raises:
-        InputError: this network's rows are padded.
+        InputError: the network's rows are padded.
     """
     if not row_form_of(network).packs:
         raise InputError(
@@ -156,7 +155,7 @@ def check_reads_virtual_tokens(network: PreTrainedModel) -> None:
 
 
 def empty_cache(network: PreTrainedModel) -> DynamicCache:
-    """A cache for what each of the network's layers keeps: keys and values, or a state."""
+    """Return an empty cache for the keys and values, or the state, of each of the network's layers."""
     if row_form_of(network).packs:
-        return DynamicCache()  # all keys: our masks say how far a sliding window reaches
+        return DynamicCache()  # it keeps all keys, since the masks made here apply sliding windows
     return DynamicCache(config=network.config.get_text_config(decoder=True))

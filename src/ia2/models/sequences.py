@@ -6,7 +6,7 @@ from os.path import commonprefix
 from typing import Literal
 
 Where = Literal["response", "prompt", "all"]
-"""Which positions of a sequence: those that predict response tokens, those of the query before them, or both."""
+"""Positions of a sequence: those that predict response tokens, those of the query before them, or both."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TokenSequence:
     prompt: tuple[int, ...]
     response: tuple[int, ...]
     query_tokens: int | None = None
-    """How many tokens at the end of the prompt belong to the query; by default all of the prompt."""
+    """Number of tokens at the end of the prompt that belong to the query; by default all of the prompt."""
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ class TokenSequence:
         return self.prompt + self.response[:-1]
 
     def positions(self, where: Where) -> range:
-        """Positions in `inputs`: those that predict response tokens, the query's before them, or both."""
+        """Return positions in `inputs`: those that predict response tokens, those of the query before them, or both."""
         last = len(self.prompt) - 1
         query = len(self.prompt) if self.query_tokens is None else self.query_tokens
         start = {"response": last, "prompt": len(self.prompt) - query, "all": len(self.prompt) - query}[where]
@@ -41,7 +41,7 @@ class TokenSequence:
 
 
 def shared_tokens(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
-    """The longest common prefix of the prompts that leaves each at least one token."""
-    # of tokens, not of paths
+    """Return the longest common prefix of the prompts that leaves each at least one token."""
+    # commonprefix is in os.path, but takes any sequences
     shared = commonprefix([sequence.prompt[:-1] for sequence in sequences])  # noqa: RUF071
     return tuple(shared)

@@ -1,4 +1,4 @@
-"""Numbers that are worked out on the CPU and sent to a device without waiting until they are there."""
+"""Asynchronous transfer of index tensors from the CPU to a device."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def on_device(numbers: Sequence[Any] | Tensor, device: torch.device | str, dtype: torch.dtype = torch.long) -> Tensor:
-    """Numbers, nested as a tensor's are, on a device.
+    """Return a tensor on a device, without synchronising with the GPU.
 
-    Making a tensor on a GPU of a list waits for all that the GPU has been told to do. From pinned memory the copy
-    takes its turn, and this returns at once.
+    Creating a CUDA tensor from a list waits for all queued GPU work. A copy from pinned memory is queued instead, and
+    this returns at once.
 
     Args:
-        numbers: a list, or a tensor on the CPU.
-        device: where they are wanted.
-        dtype: the type of the numbers.
+        numbers: a list, nested for several dimensions, or a tensor on the CPU.
+        device: device of the result.
+        dtype: dtype of the result.
 
     Example:
         >>> on_device([[1, 2], [3, 4]], "cpu").shape
