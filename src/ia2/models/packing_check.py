@@ -7,12 +7,13 @@ look ahead, and are refused.
 
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ia2.errors import InputError
 from ia2.models.forward import logits_behind_rows, response_logits
@@ -37,9 +38,14 @@ PREFIX, TEXTS = 6, (5, 9)
 """Tokens of what is tried."""
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.2, torch.float16: 0.2}
 """How far logits may be apart by rounding, as a share of how far they are from their mean."""
+SHORT_WINDOW = 4
+"""The sliding window of a second trial, beyond which its few tokens reach."""
 CHOOSING = ("index_topk", "keep_window_size")
 """Settings of networks that attend to so many keys alone, those of the highest score."""
+OWN_WINDOW = ("window_size",)
+"""Settings of networks whose attention keeps a window beside the masks that it is given, by columns of a row."""
 Tokens = tuple[int, ...]
+Read = Callable[[PreTrainedModel, Tokens, Sequence[Tokens]], Tensor]
 
 
 def chooses_keys(network: PreTrainedModel) -> bool:
@@ -48,8 +54,12 @@ def chooses_keys(network: PreTrainedModel) -> bool:
     A text that shares its row takes places among them, however it is masked; and which of equal scores are chosen
     depends on what else is computed.
     """
+    return _has(network, CHOOSING)
+
+
+def _has(network: PreTrainedModel, settings: Sequence[str]) -> bool:
     config = network.config.get_text_config(decoder=True)
-    return any(getattr(config, name, None) for name in CHOOSING)
+    return any(getattr(config, name, None) for name in settings)
 
 
 @torch.no_grad()
@@ -78,20 +88,17 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         (PADDED_WITHOUT_CACHE, _padded_without_cache),
     )
     problem: Exception | None = None
-    # what is tried is shorter than what such a network chooses
-    for form, read in forms[chooses_keys(network) :]:
+    # what is tried is shorter than what such networks choose, and than their windows
+    for form, read in forms[_has(network, (*CHOOSING, *OWN_WINDOW)) :]:
         give_rows(network, form)
         try:
-            alone = _alone(network, [prefix + text for text in texts])
-            together = read(network, prefix, texts).view(-1, *alone.shape)  # each text in one way or several
+            if _agrees(network, read, prefix, texts, tolerance):
+                return form
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
             problem = error
             continue
-        apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if bool((apart < tolerance).all()):
-            return form
         problem = None
     kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
     if problem is not None:
@@ -103,6 +110,38 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
     else:
         reason = "compute a text differently if another text, or padding, is in the same batch"
     raise InputError(f"{name}: models of the kind {kind} {reason}. {instead}")
+
+
+def _agrees(network: PreTrainedModel, read: Read, prefix: Tokens, texts: Sequence[Tokens], tolerance: float) -> bool:
+    """Whether texts that are read together give the logits of each alone, beyond a sliding window too."""
+    for window in _windows(network):
+        with window:
+            alone = _alone(network, [prefix + text for text in texts])
+            together = read(network, prefix, texts).view(-1, *alone.shape)  # each text in one way or several
+        apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
+        if not bool((apart < tolerance).all()):
+            return False
+    return True
+
+
+def _windows(network: PreTrainedModel) -> list[AbstractContextManager[None]]:
+    """A network's sliding window as it is, and a short one for a while; texts as long as most windows would take long.
+
+    Where its layers keep the window that they were made with, it disagrees with our masks, and isn't given packed rows.
+    """
+    config = network.config.get_text_config(decoder=True)
+    slides = (getattr(config, "sliding_window", None) or 0) > SHORT_WINDOW
+    return [nullcontext(), *[_with_window(config, SHORT_WINDOW)] * slides]
+
+
+@contextmanager
+def _with_window(config: PreTrainedConfig, tokens: int) -> Iterator[None]:
+    usual = config.sliding_window
+    config.sliding_window = tokens
+    try:
+        yield
+    finally:
+        config.sliding_window = usual
 
 
 def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:
