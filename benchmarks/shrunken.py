@@ -83,8 +83,12 @@ _NAMES: tuple[tuple[int, str], ...] = (
     ),
     (
         16,
-        "kv_lora_rank q_lora_rank sliding_window attention_chunk_size attention_window_size "
-        "sliding_window_size local_attention window_size keep_window_size num_random_blocks_",
+        "kv_lora_rank q_lora_rank keep_window_size num_random_blocks_",
+    ),
+    (
+        # beyond what is read as a network is loaded, as real windows are, and shorter than prompts of the trial
+        32,
+        "sliding_window attention_chunk_size attention_window_size sliding_window_size local_attention window_size",
     ),
     (
         512,

@@ -1,5 +1,8 @@
+import json
+
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score
@@ -9,6 +12,7 @@ from sklearn.preprocessing import FunctionTransformer
 from transformers import AutoTokenizer
 
 from ia2.adapters.adapter import Adapter
+from ia2.adapters.export.push import push
 from ia2.adapters.provenance import Provenance
 from ia2.classifier import Classifier
 from ia2.errors import InputError
@@ -107,6 +111,45 @@ def test_a_saved_one_answers_the_same_and_is_an_adapter_of_the_projects(folder, 
     assert Provenance.beside(tmp_path / "again") == taught
     with pytest.raises(InputError, match="isn't empty"):
         fitted.save(tmp_path / "adapter")
+
+
+def test_a_saved_folder_says_what_is_known_and_is_pushed(folder, tmp_path, hub):
+    fitted = classifier(folder, epochs=2, learning_rates=[1e-3, 1e-2], seed=3).fit(TEXTS, LABELS)
+    fitted.save(tmp_path / "adapter")
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    data = ModelCard(card).data
+    assert (data.base_model, data.tags, data.eval_results) == (str(folder), ["ia2", "lora", "sft"], None)
+    for row in (
+        "| task | texts |",
+        "| training rows | 8, and 4 more chose the step and learning rate |",
+        "| seed of their choice | 3 |",
+        "| learning rates tried | 0.001, 0.01 |",
+        f"| learning rate | {fitted.record_.lr:g} |",
+        f"| dev loss | {fitted.record_.options.dev_loss:.4g} |",
+        "| label scoring | whole |",
+    ):
+        assert row in card
+    assert "Nothing was measured on rows that it wasn't trained on." in card
+    assert "How well its confidence is calibrated wasn't measured." in card
+    assert "Ask `Text:{text}\\nLabel:`" in card
+    assert "it was taught to answer ` bad` or ` good`" in card
+    assert not [text for text in TEXTS if f"Text:{text}" in card]
+    # of what was loaded the same card is saved
+    Classifier.load(tmp_path / "adapter", device="cpu").save(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == card
+    configuration = tmp_path / "adapter" / "adapter_config.json"
+    configuration.write_text(json.dumps(json.loads(configuration.read_text()) | {"base_model_name_or_path": "org/m"}))
+    push(tmp_path / "adapter", "me/adapter")
+    assert {"README.md", "taught.json", "tokenizer.json"} <= hub.repositories["me/adapter"].keys()
+
+
+def test_one_that_was_loaded_and_is_fitted_anew_says_how_it_was_fitted(folder, tmp_path):
+    classifier(folder, epochs=1).fit(TEXTS, LABELS).save(tmp_path / "first")
+    loaded = Classifier.load(tmp_path / "first", device="cpu")
+    loaded.set_params(method="sft", learning_rates=[1e-2], epochs=1)
+    loaded.fit([f"a {text}" for text in TEXTS], ["yes", "no"] * 6).save(tmp_path / "second")
+    assert Provenance.beside(tmp_path / "second").labels == (" no", " yes")
+    assert "` no` or ` yes`" in (tmp_path / "second" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

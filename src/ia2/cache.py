@@ -89,23 +89,55 @@ def alone_in(folder: Path) -> Iterator[None]:
         return
     check_writable(folder)
     while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            # some file systems say that they can be written to, and take nothing, such as /proc
-            if error.errno == errno.ENOSPC:
-                raise
-            raise InputError(f"{folder}: this folder can't be made ({error.strerror}). Name another place.") from error
+        _make(folder)
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # whoever held it may have taken the folder away
-            if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            if not _stands_at(descriptor, folder):
                 continue
             yield
             return
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Hold a file's lock for a while; gives False where another process of this machine has it.
+
+    The file is made if it isn't there, with the folders above it, and is left to the caller; the lock goes with the
+    process, however it ends.
+
+    Raises:
+        InputError: its folder can't be made.
+    """
+    while True:
+        _make(path.parent)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            if not _stands_at(file.fileno(), path):
+                continue
+            yield True
+            return
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # some file systems say that they can be written to, and take nothing, such as /proc
+        if error.errno == errno.ENOSPC:
+            raise
+        raise InputError(f"{folder}: this folder can't be made ({error.strerror}). Name another place.") from error
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    """Whether what is open is what stands at a path: whoever had its lock before may have taken it away."""
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def check_links(folder: Path) -> None:

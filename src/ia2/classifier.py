@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ia2.adapters.adapter import Adapter
+from ia2.adapters.card import FILE as CARD
+from ia2.adapters.card import Asked, write_card
 from ia2.adapters.kind import AdapterKind
 from ia2.adapters.provenance import Provenance
 from ia2.adapters.registry import adapter_of
@@ -31,6 +33,7 @@ from ia2.training.methods import Method, method_named
 from ia2.training.plans import Plan
 from ia2.training.teacher import collect_targets
 from ia2.training.train import comparable_loss, train_all
+from ia2.training.trained_record import trained_record
 
 WITHOUT_TRAINING = ("zero-shot", "icl")
 
@@ -118,6 +121,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         LabelTokens.of(task, PromptTokenizer.of(model, task))  # refuses labels that can't be scored
         # the most rows that leave half as many for the dev set
         self.few_shot_set_ = FewShotSet.draw(task, (2 * len(task.pool) + 1) // 3, self.seed)
+        self.taught_: Provenance | None = None  # of an adapter that was loaded, as its card
+        self.card_: str | None = None
         self.adapter_ = None if method is None else self._trained(model, method, kind)
         return self
 
@@ -133,16 +138,30 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         rates = self.learning_rates or kind.learning_rates
         plans = [Plan(few_shot_set, method, rate, targets) for rate in rates]
         trained = train_all(model, plans, adapter=kind, training=Training(epochs=self.epochs))
-        sound = [outcome for outcome in trained if not outcome.diverged]
+        losses = [
+            None if outcome.diverged else comparable_loss(model, few_shot_set, method, outcome) for outcome in trained
+        ]
+        sound = [index for index, loss in enumerate(losses) if loss is not None]
         if not sound:
             raise FieldError("learning_rates", list(rates), "training diverged at each of them. Name smaller ones.")
-        return min(sound, key=lambda outcome: comparable_loss(model, few_shot_set, method, outcome)).adapter
+        best = min(sound, key=lambda index: losses[index] or 0.0)
+        self.record_ = trained_record(
+            model,
+            few_shot_set,
+            method,
+            kind,
+            trained[best],
+            dev_loss=losses[best],
+            label_scoring=label_scoring_of(few_shot_set.task, self._scoring()),
+            tried=[{"lr": rate, "dev_loss": loss} for rate, loss in zip(rates, losses, strict=True)],
+        )
+        return trained[best].adapter
 
     def _answers(self, texts: Iterable[str]) -> list[Answer]:
         check_is_fitted(self, "classes_")
-        few_shot_set: FewShotSet | None = getattr(self, "few_shot_set_", None)
-        task = self.taught_.task() if few_shot_set is None else few_shot_set.task
-        shown = few_shot_set.demonstrations() if few_shot_set is not None and self.method == "icl" else ()
+        taught = self.taught_
+        task = self.few_shot_set_.task if taught is None else taught.task()
+        shown = self.few_shot_set_.demonstrations() if taught is None and self.method == "icl" else ()
         queries = [query_of_text(task.form, text) for text in _checked_texts(texts)]
         return list(
             predict(self._model(), task, queries, adapter=self.adapter_, shown=shown, label_scoring=self._scoring())
@@ -150,9 +169,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
 
     def _scoring(self) -> AnyLabelScoring:
         """How labels are scored: as in training."""
-        few_shot_set: FewShotSet | None = getattr(self, "few_shot_set_", None)
-        if few_shot_set is None:
+        if self.taught_ is not None:
             return self.taught_.label_scoring or "auto"
+        few_shot_set = self.few_shot_set_
         fits_tokens = self.method not in WITHOUT_TRAINING and method_named(self.method).fits_tokens
         tokenizer = PromptTokenizer.of(self._model(), few_shot_set.task)
         return adapter_scoring_of(few_shot_set.task, tokenizer, "auto", fits_tokens=fits_tokens)
@@ -171,7 +190,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
     def save(self, folder: str | Path) -> None:
-        """Save the adapter with its tokenizer, as `ia2 adapt` does; `load`, `ia2 predict` and PEFT can read it.
+        """Save the adapter with its tokenizer and model card, as `ia2 adapt` does.
+
+        `load`, `ia2 predict`, `ia2 export` and PEFT can read the folder. The card of an adapter that was loaded is
+        saved with it.
 
         Raises:
             InputError: no adapter was trained, or the folder isn't empty.
@@ -179,15 +201,18 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         check_is_fitted(self, "classes_")
         if self.adapter_ is None:
             raise InputError(f"{self.method} trains nothing, so that there is no adapter to save.")
-        taught: Provenance | None = getattr(self, "taught_", None)
+        model, taught = self._model(), self.taught_
         if taught is None:
-            few_shot_set = self.few_shot_set_
-            scoring = label_scoring_of(few_shot_set.task, self._scoring())
-            taught = Provenance.by(few_shot_set, self._model(), scoring)
+            scoring = label_scoring_of(self.few_shot_set_.task, self._scoring())
+            taught = Provenance.by(self.few_shot_set_, model, scoring)
         with folder_written_whole(Path(folder)) as partial:
             self.adapter_.save(partial)
             taught.save(partial)
-            self._model().tokenizer.save_pretrained(partial)
+            model.tokenizer.save_pretrained(partial)
+            if self.taught_ is None:
+                write_card(partial, [self.record_], Asked.of(self.few_shot_set_, model))
+            elif self.card_ is not None:
+                (partial / CARD).write_text(self.card_, encoding="utf-8")
 
     @classmethod
     def load(
@@ -213,6 +238,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         made = cls(name, chat=taught.chat, dtype=dtype, device=device)
         made.classes_ = np.array([label.strip() for label in taught.labels])
         made.adapter_, made.taught_ = adapter, taught
+        card = Path(folder) / CARD
+        made.card_ = card.read_text(encoding="utf-8") if card.is_file() else None
         return made
 
     def __sklearn_tags__(self) -> Any:

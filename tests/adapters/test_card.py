@@ -1,10 +1,12 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
 
 from ia2.adapters.card import Asked, model_card, write_card
+from ia2.prompting.fewshot import FewShotSet
 from ia2.records import Record
 
 PLAIN = Asked("Text:{text}\nLabel:", chat=False, new_tokens=1)
@@ -172,3 +174,24 @@ def test_it_is_written_beside_peft_s_configuration(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     write_card(tmp_path, [record()], PLAIN)
     assert re.search(r"from_pretrained\(folder\)\ninputs", (tmp_path / "README.md").read_text(encoding="utf-8"))
+
+
+def test_the_form_of_a_query_is_told_where_it_is_made_of_a_text(tiny_model, toy_task):
+    few = FewShotSet.draw(replace(toy_task, as_written=True), 4)
+    assert Asked.of(few, tiny_model).query == "Text:{text}\nLabel:"
+    assert not Asked.of(few, tiny_model).chat
+    assert Asked.of(replace(few, task=few.task.as_chat()), tiny_model).chat
+    prompts = replace(few, task=replace(few.task, form="prompt"))
+    assert Asked.of(prompts, tiny_model).query == "{text}"
+    # a benchmark's are made of several columns, and a conversation is no text
+    conversations = replace(few, task=replace(few.task, form="conversation"))
+    for other in (conversations, FewShotSet.draw(toy_task, 4)):
+        assert Asked.of(other, tiny_model).query is None
+
+
+def test_an_answer_is_as_long_as_the_longest_label(tiny_model, toy_task, toy_texts):
+    few = FewShotSet.draw(toy_task, 4)
+    assert Asked.of(few, tiny_model).new_tokens == 1
+    longer = replace(few, task=replace(toy_task, labels=("0", "1", " positive indeed")))
+    assert Asked.of(longer, tiny_model).new_tokens == len(tiny_model.tokenizer(" positive indeed")["input_ids"]) > 1
+    assert Asked.of(FewShotSet.draw(toy_texts, 4), tiny_model).new_tokens == 10

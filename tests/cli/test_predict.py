@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import sys
+from contextlib import contextmanager
 
 import datasets
 import pyarrow.parquet
@@ -11,6 +12,7 @@ from command_line import adapt, run, write_csv
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
 from ia2.adapters.provenance import Provenance
+from ia2.inference.journal import journal_of
 from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
 from ia2.tasks.files.registry import read_table
@@ -164,6 +166,54 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(capsys, monkeypatch, t
     assert status == 0, err
     assert "32 of 80 rows were answered before this was stopped." in err
     assert torn.read_bytes() == calm.read_bytes()
+
+
+def test_while_another_run_writes_a_file_a_second_one_is_refused_before_a_model_is_loaded(
+    capsys, monkeypatch, tmp_path, folder
+):
+    rows = write_csv(tmp_path / "more.csv", [("a warm film", "0")])
+    out = tmp_path / "answered" / "answers.csv"
+    arguments = ("predict", "--adapter", folder, "--data", rows, "--out", out)
+    with journal_of(out), monkeypatch.context() as patch:
+        patch.setattr("ia2.cli.predict.load_model", lambda *_a, **_k: pytest.fail("a model was loaded"))
+        status, printed, err = run(capsys, *arguments)
+    assert (status, printed) == (2, "")
+    assert err.splitlines()[-1].endswith(
+        f"{out}: another ia2 predict is writing this. Wait for it, or name another output."
+    )
+    assert list(out.parent.iterdir()) == []
+    assert run(capsys, *arguments)[0] == 0
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_another_run_has_written_while_its_lock_was_waited_for_is_not_written_over(
+    capsys, monkeypatch, tmp_path, folder
+):
+    rows, out = write_csv(tmp_path / "more.csv", [("a warm film", "0")]), tmp_path / "answers.csv"
+
+    @contextmanager
+    def ended_meanwhile(path):
+        out.write_text("another run's")
+        with journal_of(path) as journal:
+            yield journal
+
+    monkeypatch.setattr("ia2.cli.predict.journal_of", ended_meanwhile)
+    status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", out)
+    assert status == 2
+    assert "this exists, and nothing is overwritten" in err
+    assert out.read_text() == "another run's"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nothing_is_left_where_the_model_can_not_be_loaded(capsys, tmp_path, folder):
+    rows = write_csv(tmp_path / "more.csv", [("a warm film", "0")])
+    (tmp_path / "empty").mkdir()
+    status, _, err = run(
+        *(capsys, "predict", "--adapter", folder, "--model", tmp_path / "empty"),
+        *("--data", rows, "--out", tmp_path / "out.csv"),
+    )
+    assert status == 2, err
+    assert not list(tmp_path.glob("*out.csv*"))
 
 
 def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, folder):

@@ -145,3 +145,52 @@ def test_seeds_decide_rows_starting_values_and_orders_each_alone():
     assert (few.train, few.seed_of_start, few.seed_of_order) == (sets[0, 0, 0].train, 0, 0)
     assert not {"start_seed", "order_seed"} & few.as_record().keys()
     assert sets[1, 0, 1].as_record().items() >= {"start_seed": 0, "order_seed": 1}.items()
+
+
+def prompts_of(few):
+    """Everything that a set shows before a query, by what it is."""
+    return {
+        "shared": (few.demonstrations(),),
+        "reshuffled": few.reshuffled_contexts(6),
+        "resampled": few.resampled_contexts(6),
+        "training rows": few.training_contexts(),
+        "dev rows": few.dev_contexts(),
+        "unlabelled": few.unlabelled_contexts(),
+    }
+
+
+def test_each_seed_varies_what_it_is_said_to_vary_and_nothing_else():
+    one = study(
+        models=["a"],
+        tasks=[{"train": "reviews", "unlabelled_rows": 3}],
+        n=[8],
+        sets=2,
+        seeds={"rows": 2, "start": 2, "order": 2},
+    )
+    task = one.task("reviews", None)
+    sets = {(unit.seed, unit.start, unit.order): drawn(one, unit, task)[0] for unit in units(one)}
+    first, of_other_rows, restarted, reordered = (sets[seeds] for seeds in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    prompts = prompts_of(first)
+    # starting values: no text that is read
+    assert prompts_of(restarted) == prompts
+    # orders: the same rows, each prompt of several in another order
+    assert (reordered.train, reordered.dev, reordered.unlabelled) == (first.train, first.dev, first.unlabelled)
+    for name, contexts in prompts_of(reordered).items():
+        assert contexts != prompts[name]
+        # of a dev row's prompt one training row is left out, which follows from the order
+        if name != "dev rows":
+            assert [{*context} for context in contexts] == [{*context} for context in prompts[name]]
+    # rows: all of them are others, those that are drawn anew for each query and texts without labels among them
+    assert {*of_other_rows.train} != {*first.train}
+    assert of_other_rows.unlabelled != first.unlabelled
+    for name, contexts in prompts_of(of_other_rows).items():
+        assert [{*context} for context in contexts] != [{*context} for context in prompts[name]]
+
+
+def test_seeds_that_are_apart_and_the_same_show_what_one_seed_shows():
+    apart = study(models=["a"], tasks=["reviews"], n=[8], sets=2, seeds={"rows": 2, "start": 2, "order": 2})
+    usual = study(models=["a"], tasks=["reviews"], n=[8], sets=2)
+    task = usual.task("reviews", None)
+    for unit in units(usual):
+        (same,) = (other for other in units(apart) if (other.seed, other.start, other.order) == (unit.seed,) * 3)
+        assert prompts_of(drawn(apart, same, task)[0]) == prompts_of(drawn(usual, unit, task)[0])

@@ -17,7 +17,7 @@ from ia2.adapters.adapter import CONFIGURATION_FILE, WEIGHTS_FILE, Adapter, adap
 from ia2.adapters.lora import LoRA
 from ia2.adapters.provenance import FILE, Provenance
 from ia2.errors import InputError
-from ia2.inference.journal import Journal
+from ia2.inference.journal import journal_of
 from ia2.models.gguf_header import check_gguf_header
 
 pytestmark = pytest.mark.slow
@@ -185,8 +185,9 @@ def test_a_journal_of_answers(lines, head, end):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "answers.csv"
         out.with_name(f".{out.name}.answers.jsonl").write_bytes(b"\n".join([head, *lines]) + end)
-        with suppress(InputError):
-            for answer in Journal(out, "abc").answers:
+        with suppress(InputError), journal_of(out) as journal:
+            journal.go_on("abc")
+            for answer in journal.answers:
                 assert isinstance(answer.prediction, str)
                 assert answer.confidence is None or 0 <= answer.confidence <= 1
                 assert all(0 <= share <= 1 for share in (answer.probabilities or {}).values())

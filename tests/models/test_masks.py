@@ -25,8 +25,8 @@ def test_layers_of_an_unknown_kind_are_refused(tiny_llama, monkeypatch):
 
 def test_a_window_that_a_kinds_attention_does_not_have_is_none():
     network = shrunken_network("moshi")
-    assert network.config.get_text_config(decoder=True).sliding_window == 16
-    prompt = tuple(range(5, 45))
+    assert network.config.get_text_config(decoder=True).sliding_window == 32
+    prompt = tuple(range(5, 65))
     with torch.no_grad():
         alone = network(torch.tensor([prompt]), use_cache=False).logits[0, -1:]
     torch.testing.assert_close(Reader(network).logits([TokenSequence(prompt, (0,))]), alone, atol=1e-4, rtol=1e-3)

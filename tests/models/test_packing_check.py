@@ -5,9 +5,15 @@ from conftest import tiny_network
 
 from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
+from ia2.models import masks
 from ia2.models.gqa_attention import attend_in_groups
+from ia2.models.layout import lay_out
 from ia2.models.packing_check import check_agreement, chooses_keys
+from ia2.models.prefix import prefill
+from ia2.models.reader import Reader
 from ia2.models.row_forms import PACKED, PADDED, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE, row_form_of
+from ia2.models.sequences import TokenSequence
+from ia2.models.sites import LOGITS
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 # ALiBi, a state, and neither positions nor a cache
@@ -98,3 +104,94 @@ def test_what_runs_in_no_form_is_refused_with_its_reason():
     network = shrunken_network("gemma4_unified_assistant")
     with pytest.raises(InputError, match=r"can't be run here \(inputs_embeds and shared_kv_states"):
         check_agreement(network, "some/model")
+
+
+WINDOW = 40
+"""A sliding window that the loading check's texts, of 15 tokens, don't reach beyond."""
+WINDOWED = {
+    "mistral": {},
+    "mixtral": {},
+    "gemma2": {},
+    "gemma3_text": {},
+    "phi3": {},
+    "gpt_oss": {},
+    "qwen2": {"use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "olmo3": {},
+}
+
+
+def long_texts():
+    """Three texts behind thirty tokens in common: two reach beyond the window, one ends within it."""
+    generator = torch.Generator().manual_seed(0)
+    common, *texts = (tuple(torch.randint(2, 200, (count,), generator=generator).tolist()) for count in (30, 70, 25, 6))
+    return common, [TokenSequence(common + text, (0,)) for text in texts]
+
+
+def read_in_every_way(network):
+    """The logits behind each long text: of the three in one batch, and of the three behind a prefix read beforehand."""
+    common, sequences = long_texts()
+    form = row_form_of(network)
+    batch = lay_out(sequences, rows=[[0, 1, 2]] if form.packs else None, layout=form.layout("packed"))
+    ways = [Reader(network).read(batch, {LOGITS: batch.at()})[LOGITS]]
+    if form.shares_prefix:
+        reader = Reader(network, prefix=prefill(network, common))
+        batch, _ = reader.laid_out(sequences, [0, 0, 0])
+        ways.append(reader.read(batch, {LOGITS: batch.at()})[LOGITS])
+    return ways
+
+
+@torch.no_grad()
+def assert_long_texts_are_read_as_alone(network):
+    _, sequences = long_texts()
+    alone = torch.stack([network(torch.tensor([text.prompt]), use_cache=False).logits[0, -1] for text in sequences])
+    for read in read_in_every_way(network):
+        torch.testing.assert_close(read, alone, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_beyond_a_long_window_packed_texts_are_read_as_each_alone(kind):
+    network = shrunken_network(kind, {"sliding_window": WINDOW, **WINDOWED[kind]})
+    attend_in_groups(network)
+    assert check_agreement(network, kind) is PACKED
+    # the window is as it was, and is one
+    assert network.config.sliding_window == WINDOW
+    first, other = (TokenSequence((token, *range(5, 5 + 4 * WINDOW)), (0,)) for token in (3, 4))
+    is_seen = not torch.equal(*(Reader(network).logits([text]) for text in (first, other)))
+    assert is_seen == ("full_attention" in (getattr(network.config, "layer_types", None) or ()))
+    assert_long_texts_are_read_as_alone(network)
+
+
+def test_a_network_with_a_window_of_its_own_never_shares_a_row():
+    # GPT-Neo counts its window in columns of a row, whatever mask it is given
+    network = shrunken_network("gpt_neo", {"window_size": WINDOW})
+    assert check_agreement(network, "gpt_neo") is PADDED
+    assert_long_texts_are_read_as_alone(network)
+
+
+def test_a_window_that_is_named_and_not_used_is_found_out_however_long_it_is(monkeypatch):
+    network = shrunken_network("moshi", {"sliding_window": WINDOW})
+    monkeypatch.setattr(masks, "WINDOW_IGNORED", set())
+    assert check_agreement(network, "moshi") is not PACKED
+    assert network.config.sliding_window == WINDOW
+    assert_long_texts_are_read_as_alone(network)
+
+
+def test_a_window_that_a_prefix_changes_is_read_from_the_start():
+    # Unlimited-OCR sees all of the prefix that a cache was begun with
+    network = shrunken_network("unlimited_ocr", {"text_config": {"sliding_window": WINDOW}})
+    assert network.config.get_text_config(decoder=True).sliding_window == WINDOW
+    assert check_agreement(network, "unlimited_ocr") is PADDED_FROM_THE_START
+    assert_long_texts_are_read_as_alone(network)
+
+
+def test_a_window_is_as_it_was_where_the_trial_is_stopped():
+    network = tiny_network("mistral")
+
+    def stop(_module, _arguments):
+        if network.config.sliding_window != 16:
+            raise KeyboardInterrupt
+
+    network.model.layers[0].register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        check_agreement(network, "tiny")
+    assert network.config.sliding_window == 16

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 import shutil
@@ -8,7 +9,7 @@ from study_records import changed, record, with_adapter, write_study
 from ia2.errors import InputError
 from ia2.records import MOST_BYTES
 from ia2.reports.contents import KEPT, StudyContents
-from ia2.reports.known_overlaps import KnownOverlap, write_overlaps
+from ia2.reports.known_overlaps import FILE, KnownOverlap, write_overlaps
 from ia2.reports.report import StudyReport
 
 METHODS = ["icl", "sft", "ia2-sft"]
@@ -57,14 +58,37 @@ def test_the_same_records_have_the_same_bytes_wherever_they_lie(tmp_path):
     assert first.read_bytes() == second.read_bytes() == once_more.read_bytes()
 
 
-def test_the_first_report_keeps_the_overlaps_for_later_ones(tmp_path):
-    folder = folder_of_study(tmp_path)
+def test_the_first_report_keeps_the_overlaps_for_later_ones_wherever_the_folder_is(tmp_path):
+    folder = folder_of_study(tmp_path / "study")
     report = StudyReport.of(folder, with_paper=False)
     assert [overlap.shared.mean for overlap in report.overlaps] == pytest.approx([0.75, 0.75])
+    assert report.keep_overlaps() is None
     shutil.rmtree(folder / "adapters")
-    again = StudyReport.of(folder, with_paper=False)
+    # wherever the folder is by then
+    shutil.move(folder, tmp_path / "moved")
+    again = StudyReport.of(tmp_path / "moved", with_paper=False)
     assert again.overlaps == report.overlaps
     assert not any("adapters aren't in the folder" in note for note in again.notes)
+    before = (tmp_path / "moved" / FILE).read_bytes()
+    assert again.keep_overlaps() is None
+    assert (tmp_path / "moved" / FILE).read_bytes() == before
+
+
+def test_where_overlaps_can_not_be_kept_it_is_said_and_the_report_is_the_same(tmp_path, monkeypatch):
+    folder = folder_of_study(tmp_path / "study")
+    expected = StudyReport.of(folder, with_paper=False).text("csv")
+
+    def refuse(*_arguments):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("ia2.reports.report.write_overlaps", refuse)
+    report = StudyReport.of(folder, with_paper=False)
+    assert report.keep_overlaps() == (
+        "The overlaps of adapters aren't kept, so that the next report computes them again. "
+        "[Errno 30] Read-only file system"
+    )
+    assert report.text("csv") == expected
+    assert not (folder / FILE).exists()
 
 
 def test_what_is_known_is_not_computed_again(tmp_path):

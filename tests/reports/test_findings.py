@@ -92,6 +92,18 @@ def test_models_and_tasks_are_pooled_by_set_and_n_are_not():
     ]
 
 
+def test_means_are_over_sets_as_their_difference_is():
+    # the first set has a second model, on which both are worse and not apart
+    more = [record(method, 0.5, seed=0, model="large") for method in ("ia2-sft", "sft")]
+    _, table = tables_of([ACCURACY], [*measured(), *more])
+    (row,) = rows_of(table)
+    # by hand: of the first set (73 + 50) / 2 and (70 + 50) / 2, of the others as they are
+    assert row["first"].value == pytest.approx((61.5 + 75 + 74 + 73 + 75) / 5)
+    assert row["second"].value == pytest.approx((60 + 4 * 70) / 5)
+    assert row["difference"].value == pytest.approx(row["first"].value - row["second"].value)
+    assert (row["sets"].text, row["pairs"].text) == ("5", "6")
+
+
 def test_of_four_sets_nothing_can_be_told():
     _, table = tables_of([ACCURACY], [value for value in measured() if value.seed < 4])
     (row,) = rows_of(table)

@@ -27,7 +27,7 @@ def test_a_damaged_file_is_told(tmp_path, text):
         read_overlaps(tmp_path)
 
 
-def test_a_folder_that_takes_no_files_is_no_error(tmp_path):
+def test_a_folder_that_takes_no_files_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    write_overlaps(tmp_path / "file", KNOWN)
-    assert (tmp_path / "file").read_text() == ""
+    with pytest.raises(InputError, match=r"file is a file, so that nothing can be written there"):
+        write_overlaps(tmp_path / "file", KNOWN)

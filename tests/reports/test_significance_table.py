@@ -154,6 +154,39 @@ def test_two_models_on_one_set_count_once_in_the_test_over_sets():
     assert accuracy["detectable"] == pytest.approx(detectable_difference(57.5**0.5, 5))
 
 
+def unfinished():
+    """Ten sets, of which one has six models, 10 points apart, and each other one a model that isn't apart."""
+    return [
+        record(method, 0.7 if method == "sft" or seed else 0.8, seed=seed, model=f"model{model}")
+        for seed in range(10)
+        for model in range(1 if seed else 6)
+        for method in ("ia2-sft", "sft")
+    ]
+
+
+def test_where_sets_have_unequally_many_pairs_the_difference_that_the_interval_is_of_stands_beside_it():
+    accuracy, _ = rows(unfinished())
+    # by hand: of 15 pairs six are 10 points apart; of ten sets one is, whose deviation is √10, and whose error 1
+    assert (accuracy["pairs"], accuracy["sets"]) == (15, 10)
+    assert accuracy["difference"] == pytest.approx(60 / 15)
+    assert accuracy["difference by set"] == pytest.approx(10 / 10)
+    # the 97.5th percentile of t with nine degrees of freedom is 2.2622: the difference over pairs lies outside
+    assert accuracy["95 % by set from"] == pytest.approx(1 - 2.2622, abs=1e-4)
+    assert accuracy["to (by set)"] == pytest.approx(1 + 2.2622, abs=1e-4)
+    assert accuracy["to (by set)"] < accuracy["difference"]
+    assert accuracy["better"] == "can't be told"
+    table = listed(unfinished())
+    assert "Some sets have more pairs than others: the difference is the mean over pairs" in table.caption
+    assert "accuracy_difference_by_set,1," in rendered("x", [table], "csv", [])
+
+
+def test_where_sets_have_equally_many_pairs_one_difference_is_enough():
+    table = listed([*both(), *both(model="large")])
+    assert "difference by set" not in table.headings
+    assert "Some sets have more pairs" not in table.caption
+    assert "difference_by_set" not in rendered("x", [table], "csv", [])
+
+
 def test_of_few_sets_there_is_no_p_over_them():
     few = [one for one in [*both(), *both(model="large"), *both(model="third")] if one.seed < 2]
     table = listed(few)

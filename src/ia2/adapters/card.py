@@ -15,9 +15,13 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ia2.cache import written_whole
+from ia2.models.load import LanguageModel
 from ia2.models.names import TOKENIZERS
 from ia2.models.packaged import PACKAGED
+from ia2.prompting.fewshot import FewShotSet
+from ia2.prompting.literal_text import TextEncoder
 from ia2.records import Record
+from ia2.tasks.files.forms import query_of_text
 
 FILE = "README.md"
 CONFIGURATION_FILE = "adapter_config.json"
@@ -45,6 +49,22 @@ class Asked:
     """Whether a query is a turn of the model's chat template."""
     new_tokens: int
     """Maximum length of a response, in tokens."""
+
+    @classmethod
+    def of(cls, few_shot_set: FewShotSet, model: LanguageModel) -> "Asked":
+        """How adapters that were trained on a set are asked.
+
+        Args:
+            few_shot_set: the set.
+            model: the base model, whose tokenizer tells how long a label is.
+        """
+        task = few_shot_set.task
+        # a benchmark's queries are made of several columns, and a conversation is no text
+        of_texts = task.as_written and task.form != "conversation"
+        encoder = TextEncoder(model.tokenizer)
+        lengths = [len(encoder.of_text(label)) for label in task.labels]
+        query = query_of_text(task.form, "{text}") if of_texts else None
+        return cls(query, task.chat, max(lengths, default=task.max_new_tokens))
 
 
 def write_card(folder: Path, records: Sequence[Record], asked: Asked) -> None:
@@ -232,7 +252,11 @@ def _limits(records: Sequence[Record], base: str) -> list[str]:
     ]
     if record.task.labels:
         limits.append("It was taught its labels alone: where none of them is right, expect one of them all the same.")
-        limits.append("Its confidence is as well calibrated as the table says on rows like those that were measured.")
+        limits.append(
+            "Its confidence is as well calibrated as the table says on rows like those that were measured."
+            if counts
+            else "How well its confidence is calibrated wasn't measured."
+        )
     if counts and (fewest := min(counts.values())) < 100:
         limits.append(f"{fewest} measured rows are few: the interval says more than the number before it.")
     if record.model.id in PACKAGED:

@@ -260,10 +260,10 @@ def _fresh_factors(network: PreTrainedModel, configuration: PeftConfig) -> dict[
         # so PEFT makes them, and so the same seed gives the same numbers: two layers draw their own, then A anew
         down, up = nn.Linear(inputs, configuration.r, bias=False), nn.Linear(configuration.r, outputs, bias=False)
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-        # quantised weights are whole numbers, and beside them PEFT draws in float32
+        # PEFT rounds to the dtype of the weights; beside quantised ones, of eight bits or fewer, values stay in float32
         dtype: torch.dtype = network.get_submodule(path).weight.dtype
         rounded: Float[Tensor, "rank inputs"] = down.weight.detach()
-        if dtype.is_floating_point:
+        if dtype.is_floating_point and dtype.itemsize > 1:
             rounded = rounded.to(dtype).to(torch.float32)
         tensors[f"{PREFIX}{path}.{A}"] = rounded
         tensors[f"{PREFIX}{path}.{B}"] = torch.zeros_like(up.weight)

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -99,10 +99,26 @@ def clustered_test(
         >>> clustered_test([0.7, 0.9, 0.6, 0.8], [0.6, 0.6, 0.6, 0.7], ["a", "a", "b", "b"]).pairs
         2
     """
-    return paired_test(_cluster_means(first, clusters), _cluster_means(second, clusters), confidence=confidence)
+    return paired_test(cluster_means(first, clusters), cluster_means(second, clusters), confidence=confidence)
 
 
-def _cluster_means(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float]:
+def are_uneven(clusters: Sequence[Hashable]) -> bool:
+    """Return whether some clusters have more pairs than others, so that a mean over pairs isn't that over clusters.
+
+    Example:
+        >>> are_uneven(["a", "a", "b", "b"]), are_uneven(["a", "a", "b"])
+        (False, True)
+    """
+    return len(set(Counter(clusters).values())) > 1
+
+
+def cluster_means(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float]:
+    """Return the mean of each cluster's values, in the order in which the clusters first appear.
+
+    Args:
+        values: one value per pair.
+        clusters: the cluster of each pair.
+    """
     values_by_cluster: dict[Hashable, list[float]] = defaultdict(list)
     for value, cluster in zip(values, clusters, strict=True):
         values_by_cluster[cluster].append(value)
@@ -127,7 +143,7 @@ def sign_flip_p(first: Sequence[float], second: Sequence[float], clusters: Seque
         >>> sign_flip_p([2.0, 3.0, 1.0], [0.0, 0.0, 0.0], ["a", "b", "c"])  # of 8 assignments two are as far
         0.25
     """
-    ours, theirs = _cluster_means(first, clusters), _cluster_means(second, clusters)
+    ours, theirs = cluster_means(first, clusters), cluster_means(second, clusters)
     differences = np.array(ours) - np.array(theirs)
     count = len(differences)
     if count > MOST_FLIPPED:

@@ -222,12 +222,14 @@ def run_rescore(options: Rescore) -> None:
 def run_report(options: Report) -> None:
     """Print a study's tables, or write them or its HTML page."""
     report = StudyReport.of(options.folder, with_paper=options.paper)
-    if options.out is None and options.format != "html":
-        sys.stdout.write(report.text(options.format))
-        return
     out = options.out or options.folder / "report"
     if options.keep_records:
         report.check_kept(out)  # before anything is written
+    if (why_not := report.keep_overlaps()) is not None:
+        ConsoleProgress().say(why_not)
+    if options.out is None and options.format != "html":
+        sys.stdout.write(report.text(options.format))
+        return
     for path in report.write(out, options.format):
         print(path)
     if options.keep_records:

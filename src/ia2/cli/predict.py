@@ -5,6 +5,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ia2.cli.loading_options import loading_of
 from ia2.cli.options import Predict
 from ia2.errors import FieldError, InputError
 from ia2.experiments.rows import file_digests
-from ia2.inference.journal import Journal
+from ia2.inference.journal import Journal, journal_of
 from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
 from ia2.models.names import check_model_name
@@ -45,22 +46,34 @@ def run_predict(options: Predict) -> None:
         raise FieldError("model", None, f"{options.adapter} doesn't say which model it was taught on. Name it.")
     check_model_name(name)
     rows = _FileRows(options, taught, progress) if options.data is not None else None
-    model = load_model(name, **loading_of(options), progress=progress)
-    if taught.weights != weights_id(model):
-        progress.say("The adapter was trained on other weights than this model's, so its answers may be meaningless.")
-    ask: Ask = partial(
-        predict,
-        model,
-        taught.task(),
-        adapter=adapter,
-        label_scoring=taught.label_scoring or "auto",
-        at_once=AT_ONCE,
-    )
-    if rows is None:
-        texts = _lines(sys.stdin) if options.texts == ("-",) else options.texts
-        _print_answers(ask, texts, taught, probabilities=options.probabilities)
-    else:
-        rows.answer(ask, model.fingerprint, progress)
+    # nobody else answers into the same file meanwhile
+    with journal_of(options.out) if options.out is not None else nullcontext() as journal:
+        if options.out is not None:
+            _check_absent(options.out)
+        model = load_model(name, **loading_of(options), progress=progress)
+        if taught.weights != weights_id(model):
+            progress.say(
+                "The adapter was trained on other weights than this model's, so its answers may be meaningless."
+            )
+        ask: Ask = partial(
+            predict,
+            model,
+            taught.task(),
+            adapter=adapter,
+            label_scoring=taught.label_scoring or "auto",
+            at_once=AT_ONCE,
+        )
+        if rows is None:
+            texts = _lines(sys.stdin) if options.texts == ("-",) else options.texts
+            _print_answers(ask, texts, taught, probabilities=options.probabilities)
+        else:
+            rows.answer(ask, model.fingerprint, progress, journal)
+
+
+def _check_absent(out: Path) -> None:
+    """Refuse to write over a file. Raises InputError."""
+    if out.exists():
+        raise InputError(f"{out}: this exists, and nothing is overwritten. Name another with --out.")
 
 
 def _taught(folder: Path) -> Provenance:
@@ -134,8 +147,7 @@ class _FileRows:
         self.generates = not taught.labels
         """Whether predictions are a model's own words, and not labels of the person's."""
         if self.out is not None:
-            if self.out.exists():
-                raise InputError(f"{self.out}: this exists, and nothing is overwritten. Name another with --out.")
+            _check_absent(self.out)
             check_ending(self.out)
             check_writable(self.out)
         table = read_table(self.path, options.encoding)
@@ -156,10 +168,11 @@ class _FileRows:
             rows = "1 row has no text and gets" if blank == 1 else f"{blank} rows have no text and get"
             progress.say(f"{self.path.name}: {rows} no prediction.")
 
-    def answer(self, ask: Ask, model: dict[str, Any], progress: ConsoleProgress) -> None:
-        """Answer all rows that have a text, and print or write them."""
+    def answer(self, ask: Ask, model: dict[str, Any], progress: ConsoleProgress, journal: Journal | None) -> None:
+        """Answer all rows that have a text, and print or write them; what is written has a journal."""
         asked = [query for query in self.queries if query]
-        journal = Journal(self.out, self._digest(model)) if self.out is not None else None
+        if journal is not None:
+            journal.go_on(self._digest(model))
         answers = list(journal.answers) if journal is not None else []
         if answers:
             progress.say(f"{len(answers)} of {len(asked)} rows were answered before this was stopped.")

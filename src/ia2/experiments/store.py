@@ -1,6 +1,5 @@
 """A study's folder: its plan, the records, predictions and adapters of finished units, and failures."""
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ia2.cache import alone_in, check_links, check_writable, folder_written_whole, written_whole
+from ia2.cache import alone_in, check_links, check_writable, folder_written_whole, held, written_whole
 from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.plan_file import PLAN_FILE, load_plan
@@ -152,23 +151,21 @@ class Store:
     @contextmanager
     def claimed(self, unit: Unit) -> Iterator[bool]:
         """Lock a unit; yields False if another process on this machine has locked it."""
-        path = self.folder / LOCKS / unit.id
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            # a lock ends with its process, so any partial files were left by a killed one
-            for part in (RECORDS, PREDICTIONS, ADAPTERS):
-                for partial_path in _partials(self.folder / part / unit.id):
-                    shutil.rmtree(partial_path, ignore_errors=True)
-            for part in (UNITS, FAILURES):
-                for partial_path in _partials(self.folder / part / f"{unit.id}.json"):
-                    partial_path.unlink(missing_ok=True)
-            shutil.rmtree(self.unfinished(unit), ignore_errors=True)
-            yield True
+        with held(self.folder / LOCKS / unit.id) as is_ours:
+            if is_ours:
+                # a lock ends with its process, so any partial files were left by a killed one
+                self._clear_away(unit)
+            yield is_ours
+
+    def _clear_away(self, unit: Unit) -> None:
+        """Delete what a killed process left of a unit."""
+        for part in (RECORDS, PREDICTIONS, ADAPTERS):
+            for partial_path in _partials(self.folder / part / unit.id):
+                shutil.rmtree(partial_path, ignore_errors=True)
+        for part in (UNITS, FAILURES):
+            for partial_path in _partials(self.folder / part / f"{unit.id}.json"):
+                partial_path.unlink(missing_ok=True)
+        shutil.rmtree(self.unfinished(unit), ignore_errors=True)
 
     def unfinished(self, unit: Unit) -> Path:
         """Return the folder in which a unit is computed."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ia2.adapters.card import write_card
+from ia2.adapters.card import Asked, write_card
 from ia2.adapters.provenance import Provenance
 from ia2.errors import InputError
 from ia2.evaluation.evaluate import Evaluation
@@ -18,7 +18,6 @@ from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
 from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_baselines import UnitBaselines
-from ia2.experiments.unit_card import asked_of
 from ia2.experiments.unit_forgetting import UnitForgetting
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
@@ -183,7 +182,7 @@ class _Computation:
                     measurement = replace(measurement, forgetting=forgetting)
                 records[candidate.planned.id].append(self.write(measurement))
         for candidate in candidates:
-            form = asked_of(self.rows.few_shot_set, self.model)
+            form = Asked.of(self.rows.few_shot_set, self.model)
             write_card(self.adapter_folder(candidate), records[candidate.planned.id], form)
 
     def adapter_folder(self, candidate: Candidate) -> Path:

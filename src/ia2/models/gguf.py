@@ -2,9 +2,10 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -44,10 +45,13 @@ def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) ->
     with folder_written_whole(folder, replace=True) as partial, quiet(), redirect_stderr(io.StringIO()):
         try:
             gguf_settings = {"gguf_file": file.name, "trust_remote_code": False}
-            network = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **gguf_settings)
+            network, loading_info = AutoModelForCausalLM.from_pretrained(
+                file.parent, dtype=torch.float32, output_loading_info=True, **gguf_settings
+            )
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **gguf_settings)
         except Exception as error:  # the reader fails in many ways on truncated files and unknown architectures
             raise InputError(f"{file}: transformers can't read this GGUF file ({first_line(error)}).") from error
+        check_no_weight_missing(loading_info, str(file))
         # the dequantised model is a plain one, and is saved as such
         network.hf_quantizer = None
         if hasattr(network.config, "quantization_config"):
@@ -64,6 +68,20 @@ def folder_checksum(folder: Path) -> str:
     for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()
+
+
+def check_no_weight_missing(loading_info: Mapping[str, Any], name: str) -> None:
+    """Refuse a model that lacks weights, which transformers would initialise at random.
+
+    Args:
+        loading_info: what transformers reports about loading it.
+        name: the name of the model in the error.
+
+    Raises:
+        InputError: a weight is missing.
+    """
+    if absent := sorted(loading_info["missing_keys"]):
+        raise InputError(f"{name}: {len(absent)} of its weights are missing, {absent[0]} among them.")
 
 
 def first_line(error: Exception) -> str:

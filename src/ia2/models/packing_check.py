@@ -6,12 +6,13 @@ recurrent layers, which can't share a row. Encoders and prefix language models a
 
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ia2.errors import InputError
 from ia2.models.forward import logits_behind_rows, response_logits
@@ -36,9 +37,14 @@ PREFIX, TEXTS = 6, (5, 9)
 """Lengths of the test prefix and of the two test texts, in tokens."""
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.2, torch.float16: 0.2}
 """Rounding tolerance: maximum difference of logits, relative to their deviation from their mean."""
+SHORT_WINDOW = 4
+"""Sliding window of a second trial, shorter than the test texts."""
 CHOOSING = ("index_topk", "keep_window_size")
 """Settings of networks that attend only to this number of keys, those with the highest scores."""
+OWN_WINDOW = ("window_size",)
+"""Settings of networks whose attention applies a window by position in the row, besides the given masks."""
 Tokens = tuple[int, ...]
+Read = Callable[[PreTrainedModel, Tokens, Sequence[Tokens]], Tensor]
 
 
 def chooses_keys(network: PreTrainedModel) -> bool:
@@ -47,8 +53,13 @@ def chooses_keys(network: PreTrainedModel) -> bool:
     Another text in the row takes some of these places even if it is masked, and which of several equal scores are
     chosen depends on the rest of the batch.
     """
+    return _has(network, CHOOSING)
+
+
+def _has(network: PreTrainedModel, settings: Sequence[str]) -> bool:
+    """Return whether any of these settings is set in the network's configuration."""
     config = network.config.get_text_config(decoder=True)
-    return any(getattr(config, name, None) for name in CHOOSING)
+    return any(getattr(config, name, None) for name in settings)
 
 
 @torch.no_grad()
@@ -77,20 +88,17 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         (PADDED_WITHOUT_CACHE, _padded_without_cache),
     )
     problem: Exception | None = None
-    # the test texts are too short to show that such a network can't be packed, so packing isn't tried
-    for form, logits_of in forms[chooses_keys(network) :]:
+    # the test texts are shorter than the number of keys that such networks choose, and than their windows
+    for form, logits_of in forms[_has(network, (*CHOOSING, *OWN_WINDOW)) :]:
         give_rows(network, form)
         try:
-            alone = _alone(network, [prefix + text for text in texts])
-            together = logits_of(network, prefix, texts).view(-1, *alone.shape)  # some forms read each text twice
+            if _agrees(network, logits_of, prefix, texts, tolerance):
+                return form
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # architectures without masks, positions or a cache fail in different ways
             problem = error
             continue
-        deviation = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if bool((deviation < tolerance).all()):
-            return form
         problem = None
     kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
     if problem is not None:
@@ -102,6 +110,40 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
     else:
         reason = "compute a text differently if another text, or padding, is in the same batch"
     raise InputError(f"{name}: models of the kind {kind} {reason}. {instead}")
+
+
+def _agrees(
+    network: PreTrainedModel, logits_of: Read, prefix: Tokens, texts: Sequence[Tokens], tolerance: float
+) -> bool:
+    """Return whether texts that are batched have the logits of each text alone, also beyond a sliding window."""
+    for window in _windows(network):
+        with window:
+            alone = _alone(network, [prefix + text for text in texts])
+            together = logits_of(network, prefix, texts).view(-1, *alone.shape)  # some forms read each text twice
+        deviation = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
+        if not bool((deviation < tolerance).all()):
+            return False
+    return True
+
+
+def _windows(network: PreTrainedModel) -> list[AbstractContextManager[None]]:
+    """Return contexts with the network's own sliding window and with a short one, so that short texts test it.
+
+    A network whose layers ignore the change disagrees with our masks, and isn't given packed rows.
+    """
+    config = network.config.get_text_config(decoder=True)
+    slides = (getattr(config, "sliding_window", None) or 0) > SHORT_WINDOW
+    return [nullcontext(), *[_with_window(config, SHORT_WINDOW)] * slides]
+
+
+@contextmanager
+def _with_window(config: PreTrainedConfig, tokens: int) -> Iterator[None]:
+    usual = config.sliding_window
+    config.sliding_window = tokens
+    try:
+        yield
+    finally:
+        config.sliding_window = usual
 
 
 def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:

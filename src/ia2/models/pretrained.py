@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from ia2.errors import FieldError, InputError
 from ia2.models.auto_classes import auto_class_of
-from ia2.models.gguf import first_line
+from ia2.models.gguf import check_no_weight_missing, first_line
 from ia2.models.names import check_shards
 from ia2.models.placement import DTYPES, Placement
 from ia2.models.quantised import quantisation_for, quantisation_in
@@ -116,9 +116,7 @@ def _from_pretrained(
             rule = f"{name} can't attend like this here ({first_line(error)}); leave it out."
             raise FieldError("attention", attention, rule) from error
         raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
-    if missing := sorted(loading_info["missing_keys"]):
-        # transformers would initialise them at random
-        raise InputError(f"{name}: {len(missing)} of its weights are missing, {missing[0]} among them.")
+    check_no_weight_missing(loading_info, name)
     return network
 
 

@@ -1,6 +1,7 @@
 """Few-shot sets: training and dev rows, and the order of demonstrations in a prompt."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -210,7 +211,8 @@ class FewShotSet:
     def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
         """Return the demonstrations of each query: N-1 newly drawn rows, or `most_demonstrations` if that is fewer.
 
-        They are drawn from unused rows of the pool, as in the published scripts (PROTOCOL, Evaluation).
+        They are drawn from unused rows of the pool, as in the published scripts (PROTOCOL, Evaluation). The seed of the
+        rows decides which ones, the seed of the order their order.
 
         Raises:
             InputError: too few unused rows are left.
@@ -223,11 +225,15 @@ class FewShotSet:
                 f"{self.task.name}: {count} demonstrations are to be drawn afresh for each query, and "
                 f"{len(unused)} rows are left to draw from. Use a smaller N, or the same ones for all queries."
             )
-        named = f"set of {self.n} from {self.task.name}"
-        return tuple(
-            tuple(generator(self.seed, f"demonstrations of query {index}, {named}").sample(unused, count))
-            for index in range(queries)
-        )
+        return tuple(self._resampled(unused, count, f"demonstrations of query {index}") for index in range(queries))
+
+    def _resampled(self, unused: Sequence[Example], count: int, purpose: str) -> tuple[Example, ...]:
+        named = f"{purpose}, set of {self.n} from {self.task.name}"
+        rows = generator(self.seed, named).sample(unused, count)
+        # with one seed, rows and order are drawn at once; a separate seed of the order reorders the same rows
+        if self.seed_of_order != self.seed:
+            generator(self.seed_of_order, f"order of {named}").shuffle(rows)
+        return tuple(rows)
 
     def training_contexts(self) -> tuple[tuple[Shown, ...], ...]:
         """Return the demonstrations of each training row: the other N-1, in an order of its own (PROTOCOL, Teacher)."""

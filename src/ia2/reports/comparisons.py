@@ -1,8 +1,9 @@
 """How far two methods are apart over pairs of the same set, and over sets, for each adapter, label source and N."""
 
 import math
+import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,15 @@ from typing import Any
 from scipy import stats
 
 from ia2.analysis.equivalence import EquivalenceTest, equivalence_test
-from ia2.analysis.significance import PairedTest, clustered_test, detectable_difference, paired_test, sign_flip_p
+from ia2.analysis.significance import (
+    PairedTest,
+    are_uneven,
+    cluster_means,
+    clustered_test,
+    detectable_difference,
+    paired_test,
+    sign_flip_p,
+)
 from ia2.analysis.verdicts import LEAST_PAIRS, Verdict, verdict_on_difference, verdict_on_equality
 from ia2.records import Record
 from ia2.reports.aggregate import Result, Setting
@@ -39,6 +48,10 @@ class Comparison:
     test: PairedTest
     by_set: PairedTest
     """The same over means of sets, whose pairs on several tasks and models aren't independent."""
+    uneven: bool
+    """Whether some sets have more pairs than others, so that the difference over sets isn't that over pairs."""
+    means: tuple[float, float]
+    """Of the first method and of the second, each set counted once as in the difference over sets."""
     sign_flip_p: float | None
     """Of the exact test over sets."""
     settings: tuple[Setting, ...]
@@ -151,6 +164,17 @@ def _told_apart_by(setting: Setting, pair: tuple[Record, Record]) -> Setting:
     return setting
 
 
+def mean_over_sets(values: Sequence[float], sets: Sequence[Hashable]) -> float:
+    """The mean of values in which each set counts once, however many it has.
+
+    Args:
+        values: one for each pair.
+        sets: the set of each pair.
+    """
+    # where sets have equally many, this is the mean over pairs, to the last digit
+    return statistics.fmean(cluster_means(values, sets) if are_uneven(sets) else values)
+
+
 def _compared(
     methods: tuple[str, str],
     adapter: str,
@@ -178,6 +202,8 @@ def _compared(
         measure,
         paired_test(ours, others),
         clustered_test(ours, others, sets),
+        are_uneven(sets),
+        (mean_over_sets(ours, sets), mean_over_sets(others, sets)),
         sign_flip_p(ours, others, sets),
         settings,
         tuple(record for _, *pair in pairs for record in pair),

@@ -1,6 +1,5 @@
 """What a study found of each claim: its comparisons, each with an estimate, how sure that is, and a verdict."""
 
-import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from ia2.analysis.verdicts import LEAST_PAIRS, Verdict, verdict_on_difference, v
 from ia2.experiments.questions import Claim, Pair
 from ia2.records import Record
 from ia2.reports.aggregate import Result, Select
-from ia2.reports.comparisons import Comparison, compared
+from ia2.reports.comparisons import Comparison, compared, mean_over_sets
 from ia2.reports.measures import MEASURES
 from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.overlaps import SetOverlap, paths_of
@@ -50,7 +49,7 @@ class Finding:
     methods: Pair
     measure: str
     means: tuple[float, float]
-    """Of the first method and of the second, over pairs."""
+    """Of the first method and of the second, over means of sets."""
     difference: float
     """Over means of sets, as are the next three."""
     interval: tuple[float, float] | None
@@ -108,15 +107,13 @@ def _findings(claim: Claim, cells: Sequence[Result], overlaps: Sequence[SetOverl
 
 def _of_comparison(row: Comparison, claim: Claim) -> Finding:
     tested: EquivalenceTest | None = row.equivalence
-    scale = MEASURES[row.measure].scale
-    values = [scale * record.metrics.get(row.measure) for record in row.records]
     direction = 1 if row.measure in claim.higher else -1
     return Finding(
         (row.adapter, row.label_source, row.responses, row.n),
         ("; ".join(row.pooled("model")), "; ".join(row.pooled("source")), "; ".join(row.pooled("eval"))),
         row.methods,
         row.measure,
-        (statistics.fmean(values[::2]), statistics.fmean(values[1::2])),
+        row.means,
         row.by_set.difference,
         row.by_set.interval if tested is None else tested.interval,
         row.sign_flip_p if tested is None else tested.p,
@@ -149,7 +146,7 @@ def _of_overlaps(pair: Pair, overlaps: Sequence[SetOverlap], bound: float) -> It
             (models, sources, ""),
             pair,
             OVERLAP,
-            (statistics.fmean(shared), statistics.fmean(by_chance)),
+            (mean_over_sets(shared, sets), mean_over_sets(by_chance, sets)),
             test.difference,
             test.interval,
             test.p,

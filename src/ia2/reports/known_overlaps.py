@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ia2.records import write_json
 FILE = "overlaps.json"
 """Beside a study's plan."""
 Paths = tuple[str, str]
-"""Where two adapters lie, relative to the study's folder."""
+"""Where two adapters lie, relative to the study's folder, so that a folder that was moved or copied knows its own."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,10 @@ def read_overlaps(folder: Path) -> dict[Paths, KnownOverlap]:
 
 
 def write_overlaps(folder: Path, overlaps: Mapping[Paths, KnownOverlap]) -> None:
-    """Keep overlaps in a study's folder, where it can be written to; a report of one that can't is the same."""
-    with suppress(OSError, InputError):
-        write_json(folder / FILE, {"overlaps": overlaps_as_json(overlaps)})
+    """Keep overlaps in a study's folder.
+
+    Raises:
+        InputError: the folder can't be written to.
+        OSError: what is written there doesn't arrive.
+    """
+    write_json(folder / FILE, {"overlaps": overlaps_as_json(overlaps)})

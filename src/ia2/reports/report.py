@@ -139,17 +139,26 @@ class StudyReport:
     def overlaps(self) -> list[SetOverlap]:
         """How much of each two methods' updates lies in the same directions, of adapters trained on the same set.
 
-        Those of adapters that are in the folder are computed and kept there.
+        Raises:
+            InputError: a saved adapter can't be read.
+        """
+        return overlaps_of(self.cells, self.folder, self.contents.overlaps)
+
+    def keep_overlaps(self) -> str | None:
+        """Keep overlaps that were computed now in the study's folder; a sentence says why where that can't be.
 
         Raises:
             InputError: a saved adapter can't be read.
         """
         known = self.contents.overlaps
-        overlaps = overlaps_of(self.cells, self.folder, known)
-        computed = {paths_of(overlap.records): overlap.shared for overlap in overlaps}
-        if computed.keys() - known.keys():
+        computed = {paths_of(overlap.records): overlap.shared for overlap in self.overlaps}
+        if computed.keys() <= known.keys():
+            return None
+        try:
             write_overlaps(self.folder, {**known, **computed})
-        return overlaps
+        except (OSError, InputError) as error:  # the report is the same
+            return f"The overlaps of adapters aren't kept, so that the next report computes them again. {error}"
+        return None
 
     def keep_records(self, out: Path) -> Path:
         """Write all records into one compressed file of a folder, of which the same report can be made; return it.

@@ -25,6 +25,7 @@ TESTED: Mapping[str, Column] = {
 """The column of each number of a test, by its name in CSV."""
 SETS = Column("sets", "d")
 BY_SET: Mapping[str, Column] = {
+    "difference_by_set": Column("difference by set", "+.3f"),
     "by_set_low": Column("95 % by set from", "+.3f"),
     "by_set_high": Column("to (by set)", "+.3f"),
     "p_by_set": Column("p by set", ".2g"),
@@ -45,6 +46,10 @@ EQUAL_VERDICT = Column("equal")
 EQUALITY = (
     "The two are equal: it holds where the 90 % interval by set lies within the bound on both sides of 0, it doesn't "
     "where it lies beyond it, and else it can't be told; equality p is the larger of two one-sided t-tests'."
+)
+UNEVEN = (
+    "Some sets have more pairs than others: the difference is the mean over pairs, and that by set, to which its "
+    "interval and the verdict belong, the mean over sets, of which each counts once."
 )
 PAPERS = (Column("paper's t", "+.2f"), Column("paper's p", ".2g"))
 
@@ -73,6 +78,7 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
         *[f"Holm's p is p by set, corrected for there being {tested} tests; the others aren't corrected."]
         * (tested > 1),
         *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
+        *[UNEVEN] * any(row.uneven for row in comparisons),
         "Without a t there was one pair, or all differ alike.",
         *[f"p takes at least {LEAST_PAIRS} pairs."] * any(row.test.pairs < LEAST_PAIRS for row in comparisons),
         *[f"p by set takes at least {LEAST_PAIRS} sets."]
@@ -82,14 +88,19 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
     ]
     columns = (*COMPARISON, *TESTED.values(), SETS, *BY_SET.values(), BETTER, *EQUAL.values(), EQUAL_VERDICT, *PAPERS)
     corrected = holm([row.p_by_set for row in comparisons]) if len(comparisons) > 1 else [None]
-    rows = tuple(map(_row, comparisons, corrected))
+    uneven = any(row.uneven for row in comparisons)
+    rows = tuple(_row(row, holm_p, uneven=uneven) for row, holm_p in zip(comparisons, corrected, strict=True))
     table = Table(f"{names[0]} less {names[1]}", " ".join(sentences), columns, rows)
-    optional = ("adapter", "labels", "responses", "p by set", "Holm's p", "detectable", "paper's t", "paper's p")
+    optional = (
+        *("adapter", "labels", "responses", "difference by set", "p by set", "Holm's p", "detectable"),
+        *(column.heading for column in PAPERS),
+    )
     asked = () if any(row.equivalence is not None for row in comparisons) else (*EQUAL.values(), EQUAL_VERDICT)
     return [table.without_empty_columns((*optional, *(column.heading for column in asked)))]
 
 
-def _row(row: Comparison, holm_p: float | None) -> tuple[Cell, ...]:
+def _row(row: Comparison, holm_p: float | None, *, uneven: bool) -> tuple[Cell, ...]:
+    """A comparison's cells; the difference over sets stands apart where in some row it isn't that over pairs."""
     named: tuple[Value, ...] = (
         row.adapter,
         row.label_source,
@@ -98,7 +109,8 @@ def _row(row: Comparison, holm_p: float | None) -> tuple[Cell, ...]:
         row.test.pairs,
         MEASURES[row.measure].heading,
     )
-    by_set = (*(row.by_set.interval or (None, None)), row.p_by_set, holm_p, row.sign_flip_p, row.detectable)
+    by_set: tuple[float | None, ...] = (row.by_set.difference if uneven else None,)
+    by_set += (*(row.by_set.interval or (None, None)), row.p_by_set, holm_p, row.sign_flip_p, row.detectable)
     equal = row.equivalence
     equality = (None,) * 4 if equal is None else (equal.bound, *(equal.interval or (None, None)), equal.p)
     tested = (row.test.difference, *(row.test.interval or (None, None)), row.t)
