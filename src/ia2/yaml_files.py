@@ -1,9 +1,14 @@
 """YAML that anybody may have written: of plain values alone, no larger than it looks, and every fault a sentence."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from ia2.unpacking import check_size
+
+MOST_BYTES = 2**22
+"""Of a file; the longest studies have a few kilobytes."""
 MOST_NODES = 100_000
 """Values that a file may hold once each anchor stands wherever it is named."""
 
@@ -14,6 +19,17 @@ class ParsedYaml(NamedTuple):
     tree: yaml.Node | None
     """Its nodes, with their lines; None of an empty file."""
     content: Any
+
+
+def read_yaml(path: Path) -> ParsedYaml:
+    """Parse a file as `parsed_yaml`.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: as `parsed_yaml`, or it is too large, or no UTF-8 text.
+    """
+    check_size(path, MOST_BYTES)
+    return parsed_yaml(path.read_text(encoding="utf-8"))
 
 
 def parsed_yaml(text: str) -> ParsedYaml:

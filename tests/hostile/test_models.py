@@ -4,6 +4,7 @@ import builtins
 import json
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from conftest import tiny_language_model
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
+from ia2.adapters.provenance import Provenance
 from ia2.errors import InputError
 from ia2.models.load import load_configuration, load_model
 
@@ -118,6 +120,36 @@ def test_a_configuration_of_a_hundred_thousand_brackets_is_refused(saved):
     (folder / "config.json").write_text('{"a":' * 100_000)
     with pytest.raises(InputError, match=r"config\.json: this file is damaged"):
         load_model(folder, device="cpu")
+
+
+def enlarge(file):
+    """Ten gigabytes of nothing, which take no room on the disk."""
+    with file.open("ab") as open_file:
+        open_file.truncate(10**10)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_settings_of_a_model_that_are_far_too_large_are_not_read(saved, name):
+    folder, _ = saved
+    enlarge(folder / name)
+    begun = time.process_time()
+    with pytest.raises(
+        InputError, match=f"{name}: this file is damaged, it has 10.0 GB, and no such file has more than"
+    ):
+        load_model(folder, device="cpu")
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "taught.json"])
+def test_settings_of_an_adapter_that_are_far_too_large_are_not_read(tmp_path, name):
+    model = tiny_language_model()
+    fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0).save(tmp_path)
+    enlarge(tmp_path / name)
+    begun = time.process_time()
+    with pytest.raises(InputError, match=r"adapter_config.json: it has 10.0 GB|taught.json: this file is damaged"):
+        Adapter.load(tmp_path)
+        Provenance.beside(tmp_path)
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "adapter_model.safetensors"])
