@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import stat
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,6 +107,29 @@ def alone_in(folder: Path) -> Iterator[None]:
             return
         finally:
             os.close(descriptor)
+
+
+def mark_in_use(folder: Path, user: object) -> None:
+    """Keep a folder of the cache from being pruned for as long as an object lives, on file systems that have locks."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        weakref.finalize(user, os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process of this machine has marked a folder as in use."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            return False
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def check_links(folder: Path) -> None:

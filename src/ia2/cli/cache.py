@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ia2.cache import cache_folder, shown_size, size_of
+from ia2.cache import cache_folder, is_in_use, shown_size, size_of
 from ia2.cli.console import stdout
 from ia2.cli.options import Cache
 
@@ -46,7 +46,9 @@ def entries(folder: Path) -> Iterator[Entry]:
 
 
 def prune(folder: Path, days: int, now: float) -> list[Entry]:
-    """Take away what wasn't used for so many days; a link goes, what it leads to stays.
+    """Take away what wasn't used for so many days and isn't in use; a link goes, what it leads to stays.
+
+    What is in use stays whatever the clock says, which may have been wrong when it was written.
 
     Returns:
         What was taken away.
@@ -54,7 +56,8 @@ def prune(folder: Path, days: int, now: float) -> list[Entry]:
     old = [entry for entry in entries(folder) if entry.used <= now - days * DAY]
     for entry in old:
         if entry.path.is_dir() and not entry.path.is_symlink():
-            shutil.rmtree(entry.path, ignore_errors=True)
+            if not is_in_use(entry.path):
+                shutil.rmtree(entry.path, ignore_errors=True)
         else:
             entry.path.unlink(missing_ok=True)
     return [entry for entry in old if not entry.path.exists()]

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ia2.cache import mark_in_use
 from ia2.models.sites import Activations, Site
 from ia2.models.transfer import on_device
 
@@ -132,6 +133,10 @@ class Targets:
     """For the set's unlabelled queries, each in every order of the demonstrations."""
     on_responses: "Targets | None" = None
     """What it did as it read the rows' own responses instead of answering; None where no stage needs that."""
+
+    def __post_init__(self) -> None:
+        """Keep what is read row by row from being pruned meanwhile."""
+        mark_in_use(self.folder, self)
 
     @cached_property
     def taught(self) -> TargetRows:
