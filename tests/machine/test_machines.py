@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,22 @@ def test_a_clock_that_jumps_changes_nothing(inputs, tmp_path, calm):
     assert len(seconds) > 5
     assert all(0 <= value < 600 for value in seconds)
     assert not re.search(r"-\d[\d.:]* ?(?:s|min|h)\b|\d{4,} s\b", run.stderr + run.stdout)
+
+
+def test_memory_that_runs_out_while_libraries_are_imported_is_said_in_a_sentence(inputs, tmp_path):
+    for size in (size * 2**20 for size in (40, 60, 100, 200, 300, 450, 600, 750, 1000)):
+        run = subprocess.run(
+            [sys.executable, *arguments(inputs, tmp_path / "out")],
+            env={**PLAIN, "IA2_CACHE_DIR": str(tmp_path / "cache"), "OPENBLAS_NUM_THREADS": "1"},
+            preexec_fn=lambda size=size: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert run.returncode == 1, run.stderr
+        (sentence,) = run.stderr.splitlines()
+        assert sentence.startswith("ia2 adapt failed: there is not enough memory"), sentence
+        assert not (tmp_path / "out").exists()
 
 
 def test_paths_may_hold_spaces_line_breaks_and_other_alphabets(inputs, tmp_path, calm):
