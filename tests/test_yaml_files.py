@@ -1,6 +1,6 @@
 import pytest
 
-from ia2.yaml_files import MOST_NODES, parsed_yaml
+from ia2.yaml_files import MOST_NODES, parsed_yaml, read_yaml
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -46,3 +46,15 @@ def test_what_is_no_plain_value_is_refused_on_one_line(text, reason, tmp_path, m
         parsed_yaml(text)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_read_unless_it_is_far_too_large(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("n: [4, 8]\n")
+    assert read_yaml(path).content == {"n": [4, 8]}
+    with path.open("ab") as file:
+        file.truncate(10**10)
+    with pytest.raises(ValueError, match=r"^it has 10\.0 GB, and no such file has more than 4\.2 MB$"):
+        read_yaml(path)
+    with pytest.raises(FileNotFoundError):
+        read_yaml(tmp_path / "none.yaml")

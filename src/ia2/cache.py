@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import stat
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,13 +104,13 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold a file's lock for a while; gives False where another process of this machine has it.
+    """Hold a lock file; yields False if another process on this machine holds it.
 
-    The file is made if it isn't there, with the folders above it, and is left to the caller; the lock goes with the
-    process, however it ends.
+    The file is created if needed, with its parent folders, and is left in place. The lock ends with the process, however
+    that ends.
 
     Raises:
-        InputError: its folder can't be made.
+        InputError: its folder can't be created.
     """
     while True:
         _make(path.parent)
@@ -129,15 +130,38 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        # some file systems say that they can be written to, and take nothing, such as /proc
+        # some file systems claim to be writable but accept nothing, such as /proc
         if error.errno == errno.ENOSPC:
             raise
         raise InputError(f"{folder}: this folder can't be made ({error.strerror}). Name another place.") from error
 
 
 def _stands_at(descriptor: int, path: Path) -> bool:
-    """Whether what is open is what stands at a path: whoever had its lock before may have taken it away."""
+    """Return whether an open file is still the one at a path: the previous holder of the lock may have deleted it."""
     return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+
+
+def mark_in_use(folder: Path, user: object) -> None:
+    """Keep a cache folder from being pruned as long as an object lives, on file systems with locks."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        weakref.finalize(user, os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a process on this machine has marked a folder as in use."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            return False
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def check_links(folder: Path) -> None:

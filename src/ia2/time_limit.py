@@ -1,4 +1,4 @@
-"""A limit to the seconds that a stranger's program may take: a chat template, or an adapter's pattern of names."""
+"""A limit to the seconds that a stranger's program may take, such as an adapter's pattern of names."""
 
 import signal
 import threading

@@ -1,9 +1,14 @@
 """Parsing untrusted YAML: only plain values, with a limit on expanded anchors and one-line error messages."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from ia2.unpacking import check_size
+
+MOST_BYTES = 2**22
+"""Of a file; the longest studies have a few kilobytes."""
 MOST_NODES = 100_000
 """Maximum number of values in a file after its anchors are expanded."""
 
@@ -14,6 +19,17 @@ class ParsedYaml(NamedTuple):
     tree: yaml.Node | None
     """The node tree, with line numbers; None for an empty file."""
     content: Any
+
+
+def read_yaml(path: Path) -> ParsedYaml:
+    """Parse a file as `parsed_yaml`.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: as `parsed_yaml`, or it is too large, or no UTF-8 text.
+    """
+    check_size(path, MOST_BYTES)
+    return parsed_yaml(path.read_text(encoding="utf-8"))
 
 
 def parsed_yaml(text: str) -> ParsedYaml:

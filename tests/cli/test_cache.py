@@ -4,6 +4,7 @@ import time
 import pytest
 from command_line import run
 
+from ia2.cache import mark_in_use
 from ia2.cli.cache import DAY, entries, prune
 
 
@@ -73,3 +74,17 @@ def test_no_cache_is_an_empty_one(capsys, tmp_path, monkeypatch):
     assert run(capsys, "cache", "prune")[0] == 0
     assert run(capsys, "cache", "list", "--days", "3")[::2] == (2, "--days 3: this goes with prune: ia2 cache prune.\n")
     assert run(capsys, "cache", "prune", "--days", "-1")[2] == "--days -1: this must be 0 or more.\n"
+
+
+class User:
+    """Whoever uses a folder of the cache."""
+
+
+@pytest.mark.parametrize("jump", [-3600, 0, 366 * DAY])
+def test_what_is_in_use_stays_whatever_the_clock_says(cache, jump):
+    user = User()
+    mark_in_use(cache / "targets" / "abc", user)
+    assert "abc" not in {entry.path.name for entry in prune(cache, 0, time.time() + jump)}
+    assert {entry.path.name for entry in entries(cache)} == {"abc"} | ({"def"} if jump < 0 else set())
+    del user
+    assert [entry.path.name for entry in prune(cache, 0, time.time() + 366 * DAY) if entry.kind == "targets"] == ["abc"]

@@ -141,6 +141,12 @@ def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkey
     assert (status, err) == (2, f"{said}\n")
 
 
+def caused(error, cause):
+    """An error that is raised because of another one."""
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -148,6 +154,9 @@ def test_a_field_is_said_by_the_flag_that_stands_for_it(capsys, tmp_path, monkey
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        caused(InputError("rows.parquet: this is no Parquet file (malloc of size 9 failed)."), MemoryError("malloc")),
+        caused(RuntimeError("Failed to import transformers.models.llama"), MemoryError()),
     ],
 )
 def test_memory_that_runs_out_is_named(capsys, tmp_path, monkeypatch, file, error):

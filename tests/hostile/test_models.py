@@ -4,6 +4,7 @@ import builtins
 import json
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from conftest import tiny_language_model
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
+from ia2.adapters.provenance import Provenance
 from ia2.errors import InputError
 from ia2.models.load import load_configuration, load_model
 
@@ -120,6 +122,36 @@ def test_a_configuration_of_a_hundred_thousand_brackets_is_refused(saved):
         load_model(folder, device="cpu")
 
 
+def enlarge(file):
+    """Ten gigabytes of nothing, which take no room on the disk."""
+    with file.open("ab") as open_file:
+        open_file.truncate(10**10)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_settings_of_a_model_that_are_far_too_large_are_not_read(saved, name):
+    folder, _ = saved
+    enlarge(folder / name)
+    begun = time.process_time()
+    with pytest.raises(
+        InputError, match=f"{name}: this file is damaged, it has 10.0 GB, and no such file has more than"
+    ):
+        load_model(folder, device="cpu")
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "taught.json"])
+def test_settings_of_an_adapter_that_are_far_too_large_are_not_read(tmp_path, name):
+    model = tiny_language_model()
+    fresh_adapter(model.network, LoRA(rank=2).configuration(model.network), seed=0).save(tmp_path)
+    enlarge(tmp_path / name)
+    begun = time.process_time()
+    with pytest.raises(InputError, match=r"adapter_config.json: it has 10.0 GB|taught.json: this file is damaged"):
+        Adapter.load(tmp_path)
+        Provenance.beside(tmp_path)
+    assert time.process_time() - begun < 5
+
+
 @pytest.mark.parametrize("name", ["adapter_model.bin", "adapter_model.safetensors"])
 def test_an_adapters_pickle_is_never_read(tmp_path, telling, name):
     model, (content, ran) = tiny_language_model(), telling
@@ -140,6 +172,16 @@ def test_an_adapters_pickle_is_never_read(tmp_path, telling, name):
         "{{ 1 / 0 }}",
         "{{ messages + 1 }}",
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        # one call of C's each: of all memory, or of hours
+        "{{ 'x' * 10**10 }}",
+        "{{ 'x' | center(10**11) }}",
+        "{% set a = namespace(text='x') %}{% for i in range(99) %}{% set a.text = a.text ~ a.text %}{% endfor %}",
+        "{% set all = namespace(text=[1]) %}{% for i in range(99) %}{% set all.text = all.text * 2 %}{% endfor %}",
+        "{% for i in range(99999) %}{{ 'x' * 99999 }}{% endfor %}",
+        "{% for i in range(100) %}{{ 'x' * 99999 }}{% endfor %}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ 1.5 | round(10**9, 'ceil') }}",
+        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     ],
 )
 def test_a_chat_template_that_loops_or_breaks_ends_in_a_sentence(folder, tmp_path, capsys, monkeypatch, template):
@@ -149,6 +191,7 @@ def test_a_chat_template_that_loops_or_breaks_ends_in_a_sentence(folder, tmp_pat
     assert status == 2, err
     sentence = err.splitlines()[-1]
     assert sentence.startswith("--chat: this model's chat template ")
+    assert len(sentence) < 300
     assert not (tmp_path / "out").exists()
 
 

@@ -1,8 +1,11 @@
 """Machines as they may be: no home, odd paths and languages, many threads, a full disk, a terminal that is closed."""
 
 import contextlib
+import json
 import os
 import pty
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -85,6 +88,52 @@ def test_the_records_and_the_adapter_are_those_of_a_plain_machine(inputs, tmp_pa
     assert found.keys() == expected.keys()
     if environment.get("OMP_NUM_THREADS") != "64":  # sums may be taken in another order
         assert found == expected
+
+
+JUMPING = """
+import itertools, time
+
+jumps, true, true_ns = itertools.cycle([0, -3600, 366 * 24 * 3600]), time.time, time.time_ns
+time.time = lambda: true() + next(jumps)
+time.time_ns = lambda: true_ns() + next(jumps) * 10**9
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing(inputs, tmp_path, calm):
+    (tmp_path / "clock").mkdir()
+    # Python runs a module of this name when it starts
+    (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPING)
+    path = os.pathsep.join([str(tmp_path / "clock"), PLAIN["PYTHONPATH"]])
+    told = subprocess.run(
+        [sys.executable, "-c", "import time; print({round(time.time() - time.monotonic(), -3) for _ in range(9)})"],
+        env={**PLAIN, "PYTHONPATH": path}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.count(",") == 2, "the clock jumps"
+    run = adapted(inputs, tmp_path / "out", PYTHONPATH=path)
+    assert run.returncode == 0, run.stderr
+    assert measured(tmp_path / "out") == measured(calm)
+    records = [json.loads(file.read_text()) for file in (tmp_path / "out" / "records").rglob("*.json")]
+    seconds = [value for record in records for value in record["seconds"].values() if value is not None]
+    seconds += [stage["seconds"] for record in records for stage in record["stages"]]
+    assert len(seconds) > 5
+    assert all(0 <= value < 600 for value in seconds)
+    assert not re.search(r"-\d[\d.:]* ?(?:s|min|h)\b|\d{4,} s\b", run.stderr + run.stdout)
+
+
+def test_memory_that_runs_out_while_libraries_are_imported_is_said_in_a_sentence(inputs, tmp_path):
+    for size in (size * 2**20 for size in (40, 60, 100, 200, 300, 450, 600, 750, 1000)):
+        run = subprocess.run(
+            [sys.executable, *arguments(inputs, tmp_path / "out")],
+            env={**PLAIN, "IA2_CACHE_DIR": str(tmp_path / "cache"), "OPENBLAS_NUM_THREADS": "1"},
+            preexec_fn=lambda size=size: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert run.returncode == 1, run.stderr
+        (sentence,) = run.stderr.splitlines()
+        assert sentence.startswith("ia2 adapt failed: there is not enough memory"), sentence
+        assert not (tmp_path / "out").exists()
 
 
 def test_paths_may_hold_spaces_line_breaks_and_other_alphabets(inputs, tmp_path, calm):

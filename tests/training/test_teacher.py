@@ -6,6 +6,7 @@ import torch
 from conftest import byte_level_tokenizer, tiny_network
 from torch.testing import assert_close
 
+from ia2.cache import is_in_use
 from ia2.errors import InputError
 from ia2.models.load import LanguageModel
 from ia2.models.sites import ATTENTION_OUTPUT
@@ -427,3 +428,12 @@ def test_the_teacher_can_read_the_rows_own_responses(tiny_model, toy_texts, tmp_
         start = len(sequence.prompt) - 1
         expected = torch.stack(kept, 1)[start : start + len(sequence.response)]
         assert_close(target.activations[SITE], expected, atol=1e-5, rtol=0)
+
+
+def test_targets_are_in_use_as_long_as_they_are_held(tiny_model, few, tmp_path):
+    for _ in range(2):  # computed, and read from the cache
+        targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
+        folder = targets.folder
+        assert is_in_use(folder)
+        del targets
+        assert not is_in_use(folder)

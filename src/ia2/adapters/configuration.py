@@ -11,8 +11,11 @@ from torch import nn
 
 from ia2.errors import InputError
 from ia2.time_limit import TimeLimitError, time_limit
+from ia2.unpacking import check_size
 
 FILE = "adapter_config.json"
+MOST_BYTES = 2**24
+"""Of that file; those that name every module have some hundred kilobytes."""
 PATIENCE = 5
 """Time limit in seconds for matching patterns of module names against all modules of a network."""
 NOT_RUN = ("alora_invocation_tokens", "layer_replication", "megatron_config")
@@ -55,6 +58,7 @@ def read_configuration(folder: Path) -> PeftConfig:
         InputError: it can't be read, a setting has an invalid value, or it names other adapters or models to load.
     """
     try:
+        check_size(folder / FILE, MOST_BYTES)
         configuration = PeftConfig.from_pretrained(str(folder))
     except Exception as error:  # PEFT has no exception class for damaged files
         raise _unreadable(folder, str(error) or type(error).__name__) from error

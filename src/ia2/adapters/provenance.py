@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.prompting.fewshot import FewShotSet
 from ia2.records import write_json
 from ia2.tasks.task import Dialogue, Example, RowForm, Task
+from ia2.unpacking import check_size
 
 FILE = "taught.json"
+MOST_BYTES = 2**28
+"""Of that file, of which each row takes 70."""
 FORM = ("form", "text_column", "max_new_tokens", "stop", "as_written")
 """Fields of a task that determine its prompts and responses, besides labels and chat."""
 
@@ -82,8 +85,9 @@ class Provenance:
         if not path.is_file():
             return None
         try:
+            check_size(path, MOST_BYTES)
             provenance = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"{path}: this file is damaged. Adapt again, or delete it.") from error
         # impossible in a task, and would lead to meaningless numbers
         labels = {label.strip() for label in provenance.labels}

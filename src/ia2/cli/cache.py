@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ia2.cache import cache_folder, shown_size, size_of
+from ia2.cache import cache_folder, is_in_use, shown_size, size_of
 from ia2.cli.console import stdout
 from ia2.cli.options import Cache
 
@@ -46,7 +46,9 @@ def entries(folder: Path) -> Iterator[Entry]:
 
 
 def prune(folder: Path, days: int, now: float) -> list[Entry]:
-    """Remove entries that haven't been used for `days` days; links are removed, but not their targets.
+    """Remove entries that haven't been used for `days` days and aren't in use; links are removed, but not their targets.
+
+    An entry in use stays whatever the clock says: it may have been wrong when the entry was written.
 
     Returns:
         The removed entries.
@@ -54,7 +56,8 @@ def prune(folder: Path, days: int, now: float) -> list[Entry]:
     old = [entry for entry in entries(folder) if entry.used <= now - days * DAY]
     for entry in old:
         if entry.path.is_dir() and not entry.path.is_symlink():
-            shutil.rmtree(entry.path, ignore_errors=True)
+            if not is_in_use(entry.path):
+                shutil.rmtree(entry.path, ignore_errors=True)
         else:
             entry.path.unlink(missing_ok=True)
     return [entry for entry in old if not entry.path.exists()]

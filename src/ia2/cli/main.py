@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from ia2.adapters.registry import all_sizes
 from ia2.cli.flags import option_of, with_flags
+from ia2.cli.memory_limit import check_memory_limit
 from ia2.cli.parser import COMMANDS, LISTS, build_parser
 from ia2.cli.threads import wait_passively_if_busy
 from ia2.errors import FullDiskError, InputError
@@ -35,7 +36,12 @@ COMPUTING = ("demo", "adapt", "predict", "evaluate", "run")
 """Commands that run a model."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that stop a command."""
-NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory: you tried to allocate")
+NO_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "not enough memory: you tried to allocate",
+    "failed to map segment from shared object",
+)
 """Texts in out-of-memory errors of libraries that don't raise MemoryError."""
 STOPPED = {
     "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
@@ -89,6 +95,8 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
             return _failed(name, error, debug=debug)
         return 128 + signal.SIGPIPE
     except InputError as error:
+        if (lack := _lack_of_memory(error)) is not None:  # which a reader took for a fault of its file
+            return _failed(name, lack, debug=debug)
         if debug:
             traceback.print_exc()
         print(with_flags(error, settings), file=sys.stderr)
@@ -110,10 +118,11 @@ def _failed(name: str, error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     reason = (str(error).splitlines() or [""])[0]
-    if _is_out_of_memory(error):
+    if (lack := _lack_of_memory(error)) is not None:
+        reason = (str(lack).splitlines() or [""])[0]
         print(
             f"ia2 {name} failed: there is not enough memory, on this machine or on its device "
-            f"({reason or type(error).__name__}). Use a smaller model or shorter rows; where adapters are trained, "
+            f"({reason or type(lack).__name__}). Use a smaller model or shorter rows; where adapters are trained, "
             "--memory says how much they may take.",
             file=sys.stderr,
         )
@@ -159,11 +168,17 @@ def _signals_unwind() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error, of any library, is about memory that ran out."""
-    # by name, because torch isn't imported here
-    named = type(error).__name__ == "OutOfMemoryError"
-    return named or isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
+def _lack_of_memory(error: BaseException | None) -> Exception | None:
+    """Return the out-of-memory error, of any library, among an error and its causes; None if there is none."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        # by name, because torch isn't imported here
+        named = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
+        if isinstance(error, Exception) and (named or any(text in str(error) for text in NO_MEMORY)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
@@ -184,6 +199,7 @@ def _run(name: str, settings: dict[str, Any]) -> int:
         {"tasks": list_tasks, "models": list_models, "methods": list_methods}[name]()
         return 0
     options = _options(name, settings)
+    check_memory_limit()
     # imported here, because its imports take a quarter of the time of --help
     from ia2.cli.checks import check_inputs
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
-from ia2.yaml_files import parsed_yaml
+from ia2.yaml_files import read_yaml
 
 
 class OptionsFile(ActionConfigFile):
@@ -15,7 +15,7 @@ class OptionsFile(ActionConfigFile):
         """Read options from a file; if it isn't YAML with plain values, report an error and exit."""
         path = Path(values)
         try:
-            parsed_yaml(path.read_text(encoding="utf-8"))
+            read_yaml(path)
         except OSError as error:
             parser.error(f"--config {path}: this file can't be read ({error.strerror}).")
         except ValueError as error:  # includes bytes that aren't UTF-8

@@ -11,7 +11,7 @@ from ia2.experiments.baseline_names import BASELINES
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.reviews import NAME as REVIEWS
 from ia2.training.method_names import DESCRIPTIONS
-from ia2.yaml_files import parsed_yaml
+from ia2.yaml_files import read_yaml
 
 
 def check_study_names(path: Path, check_model: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ def check_study_names(path: Path, check_model: Callable[[str], None]) -> None:
         InputError: lists the unknown names, one per line, with their lines in the file and suggestions.
     """
     try:
-        tree, _ = parsed_yaml(path.read_text(encoding="utf-8"))
+        tree, _ = read_yaml(path)
     except (OSError, ValueError):  # reported when the study is loaded
         return
     messages = []

@@ -14,7 +14,7 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import Source
 from ia2.training.early_stopping import Training
 from ia2.training.method_files import broken_place, problem
-from ia2.yaml_files import parsed_yaml
+from ia2.yaml_files import read_yaml
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """Pydantic's error types for an unknown key, in a model and in a dataclass."""
@@ -27,7 +27,7 @@ def load_experiment(path: Path) -> Experiment:
         InputError: the file is missing, isn't YAML, or isn't a valid study; each problem is named with its line.
     """
     try:
-        tree, content = parsed_yaml(path.read_text(encoding="utf-8"))
+        tree, content = read_yaml(path)
     except OSError as error:
         raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
     except ValueError as error:  # includes bytes that aren't UTF-8

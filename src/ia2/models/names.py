@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ia2.errors import InputError, nothing_at
 from ia2.models.packaged import PACKAGED
+from ia2.unpacking import check_size
 
 Kind = Literal["packaged", "folder", "gguf", "hub"]
 """A built-in model, a folder in the hub's layout, a GGUF file, or a model hub's id."""
@@ -16,6 +17,8 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
+SETTINGS, MOST_SETTINGS = (".json", ".jinja", ".txt", ".model"), 2**28
+"""Endings of files that are read whole, and their most bytes; the largest tokenizers have some tens of megabytes."""
 GGUF_MAGIC = b"GGUF"
 
 HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[\w.-]*\w)?(?:/[A-Za-z0-9_](?:[\w.-]*\w)?)?", re.ASCII)
@@ -94,6 +97,11 @@ def check_folder(folder: Path, name: str) -> None:
         elif files := sorted(folder.glob("*.gguf")):
             hint = f"Name the GGUF file in it: {files[0]}."
         raise InputError(f"{name}: this folder holds no model: {CONFIGURATION} is missing. {hint}")
+    for file in (file for file in sorted(folder.iterdir()) if file.suffix in SETTINGS):
+        try:
+            check_size(file, MOST_SETTINGS)
+        except ValueError as error:
+            raise InputError(f"{file}: this file is damaged, {error}.") from error
     configuration = read_json(folder / CONFIGURATION)
     if configuration.get("is_encoder_decoder"):
         raise InputError(

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from ia2.errors import FieldError
-from ia2.time_limit import TimeLimitError, time_limit
+from ia2.prompting.rendering import TemplateError, UnboundedTemplateError, rendered
 
 PATIENCE = 5
 """Seconds that a template may take for a conversation; those in use take a few milliseconds."""
@@ -34,23 +34,16 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
         asks: whether the text goes on to where the assistant's next turn begins.
 
     Raises:
-        FieldError: the chat template refuses these turns, such as a system message.
+        FieldError: the chat template refuses these turns, such as a system message, or goes beyond its time or memory.
     """
-    template = _CLOCK + tokenizer.get_chat_template()
+    # templates of models that think aloud know the last of these; to others it means nothing
+    variables = {**tokenizer.special_tokens_map, "add_generation_prompt": asks, "enable_thinking": False}
     try:
-        # templates of models that think aloud know this variable; to others it means nothing
-        with time_limit(PATIENCE):
-            text: str = tokenizer.apply_chat_template(
-                list(turns), chat_template=template, tokenize=False, add_generation_prompt=asks, enable_thinking=False
-            )
-    except TimeLimitError as error:
-        raise FieldError(
-            "chat", None, f"this model's chat template doesn't end within {PATIENCE} seconds. Use another model."
-        ) from error
-    except Exception as error:  # a template is a program, which may break in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FieldError("chat", None, f"this model's chat template refuses the prompt ({reason}).") from error
-    return text
+        return rendered(_CLOCK + tokenizer.get_chat_template(), turns, variables, seconds=PATIENCE)
+    except UnboundedTemplateError as error:
+        raise FieldError("chat", None, f"this model's chat template {error}. Use another model.") from error
+    except TemplateError as error:
+        raise FieldError("chat", None, f"this model's chat template refuses the prompt ({error}).") from error
 
 
 def takes_system(tokenizer: Any) -> bool:
@@ -60,7 +53,7 @@ def takes_system(tokenizer: Any) -> bool:
     try:
         return said in conversation(tokenizer, turns)
     except FieldError as error:
-        if isinstance(error.__cause__, TimeLimitError):
+        if isinstance(error.__cause__, UnboundedTemplateError):
             raise
         return False
 

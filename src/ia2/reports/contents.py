@@ -27,6 +27,7 @@ from ia2.reports.known_overlaps import (
     overlaps_from_json,
     read_overlaps,
 )
+from ia2.unpacking import check_unpacked
 
 KEPT = "records.jsonl.gz"
 """The compressed file, in a folder of its own or beside a report."""
@@ -133,10 +134,13 @@ def _inside(record: Record, path: Path) -> Record:
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a compressed file with the numbers of their lines. Raises InputError."""
+    unpacked = 0
     try:
         with gzip.open(path) as file:
             # a line at a time, since a small file may unpack to more than fits in memory
             for number, line in enumerate(iter(lambda: file.readline(MOST_BYTES + 1), b""), start=1):
+                unpacked += len(line)
+                check_unpacked(unpacked, path.stat().st_size)
                 if len(line) > MOST_BYTES:
                     raise ValueError(f"line {number} is longer than any record")
                 value = json.loads(line)

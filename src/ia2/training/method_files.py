@@ -23,7 +23,7 @@ from ia2.training.methods import (
     checked_learning_rate,
 )
 from ia2.training.objectives import Align, AlignAndMatch, AlignmentError, MatchDistribution, MatchTokens, checked_beta
-from ia2.yaml_files import parsed_yaml
+from ia2.yaml_files import read_yaml
 
 MAX_VALUE_LENGTH = 60
 # wording of pydantic's error types for users
@@ -154,7 +154,7 @@ def read_description(path: Path) -> Any:
         InputError: the file doesn't exist, or isn't YAML.
     """
     try:
-        return parsed_yaml(path.read_text(encoding="utf-8")).content
+        return read_yaml(path).content
     except OSError as error:
         raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
     except ValueError as error:  # includes UnicodeDecodeError

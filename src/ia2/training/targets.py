@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ia2.cache import mark_in_use
 from ia2.models.sites import Activations, Site
 from ia2.models.transfer import on_device
 
@@ -132,6 +133,10 @@ class Targets:
     """Targets of the set's unlabelled queries, each with every order of the demonstrations."""
     on_responses: "Targets | None" = None
     """Targets of a teacher pass over the rows' responses instead of its own; None if no stage needs them."""
+
+    def __post_init__(self) -> None:
+        """Keep what is read row by row from being pruned meanwhile."""
+        mark_in_use(self.folder, self)
 
     @cached_property
     def taught(self) -> TargetRows:

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from ia2.cache import shown_size
 from ia2.errors import InputError
 from ia2.tasks.files.header import table_under
 from ia2.tasks.files.table import Row, Table
+from ia2.unpacking import check_unpacked
 
 LONGEST_TEXT = 32_767
 """Characters that a cell holds."""
 MOST_ROWS = 1_048_575
 """Rows that a sheet holds below the one that names its columns."""
-MOST_UNPACKED, MOST_TIMES = 50 * 2**20, 50
-"""Bytes that a workbook may unpack to, or so many times its size; rows of text have five to twenty times."""
 EXACT = 10**15
 """Whole numbers up to here are exact in a workbook; Excel itself rounds longer ones, such as the ids of posts."""
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f]|_(?=x[0-9A-Fa-f]{4}_)")
@@ -122,8 +120,7 @@ def _check_size(path: Path) -> None:
     with ZipFile(path) as archive:
         # nothing more is ever unpacked than is said here
         unpacked = sum(part.file_size for part in archive.infolist())
-    if unpacked > max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size):
-        raise ValueError(f"it unpacks to {shown_size(unpacked)}, from {shown_size(path.stat().st_size)}")
+    check_unpacked(unpacked, path.stat().st_size)
 
 
 def _openpyxl(path: Path) -> Any:

@@ -1,23 +1,31 @@
 """Parquet, read with pyarrow; integer ids become the names that the file gives them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ia2.cache import shown_size
 from ia2.errors import InputError
+from ia2.tasks.files.arrow import rows_of, written_bytes
 from ia2.tasks.files.header import distinct_columns
 from ia2.tasks.files.table import Row, Table
+from ia2.unpacking import check_rows, check_unpacked
 
 CODE_TYPES = ("int8", "int16")
 """The types that pandas gives the codes of a category, and hardly anybody else gives labels."""
+TEXT_TYPES = ("NONE", "STRING", "ENUM", "JSON")
+"""Parquet's logical types of texts."""
+LEAST_VALUES, VALUES_PER_BYTE = 2**23, 10
+"""Values that every file may have in all its columns, and how many a larger one may for each of its bytes."""
 
 
 def read_parquet(path: Path) -> Table:
     """Read a Parquet file; rows are counted from 1.
 
     Raises:
-        InputError: this is no Parquet file, it is damaged, two columns share a name, or an id has no name.
+        InputError: this is no Parquet file, it is damaged, it stands for far more than its size, two columns share a
+            name, or an id has no name.
         UnicodeDecodeError: a text is not UTF-8.
 
     Example:
@@ -35,13 +43,60 @@ def read_parquet(path: Path) -> Table:
         with ParquetFile(path) as file:
             schema = file.schema_arrow
             columns = distinct_columns(path, schema.names)
-            values = [row for batch in file.iter_batches() for row in batch.to_pylist()]
+            texts = _checked_texts(file, path.stat().st_size)
+        values: list[Row] = []
+        with ParquetFile(path, read_dictionary=texts) as file:
+            for batch in _bounded(file.iter_batches(), path.stat().st_size):
+                values += rows_of(batch)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:  # pyarrow's own are some as well
+        if isinstance(error, pyarrow.ArrowException):
+            raise _unreadable(path, error) from error
+        raise InputError(f"{path}: {error}. Leave out what repeats, or save it as .jsonl.") from error
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: this is no Parquet file ({reason}).") from error
+        raise _unreadable(path, error) from error
     metadata = schema.metadata or {}
     codes = frozenset(name for name in columns if b"pandas" in metadata and str(schema.field(name).type) in CODE_TYPES)
     return Table(path, columns, named_rows(path, values, _class_names(metadata)), category_codes=codes)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: this is no Parquet file ({str(error).splitlines()[0]}).")
+
+
+def _checked_texts(file: Any, size: int) -> list[str]:
+    """The columns of texts of a `ParquetFile`, whose values are then read once, however often they come.
+
+    Args:
+        file: what is to be read.
+        size: its bytes.
+
+    Raises:
+        ValueError: it stands for far more rows or bytes than its size.
+    """
+    metadata, leaves = file.metadata, [file.schema.column(number) for number in range(file.metadata.num_columns)]
+    check_rows(metadata.num_rows, size)
+    values = unpacked = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for number, leaf in enumerate(leaves):
+            chunk = group.column(number)
+            values += chunk.num_values
+            width = leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0
+            unpacked += max(chunk.total_uncompressed_size, width * chunk.num_values)
+    check_unpacked(unpacked, size)
+    if values > (most := max(LEAST_VALUES, VALUES_PER_BYTE * size)):
+        raise ValueError(f"it says that it has {values} values; {most} are the most in {shown_size(size)}")
+    return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in TEXT_TYPES]
+
+
+def _bounded(batches: Iterable[Any], size: int) -> Iterator[Any]:
+    """The batches of a file, as long as their texts aren't far more than its size. Raises ValueError."""
+    written = 0
+    for batch in batches:
+        written += sum(map(written_bytes, batch.columns))
+        check_unpacked(written, size)
+        yield batch
 
 
 def named_rows(path: Path, values: Iterable[Row], names: Mapping[str, Sequence[str]]) -> tuple[tuple[str, Row], ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ia2.errors import InputError
+from ia2.tasks.files.arrow import check_arrow_folder
 from ia2.tasks.files.header import distinct_columns
 from ia2.tasks.files.parquet import named_rows
 from ia2.tasks.files.table import Table
@@ -48,6 +49,7 @@ def read_saved(path: Path) -> RowSource:
     import datasets
 
     try:
+        check_arrow_folder(path)
         dataset = datasets.load_from_disk(str(path))
     except Exception as error:  # datasets, pyarrow and the file system raise their own errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,183 @@
+"""Chat templates, which are programs by strangers, rendered in a process of their own with little time and memory.
+
+A single operation of a template, such as `{{ 'x' * 10**10 }}`, can take all memory or run for hours, and Python can't
+be interrupted in it. The operating system can end a process.
+"""
+
+import atexit
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+MOST_MEMORY = 512 * 2**20
+"""Bytes that the process may take, libraries included; a conversation takes about its own size."""
+MOST_ADDED, MOST_TIMES = 2**20, 10
+"""Characters that a template may write beyond so many times what the turns say; those in use write a few thousand."""
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from ia2.prompting.rendering import serve; serve(int(sys.argv[1]))"
+)
+
+
+class TemplateError(Exception):
+    """What a template raised."""
+
+
+class UnboundedTemplateError(Exception):
+    """A template that takes more time, memory or text than it may; what is said completes `this template …`."""
+
+
+def rendered(
+    template: str, turns: Sequence[Mapping[str, str]], variables: Mapping[str, Any], *, seconds: int | float
+) -> str:
+    """What transformers renders of a conversation, in a process that is started once and ended where it goes too far.
+
+    Args:
+        template: a chat template, in Jinja.
+        turns: each with its role and content.
+        variables: what else the template can read, as JSON has it.
+        seconds: how long rendering may take.
+
+    Raises:
+        TemplateError: the template raised an error.
+        UnboundedTemplateError: it takes more time or memory, or writes more, than it may.
+
+    Example:
+        >>> rendered("{{ messages[0].content * 2 }}", [{"role": "user", "content": "ab"}], {}, seconds=5)
+        'abab'
+    """
+    told = {"template": template, "turns": list(turns), "variables": dict(variables), "seconds": seconds}
+    with _LOCK:
+        return _renderer().ask(told)
+
+
+class _Renderer:
+    """The process, and the end of the pipe to it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.pipe, theirs = Pipe()
+        # modules are taken from where this process has them, and (-P) never from the folder that it is started in
+        paths = [str(Path(path).absolute()) for path in sys.path]
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(paths)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        theirs.close()
+        try:
+            self.pipe.recv_bytes()
+        except EOFError as error:
+            self.end()
+            raise RuntimeError(
+                f"The process that renders chat templates ended when it started, with status {self.process.returncode}."
+            ) from error
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be asked: not by a fork of the process that started it."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def ask(self, told: Mapping[str, Any]) -> str:
+        """The text of a conversation. Raises as `rendered`."""
+        try:
+            self.pipe.send_bytes(json.dumps(told).encode())
+            answer = json.loads(self.pipe.recv_bytes())
+        except (EOFError, ConnectionError) as error:
+            self.end()
+            late = self.process.returncode == -signal.SIGALRM
+            raise UnboundedTemplateError(
+                f"doesn't end within {told['seconds']:g} seconds" if late else "breaks the process that renders it"
+            ) from error
+        except BaseException:  # an answer that is still to come would be taken for the next one
+            self.end()
+            raise
+        if answer["unbounded"]:
+            self.end()
+            raise UnboundedTemplateError(answer["unbounded"])
+        if answer["error"]:
+            raise TemplateError(answer["error"])
+        text: str = answer["text"]
+        return text
+
+    def end(self) -> None:
+        """End the process and wait for it."""
+        self.pipe.close()
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+
+
+_LOCK = threading.RLock()
+_running: list[_Renderer] = []
+
+
+def _renderer() -> _Renderer:
+    """The process, which is started where there is none that can be asked."""
+    if not _running or not _running[0].usable:
+        _end_all()
+        _running.append(_Renderer())
+    return _running[0]
+
+
+@atexit.register
+def _end_all() -> None:
+    while _running:
+        _running.pop().end()
+
+
+def serve(descriptor: int) -> None:
+    """Be that process: render what is asked for, until whoever asks is gone.
+
+    Args:
+        descriptor: the end of the pipe.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    # what stops the command is for the command to hear
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(ValueError, OSError):  # where it is less already
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    pipe = Connection(descriptor)
+    pipe.send_bytes(b"ready")
+    with suppress(EOFError, ConnectionError):
+        while True:
+            asked = json.loads(pipe.recv_bytes())
+            # nobody handles this signal, so that it ends the process wherever it is
+            signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
+            answer = _answer(render_jinja_template, asked)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            pipe.send_bytes(json.dumps(answer).encode())
+
+
+def _answer(render: Any, asked: Mapping[str, Any]) -> dict[str, str | None]:
+    """The text of a conversation, or why there is none."""
+    unbounded = f"takes over {MOST_MEMORY // 2**20} MiB of memory"
+    try:
+        texts, _ = render(conversations=[asked["turns"]], chat_template=asked["template"], **asked["variables"])
+        most = MOST_ADDED + MOST_TIMES * sum(len(turn["content"]) for turn in asked["turns"])
+        if len(texts[0]) <= most:
+            return {"text": texts[0], "error": None, "unbounded": None}
+        unbounded = f"writes {len(texts[0])} characters, where at most {most} make sense"
+    except MemoryError:
+        pass
+    except Exception as error:  # a template is a program, which may break in any way
+        reason = (str(error)[:1000].splitlines() or [type(error).__name__])[0]
+        return {"text": None, "error": reason, "unbounded": None}
+    return {"text": None, "error": None, "unbounded": unbounded}
