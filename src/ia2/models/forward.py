@@ -3,7 +3,8 @@
 What follows the last attention block serves the language-model head alone, which is asked at chosen positions.
 """
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,6 +17,8 @@ from ia2.models.architectures import last_feed_forward
 from ia2.models.layout import Batch, Positions
 from ia2.models.masks import Keys, attention_masks
 from ia2.models.row_forms import row_form_of
+from ia2.models.stacked_cache import has_columns
+from ia2.models.transfer import on_device
 
 
 @contextmanager
@@ -151,18 +154,32 @@ def next_token_logits(
 
 
 def logits_behind_rows(
-    network: PreTrainedModel, token: Int[Tensor, " rows"], cache: Cache
+    network: PreTrainedModel, token: Int[Tensor, " rows"], cache: Cache, read: Sequence[int] = ()
 ) -> Float[Tensor, "rows vocabulary"]:
-    """The logits behind one more token of each row, where all rows have read as many; in float32.
+    """The logits behind one more token of each row, in float32.
 
     Args:
         network: a causal language model.
         token: what each row reads.
         cache: what the network keeps of the rows' earlier tokens; it is read and grown by this call.
+        read: how many tokens each row has read; by default all as many.
     """
-    told = row_form_of(network).behind(token, cache)
+    if len(set(read)) > 1:
+        told = _told_of_uneven_rows(network, cache, on_device(read, token.device))
+    else:
+        told = row_form_of(network).behind(token, cache)
     logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True, **told).logits
     return logits[:, -1].float()
+
+
+def _told_of_uneven_rows(network: PreTrainedModel, cache: Cache, read: Int[Tensor, " rows"]) -> dict[str, Tensor]:
+    """Where the next token of each row stands, and which columns of a stacked cache are empty."""
+    if not has_columns(cache):
+        return {}
+    columns = torch.arange(int(read.max()) + 1, device=read.device)
+    told = {"attention_mask": (columns >= read.max() - read[:, None]).long(), "position_ids": read[:, None]}
+    taken = inspect.signature(network.forward).parameters
+    return {name: values for name, values in told.items() if name in taken}
 
 
 def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:

@@ -29,9 +29,11 @@ from ia2.models.row_forms import (
     RowForm,
     empty_cache,
     give_rows,
+    row_form_of,
 )
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
+from ia2.models.stacked_cache import stack, stacks
 
 PREFIX, TEXTS = 6, (5, 9)
 """Tokens of what is tried."""
@@ -89,8 +91,8 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         except Exception as error:  # each architecture has its own way of not taking masks, positions or a cache
             problem = error
             continue
-        apart = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if bool((apart < tolerance).all()):
+        if _agree(together, alone, tolerance):
+            give_rows(network, form, mixes_lengths=_mixes_lengths(network, prefix, texts[-1], tolerance))
             return form
         problem = None
     kind, instead = network.config.model_type, "Use a causal decoder such as Llama, Qwen or Gemma."
@@ -103,6 +105,36 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
     else:
         reason = "compute a text differently if another text, or padding, is in the same batch"
     raise InputError(f"{name}: models of the kind {kind} {reason}. {instead}")
+
+
+def _agree(read: Float[Tensor, "*texts vocabulary"], alone: Float[Tensor, "texts vocabulary"], most: float) -> bool:
+    """Whether logits are as those of each text alone but for rounding."""
+    apart = (read - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
+    return bool((apart < most).all())
+
+
+def _mixes_lengths(network: PreTrainedModel, short: Tokens, rest: Tokens, tolerance: float) -> bool:
+    """Whether rows that have read different numbers of tokens can read two more in one pass."""
+    if row_form_of(network).packs or not row_form_of(network).caches or chooses_keys(network):
+        return False
+    texts = [short[:3], short + rest]
+    caches = [empty_cache(network) for _ in texts]
+    for cache, text in zip(caches, texts, strict=True):
+        begun = lay_out([TokenSequence(text[:-2], (0,))], layout="right", device=network.device)
+        response_logits(network, begun, cache)
+    cache, other = caches
+    if not stacks(cache):
+        return False
+    stack(cache, other)
+    try:
+        for left in (2, 1):
+            token = torch.tensor([text[-left] for text in texts], device=network.device)
+            read = logits_behind_rows(network, token, cache, [len(text) - left for text in texts])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # each architecture has its own way of not taking positions or a mask
+        return False
+    return _agree(read, _alone(network, texts), tolerance)
 
 
 def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:
