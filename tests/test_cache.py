@@ -9,16 +9,14 @@ from matplotlib import pyplot
 from safetensors import SafetensorError
 
 from ia2.cache import (
-    alone_in,
     cache_folder,
     folder_written_whole,
-    is_in_use,
-    mark_in_use,
     shown_size,
     size_of,
     written_whole,
 )
 from ia2.errors import FullDiskError, InputError
+from ia2.locks import alone_in
 
 
 def test_the_cache_folder_is_the_users_choice(monkeypatch, tmp_path):
@@ -210,20 +208,3 @@ def test_without_a_home_a_folder_for_the_cache_is_asked_for(monkeypatch):
     monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(InputError, match="no home folder to keep the cache in. Set IA2_CACHE_DIR"):
         cache_folder()
-
-
-def test_a_folder_is_in_use_as_long_as_who_uses_it_lives(tmp_path):
-    class User:
-        pass
-
-    users = [User(), User()]
-    for user in users:
-        mark_in_use(tmp_path, user)
-    mark_in_use(tmp_path / "none", users[0])
-    assert is_in_use(tmp_path)
-    del user
-    users.pop()
-    assert is_in_use(tmp_path)
-    users.pop()
-    assert not is_in_use(tmp_path)
-    assert not is_in_use(tmp_path / "none")

@@ -1,12 +1,10 @@
 """Where fetched and computed things are kept, and how anything is written: whole or not at all."""
 
 import errno
-import fcntl
 import os
 import secrets
 import shutil
 import stat
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,95 +71,6 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: {above} is a file, so that nothing can be written there. Name another place.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"{path}: {above} can't be written to (permission denied). Name another place.")
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Be the only process of this machine here for a while, in a folder that is made if it isn't there.
-
-    The lock is on the folder itself, as a file in it would be something else to who looks whether it is empty; it goes
-    with the process. A path that can't be a folder is left to who writes to it.
-
-    Raises:
-        InputError: the folder can't be made.
-    """
-    if folder.exists() and not folder.is_dir():
-        yield
-        return
-    check_writable(folder)
-    while True:
-        _make(folder)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if not _stands_at(descriptor, folder):
-                continue
-            yield
-            return
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Hold a lock file; yields False if another process on this machine holds it.
-
-    The file is created if needed, with its parent folders, and is left in place. The lock ends with the process, however
-    that ends.
-
-    Raises:
-        InputError: its folder can't be created.
-    """
-    while True:
-        _make(path.parent)
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            if not _stands_at(file.fileno(), path):
-                continue
-            yield True
-            return
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        # some file systems claim to be writable but accept nothing, such as /proc
-        if error.errno == errno.ENOSPC:
-            raise
-        raise InputError(f"{folder}: this folder can't be made ({error.strerror}). Name another place.") from error
-
-
-def _stands_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is still the one at a path: the previous holder of the lock may have deleted it."""
-    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
-
-
-def mark_in_use(folder: Path, user: object) -> None:
-    """Keep a cache folder from being pruned as long as an object lives, on file systems with locks."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        weakref.finalize(user, os.close, descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-
-
-def is_in_use(folder: Path) -> bool:
-    """Return whether a process on this machine has marked a folder as in use."""
-    with suppress(FileNotFoundError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks
-            return False
-        finally:
-            os.close(descriptor)
-    return False
 
 
 def check_links(folder: Path) -> None:

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ia2 import cache
+from ia2 import locks
 from ia2.errors import InputError
 from ia2.inference.journal import journal_of
 from ia2.inference.predict import Answer
@@ -116,14 +116,14 @@ def test_a_journal_that_ended_while_its_lock_was_waited_for_is_not_gone_on_with(
     out = tmp_path / "out.csv"
     answered(out, ANSWERS)
     earlier = path_of(out).stat().st_ino
-    flock = cache.fcntl.flock
+    flock = locks.fcntl.flock
 
     def flock_of_what_is_taken_away(file, operation):
-        monkeypatch.setattr(cache.fcntl, "flock", flock)
+        monkeypatch.setattr(locks.fcntl, "flock", flock)
         path_of(out).rename(tmp_path / "kept")  # so that its number isn't used again
         flock(file, operation)
 
-    monkeypatch.setattr(cache.fcntl, "flock", flock_of_what_is_taken_away)
+    monkeypatch.setattr(locks.fcntl, "flock", flock_of_what_is_taken_away)
     assert answered(out, ANSWERS[:1]) == []
     assert path_of(out).stat().st_ino != earlier
     assert answered(out) == ANSWERS[:1]

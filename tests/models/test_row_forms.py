@@ -21,6 +21,7 @@ from ia2.models.row_forms import (
     PADDED_FROM_THE_START,
     empty_cache,
     give_rows,
+    mixes_lengths,
     row_form_of,
 )
 from ia2.models.sequences import TokenSequence
@@ -40,6 +41,9 @@ def test_rows_are_packed_where_nothing_was_chosen_and_a_copy_is_given_them_alike
     assert row_form_of(network) is PACKED
     give_rows(network, PADDED)
     assert row_form_of(copy.deepcopy(network)) is PADDED
+    assert not mixes_lengths(network)
+    give_rows(network, PADDED, mixes_lengths=True)
+    assert mixes_lengths(copy.deepcopy(network))
 
 
 @pytest.mark.parametrize("kind", ["bloom", "mpt", "gpt_neo", "llama4_text", "qwen3_5_text", "lfm2_moe", "nemotron_h"])

@@ -6,8 +6,8 @@ import torch
 from conftest import byte_level_tokenizer, tiny_network
 from torch.testing import assert_close
 
-from ia2.cache import is_in_use
 from ia2.errors import InputError
+from ia2.locks import is_in_use
 from ia2.models.load import LanguageModel
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.progress import Silent

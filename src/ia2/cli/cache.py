@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ia2.cache import cache_folder, is_in_use, shown_size, size_of
+from ia2.cache import cache_folder, shown_size, size_of
 from ia2.cli.console import stdout
 from ia2.cli.options import Cache
+from ia2.locks import is_in_use
 
 KINDS: Mapping[str, str] = {
     "models": "fetched and dequantised models",
@@ -46,7 +47,7 @@ def entries(folder: Path) -> Iterator[Entry]:
 
 
 def prune(folder: Path, days: int, now: float) -> list[Entry]:
-    """Remove entries that haven't been used for `days` days and aren't in use; links are removed, but not their targets.
+    """Remove entries that are neither in use nor used for `days` days; links are removed, but not their targets.
 
     An entry in use stays whatever the clock says: it may have been wrong when the entry was written.
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ia2.cache import alone_in, check_links, check_writable, folder_written_whole, held, written_whole
+from ia2.cache import check_links, check_writable, folder_written_whole, written_whole
 from ia2.errors import ChangedFieldsError, InputError
 from ia2.experiments.plan import Unit, units
 from ia2.experiments.plan_file import PLAN_FILE, load_plan
 from ia2.experiments.rows import file_digests, hub_commits
 from ia2.experiments.schema import Experiment
+from ia2.locks import alone_in, held
 from ia2.records import Record, record_files
 
 RECORDS, PREDICTIONS, ADAPTERS, FAILURES, UNITS = "records", "predictions", "adapters", "failures", "units"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ia2.cache import held
 from ia2.errors import InputError
 from ia2.inference.predict import Answer
+from ia2.locks import held
 from ia2.record_metrics import Share
 
 

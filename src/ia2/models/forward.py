@@ -3,7 +3,8 @@
 Everything after the last attention block only feeds the language-model head, which is needed at few positions.
 """
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,6 +17,8 @@ from ia2.models.architectures import last_feed_forward
 from ia2.models.layout import Batch, Positions
 from ia2.models.masks import Keys, attention_masks
 from ia2.models.row_forms import row_form_of
+from ia2.models.stacked_cache import has_columns
+from ia2.models.transfer import on_device
 
 
 @contextmanager
@@ -149,18 +152,32 @@ def next_token_logits(
 
 
 def logits_behind_rows(
-    network: PreTrainedModel, token: Int[Tensor, " rows"], cache: Cache
+    network: PreTrainedModel, token: Int[Tensor, " rows"], cache: Cache, read: Sequence[int] = ()
 ) -> Float[Tensor, "rows vocabulary"]:
-    """Feed one more token to each row, all rows being of equal length; return the logits after it, in float32.
+    """Feed one more token to each row; return the logits after it, in float32.
 
     Args:
         network: a causal language model.
         token: the token of each row.
         cache: cache of the rows' earlier tokens, extended by this call.
+        read: number of tokens that each row has read; by default the same for all rows.
     """
-    arguments_of_form = row_form_of(network).behind(token, cache)
-    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True, **arguments_of_form).logits
+    if len(set(read)) > 1:
+        arguments = _arguments_of_uneven_rows(network, cache, on_device(read, token.device))
+    else:
+        arguments = row_form_of(network).behind(token, cache)
+    logits: Tensor = network(input_ids=token[:, None], cache=cache, use_cache=True, **arguments).logits
     return logits[:, -1].float()
+
+
+def _arguments_of_uneven_rows(network: PreTrainedModel, cache: Cache, read: Int[Tensor, " rows"]) -> dict[str, Tensor]:
+    """Return the position of the next token of each row, and the mask of the empty columns of a stacked cache."""
+    if not has_columns(cache):
+        return {}
+    columns = torch.arange(int(read.max()) + 1, device=read.device)
+    arguments = {"attention_mask": (columns >= read.max() - read[:, None]).long(), "position_ids": read[:, None]}
+    accepted = inspect.signature(network.forward).parameters
+    return {name: values for name, values in arguments.items() if name in accepted}
 
 
 def _call(module: nn.Module, network: PreTrainedModel, batch: Batch, cache: Cache | None) -> Any:

@@ -1,21 +1,26 @@
-"""Greedy decoding for networks whose rows are padded: prompts of one length are continued together, in step.
+"""Greedy decoding for networks whose rows are padded.
 
-A layer with a state has no way to leave padding out of it, so that a row is nothing but its own tokens here. Prompts of
-other lengths wait for their turn.
+A layer with a state has no way to leave padding out of it, so that prompts of one length are read together. Rows that
+have read as many tokens can go on together, whatever their prompts' lengths, and rows that have read different numbers
+of tokens where the network leaves out the empty columns of a cache (`ia2.models.stacked_cache`), which is tried when it
+is loaded. A row whose response has ended is computed no further.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
+from transformers import Cache
 
 from ia2.models.forward import logits_behind_rows, response_logits
 from ia2.models.layout import Positions
 from ia2.models.reader import Reader
 from ia2.models.responses import Decoded, Limits, Row
-from ia2.models.row_forms import empty_cache, row_form_of
+from ia2.models.row_forms import empty_cache, mixes_lengths, row_form_of
 from ia2.models.sequences import TokenSequence
-from ia2.models.sites import Site, record
+from ia2.models.sites import Activations, Site, record
+from ia2.models.stacked_cache import holds_states, keep_rows, stack, stacks
 
 
 def decode_in_step(
@@ -37,57 +42,166 @@ def decode_in_step(
         batch_size: prompts that are continued at once.
 
     Yields:
-        The index of a prompt and what was decoded after it.
+        The index of a prompt and what was decoded after it, in the order in which they are finished.
     """
-    of_length: dict[int, list[int]] = {}
-    for index in sorted(range(len(prompts)), key=lambda index: -len(prompts[index])):
-        of_length.setdefault(len(prompts[index]), []).append(index)
-    for indices in of_length.values():
-        for start in range(0, len(indices), batch_size):
-            chosen = indices[start : start + batch_size]
-            rows = [Row(index, len(prompts[index])) for index in chosen]
-            adapters = [adapter_of[index] for index in chosen]
-            _continue(reader, rows, [prompts[index] for index in chosen], limits, adapters, sites)
-            yield from ((row.index, row.finished()) for row in rows)
+    kind = _RowsBehindCache if row_form_of(reader.network).caches else _RowsReadAgain
+    rows = kind(reader, prompts, limits, adapter_of, sites, min(batch_size, len(prompts)))
+    while rows.waiting or rows.rows:
+        yield from rows.refill()
+        if rows.rows:
+            yield from rows.run_until_rows_change()
 
 
-def _continue(
-    reader: Reader,
-    rows: Sequence[Row],
-    prompts: Sequence[tuple[int, ...]],
-    limits: Limits,
-    adapters: Sequence[int],
-    sites: Sequence[Site],
-) -> None:
-    """Write the responses of prompts of one length, until all have ended."""
-    network, texts = reader.network, [list(prompt) for prompt in prompts]
-    everywhere = Positions(None, torch.arange(len(rows), device=network.device), 1)
-    cache = reader.prefix.cache(len(rows))
-    if cache is None and row_form_of(network).caches:
-        cache = empty_cache(network)
-    token: Tensor | None = None
-    while any(row.ending is None for row in rows):
-        batch, adapter_of_row = reader.laid_out([TokenSequence(tuple(text), (0,)) for text in texts], adapters)
-        one_token = batch.input_ids.shape[1] == 1 or (token is not None and cache is not None)
-        at = batch.at() if token is None or cache is None else everywhere
+class _Rows:
+    """The responses that are being written, and the prompts that wait."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        prompts: Sequence[tuple[int, ...]],
+        limits: Limits,
+        adapter_of: Sequence[int],
+        sites: Sequence[Site],
+        size: int,
+    ) -> None:
+        self.reader, self.prompts, self.limits = reader, prompts, limits
+        self.adapter_of, self.sites, self.size = adapter_of, sites, size
+        self.network = reader.network
+        self.rows: list[Row] = []
+        self.waiting: dict[int, list[int]] = {}
+        """Indices of the prompts that wait, by length."""
+        for index in reversed(range(len(prompts))):
+            self.waiting.setdefault(len(prompts[index]), []).append(index)
+
+    @property
+    def free(self) -> int:
+        """How many prompts could be taken in."""
+        return self.size - len(self.rows)
+
+    def taken_in(self, length: int) -> list[Row]:
+        """As many of the prompts of a length as there is room for, which wait no longer."""
+        indices = self.waiting[length]
+        rows = [Row(indices.pop(), length) for _ in range(min(self.free, len(indices)))]
+        if not indices:
+            del self.waiting[length]
+        return rows
+
+    def read(self, rows: Sequence[Row], cache: Cache | None) -> Int[Tensor, " rows"]:
+        """Read prompts and what was decoded after them, and choose the next token of each."""
+        texts = [TokenSequence((*self.prompts[row.index], *row.tokens), (0,)) for row in rows]
+        batch, adapter_of_row = self.reader.laid_out(texts, [self.adapter_of[row.index] for row in rows])
+        at = batch.at()
         with (
-            reader.adapters.attached(adapter_of_row, one_token=one_token),
-            record(network, dict.fromkeys(sites, at)) as recorded,
+            self.reader.adapters.attached(adapter_of_row, one_token=batch.input_ids.shape[1] == 1),
+            record(self.network, dict.fromkeys(self.sites, at)) as recorded,
         ):
-            if token is None or cache is None:
-                logits = response_logits(network, batch, cache, at=at)
-            else:
-                logits = logits_behind_rows(network, token, cache)
-        token = logits.argmax(-1)
-        _take(rows, token, recorded.taken(), limits)
-        for text, chosen in zip(texts, token.tolist(), strict=True):
-            text.append(chosen)
+            token = response_logits(self.network, batch, cache, at=at).argmax(-1)
+        self.hand_out(rows, token, recorded.taken())
+        return token
 
-
-def _take(rows: Sequence[Row], token: Tensor, read: dict[Site, Tensor], limits: Limits) -> None:
-    """Hand each response that hasn't ended its token, and what was recorded at it."""
-    for number, (row, chosen) in enumerate(zip(rows, token.tolist(), strict=True)):
-        if row.ending is None:
-            row.take([chosen], limits)
+    def hand_out(self, rows: Sequence[Row], token: Int[Tensor, " rows"], read: Activations) -> None:
+        """Give each response its token, and what was recorded at it."""
+        for number, (row, chosen) in enumerate(zip(rows, token.tolist(), strict=True)):
+            if row.ending is not None:
+                continue  # it can't leave the others
+            row.take([chosen], self.limits)
             if read:
                 row.recorded.append({site: values[number : number + 1] for site, values in read.items()})
+
+
+class _RowsReadAgain(_Rows):
+    """Without a cache: each text is read again for each of its tokens, so that rows of any length go together."""
+
+    def refill(self) -> Iterator[tuple[int, Decoded]]:
+        """Give free rows to prompts that wait, the longest first."""
+        while self.waiting and self.free:
+            self.rows += self.taken_in(max(self.waiting))
+        yield from ()
+
+    def run_until_rows_change(self) -> Iterator[tuple[int, Decoded]]:
+        """Choose a token for each row, and give out what ends."""
+        self.read(self.rows, None)
+        yield from _finished(self.rows)
+        self.rows = [row for row in self.rows if row.ending is None]
+
+
+class _RowsBehindCache(_Rows):
+    """Each token is read behind a cache of those before it."""
+
+    cache: Cache
+    token: Int[Tensor, " rows"]
+    """The token of each row that is read next."""
+
+    @property
+    def tokens_read(self) -> list[int]:
+        """How many tokens each row has read, but the last that it chose; of an ended one it doesn't matter."""
+        return [row.length + len(row.tokens) - 1 for row in self.rows]
+
+    def length_to_join(self, *, filling: bool = False) -> int | None:
+        """The length of the prompts that are taken in next; None where none that wait may join the rows.
+
+        Args:
+            filling: prompts are being taken in, so that free rows are filled though there are few.
+        """
+        if not self.waiting or not self.free:
+            return None
+        if mixes_lengths(self.network):
+            worth_a_pass = filling or not self.rows or self.free >= self.size // 8
+            return max(self.waiting) if worth_a_pass else None
+        if not self.rows:
+            return min(self.waiting)  # as rows grow, longer prompts can join them
+        length = self.tokens_read[0]
+        return length if length in self.waiting and stacks(self.cache) else None
+
+    def refill(self) -> Iterator[tuple[int, Decoded]]:
+        """Read prompts, and take in those whose response doesn't end with its first token."""
+        length = self.length_to_join()
+        while length is not None:
+            rows = self.taken_in(length)
+            cache = self.reader.prefix.cache(len(rows))
+            cache = empty_cache(self.network) if cache is None else cache
+            token = self.read(rows, cache)
+            going = [number for number, row in enumerate(rows) if row.ending is None]
+            if going and not holds_states(cache):
+                going = [*range(len(rows))]
+            elif going and len(going) < len(rows):
+                keep_rows(cache, going, length)
+            yield from _finished(row for number, row in enumerate(rows) if number not in going)
+            if going and self.rows:
+                stack(self.cache, cache)
+                self.token = torch.cat([self.token, token[going]])
+            elif going:
+                self.cache, self.token = cache, token[going]
+            self.rows += [rows[number] for number in going]
+            length = self.length_to_join(filling=True)
+
+    def run_until_rows_change(self) -> Iterator[tuple[int, Decoded]]:
+        """Go on with all rows until a response ends or a prompt may join, and give out what ends."""
+        everywhere = Positions(None, torch.arange(len(self.rows), device=self.network.device), 1)
+        adapters = [self.adapter_of[row.index] for row in self.rows]
+        with (
+            self.reader.adapters.attached(adapters, one_token=True),
+            record(self.network, dict.fromkeys(self.sites, everywhere)) as recorded,
+        ):
+            while not self._changes():
+                read = self.tokens_read if mixes_lengths(self.network) else ()
+                logits = logits_behind_rows(self.network, self.token, self.cache, read)
+                self.token = logits.argmax(-1)
+                self.hand_out(self.rows, self.token, recorded.taken())
+        yield from _finished(self.rows)
+        going = [number for number, row in enumerate(self.rows) if row.ending is None]
+        if going and len(going) < len(self.rows):
+            self.token = self.token[going]
+            keep_rows(self.cache, going, max(self.tokens_read[number] for number in going))
+        self.rows = [self.rows[number] for number in going]
+
+    def _changes(self) -> bool:
+        """Whether a row leaves now, or a prompt may join."""
+        ended = [row.ending is not None for row in self.rows]
+        leaves = any(ended) if holds_states(self.cache) else all(ended)
+        return leaves or self.length_to_join() is not None
+
+
+def _finished(rows: Iterable[Row]) -> Iterator[tuple[int, Decoded]]:
+    """The responses that have ended."""
+    return ((row.index, row.finished()) for row in rows if row.ending is not None)

@@ -29,9 +29,11 @@ from ia2.models.row_forms import (
     RowForm,
     empty_cache,
     give_rows,
+    row_form_of,
 )
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
+from ia2.models.stacked_cache import stack, stacks
 
 PREFIX, TEXTS = 6, (5, 9)
 """Lengths of the test prefix and of the two test texts, in tokens."""
@@ -93,6 +95,7 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         give_rows(network, form)
         try:
             if _agrees(network, logits_of, prefix, texts, tolerance):
+                give_rows(network, form, mixes_lengths=_mixes_lengths(network, prefix, texts[-1], tolerance))
                 return form
         except torch.OutOfMemoryError:
             raise
@@ -120,10 +123,17 @@ def _agrees(
         with window:
             alone = _alone(network, [prefix + text for text in texts])
             together = logits_of(network, prefix, texts).view(-1, *alone.shape)  # some forms read each text twice
-        deviation = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        if not bool((deviation < tolerance).all()):
+        if not _close(together, alone, tolerance):
             return False
     return True
+
+
+def _close(
+    together: Float[Tensor, "*texts vocabulary"], alone: Float[Tensor, "texts vocabulary"], tolerance: float
+) -> bool:
+    """Return whether the logits of batched texts are those of each text alone, but for rounding."""
+    deviation = (together - alone).norm(dim=-1) / (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
+    return bool((deviation < tolerance).all())
 
 
 def _windows(network: PreTrainedModel) -> list[AbstractContextManager[None]]:
@@ -144,6 +154,40 @@ def _with_window(config: PreTrainedConfig, tokens: int) -> Iterator[None]:
         yield
     finally:
         config.sliding_window = usual
+
+
+def _mixes_lengths(network: PreTrainedModel, short: Tokens, rest: Tokens, tolerance: float) -> bool:
+    """Return whether rows that have read different numbers of tokens can read two more in one pass."""
+    if row_form_of(network).packs or not row_form_of(network).caches or chooses_keys(network):
+        return False
+    texts = [short[:3], short + rest]
+    for window in _windows(network):
+        with window:
+            together = _logits_of_mixed_lengths(network, texts)
+            if together is None or not _close(together, _alone(network, texts), tolerance):
+                return False
+    return True
+
+
+def _logits_of_mixed_lengths(network: PreTrainedModel, texts: Sequence[Tokens]) -> Tensor | None:
+    """Return the logits after two texts whose last two tokens are read in one pass; None if that isn't possible."""
+    caches = [empty_cache(network) for _ in texts]
+    for cache, text in zip(caches, texts, strict=True):
+        begun = lay_out([TokenSequence(text[:-2], (0,))], layout="right", device=network.device)
+        response_logits(network, begun, cache)
+    cache, other = caches
+    if not stacks(cache):
+        return None
+    stack(cache, other)
+    try:
+        for left in (2, 1):
+            token = torch.tensor([text[-left] for text in texts], device=network.device)
+            logits = logits_behind_rows(network, token, cache, [len(text) - left for text in texts])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # architectures without positions or masks fail in different ways
+        return None
+    return logits
 
 
 def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from ia2.errors import FieldError, InputError
 from ia2.models.auto_classes import auto_class_of
+from ia2.models.fetched_weights import fetch_again_in_backward
 from ia2.models.gguf import check_no_weight_missing, first_line
 from ia2.models.names import check_shards
 from ia2.models.placement import DTYPES, Placement
@@ -70,6 +71,7 @@ def read_network(
         shutil.rmtree(offloaded, ignore_errors=True)
         raise
     weakref.finalize(network, shutil.rmtree, offloaded, ignore_errors=True)
+    fetch_again_in_backward(network)
     return network
 
 

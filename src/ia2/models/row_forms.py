@@ -128,7 +128,7 @@ PACKED, PADDED, PADDED_BY_POSITION, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE 
 FORMS: dict[str, RowForm] = {
     form.name: form for form in (PACKED, PADDED, PADDED_BY_POSITION, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE)
 }
-_ATTRIBUTE = "ia2_row_form"
+_ATTRIBUTE, _MIXES = "ia2_row_form", "ia2_mixes_lengths"
 
 
 def row_form_of(network: PreTrainedModel) -> RowForm:
@@ -136,9 +136,20 @@ def row_form_of(network: PreTrainedModel) -> RowForm:
     return FORMS[vars(network).get(_ATTRIBUTE, PACKED.name)]
 
 
-def give_rows(network: PreTrainedModel, form: RowForm) -> None:
-    """Set the row form of a network and of later copies of it."""
-    vars(network)[_ATTRIBUTE] = form.name
+def give_rows(network: PreTrainedModel, form: RowForm, *, mixes_lengths: bool = False) -> None:
+    """Set the row form of a network and of later copies of it.
+
+    Args:
+        network: a causal language model.
+        form: the form of its rows.
+        mixes_lengths: see `mixes_lengths`.
+    """
+    vars(network)[_ATTRIBUTE], vars(network)[_MIXES] = form.name, mixes_lengths
+
+
+def mixes_lengths(network: PreTrainedModel) -> bool:
+    """Return whether padded rows that have read different numbers of tokens can read their next ones in one pass."""
+    return bool(vars(network).get(_MIXES, False))
 
 
 def check_reads_virtual_tokens(network: PreTrainedModel) -> None:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ia2.cache import mark_in_use
+from ia2.locks import mark_in_use
 from ia2.models.sites import Activations, Site
 from ia2.models.transfer import on_device
 
