@@ -195,8 +195,7 @@ class Record(BaseModel):
         """
         if not isinstance(value, dict):
             raise InputError(f"{path}: this record can't be read (it holds no JSON object).")
-        # the first versions wrote no metrics for a diverged adapter; missing versions must not become those installed
-        # now
+        # early records of diverged adapters lack metrics; missing versions mustn't become those installed now
         try:
             record = cls.model_validate({"versions": {}} | value | {"metrics": value.get("metrics") or {}})
         except ValidationError as error:

@@ -56,11 +56,8 @@ def fitted(
     if chat:
         turns = _chat_note(task, model, context)
         # in a conversation a blank line doesn't end a turn, but a stop string given by the user does
-        added_notes = (
-            *_scoring_notes(task, label_scoring),
-            *_prefix_notes(task.as_chat(), model, label_scoring, taught),
-        )
-        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *added_notes, turns))
+        added = (*_scoring_notes(task, label_scoring), *_prefix_notes(task.as_chat(), model, label_scoring, taught))
+        return replace(task.as_chat(), stop=stop, notes=(*task.notes, *added, turns))
     if not from_file or task.response_kind == "text":
         return task
     task = replace(task, notes=(*task.notes, _labels_note(task), *_scoring_notes(task, label_scoring)))

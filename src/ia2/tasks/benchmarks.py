@@ -15,7 +15,7 @@ TRUTH = MappingProxyType({"0": " false", "1": " true"})
 TOPICS = MappingProxyType({"0": " world", "1": " sports", "2": " business", "3": " technology"})
 """Words for numeric labels. They are this project's; the paper has none."""
 STOP = "\n\n"
-"""Ends a generated response (PROTOCOL, Evaluation)."""
+"""String that ends a generated response (PROTOCOL, Evaluation)."""
 
 
 def _text(text: str, response: str) -> Example:

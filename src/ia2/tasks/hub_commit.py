@@ -29,7 +29,7 @@ def commit_of(dataset: str, *, named: str, instead: str, revision: str | None = 
         return str(dataset_info(dataset, revision=revision).sha)
     except HFValidationError as error:
         raise InputError(f"{named}: this can't be a name on the hub. Write hf:owner/name.") from error
-    except RepositoryNotFoundError as error:  # one that is gated is of this kind too
+    except RepositoryNotFoundError as error:  # GatedRepoError is a subclass
         raise InputError(
             f"{named}: the hub doesn't give out {dataset} ({type(error).__name__}). Check the name, log in, or "
             f"{instead}."
