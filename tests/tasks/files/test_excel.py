@@ -33,6 +33,22 @@ def test_the_first_sheet_is_read_past_blank_rows_and_columns_and_others_are_said
     assert "rows.xlsx: 2 rows without a text or a label were left out." in task.notes
 
 
+@pytest.mark.parametrize(("numbers", "shown"), [((1e10,), "B2"), ((1e10, 5, 2e10), "B2 and 1 more")])
+def test_a_number_that_is_read_as_an_error_since_it_is_no_date_is_said(tmp_path, numbers, shown):
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["text", "id"])
+    for row, number in enumerate(numbers, start=2):
+        workbook.active.append(["a", number])
+        workbook.active.cell(row, 2).number_format = "yyyy-mm-dd"
+    workbook.save(tmp_path / "rows.xlsx")
+    table = read_excel(tmp_path / "rows.xlsx")
+    assert table.rows[0][1]["id"] == "#VALUE!"
+    assert table.notes == (
+        f"rows.xlsx: {shown} is formatted as a date, and its number is none, so that '#VALUE!' is read. Give it a "
+        "number's format.",
+    )
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
 @given(st.lists(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1).map("t".__add__), min_size=2))
 def test_any_texts_come_back(tmp_path, texts):

@@ -25,6 +25,8 @@ UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f]|_(?=x[0-9A-Fa-f]{4}_)")
 """Characters that a workbook's XML can't hold, and what would be read as the code of one."""
 CODE = re.compile("_x(?![dD][89a-fA-F])([0-9A-Fa-f]{4})_")
 """How a workbook writes such a character (ECMA-376, ST_Xstring); half of one from beyond 16 bits is none."""
+UNDATED = re.compile(r"Cell (\w+) is marked as a date but the serial value")
+"""What openpyxl warns of where it changes a value."""
 TIME_OF_WRITING = re.compile(rb"(?<=>)\d{4}-\d\d-\d\dT[\d:]+Z(?=<)")
 
 
@@ -49,9 +51,9 @@ def read_excel(path: Path) -> Table:
     openpyxl = _openpyxl(path)
     try:
         _check_size(path)
-        with warnings.catch_warnings():
-            # of styles and drop-down lists that it leaves out
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(record=True) as warned:
+            # of styles and drop-down lists that it leaves out, which nobody reads here, and of values, which are said
+            warnings.simplefilter("always", UserWarning)
             workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
             try:
                 titles = [sheet.title for sheet in workbook.worksheets]
@@ -68,6 +70,13 @@ def read_excel(path: Path) -> Table:
     notes: tuple[str, ...] = ()
     if others := titles[1:]:
         notes = (f"{path.name}: the first sheet, {titles[0]!r}, is read; not {', '.join(map(repr, others))}.",)
+    undated = [match[1] for warning in warned if (match := UNDATED.match(str(warning.message)))]
+    if undated:
+        more = f" and {len(undated) - 1} more" * (len(undated) > 1)
+        notes += (
+            f"{path.name}: {undated[0]}{more} is formatted as a date, and its number is none, so that '#VALUE!' is "
+            "read. Give it a number's format.",
+        )
     if not lines:
         return Table(path, (), (), notes)
     positions = [(f"{path}, row {number}", cells) for number, cells in lines]
