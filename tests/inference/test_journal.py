@@ -51,7 +51,7 @@ def test_answers_to_something_else_and_damaged_ones_are_refused(tmp_path):
     journal = Journal(out, "abc")
     journal.add(ANSWERS)
     before = journal.path.read_bytes()
-    with pytest.raises(InputError, match=r"answers\.jsonl: this holds answers that another run for .*out\.csv"):
+    with pytest.raises(InputError, match=r"answers\.jsonl: this holds the answers of a different run for .*out\.csv"):
         Journal(out, "abd")
     assert journal.path.read_bytes() == before
     journal.path.write_bytes(before + b'{"prediction": 3, "colour": 1}\n')

@@ -14,9 +14,9 @@ from ia2.cli.console import stdout
 from ia2.cli.options import Cache
 
 KINDS: Mapping[str, str] = {
-    "models": "fetched and dequantised models",
-    "targets": "what teachers answered",
-    "stages": "trained stages of adapters",
+    "models": "downloaded and dequantised models",
+    "targets": "teacher targets",
+    "stages": "trained adapter stages",
 }
 """The folders that are ours, with what they hold; nothing else in the cache folder is looked at or taken away."""
 DAY = 24 * 60 * 60
@@ -70,8 +70,8 @@ def run_cache(options: Cache) -> None:
         gone = prune(folder, days, time.time())
         left = sum(entry.size for entry in entries(folder))
         _say(
-            f"{folder}: {len(gone)} {'entry' if len(gone) == 1 else 'entries'} of "
-            f"{shown_size(sum(entry.size for entry in gone))} taken away, {shown_size(left)} left."
+            f"{folder}: removed {len(gone)} {'entry' if len(gone) == 1 else 'entries'} "
+            f"({shown_size(sum(entry.size for entry in gone))}), {shown_size(left)} left."
         )
     else:
         _list(folder)

@@ -54,12 +54,12 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         ]
         if several := [plans for plans in served if len(plans) > 1]:
             names = ", ".join(dict.fromkeys(plan.method.name for plans in several for plan in plans))
-            those = "1 stage a unit serves" if len(several) == 1 else f"{len(several)} stages a unit serve"
-            shared[f"{those} more than one adapter: {names} begin alike."] = None
+            those = "1 stage per unit is" if len(several) == 1 else f"{len(several)} stages per unit are"
+            shared[f"{those} shared by several adapters: {names} start the same way."] = None
         if any(adapter.method.needs_targets for adapter in unit_adapters):
             dev_rows = unit.n // 2 if experiment.dev_rows is None else min(unit.n // 2, experiment.dev_rows)
             teacher_passes += unit.n + dev_rows + (unit.rows.unlabelled_rows or 0) * unit.rows.orders
-            shared["One teacher pass a unit serves all methods, learning rates and adapters."] = None
+            shared["One teacher pass per unit is shared by all methods, learning rates and adapters."] = None
     return Counts(len(units(experiment)), adapters, stages, teacher_passes, evaluations, tuple(shared))
 
 
@@ -71,14 +71,15 @@ def described(experiment: Experiment) -> list[str]:
     models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
     draws = len(experiment.draws)
     if models * sources * sizes * draws == len(every):
-        product = f"{_several(models, 'model')} x {_several(sources, 'task')} x {sizes} N"
+        product = f"{_several(models, 'model')} x {_several(sources, 'task')} x {_several(sizes, 'value')} of N"
     else:
-        product = f"{len(every) // draws} of a model, a task and an N"
+        product = f"{len(every) // draws} combinations of model, task and N"
     return [
         f"{experiment.name}: {experiment.description}".rstrip(": "),
         f"{_several(totals.units, 'unit')}: {product} x {_drawn(experiment)}.",
-        f"{' or '.join(map(str, each))} adapters a unit by {methods}: {totals.adapters} adapters, {totals.stages} "
-        f"training runs, {totals.teacher_passes} rows for the teacher, {totals.evaluations} evaluations.",
+        f"{' or '.join(map(str, each))} adapters per unit with the methods {methods}. In total {totals.adapters} "
+        f"adapters, {totals.stages} training runs, {totals.teacher_passes} teacher rows, {totals.evaluations} "
+        "evaluations.",
         *totals.shared,
     ]
 
@@ -88,7 +89,7 @@ def _drawn(experiment: Experiment) -> str:
     sets = _several(experiment.sets, "set")
     if (seeds := experiment.seeds) is None:
         return sets
-    return f"{sets} of rows x {_several(seeds.start, 'starting value')} x {_several(seeds.order, 'order')}"
+    return f"{sets} of rows x {_several(seeds.start, 'initialisation')} x {_several(seeds.order, 'order')}"
 
 
 def _several(count: int, name: str) -> str:

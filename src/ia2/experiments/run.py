@@ -126,7 +126,7 @@ class Ledger:
         if self.missing and experiment.dtype is None and (dtype := store.dtype()) is not None:
             # a machine's own is float32 or bfloat16, by whether it has a GPU
             self.experiment = experiment.model_copy(update={"dtype": dtype})
-            progress.say(f"The study's records are of {dtype}, and so is what is computed now.")
+            progress.say(f"The study's records were computed in {dtype}, so the rest is too.")
         for unit in every:
             # of a process that was killed when it had taken its unit in, and not yet cleared up
             if store.is_done(unit) and store.unfinished(unit).exists():

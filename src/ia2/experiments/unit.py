@@ -113,7 +113,7 @@ class _Computation:
         if not any(self.baselines.has_labels_of(name, task) for name in names for task in tasks):
             source = self.rows.few_shot_set.task.name
             raise InputError(
-                f"{', '.join(names)}: these can only give the labels of {source}, which differ from those of "
+                f"{', '.join(names)}: these can only predict the labels of {source}, which differ from those of "
                 f"{', '.join(task.name for task in tasks)}. Evaluate on {source} too, or add another method."
             )
 
@@ -122,7 +122,7 @@ class _Computation:
         answerable = [task for task in self.rows.measured if self.baselines.has_labels_of(name, task)]
         for task in self.rows.measured:
             if task not in answerable:
-                self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
+                self.progress.say(f"{name} is not evaluated on {task.name}, whose labels it has not seen.")
         if not answerable:
             return
         similarity, spent = self.similarity.of_baseline(name)
@@ -144,7 +144,7 @@ class _Computation:
         """Adapters whose training diverged: recorded, so that none is trained again, and so that reports know."""
         if candidates:
             names = ", ".join(candidate.planned.id for candidate in candidates)
-            self.progress.say(f"{names}: training diverged, recorded without metrics.")
+            self.progress.say(f"{names}: training diverged; recorded without metrics.")
         for candidate in candidates:
             for task in self.rows.measured:
                 self.write(Measurement.of(candidate, task, None, {}, {}))

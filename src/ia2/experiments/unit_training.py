@@ -79,7 +79,7 @@ class UnitTraining:
             if (before := self.work.adapter(key)) is not None:
                 candidates[adapter.id] = Candidate(adapter, before.trained, before.dev_loss, before.seconds, key)
         if candidates:
-            self.progress.say(f"Trained before, and taken from {self.work.folder}: {', '.join(candidates)}.")
+            self.progress.say(f"Already trained, loaded from {self.work.folder}: {', '.join(candidates)}.")
         return candidates
 
     def _ask_teacher(self, adapters: Iterable[Planned]) -> Targets | None:

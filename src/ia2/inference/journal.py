@@ -54,12 +54,13 @@ class Journal:
         head, *lines = whole.split(b"\n") if whole else [b""]
         if whole and head.decode(errors="replace") + "\n" != self._head:
             raise InputError(
-                f"{self.path}: this holds answers that another run for {out} has begun. Repeat that one, or delete it."
+                f"{self.path}: this holds the answers of a different run for {out}. Finish that run, or delete the "
+                "file."
             )
         try:
             self.answers = [_Line.model_validate_json(line).answer() for line in lines]
         except ValidationError as error:
-            raise InputError(f"{self.path}: this file is damaged. Delete it, and all is answered anew.") from error
+            raise InputError(f"{self.path}: this file is damaged. Delete it to answer all rows again.") from error
         self._size = len(whole) + 1 if whole else 0
         os.truncate(self.path, self._size)
 
@@ -73,7 +74,7 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             if file.tell() != self._size:
                 raise InputError(
-                    f"{self.path}: another run writes its answers here. Let it end, or name another output."
+                    f"{self.path}: another run is writing its answers here. Wait for it to end, or name another output."
                 )
             file.write(self._head * (not self._size) + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
             file.flush()

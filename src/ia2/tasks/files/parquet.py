@@ -38,7 +38,7 @@ def read_parquet(path: Path) -> Table:
             values = [row for batch in file.iter_batches() for row in batch.to_pylist()]
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: this is no Parquet file ({reason}).") from error
+        raise InputError(f"{path}: this is not a Parquet file ({reason}).") from error
     metadata = schema.metadata or {}
     codes = frozenset(name for name in columns if b"pandas" in metadata and str(schema.field(name).type) in CODE_TYPES)
     return Table(path, columns, named_rows(path, values, _class_names(metadata)), category_codes=codes)
@@ -71,7 +71,9 @@ def _name(value: Any, names: Sequence[str], position: str, column: str) -> Any:
     if not isinstance(value, int) or value == -1:
         return None if value == -1 else value
     if not 0 <= value < len(names):
-        raise InputError(f"{position}: {column!r} holds the id {value}, and the file names {len(names)} from 0 on.")
+        raise InputError(
+            f"{position}: {column!r} holds the id {value}, but the file has names only for 0 to {len(names) - 1}."
+        )
     return names[value]
 
 
