@@ -206,5 +206,5 @@ def test_without_a_home_a_folder_for_the_cache_is_asked_for(monkeypatch):
     for name in ("IA2_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(InputError, match="no home folder to keep the cache in. Set IA2_CACHE_DIR"):
+    with pytest.raises(InputError, match="no home folder for the cache. Set IA2_CACHE_DIR"):
         cache_folder()

@@ -159,7 +159,7 @@ def test_one_that_was_loaded_and_is_fitted_anew_says_how_it_was_fitted(folder, t
         (["a", ""], ["x", "y"], "Text 1 is ''; every row needs a text"),
         ("a", ["x"], "'a': this is one text; give a list"),
         (TEXTS, ["x"] * 12, "Every row has the label 'x'; at least two"),
-        (TEXTS, ["x", " x"] * 6, "without spaces around it"),
+        (TEXTS, ["x", " x"] * 6, "without surrounding spaces"),
         (TEXTS, [1.0, float("nan"), 0.0] * 4, "Label 1 is nan; every row needs a label"),
         (TEXTS, ["x", np.nan, "y"] * 4, "Label 1 is nan; every row needs a label"),
         (TEXTS, ["x", None, "y"] * 4, "Label 1 is None; every row needs a label"),

@@ -40,16 +40,16 @@ def test_what_moves_the_cursor_of_a_terminal_is_escaped():
         ),
         ("https:/hf.co/datasets/a/b?x", "dataset", "https://hf.co/datasets/a/b?x: this is a URL. Use hf:a/b."),
         # of the other kind, so that its name would be refused as well
-        ("https://hf.co/a/b", "dataset", "https://hf.co/a/b: this is a URL, and nothing is downloaded."),
+        ("https://hf.co/a/b", "dataset", "https://hf.co/a/b: this is a URL, and URLs are not downloaded."),
         (
             "https://hf.co/datasets/a/b",
             "model",
-            "https://hf.co/datasets/a/b: this is a URL, and nothing is downloaded.",
+            "https://hf.co/datasets/a/b: this is a URL, and URLs are not downloaded.",
         ),
-        ("s3:/bucket/rows.csv", None, "s3://bucket/rows.csv: this is a URL, and nothing is downloaded."),
+        ("s3:/bucket/rows.csv", None, "s3://bucket/rows.csv: this is a URL, and URLs are not downloaded."),
         ("rows.csv", "dataset", "rows.csv: no such file."),
-        ("pipe.csv", None, "pipe.csv: this is no file, but for example a pipe."),
-        ("loop.csv", None, "loop.csv: this is a link that leads nowhere."),
+        ("pipe.csv", None, "pipe.csv: this is not a regular file but, for example, a pipe."),
+        ("loop.csv", None, "loop.csv: this link is broken."),
     ],
 )
 def test_why_nothing_can_be_read_at_a_path_is_said(tmp_path, monkeypatch, path, hub, sentence):

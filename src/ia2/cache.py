@@ -32,9 +32,7 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "ia2"
     except RuntimeError as error:
-        raise InputError(
-            "There is no home folder to keep the cache in. Set IA2_CACHE_DIR to a folder for it."
-        ) from error
+        raise InputError("There is no home folder for the cache. Set IA2_CACHE_DIR to a folder for it.") from error
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def check_writable(path: Path) -> None:
     path = path.absolute()
     above = next(folder for folder in (path if path.is_dir() else path.parent, *path.parents) if folder.exists())
     if not above.is_dir():
-        raise InputError(f"{path}: {above} is a file, so that nothing can be written there. Name another place.")
+        raise InputError(f"{path}: {above} is a file, so nothing can be written there. Name another place.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"{path}: {above} can't be written to (permission denied). Name another place.")
 
@@ -95,7 +93,7 @@ def check_absent_or_empty(path: Path) -> None:
         InputError: it is a file, or a folder that isn't empty or can't be made.
     """
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: this is a file, and a folder is to be written. Name another one.")
+        raise InputError(f"{path}: this is a file, but a folder is needed. Name another one.")
     check_writable(path)
     if path.is_dir() and (entries := sorted(entry.name for entry in path.iterdir())):
         raise InputError(
@@ -168,8 +166,8 @@ def _full_disk_named(path: Path, partial: Path) -> Iterator[None]:
         written, free = size_of(partial), shutil.disk_usage(folder).free
         raise FullDiskError(
             f"{folder}: the disk of this folder is full ({shown_size(free)} free). {path.name} needs more than the "
-            f"{shown_size(written)} that could be written of it, which are taken away again. Make room, and run the "
-            "same command again."
+            f"{shown_size(written)} that could be written, which have been removed. Make room, and run the same "
+            "command again."
         ) from error
 
 
@@ -206,7 +204,7 @@ def _move_up(partial: Path, path: Path) -> None:
     entries = list(partial.iterdir())
     for entry in entries:
         if (path / entry.name).exists():
-            raise InputError(f"{path / entry.name}: this appeared while it was being computed, and isn't overwritten.")
+            raise InputError(f"{path / entry.name}: this appeared while it was being computed and is not overwritten.")
     for entry in entries:
         entry.rename(path / entry.name)
     partial.rmdir()

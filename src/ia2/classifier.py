@@ -200,7 +200,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         """
         check_is_fitted(self, "classes_")
         if self.adapter_ is None:
-            raise InputError(f"{self.method} trains nothing, so that there is no adapter to save.")
+            raise InputError(f"{self.method} trains nothing, so there is no adapter to save.")
         model, taught = self._model(), self.taught_
         if taught is None:
             scoring = label_scoring_of(self.few_shot_set_.task, self._scoring())
@@ -232,9 +232,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         taught, adapter = Provenance.beside(Path(folder)), Adapter.load(folder)
         name = model or (taught.model if taught is not None else None)
         if taught is None or name is None:
-            raise InputError(f"{folder}: this adapter doesn't say how or on which model it was taught. Adapt again.")
+            raise InputError(f"{folder}: this adapter doesn't say how, or on which model, it was trained. Adapt again.")
         if not taught.labels:
-            raise InputError(f"{folder}: this adapter was taught free text, and a classifier has labels. Use predict.")
+            raise InputError(
+                f"{folder}: this adapter was trained on free text, but a classifier has labels. Use predict."
+            )
         made = cls(name, chat=taught.chat, dtype=dtype, device=device)
         made.classes_ = np.array([label.strip() for label in taught.labels])
         made.adapter_, made.taught_ = adapter, taught
@@ -279,7 +281,7 @@ def _task(texts: Sequence[str], labels: NDArray[Any], classes: NDArray[Any]) -> 
     if len(names) < 2:
         raise InputError(f"Every row has the label {names[0]!r}; at least two are needed." if names else "No rows.")
     if len(set(names)) < len(names) or any(name != name.strip() or not name for name in names):
-        raise InputError(f"Labels {names}: each must be another text, not empty and without spaces around it.")
+        raise InputError(f"Labels {names}: they must be distinct texts, not empty and without surrounding spaces.")
     pool = without_repeats(
         Example(query_of_text("labelled", text), f" {label}") for text, label in zip(texts, labels, strict=True)
     )

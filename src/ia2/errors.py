@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-NO_FILE = "this is no file, but for example a pipe. Save what it gives as a file."
+NO_FILE = "this is not a regular file but, for example, a pipe. Save its output as a file."
 """Message for a path that is neither a file nor a folder."""
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.IGNORECASE)
 _HUB_PAGE = re.compile(r"(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<datasets>datasets/)?(?P<name>[\w.-]+/[\w.-]+)")
@@ -118,9 +118,9 @@ def nothing_at(
         page = _HUB_PAGE.match(url["rest"])
         if page and hub == ("dataset" if page["datasets"] else "model"):
             return InputError(f"{shown}: this is a URL. Use {'hf:' if page['datasets'] else ''}{page['name']}.")
-        return InputError(f"{shown}: this is a URL, and nothing is downloaded. Download it, and name your copy.")
+        return InputError(f"{shown}: this is a URL, and URLs are not downloaded. Download it and name your copy.")
     if Path(path).exists():
         return InputError(f"{path}: {NO_FILE}")
     if os.path.lexists(path):
-        return InputError(f"{path}: this is a link that leads nowhere. Name another file, or mend the link.")
+        return InputError(f"{path}: this link is broken. Name another file, or repair the link.")
     return InputError(f"{path}: {otherwise}")

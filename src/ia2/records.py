@@ -178,7 +178,7 @@ class Record(BaseModel):
         adapter = record.adapter.path if record.adapter is not None else None
         for named in (path.parent / (record.predictions or ""), folder / (adapter or "")):
             if not named.resolve().is_relative_to(folder.resolve()):
-                raise InputError(f"{path}: this record names {named}, which lies outside {folder}; that isn't read.")
+                raise InputError(f"{path}: this record names {named}, which lies outside {folder} and is not read.")
         return record
 
     @classmethod
@@ -194,7 +194,7 @@ class Record(BaseModel):
             InputError: the value isn't a valid record; the error names the invalid field.
         """
         if not isinstance(value, dict):
-            raise InputError(f"{path}: this record can't be read (it holds no JSON object).")
+            raise InputError(f"{path}: this record can't be read (it is not a JSON object).")
         # early records of diverged adapters lack metrics; missing versions mustn't become those installed now
         try:
             record = cls.model_validate({"versions": {}} | value | {"metrics": value.get("metrics") or {}})

@@ -37,7 +37,7 @@ def record(**changes):
             "label_sources": ["icl-response", "ground-truth"], "label_scoring": "token", "dev_loss": 0.25,
             "tried": [{"lr": 1e-4, "dev_loss": 0.5}, {"lr": 1e-3, "dev_loss": 0.25}],
         },
-        "notes": ["secret.csv: 'text' is taken for the text."],
+        "notes": ["secret.csv: 'text' is used as the text."],
     }  # fmt: skip
     return Record.model_validate(values | changes)
 
@@ -89,7 +89,7 @@ def test_every_task_that_was_measured_has_its_line():
     assert "| reviews | 100 | 85.0 % [78.0, 92.0] | 0.123 [0.100, 0.200] | – | – | – | 0.910 |" in text
     assert "| sst2 | 50 | 50.0 % | – | – |" in text
     assert [result.dataset_name for result in ModelCard(text).data.eval_results] == ["reviews", "reviews", "sst2"]
-    assert "50 measured rows are few" in text
+    assert "It was evaluated on only 50 rows: look at the interval" in text
 
 
 def test_what_was_not_measured_is_said_and_has_no_results():
@@ -102,15 +102,15 @@ def test_how_it_was_taught_is_told():
     text = card()
     assert f"| base model | smollm2-135m, SHA-256 {'ab' * 32}, float32 |" in text
     assert (
-        "| stages | align on icl-response labels, 40 steps (ended by patience); "
-        "match-tokens on ground-truth labels, 7 steps (ended by epochs) |" in text
+        "| stages | align on icl-response labels, 40 steps (stopped by patience); "
+        "match-tokens on ground-truth labels, 7 steps (stopped by epochs) |" in text
     )
-    assert "| training rows | 8, and 4 more chose the step and learning rate |" in text
+    assert "| training rows | 8, and 4 dev rows for early stopping and the learning rate |" in text
     assert "| adapter | lora, rank 8, alpha 8, modules query+key |" in text
     assert "| learning rates tried | 0.0001, 0.001 |" in text
     assert "| dev loss | 0.25 |" in text
     fewer = record(options={"dev_rows": 2})
-    assert "| training rows | 8, and 2 more chose the step and learning rate |" in card(fewer)
+    assert "| training rows | 8, and 2 dev rows for early stopping and the learning rate |" in card(fewer)
 
 
 def test_it_holds_no_duration_no_file_of_the_persons_and_nothing_undefined():
@@ -150,7 +150,7 @@ def test_flags_without_which_it_would_be_asked_otherwise_are_told():
     assert "--data rows.csv --label-scoring whole`" in card(whole)
     text = card(whole.model_copy(update={"task": record().task.model_copy(update={"labels": []})}))
     assert "--label-scoring" not in text
-    assert "it was taught to answer in free text" in text
+    assert "it was trained to answer in free text" in text
 
 
 def test_the_tokenizer_comes_from_where_it_is():

@@ -43,13 +43,13 @@ def test_an_adapter_of_others_has_none_and_a_damaged_one_is_refused(tmp_path):
 def test_an_adapter_is_asked_as_it_was_taught(tiny_model, few, toy_task, toy_texts):
     provenance = Provenance.by(few, tiny_model)
     provenance.check_turns(False)
-    with pytest.raises(FieldError, match="^chat: this adapter was taught without; leave it out"):
+    with pytest.raises(FieldError, match="^chat: this adapter was trained without; leave it out"):
         provenance.check_turns(True)
-    with pytest.raises(FieldError, match="^chat: this adapter was taught with it, so it must be asked for here too"):
+    with pytest.raises(FieldError, match="^chat: this adapter was trained with it, so it must be asked for here too"):
         replace(provenance, chat=True).check_turns(False)
     assert provenance.in_form(toy_task).labels == few.task.labels
     with pytest.raises(
-        InputError, match="responses are free text here, and the adapter was taught labels.*kind is label"
+        InputError, match="responses are free text here, but the adapter was trained on labels.*kind to label"
     ):
         provenance.in_form(toy_texts)
 

@@ -164,7 +164,7 @@ def test_the_sizes_are_shown_without_torch():
 @pytest.mark.parametrize(
     ("name", "sizes", "said"),
     [
-        ("lorra", {}, "adapter lorra: there is no such kind; there are lora, ia3"),
+        ("lorra", {}, "adapter lorra: there is no such kind; choose from lora, ia3"),
         ("ia3", {"rank": 4}, "rank: ia3 has no such size; it has modules, scale."),
         ("lora", {"rank": 0}, "rank 0: this must be 1 or more."),
         ("lora", {"modules": []}, "modules: at least one projection must be named."),

@@ -8,12 +8,12 @@ from ia2.analysis.verdicts import verdict_on_difference, verdict_on_equality
 @pytest.mark.parametrize(
     ("interval", "pairs", "higher", "lower"),
     [
-        ((0.1, 3.0), 5, "holds", "doesn't"),
-        ((-3.0, -0.1), 5, "doesn't", "holds"),
-        ((-1.0, 3.0), 5, "can't be told", "can't be told"),
-        ((0.0, 3.0), 5, "can't be told", "can't be told"),
-        ((0.1, 3.0), 4, "can't be told", "can't be told"),
-        (None, 5, "can't be told", "can't be told"),
+        ((0.1, 3.0), 5, "holds", "doesn't hold"),
+        ((-3.0, -0.1), 5, "doesn't hold", "holds"),
+        ((-1.0, 3.0), 5, "inconclusive", "inconclusive"),
+        ((0.0, 3.0), 5, "inconclusive", "inconclusive"),
+        ((0.1, 3.0), 4, "inconclusive", "inconclusive"),
+        (None, 5, "inconclusive", "inconclusive"),
     ],
 )
 def test_a_claim_holds_where_the_whole_interval_is_on_its_side_of_nothing(interval, pairs, higher, lower):
@@ -25,13 +25,13 @@ def test_a_claim_holds_where_the_whole_interval_is_on_its_side_of_nothing(interv
     ("interval", "pairs", "verdict"),
     [
         ((-1.9, 1.9), 5, "holds"),
-        ((-2.0, 1.9), 5, "can't be told"),
-        ((-1.0, 2.5), 5, "can't be told"),
-        ((-9.0, 9.0), 5, "can't be told"),
-        ((2.1, 2.5), 5, "doesn't"),
-        ((-2.5, -2.1), 5, "doesn't"),
-        ((-1.0, 1.0), 4, "can't be told"),
-        (None, 5, "can't be told"),
+        ((-2.0, 1.9), 5, "inconclusive"),
+        ((-1.0, 2.5), 5, "inconclusive"),
+        ((-9.0, 9.0), 5, "inconclusive"),
+        ((2.1, 2.5), 5, "doesn't hold"),
+        ((-2.5, -2.1), 5, "doesn't hold"),
+        ((-1.0, 1.0), 4, "inconclusive"),
+        (None, 5, "inconclusive"),
     ],
 )
 def test_two_are_equal_where_the_whole_interval_lies_within_the_bounds(interval, pairs, verdict):

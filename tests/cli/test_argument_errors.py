@@ -7,11 +7,11 @@ from ia2.cli.argument_errors import command_of, plain_message
     ("message", "plain"),
     [
         ("unrecognized arguments: x --modl=3", "--modl: there is no such option. Did you mean --model?"),
-        ("unrecognized arguments: x y", "x: nothing takes this value. Quote a text that has spaces."),
-        ("the following arguments are required: adapt.model, adapt.out", "--model and --out: this must be given."),
-        ("the following arguments are required: run.experiment", "EXPERIMENT: this must be given."),
+        ("unrecognized arguments: x y", "x: unexpected value. Quote a text that contains spaces."),
+        ("the following arguments are required: adapt.model, adapt.out", "--model and --out: this is required."),
+        ("the following arguments are required: run.experiment", "EXPERIMENT: this is required."),
         ("argument --chat/--no-chat: ignored explicit argument '3'", "--chat: this takes no value."),
-        ("argument --lr: expected at least one argument", "--lr: a value must follow."),
+        ("argument --lr: expected at least one argument", "--lr: this needs a value."),
         (
             "argument COMMAND: invalid choice: 'rum' (choose from 'run')",
             "rum: there is no such command. Did you mean run?",

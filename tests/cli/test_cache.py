@@ -44,10 +44,10 @@ def test_where_it_is(capsys, cache):
 @pytest.mark.parametrize(
     ("days", "left", "said"),
     [
-        (["--days", "41"], {"old.gguf", "abc", "def"}, "0 entries of 0 bytes taken away, 5.0 kB left."),
-        ([], {"abc", "def"}, "1 entry of 3.0 kB taken away, 2.0 kB left."),
-        (["--days", "4"], {"def"}, "2 entries of 4.5 kB taken away, 500 bytes left."),
-        (["--days", "0"], set(), "3 entries of 5.0 kB taken away, 0 bytes left."),
+        (["--days", "41"], {"old.gguf", "abc", "def"}, "removed 0 entries (0 bytes), 5.0 kB left."),
+        ([], {"abc", "def"}, "removed 1 entry (3.0 kB), 2.0 kB left."),
+        (["--days", "4"], {"def"}, "removed 2 entries (4.5 kB), 500 bytes left."),
+        (["--days", "0"], set(), "removed 3 entries (5.0 kB), 0 bytes left."),
     ],
 )
 def test_what_was_not_used_for_long_is_taken_away_and_nothing_else(capsys, cache, days, left, said):

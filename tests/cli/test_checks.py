@@ -60,11 +60,11 @@ REFUSED = {
     "column": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "notes.csv"),
         "notes.csv: no column looks like the label. Columns: id, text, note. Name it with --label COLUMN; "
-        "if the first line is a row, put one such as text,label above it.",
+        "if the first line is a row, put a header such as text,label above it.",
     ),
     "method": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "rows.csv", "--method", "ia2-stf"),
-        f"--method ia2-stf: no such method. Did you mean ia2-sft? There are {', '.join(DESCRIPTIONS)}.",
+        f"--method ia2-stf: no such method. Did you mean ia2-sft? Choose from {', '.join(DESCRIPTIONS)}.",
     ),
     "method's file": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "rows.csv", "--method", "stdy.yaml"),
@@ -76,7 +76,7 @@ REFUSED = {
     ),
     "kind": (
         (*ADAPT, "--model", "smollm2-135m", "--data", "rows.csv", "--adapter", "lorra"),
-        "--adapter lorra: there is no such kind. Did you mean lora? There are lora, ia3, prompt, prefix, full, vera, "
+        "--adapter lorra: there is no such kind. Did you mean lora? Choose from lora, ia3, prompt, prefix, full, vera, "
         "shift.",
     ),
     "output": (
@@ -85,7 +85,7 @@ REFUSED = {
     ),
     "output file": (
         ("demo", "--out", "rows.csv"),
-        "rows.csv: this is a file, and a folder is to be written. Name another one.",
+        "rows.csv: this is a file, but a folder is needed. Name another one.",
     ),
     "adapter": (
         ("evaluate", "--model", "smollm2-135m", "--data", "rows.csv", "--adapter", "study"),
@@ -120,7 +120,7 @@ def test_a_task_is_refused_before_torch_is_imported(folder):
     command = [sys.executable, "-c", PROGRAM, *ADAPT, "--model", "smollm2-135m", "--task", "sst3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "[]\n")
-    assert done.stderr.startswith("--task sst3: no such task. Did you mean sst2? There are reviews, sst2, ")
+    assert done.stderr.startswith("--task sst3: no such task. Did you mean sst2? Choose from reviews, sst2, ")
 
 
 def test_what_is_there_passes(folder, model):

@@ -28,9 +28,9 @@ def test_a_file_of_forty_gives_twenty_ten_and_ten_and_an_adapter_that_peft_loads
     status, out, err = adapt(capsys, tmp_path, model, file, "--lr", "1e-3", "1e-2", "--method", "ia2")
     assert status == 0, err
     assert "N = 20, 10 dev rows, 10 evaluation rows" in err
-    assert "'text' is taken for the text" in err
-    assert "'label' is taken for the label" in err
-    assert "Whole labels compete with each other" in err
+    assert "'text' is used as the text" in err
+    assert "'label' is used as the label" in err
+    assert "Whole labels are scored against each other" in err
     assert "Labels follow the colon with one space" in err
     parts = {"adapter", "adapters", "plan.json", "predictions", "records", "units"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == parts
@@ -128,7 +128,7 @@ def test_an_adapter_is_never_measured_on_what_taught_it(capsys, tmp_path, model,
     evaluate = ("evaluate", "--model", model, "--adapter", tmp_path / "out" / "adapter", "--data")
     status, _, err = run(capsys, *evaluate, file, "--out", tmp_path / "record.json")
     assert status == 0, err
-    assert "12 rows that taught the adapter or chose it are left out" in err
+    assert "12 rows are left out, as they are in the adapter's training or dev set" in err
     again = {json.loads(line)["query"] for line in (tmp_path / "record.predictions.jsonl").read_text().splitlines()}
     assert {row["query"] for row in predictions_of(tmp_path / "out", "sft")} == again
     assert len(again) == 28
@@ -148,18 +148,18 @@ def test_an_adapter_is_asked_for_the_labels_that_it_was_taught(capsys, tmp_path,
     other = write_csv(tmp_path / "other.csv", [("the sea was cold", "bad"), ("the sea was fine", "1")])
     status, _, err = run(capsys, *evaluate, other)
     assert status == 2
-    assert "the label 'bad' is not among those that the adapter was taught: 0, 1, 2" in err
+    assert "the label 'bad' is not among those the adapter was trained on: 0, 1, 2" in err
     status, _, err = run(capsys, *evaluate, fewer, "--response-kind", "text")
     assert status == 2
-    assert "responses are free text here, and the adapter was taught labels" in err
+    assert "responses are free text here, but the adapter was trained on labels" in err
     status, _, err = run(capsys, *evaluate, fewer, "--chat")
     assert status == 2
-    assert "--chat: this adapter was taught without" in err
+    assert "--chat: this adapter was trained without" in err
     tiny_network("llama", seed=1).save_pretrained(tmp_path / "other")
     byte_level_tokenizer().save_pretrained(tmp_path / "other")
     status, _, err = run(capsys, *evaluate, fewer, "--model", tmp_path / "other")
     assert status == 0
-    assert "was trained on other weights" in err
+    assert "was trained on different weights" in err
     assert "Warning" not in err
 
 
@@ -298,7 +298,7 @@ def test_chat_models_are_asked_through_their_template(capsys, tmp_path, model, f
     more = ("--chat", "--n", "4", "--lr", "1e-2", "--method", "ia2", "--limit", "5")
     status, _, err = adapt(capsys, tmp_path, str(folder), file, *more)
     assert status == 0, err
-    assert "turns of the model's chat template. The day that it tells is always 26 July 2024." in " ".join(err.split())
+    assert "turns of the model's chat template. The date in it is always 26 July 2024." in " ".join(err.split())
 
 
 def test_evaluation_shows_demonstrations_that_it_does_not_measure(capsys, tmp_path, model, file):
@@ -329,7 +329,7 @@ def test_a_label_of_two_tokens_is_named_with_the_way_out(capsys, tmp_path, model
     file = write_csv(tmp_path / "words.csv", [(text, "gooood" if label == "1" else "baaad") for text, label in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file, "--label-scoring", "token")
     assert status == 2
-    assert re.search(r"^--label-scoring token: .*the label ' baaad' is \d tokens .*Say whole", err, re.MULTILINE)
+    assert re.search(r"^--label-scoring token: .*the label ' baaad' is \d tokens .*Use whole", err, re.MULTILINE)
     more = ("--no-compare", "--lr", "1e-3", "--method", "ia2")
     status, _, err = adapt(capsys, tmp_path, model, file, *more)
     assert status == 0, err
@@ -346,7 +346,7 @@ def test_a_longer_label_that_another_begins_is_answered_by_what_was_fine_tuned(c
     file = write_csv(tmp_path / "words.csv", [(text, "no" if "cold" in text else "no idea") for text, _ in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file, "--lr", "3e-2", "--method", "ia2-sft", "--epochs", "20")
     assert status == 0, err
-    assert "The label 'no' begins 'no idea', so that labels compete with what ends them: the end token" in err
+    assert "The label 'no' is a prefix of 'no idea', so each label is scored with what ends it: the end token" in err
     records = records_of(tmp_path / "out")
     scorings = {method: record["options"]["label_scoring"] for method, record in records.items()}
     unended = dict.fromkeys(("zero-shot", "icl", *RECALIBRATED), "separated")
@@ -378,16 +378,18 @@ def test_text_longer_than_the_context_is_refused_by_its_beginning(capsys, tmp_pa
     file = write_csv(tmp_path / "long.csv", [(text + " and so on" * 100, label) for text, label in ROWS])
     status, _, err = adapt(capsys, tmp_path, model, file)
     assert status == 2
-    assert re.search(r"'Text:the \w+ was .*…': prompt and response are \d+ tokens, and the model reads 512", err)
+    assert re.search(
+        r"'Text:the \w+ was .*…': prompt and response are \d+ tokens, but the model reads at most 512", err
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_evaluation_refuses_to_overwrite_and_adapters_that_are_none(capsys, tmp_path, model, file):
     for given, said in (
-        (("--out", file), "this exists, and nothing is overwritten"),
+        (("--out", file), "this already exists and is not overwritten"),
         (("--adapter", tmp_path), "no adapter here: adapter_config.json is missing"),
-        (("--icl", "40"), "--icl 40: rows has 40 rows to draw from and to measure. Use --icl 26 or fewer"),
-        (("--out", file / "record.json"), "is a file, so that nothing can be written there"),
+        (("--icl", "40"), "--icl 40: rows has only 40 rows for demonstrations and evaluation. Use --icl 26 or fewer"),
+        (("--out", file / "record.json"), "is a file, so nothing can be written there"),
     ):
         status, _, err = run(capsys, "evaluate", "--model", model, "--data", file, *given)
         assert status == 2
@@ -443,8 +445,8 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
     file = write_csv(tmp_path / "texts.csv", rows, "question,answer")
     status, out, err = adapt(capsys, tmp_path, model, file, "--n", "2", "--limit", "5")
     assert status == 0, err
-    assert "One learning rate, 0.0003, since steps on free text are long; --lr 1e-4 3e-4 1e-3 tries three." in err
-    assert "24 different, long labels are taken for free text" in err
+    assert "Trying one learning rate, 0.0003, as steps on free text take long; --lr 1e-4 3e-4 1e-3 tries three." in err
+    assert "24 different, long labels are read as free text" in err
     assert "ECE" not in out
     records = records_of(tmp_path / "out")
     assert records.keys() == {"zero-shot", "icl", "sft", "ia2-sft"}  # of free text
@@ -458,7 +460,7 @@ def test_a_file_of_questions_and_sentences_is_learnt_generated_and_judged_again(
     assert {"query", "response", "generated", "answer", "right_answer", "correct"} <= line.keys()
     status, out, err = run(capsys, "rescore", tmp_path / "out")
     assert status == 0, err
-    assert out.count("0 of 5 rows are judged otherwise than before") == 4
+    assert out.count("0 of 5 rows are now scored differently") == 4
     status, _, err = adapt(
         capsys, tmp_path / "labels", model, file, "--response-kind", "label", "--n", "2", "--label-scoring", "token"
     )  # fmt: skip
@@ -527,14 +529,14 @@ def test_the_links_of_a_page_lead_to_files(capsys, tmp_path, out):
     assert len(links) == 2 * 2 * 2 * 2  # methods, measures, sets, and a record and its rows
     assert all((page.parent / link).resolve().is_file() for link in links)
     assert "MemoryError: too little" in text
-    assert "units are computed" not in text
+    assert "units have been computed" not in text
     assert "<span>methods</span></th><td>icl, sft, ia2</td>" in text
 
 
 def test_a_report_beside_the_papers_numbers(capsys, tmp_path):
     status, out, _ = run(capsys, "report", study_folder(tmp_path), "--paper")
     assert status == 0
-    assert "The paper printed none of these settings" in out
+    assert "The paper has none of these settings" in out
     hub = "Qwen/Qwen3-4B-Base"
     own = [
         study_records.record("icl", 0.5, seed=seed, n=4, train="agnews", eval="agnews", model=hub) for seed in (0, 1)
@@ -548,7 +550,7 @@ def test_a_report_beside_the_papers_numbers(capsys, tmp_path):
 
 def test_a_report_says_what_is_still_missing(capsys, tmp_path):
     folder = study_records.write_study(tmp_path / "study", [study_records.record("icl", 0.5)])
-    assert "1 of the study's 2 units are computed, 0 failed." in run(capsys, "report", folder)[1]
+    assert "1 of the study's 2 units have been computed; 0 failed." in run(capsys, "report", folder)[1]
 
 
 def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
@@ -571,7 +573,7 @@ def test_a_report_of_nothing_and_over_something_is_refused(capsys, tmp_path):
     assert err.startswith(f"{own}: this is a file. Name the folder.")
     status, _, err = run(capsys, "report", study_folder(tmp_path), "--format", "html", "--out", own.parent)
     assert status == 2
-    assert "this is no report of ours" in err
+    assert "this was not written by ia2 report" in err
     assert own.read_text() == "<p>mine</p>"
     status, _, err = run(capsys, "report", tmp_path / "study", "--out", own)
     assert status == 2
@@ -611,7 +613,7 @@ def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_
     shutil.rmtree(tmp_path / "out" / "adapter")  # as where a process was killed before it was copied
     status, again, err = adapt(capsys, tmp_path, model, file, *more)
     assert (status, again) == (0, table)
-    assert "everything is there already" in err
+    assert "already complete, so nothing is computed" in err
     records = records_of(tmp_path / "out")
     for name, folder in (("ia2-sft", "adapter"), ("sft", "adapters/sft")):
         weights = (tmp_path / "out" / folder / "adapter_model.safetensors").read_bytes()
@@ -628,7 +630,7 @@ def test_an_adaptation_is_there_when_it_is_asked_for_again_and_is_reported_as_a_
     assert f'<h1>out</h1>\n<p class="first">{sentence}</p>' in (tmp_path / "out" / "report" / "index.html").read_text()
     status, _, err = adapt(capsys, tmp_path, model, file, *more, "--epochs", "3")
     assert status == 2
-    assert "holds records of out with other settings (--epochs); it takes no others" in err
+    assert "holds records of out with other settings (--epochs); they can't be changed" in err
     write_csv(file, ROWS[1:])
     status, _, err = adapt(capsys, tmp_path, model, file, *more)
     assert status == 2
@@ -656,7 +658,7 @@ def test_a_study_of_the_same_rows_finds_the_same(capsys, tmp_path, model, file):
     """)
     status, _, err = run(capsys, "run", tmp_path / "study.yaml", "--out", tmp_path / "study")
     assert status == 0, err
-    assert "'text' is taken for the text" in err
+    assert "'text' is used as the text" in err
     adapted, studied = records_of(tmp_path / "out"), records_of(tmp_path / "study")
     assert adapted.keys() == studied.keys() == {"zero-shot", "context", *LOGISTIC, "sft", "ia2-sft"}
     for name, record in adapted.items():
@@ -677,7 +679,7 @@ def test_generations_of_a_study_are_judged_again_a_table_for_each_unit(capsys, t
     assert status == 0, err
     status, out, err = run(capsys, "rescore", tmp_path / "study")
     assert status == 0, err
-    assert out.count("0 of 3 rows are judged otherwise than before") == 4
+    assert out.count("0 of 3 rows are now scored differently") == 4
     assert out.count("texts, 3 rows, N = 2") == 2
 
 

@@ -62,7 +62,7 @@ def test_a_set_that_fails_fails_the_demo(tmp_path, capsys):
     def broken(_name):
         raise ValueError("no such weights")
 
-    with pytest.raises(RuntimeError, match=r"failed; .*failures/ says why"):
+    with pytest.raises(RuntimeError, match=r"failed; see .*failures/"):
         compute_demo(tmp_path / "demo", quick=True, load=broken)
 
 
@@ -82,7 +82,7 @@ def test_the_command_says_what_came_out_and_goes_on_where_it_was_stopped(model, 
     monkeypatch.setattr(run_module, "compute", stop_at_labels)
     status, out, err = run(capsys, *asked)
     assert (status, out) == (130, "")
-    assert "What was done is kept, and the same command goes on" in err
+    assert "Finished work is kept; run the same command again to continue" in err
     monkeypatch.setattr(run_module, "compute", compute)
     status, out, err = run(capsys, *asked)
     assert status == 0, err

@@ -19,10 +19,10 @@ def method(name, right, *, tokens=20.0, asim=None, confidence=1.0):
 @pytest.mark.parametrize(
     ("moved", "verdict"),
     [
-        (49, "The adapter keeps it: 98.0 % (difference +0.0, 95 % from +0.0 to +0.0)"),
-        (48, "The adapter may lose some of it: 96.0 % (difference -2.0, 95 % from -6.0 to +0.0)"),
-        (25, "The adapter loses some of it: 50.0 % (difference -48.0"),
-        (50, "The adapter keeps it: 100.0 % (difference +2.0, 95 % from +0.0"),
+        (49, "The adapter keeps that accuracy: 98.0 % (difference +0.0, 95 % CI +0.0 to +0.0)"),
+        (48, "The adapter may lose some of that accuracy: 96.0 % (difference -2.0, 95 % CI -6.0 to +0.0)"),
+        (25, "The adapter loses some of that accuracy: 50.0 % (difference -48.0"),
+        (50, "The adapter keeps that accuracy: 100.0 % (difference +2.0, 95 % CI +0.0"),
     ],
 )
 def test_an_instruction_is_kept_or_lost_by_the_interval(moved, verdict):
@@ -33,18 +33,18 @@ def test_an_instruction_is_kept_or_lost_by_the_interval(moved, verdict):
             "ia2": method("ia2", moved, tokens=19.0),
         }
     )
-    assert "on 80.0 % of the reviews without the instruction and on 98.0 % with it" in text
+    assert "accuracy is 80.0 %; with the instruction in every prompt it is 98.0 %." in text
     assert verdict in text
     # 1 - 19 / 345
-    assert "19 tokens instead of 345, 94 % fewer" in text
+    assert "19 tokens per query instead of 345 (94 % fewer)" in text
 
 
 @pytest.mark.parametrize(
     ("aligned", "verdict"),
     [
-        (50, "In accuracy IA2→SFT beats SFT (difference +20.0"),
-        (30, "In accuracy SFT beats IA2→SFT (difference -20.0"),
-        (40, "In accuracy these sets can't tell them apart (difference +0.0"),
+        (50, "IA2→SFT is more accurate than SFT (difference +20.0"),
+        (30, "SFT is more accurate than IA2→SFT (difference -20.0"),
+        (40, "Neither is significantly more accurate (difference +0.0"),
     ],
 )
 def test_the_better_method_is_named_or_none(aligned, verdict):
@@ -56,7 +56,7 @@ def test_the_better_method_is_named_or_none(aligned, verdict):
         }
     )
     assert verdict in text
-    assert "(ICL) the model is right on 90.0 %, at 189" in text
-    assert "works more like the model in context than SFT does (asim 0.88 against 0.50)" in text
+    assert "(ICL) it is 90.0 %, at 189 tokens" in text
+    assert "are more similar to in-context learning than SFT's (asim 0.88 against 0.50)" in text
     # the confidence is 1 everywhere, so that the ECE is the share that was wrong
-    assert f"The ECE of IA2→SFT is {(50 - aligned) / 50:.3f}, that of SFT 0.200." in text
+    assert f"The ECE is {(50 - aligned) / 50:.3f} for IA2→SFT and 0.200 for SFT." in text

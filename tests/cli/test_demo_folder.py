@@ -25,5 +25,5 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "rows.csv").touch()
-    with pytest.raises(InputError, match="this is a file, and a folder is to be written"):
+    with pytest.raises(InputError, match="this is a file, but a folder is needed"):
         check_demo_folder(tmp_path / "rows.csv")

@@ -24,7 +24,7 @@ def test_merged_weights_give_the_adapters_logits(capsys, tmp_path, folder):
     status, out, err = run(capsys, "export", folder, "--merged", tmp_path / "merged")
     assert status == 0, err
     assert out == f"{tmp_path}/merged/: the base model with the adapter merged in, in the hub's layout\n"
-    assert "trained on other weights" not in err
+    assert "trained on different weights" not in err
     expected = PeftModel.from_pretrained(tiny_network("llama"), str(folder))(IDS).logits
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert torch.allclose(merged(IDS).logits, expected, atol=1e-4)
@@ -73,19 +73,19 @@ def test_another_base_model_can_be_named(capsys, tmp_path, folder, model):
     (folder / "taught.json").write_text(json.dumps(taught | {"model": str(tmp_path / "gone")}))
     status, _, err = run(capsys, "export", folder, "--merged", tmp_path / "merged")
     assert status == 2
-    assert err == f"{folder}: its base model {tmp_path}/gone isn't there. Name it with --model.\n"
+    assert err == f"{folder}: its base model {tmp_path}/gone is not there. Name it with --model.\n"
     status, _, err = run(capsys, "export", folder, "--merged", tmp_path / "merged", "--model", tmp_path / "moved")
     assert status == 0, err
     tiny_network("llama", seed=1).save_pretrained(tmp_path / "moved")
     status, _, err = run(capsys, "export", folder, "--merged", tmp_path / "other", "--model", tmp_path / "moved")
     assert status == 0, err
-    assert "trained on other weights" in err
+    assert "trained on different weights" in err
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ((), "Say what to export to: --merged DIR, --gguf FILE or --push OWNER/NAME"),
+        ((), "Say what to export to: one of --merged DIR, --gguf FILE or --push OWNER/NAME"),
         (("--merged", "a", "--gguf", "b"), "Say what to export to"),
         (("--merged", "a", "--public"), "--public: this is for --push"),
         (("--gguf", "a", "--dtype", "float16"), "--dtype float16: this is for --merged"),
@@ -93,7 +93,7 @@ def test_another_base_model_can_be_named(capsys, tmp_path, folder, model):
         (("--push", "me"), "--push me: this must be OWNER/NAME"),
         (("--push", "me/a"), "which nobody else can load"),
         (("--merged", "full"), "full: this folder isn't empty (it holds mine.txt)"),
-        (("--gguf", "full/mine.txt"), "--gguf full/mine.txt: this exists, and nothing is overwritten"),
+        (("--gguf", "full/mine.txt"), "--gguf full/mine.txt: this already exists and is not overwritten"),
         (("--merged", "a", "--model", "./nothing"), "./nothing: there is no such file or folder"),
         (("--gguf", "a", "--model", "./nothing"), "./nothing: there is no such file or folder"),
     ],

@@ -70,7 +70,7 @@ def test_a_full_disk_has_status_one_and_is_said_in_one_sentence(capsys, tmp_path
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
     assert status == 1
     assert err.splitlines()[-1].startswith(f"{tmp_path / 'cache'}: the disk of this folder is full (")
-    assert "fault of ours" not in err
+    assert "bug in ia2" not in err
 
 
 def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monkeypatch):
@@ -167,8 +167,8 @@ def test_memory_that_runs_out_is_named(capsys, tmp_path, monkeypatch, file, erro
     status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
     assert status == 1
     sentence = err.splitlines()[-1]
-    assert sentence.startswith("ia2 adapt failed: there is not enough memory, on this machine or on its device (")
-    assert "fault of ours" not in err
+    assert sentence.startswith("ia2 adapt failed: there is not enough memory on this machine or its device (")
+    assert "bug in ia2" not in err
 
 
 def test_who_stops_it_again_does_not_cut_the_clearing_up_short():

@@ -29,7 +29,7 @@ def test_defaults_are_the_protocols():
         (Demo, {"seed": -1}, "seed -1: this must be 0 or more"),
         (Evaluate, TASK | {"icl": 4, "adapter": Path("a")}, "--icl 4"),
         (Evaluate, TASK | {"icl": 1}, "--icl 1"),
-        (Evaluate, TASK | {"draw": "class"}, "--draw class: this is for demonstrations; say how many with --icl"),
+        (Evaluate, TASK | {"draw": "class"}, "--draw class: this is for demonstrations; set their number with --icl"),
     ],
 )
 def test_contradictions_are_refused_by_name(kind, given, said):

@@ -5,9 +5,12 @@ from command_line import run
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"lr: !!python/object/apply:os.system ['touch ran']", "this is no YAML (could not determine a constructor"),
-        (b"lr: [1e-3", "this is no YAML ("),
-        (b"lr: \xff", "this is no YAML ("),
+        (
+            b"lr: !!python/object/apply:os.system ['touch ran']",
+            "this is not valid YAML (could not determine a constructor",
+        ),
+        (b"lr: [1e-3", "this is not valid YAML ("),
+        (b"lr: \xff", "this is not valid YAML ("),
         (None, "this file can't be read (No such file or directory)."),
     ],
 )

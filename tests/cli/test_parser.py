@@ -111,14 +111,14 @@ def test_choices_are_told_for_the_few_values_of_a_type():
     ("words", "said"),
     [
         (["adpat"], "adpat: there is no such command. Did you mean adapt?\nSee ia2 --help.\n"),
-        ([], f"COMMAND: this must be given. There are {', '.join([*COMMANDS, *LISTS])}.\nSee ia2 --help.\n"),
+        ([], f"COMMAND: this is required. Choose from {', '.join([*COMMANDS, *LISTS])}.\nSee ia2 --help.\n"),
         (["demo", "--quik"], "--quik: there is no such option. Did you mean --quick?\nSee ia2 demo --help.\n"),
         (["demo", "--see", "1"], "--see: there is no such option. Did you mean --seed?\nSee ia2 demo --help.\n"),
-        (["demo", "--seed"], "--seed: a value must follow.\nSee ia2 demo --help.\n"),
+        (["demo", "--seed"], "--seed: this needs a value.\nSee ia2 demo --help.\n"),
         (["demo", "--seed", "two"], "--seed two: expected a whole number.\nSee ia2 demo --help.\n"),
         (["tasks", "--all"], "--all: there is no such option.\nSee ia2 tasks --help.\n"),
-        (["run"], "EXPERIMENT: this must be given.\nSee ia2 run --help.\n"),
-        (["adapt", "--out", "o"], "--model: this must be given.\nSee ia2 adapt --help.\n"),
+        (["run"], "EXPERIMENT: this is required.\nSee ia2 run --help.\n"),
+        (["adapt", "--out", "o"], "--model: this is required.\nSee ia2 adapt --help.\n"),
         (
             ["report", "a", "--format", "htm"],
             "--format htm: expected one of markdown, latex, html, csv. Did you mean html?\nSee ia2 report --help.\n",

@@ -100,7 +100,7 @@ def test_a_saved_dataset_is_answered_like_a_file(capsys, tmp_path, folder, expec
         capsys, "predict", "--adapter", folder, "--data", tmp_path / "saved", "--out", tmp_path / "out.json"
     )
     assert status == 0, err
-    assert "saved: its split train is read." in err
+    assert "saved: the split train is read." in err
     (row,) = json.loads((tmp_path / "out.json").read_text())
     assert (row["id"], row["text"], row["prediction"]) == (7, TEXTS[0], expected[0].prediction)
 
@@ -153,18 +153,18 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(capsys, monkeypatch, t
     monkeypatch.setattr("ia2.cli.predict.predict", stopping)
     status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
     assert status == 130
-    assert "The same command goes on behind the rows that it has answered." in err
+    assert "Run the same command again to continue after the rows already answered." in err
     assert not torn.exists()
     configuration = folder / CONFIGURATION_FILE
     before = configuration.read_text()
     configuration.write_text(json.dumps(json.loads(before) | {"lora_alpha": 4}))
     status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
     assert status == 2
-    assert "this holds answers that another run" in err
+    assert "this holds the answers of a different run" in err
     configuration.write_text(before)
     status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", torn)
     assert status == 0, err
-    assert "32 of 80 rows were answered before this was stopped." in err
+    assert "32 of 80 rows were already answered by an earlier run." in err
     assert torn.read_bytes() == calm.read_bytes()
 
 
@@ -227,22 +227,22 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Say what to answer: texts, - for the standard input, or --data FILE"),
+        ((), "Say what to answer: either texts, - for standard input, or --data FILE"),
         (("a text", "--data", "more.csv"), "Say what to answer"),
         (("a text", "--text", "text"), "--text text: this is a column of a file"),
         (("a text", "--out", "o.csv"), "--out o.csv: this goes with --data"),
-        (("--data", "more.csv", "--out", "o.txt"), "o.txt: the ending '.txt' can't be written"),
+        (("--data", "more.csv", "--out", "o.txt"), "o.txt: can't write '.txt' files"),
         (
             ("--data", "saved", "--out", "o"),
-            "o: its ending is to name the format. Use one of .csv, .tsv, .json, .jsonl",
+            "o: the suffix must name the format. Use one of .csv, .tsv, .json, .jsonl",
         ),
-        (("--data", "more.csv", "--out", "more.csv"), "more.csv: this exists, and nothing is overwritten"),
+        (("--data", "more.csv", "--out", "more.csv"), "more.csv: this already exists and is not overwritten"),
         (("--data", "missing.csv"), "missing.csv: no such file"),
         (("--data", "more.csv", "--text", "colour"), "more.csv: no column is called 'colour'"),
         (("--data", "taken.csv"), "taken.csv: it has a column 'prediction' already"),
         (
             ("--data", "earlier.csv", "--probabilities"),
-            "earlier.csv: it has a column 'probability of 1' already. Rename that one.",
+            "earlier.csv: it already has a column 'probability of 1'. Rename that column.",
         ),
         (("a text", "--model", "./nothing"), "./nothing: there is no such file or folder"),
     ],
@@ -270,4 +270,4 @@ def test_folders_without_a_usable_adapter_say_what_is_missing(capsys, tmp_path, 
     (folder / "taught.json").unlink()
     status, _, err = run(capsys, "predict", "--adapter", folder, "a text")
     assert status == 2
-    assert "taught.json is missing, which says how the adapter was taught" in err
+    assert "taught.json, which says how the adapter was trained, is missing" in err

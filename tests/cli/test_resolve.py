@@ -30,8 +30,8 @@ MISTAKES = {
     "empty": (("--data", "empty.csv"), "empty.csv: this file is empty"),
     "header only": (("--data", "header.csv"), "header.csv: this file has no rows"),
     "absent": (("--data", "absent.csv"), "absent.csv: no such file"),
-    "no Parquet": (("--data", "no.parquet"), "no.parquet: this is no Parquet file"),
-    "cut": (("--data", "cut.jsonl"), "cut.jsonl, line 2: this is no JSON object"),
+    "no Parquet": (("--data", "no.parquet"), "no.parquet: this is not a Parquet file"),
+    "cut": (("--data", "cut.jsonl"), "cut.jsonl, line 2: this is not a JSON object"),
     "task": (("--task", "sst3"), "--task sst3: no such task. Did you mean sst2?"),
     "method": ((*GOOD, "--method", "ia3-sft"), "--method ia3-sft: no such method. Did you mean ia2-sft?"),
     "one class": (("--data", "one.csv"), "one.csv: every row has the label '1'; at least two are needed"),
@@ -51,7 +51,7 @@ MISTAKES = {
         (*GOOD, "--method", "ia2", "--label-source", "ground-truth"),
         "--label-source ground-truth: ia2 has no stage that fits tokens",
     ),
-    "large N": ((*GOOD, "--n", "60"), "60 training rows and 30 dev rows were asked for, and there are 40"),
+    "large N": ((*GOOD, "--n", "60"), "60 training rows and 30 dev rows are needed, but there are 40"),
     "N of one": ((*GOOD, "--n", "1"), "--n 1: .*at least 2"),
     "N in words": ((*GOOD, "--n", "many"), "--n many: expected a whole number"),
     "folder": (
@@ -61,7 +61,7 @@ MISTAKES = {
     "path": ((*GOOD, "--model", "./absent"), "./absent: there is no such file or folder"),
     "output": ((*GOOD, "--out", "full"), "full: this folder holds something else"),
     "output file": ((*GOOD, "--out", "good.csv"), "good.csv: this is a file"),
-    "method without beta": ((*GOOD, "--beta", "0.5"), "--beta 0.5: no method tries several weights"),
+    "method without beta": ((*GOOD, "--beta", "0.5"), "--beta 0.5: no method here has a weight"),
     "beta too large": ((*GOOD, "--method", "ia2+sft", "--beta", "2"), "--beta 2: .*between 0 and 1"),
     "labels of alignment": (
         (*GOOD, "--method", "ia2", "--label-source", "icl-response"),
@@ -78,15 +78,15 @@ MISTAKES = {
     "no tokens": ((*GOOD, "--adapter", "prompt", "--virtual-tokens", "0"), "--virtual-tokens 0: .*1 or more"),
     "no such adapter": (
         (*GOOD, "--adapter", "lore"),
-        r"--adapter lore: there is no such kind\. Did you mean lora\? There are lora, ia3, prompt, prefix, full, vera.",
+        r"--adapter lore: there is no such kind\. Did you mean lora\? Choose from lora, ia3, prompt, prefix, full",
     ),
     "method file": ((*GOOD, "--method", "mine.yaml"), "--method mine.yaml: this file can't be read"),
     "context not there": ((*GOOD, "--context", "none.txt"), "--context none.txt: this file can't be read"),
     "order of a context": (
         (*GOOD, "--context", "good.csv", "--order", "best-of-3"),
-        "--context good.csv: this stands instead",
+        "--context good.csv: this replaces demonstrations",
     ),
-    "no order": ((*GOOD, "--order", "best"), "--order best: say random, or best-of-K"),
+    "no order": ((*GOOD, "--order", "best"), "--order best: use random, or best-of-K"),
     "orders of nothing": ((*GOOD, "--orders", "2"), "--orders 2: this goes with unlabelled"),
     "no batch": ((*GOOD, "--batch-size", "0"), "--batch-size 0: this must be 1 or more"),
     "no patience": ((*GOOD, "--patience", "0"), "--patience 0: this must be 1 or more"),
@@ -110,9 +110,9 @@ MISTAKES = {
     "no rate": ((*GOOD, "--lr", "nan"), "--lr nan: expected a number"),
     "rate not a number": ((*GOOD, "--lr", ".nan"), "--lr nan: this must be a positive number"),
     "rate in words": ((*GOOD, "--lr", "small"), "--lr small: expected a number"),
-    "evaluation only": (("--task", "qasc_remap"), "this task only evaluates"),
+    "evaluation only": (("--task", "qasc_remap"), "this task is for evaluation only"),
     "kind of a task": (("--task", "gsm8k", "--response-kind", "text"), "--response-kind text: a built-in task"),
-    "two sources": ((*GOOD, "--task", "sst2"), "--data FILE or --task NAME, one of them"),
+    "two sources": ((*GOOD, "--task", "sst2"), "either --data FILE or --task NAME"),
     "unknown option": ((*GOOD, "--colour", "red"), "--colour"),
     "scoring": ((*GOOD, "--label-scoring", "half"), "--label-scoring half: expected one of auto, token, whole."),
 }
@@ -152,11 +152,11 @@ def benchmark_files(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--method", "sft", "--unlabelled", "file"), "rows.csv: sft learns from labels alone"),
-        (("--method", "ia2-solved", "--no-compare", "--lr", "1e-3"), "--lr 0.001: ia2-solved takes no steps"),
+        (("--method", "sft", "--unlabelled", "file"), "rows.csv: sft learns from labels only"),
+        (("--method", "ia2-solved", "--no-compare", "--lr", "1e-3"), "--lr 0.001: ia2-solved has no learning rate"),
         (
             ("--method", "ia2-solved", "--adapter", "ia3"),
-            "--adapter ia3: ia2-solved is solved for lora and shift alone",
+            "--adapter ia3: ia2-solved can be solved only for lora and shift",
         ),
     ],
 )

@@ -47,16 +47,16 @@ def test_several_studies_share_what_they_have_in_common(capsys, tmp_path, file, 
     status, printed, err = run(capsys, "run", *files, "--out", out, "--store", store)
     assert status == 0, err
     assert trained == ["sft", "ia2"]
-    assert "Together: 3 adapters, of which 2 differ" in printed
+    assert "Together: 3 adapters, 2 of them different" in printed
     assert printed.count("1 units computed") == 2
-    assert f"Trained before, and taken from {store}: lora_sft_lr0.001." in err
+    assert f"Already trained, loaded from {store}: lora_sft_lr0.001." in err
     names = [path.relative_to(out).parts[:2] for path in sorted(out.glob("*/records"))]
     assert names == [("first", "records"), ("second", "records")]
     records = [json.loads(file.read_text()) for file in out.glob("*/records/*/lora_sft_*.json")]
     assert records[0]["metrics"] == records[1]["metrics"]
     # the same command finds everything there
     status, printed, err = run(capsys, "run", *files, "--out", out, "--store", store)
-    assert (status, printed.count("0 units computed, 1 were there already")) == (0, 2), err
+    assert (status, printed.count("0 units computed, 1 already done")) == (0, 2), err
 
 
 def test_a_dry_run_of_several_says_what_they_have_in_common(capsys, tmp_path, file):
@@ -64,7 +64,7 @@ def test_a_dry_run_of_several_says_what_they_have_in_common(capsys, tmp_path, fi
     status, printed, err = run(capsys, "run", *files, "--dry-run")
     assert status == 0, err
     assert printed.count("1 unit: ") == 2
-    assert printed.endswith("Together: 3 adapters, of which 2 differ; with --store each of these is trained once.\n")
+    assert printed.endswith("Together: 3 adapters, 2 of them different; with --store, each of these is trained once.\n")
 
 
 def test_two_studies_of_one_name_are_refused(capsys, tmp_path, file):
@@ -72,14 +72,14 @@ def test_two_studies_of_one_name_are_refused(capsys, tmp_path, file):
     second = first.with_name("copy.yaml")
     second.write_text(first.read_text())
     status, _, err = run(capsys, "run", first, second, "--out", tmp_path / "out")
-    assert (status, err) == (2, f"{second}: {first} is called first too. Give one of them another name.\n")
+    assert (status, err) == (2, f"{second}: {first} is also called first. Rename one of them.\n")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_study_that_is_named_twice_and_a_store_that_is_a_file_are_refused(capsys, tmp_path, file):
     first, out = file("first"), tmp_path / "out"
     status, _, err = run(capsys, "run", first, first, "--out", out)
-    assert (status, err) == (2, f"{first}: this study is named twice. Name it once.\n")
+    assert (status, err) == (2, f"{first}: this study is given twice. Give it once.\n")
     status, _, err = run(capsys, "run", first, "--out", out, "--store", first)
     assert (status, err) == (2, f"{first}: this is a file. Name the folder.\n")
     assert not out.exists()

@@ -34,9 +34,13 @@ def refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("right", "wrong", "sentence"),
     [
-        ("- sst2", "- sts2", "study.yaml, line 4: there is no task sts2. Did you mean sst2? There are reviews, sst2, "),
-        ("train: agnews", "train: agnew", "study.yaml, line 5: there is no task agnew. Did you mean agnews? There"),
-        ("[bbcnews, ag", "[bbcnew, ag", "study.yaml, line 6: there is no task bbcnew. Did you mean bbcnews? There"),
+        (
+            "- sst2",
+            "- sts2",
+            "study.yaml, line 4: there is no task sts2. Did you mean sst2? Choose from reviews, sst2, ",
+        ),
+        ("train: agnews", "train: agnew", "study.yaml, line 5: there is no task agnew. Did you mean agnews? Choose"),
+        ("[bbcnews, ag", "[bbcnew, ag", "study.yaml, line 6: there is no task bbcnew. Did you mean bbcnews? Choose"),
         ("icl, ia2-sft", "icl, ia2-stf", "study.yaml, line 11: there is no method ia2-stf. Did you mean ia2-sft?"),
         ("method: sft,", "method: stf,", "study.yaml, line 11: there is no method stf. Did you mean sft"),
         ("[smollm2-135m]", "[smolm2-135m]", "study.yaml, line 2: model smolm2-135m: there is no such built-in model."),

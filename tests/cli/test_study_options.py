@@ -9,7 +9,7 @@ from ia2.errors import InputError
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"experiment": (Path("a.yaml"),)}, "--out: this must be given"),
+        ({"experiment": (Path("a.yaml"),)}, "--out: this is required"),
         ({"experiment": (Path("a.yaml"),), "dry_run": True, "limit": 0}, "limit 0: this must be 1 or more"),
     ],
 )

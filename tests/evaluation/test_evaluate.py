@@ -150,7 +150,7 @@ def test_whole_labels_are_answered_among_themselves(tiny_model, toy_task):
         pool=(),
         evaluation=tuple(Example(row.query, labels[int(row.response)]) for row in toy_task.evaluation),
     )
-    with pytest.raises(FieldError, match="^label_scoring token: .* Say whole"):
+    with pytest.raises(FieldError, match="^label_scoring token: .* Use whole"):
         evaluate(tiny_model, task.evaluation, task)
     evaluation = evaluate(tiny_model, task.evaluation, task, asking=Asking(label_scoring="whole"))
     assert {row.predicted for row in evaluation.predictions} <= set(labels)

@@ -35,7 +35,7 @@ def test_one_that_diverged_is_left_out_and_said():
     progress.say = sentences.append
     (best,) = chosen([candidate(SFT, 1e-3, 0.5), candidate(SFT, 1.0, None)], progress)
     assert best.planned.learning_rate == 1e-3
-    assert sentences == ["sft diverged at the learning rate 1, which is left out."]
+    assert sentences == ["sft diverged at learning rate 1, which is left out."]
 
 
 def test_a_method_that_diverged_at_every_rate_is_refused():

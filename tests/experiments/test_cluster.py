@@ -202,7 +202,7 @@ def test_a_cluster_whose_head_is_killed_and_started_again_loses_nothing(tmp_path
     finally:
         again.shutdown()
     assert driver.returncode == 0, said
-    assert f"{3 - before} units computed, {before} were there already." in said
+    assert f"{3 - before} units computed, {before} already done." in said
     assert run(experiment, opened(alone, experiment)).done == 3
     assert content(out) == content(alone)
 
@@ -250,7 +250,7 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("address", ["somewhere", "127.0.0.1:", "127.0.0.1:port"])
 def test_what_is_no_address_is_refused(tmp_path, monkeypatch, address):
     monkeypatch.setitem(sys.modules, "ray", types.ModuleType("ray"))
-    with pytest.raises(InputError, match=f"--cluster {address}: say HOST:PORT"):
+    with pytest.raises(InputError, match=f"--cluster {address}: use HOST:PORT"):
         run_on_cluster(study(), opened(tmp_path / "out", study()), address)
 
 

@@ -11,34 +11,34 @@ def test_a_study_that_makes_sense_is_let_through():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"correct": "stripped"}, "correct stripped: this is of single tokens, and whole labels are scored"),
-        ({"confidence": "top-10"}, "confidence: top-10 is of single tokens, and whole labels are scored"),
-        ({"measure": "chosen"}, "measure: what is chosen by dev loss alone is measured, so say select: dev as well"),
+        ({"correct": "stripped"}, "correct stripped: this is for single tokens, but whole labels are scored"),
+        ({"confidence": "top-10"}, "confidence: top-10 is for single tokens, but whole labels are scored"),
+        ({"measure": "chosen"}, "measure: chosen means chosen by dev loss, so set select: dev as well"),
         (
             {"demonstrations": "reshuffled", "order": "best-of-4"},
-            "order best-of-4: demonstrations: reshuffled gives each query an order of its own",
+            "order best-of-4: demonstrations: reshuffled gives each query its own order",
         ),
         (
             {"context": "prompt.txt", "methods": ["context"], "most_demonstrations": 2},
-            "most_demonstrations 2: a context stands instead of demonstrations",
+            "most_demonstrations 2: a context replaces demonstrations",
         ),
         (
             {"context": "prompt.txt", "methods": ["context", "icl-batch"]},
-            "the model isn't shown demonstrations then; name the method context instead of icl-batch",
+            "this replaces demonstrations; use the method context instead of icl-batch",
         ),
         (
             {"methods": ["context-distillation"]},
-            "unlabelled: context-distillation learns from texts without labels, and reviews has none",
+            "unlabelled: context-distillation learns from unlabelled texts, but reviews has none",
         ),
         (
             {"methods": ["sft"], "tasks": [{"train": "reviews", "unlabelled_rows": 4}]},
-            "unlabelled_rows 4: sft learns from labels alone",
+            "unlabelled_rows 4: sft learns from labels only",
         ),
         (
             {"methods": ["icl", "mean-shift"], "adapters": ["ia3"], "learning_rates": []},
-            "adapters ia3: mean-shift has an adapter of its own",
+            "adapters ia3: mean-shift has its own kind of adapter",
         ),
-        ({"forgetting": ["reviews"]}, "forgetting reviews: this is measured anyway"),
+        ({"forgetting": ["reviews"]}, "forgetting reviews: this task is already trained on or evaluated"),
         ({"forgetting": ["sst2"], "methods": ["icl"]}, "forgetting: no method of the study trains an adapter"),
         ({"evaluate": "merged", "adapters": ["lora", "prompt"]}, "evaluate merged: .* and not prompt"),
         (
@@ -58,8 +58,8 @@ def test_a_study_that_makes_sense_is_let_through():
             {"claims": [{"claim": "a", "methods": [["sft", "ia2"]], "higher": ["ece"]}] * 2},
             "claims a: two claims have this name",
         ),
-        ({"methods": ["sft", "sft"]}, "a method is named twice"),
-        ({"methods": ["sft"], "betas": [0.5]}, "betas 0.5: no method tries several weights of the token loss"),
+        ({"methods": ["sft", "sft"]}, "a method is listed twice"),
+        ({"methods": ["sft"], "betas": [0.5]}, "betas 0.5: no method here has a weight of the token loss"),
     ],
 )
 def test_what_contradicts_itself_is_refused_by_its_field(changes, message):

@@ -41,7 +41,7 @@ def test_a_teacher_of_another_dtype_is_loaded_and_said(in_bfloat16):
     assert teacher.identity.sha256 == in_bfloat16.identity.sha256
     assert sentences[-1] == (
         "The teacher answers in float32, and adapters and in-context learning are measured in bfloat16: adapters are "
-        "compared with another teacher than the one that they were trained against."
+        "compared with a different teacher from the one they were trained on."
     )
 
 
@@ -81,7 +81,7 @@ def test_records_say_in_which_dtype_the_teacher_answered(folder, tmp_path, monke
         ({"adapters": [{"kind": "full"}]}, r"load 4bit: full computes with the model's own weights.* Use lora"),
         ({"adapters": [{"kind": "lora", "dora": True}]}, r"load 4bit: lora dora computes"),
         ({"adapters": [{"kind": "ia3", "scale": "input"}]}, r"load 4bit: ia3 inputs computes"),
-        ({"evaluate": "merged"}, r"load 4bit: nothing is merged into quantised weights"),
+        ({"evaluate": "merged"}, r"load 4bit: adapters can't be merged into quantised weights"),
     ],
 )
 def test_a_study_that_needs_plain_weights_is_refused_before_anything_is_loaded(changes, sentence):

@@ -11,9 +11,9 @@ def test_what_is_shared_is_counted_once():
     assert found.teacher_passes == 12 * (4 + 2) + 12 * (8 + 4)
     assert found.evaluations == 12 * 11 + 12 * 11 * 2
     text = " ".join(described(study()))
-    assert "24 units: 2 models x 2 tasks x 2 N x 3 sets" in text
-    assert "3 stages a unit serve more than one adapter: ia2, ia2-sft begin alike." in text
-    assert "One teacher pass a unit" in text
+    assert "24 units: 2 models x 2 tasks x 2 values of N x 3 sets" in text
+    assert "3 stages per unit are shared by several adapters: ia2, ia2-sft start the same way." in text
+    assert "One teacher pass per unit" in text
     assert counts(study(methods=["sft"])).teacher_passes == 0
 
 
@@ -28,8 +28,8 @@ def test_tasks_with_models_n_and_adapters_of_their_own_are_counted_apart():
     # six units of reviews with 9 adapters, twelve of sst2 with 18
     assert counts(one).adapters == 6 * 9 + 12 * 18
     text = " ".join(described(one))
-    assert "18 units: 6 of a model, a task and an N x 3 sets." in text
-    assert "9 or 18 adapters a unit" in text
+    assert "18 units: 6 combinations of model, task and N x 3 sets." in text
+    assert "9 or 18 adapters per unit" in text
 
 
 def test_a_stage_that_no_rate_reaches_is_trained_once_for_all_rates():
@@ -39,14 +39,16 @@ def test_a_stage_that_no_rate_reaches_is_trained_once_for_all_rates():
     assert sorted(len(node.plans) for node in trained) == [1] * 6 + [7]
     assert counts(one).stages == 24 * 7
     assert "1 stages" not in " ".join(described(one))
-    assert "1 stage a unit serves more than one adapter: ia2-solved, ia2-solved-ia2, ia2-solved-sft" in " ".join(
+    assert "1 stage per unit is shared by several adapters: ia2-solved, ia2-solved-ia2, ia2-solved-sft" in " ".join(
         described(one)
     )
 
 
 def test_seeds_that_are_apart_are_told():
     one = study(models=["a"], tasks=["reviews"], n=[4], sets=2, seeds={"rows": 2, "start": 3})
-    assert "6 units: 1 model x 1 task x 1 N x 2 sets of rows x 3 starting values x 1 order." in " ".join(described(one))
+    assert "6 units: 1 model x 1 task x 1 value of N x 2 sets of rows x 3 initialisations x 1 order." in " ".join(
+        described(one)
+    )
 
 
 def test_the_teacher_answers_the_dev_rows_there_are_and_texts_without_labels():

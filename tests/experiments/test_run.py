@@ -76,7 +76,7 @@ def test_what_is_missing_is_computed_in_the_dtype_of_what_is_there(tmp_path, loa
     more = study(methods=["zero-shot"], sets=2, dtype=asked)
     assert run(more, opened(tmp_path / "out", more), progress=told).done == 1
     assert loaded == [used]
-    assert ("The study's records are of bfloat16, and so is what is computed now." in said) == (asked is None)
+    assert ("The study's records were computed in bfloat16, so the rest is too." in said) == (asked is None)
     said.clear()
     run(more, Store(tmp_path / "out"), progress=told)
     assert said == []

@@ -126,7 +126,7 @@ def test_sets_are_counted_from_zero_on(tmp_path):
 def test_label_sources_that_no_method_takes_are_refused():
     described = {"name": "mine", "stages": [{"objective": "match-tokens", "labels": "icl-response"}]}
     for methods in ([described], ["ia2"], [{"method": "sft", "label_source": "ground-truth"}], ["zero-shot"]):
-        with pytest.raises(ValueError, match=r"label_sources icl-response: no method of this study takes it"):
+        with pytest.raises(ValueError, match=r"label_sources icl-response: no method of this study uses it"):
             Experiment.model_validate({**SMALL, "methods": methods, "label_sources": ["icl-response"]})
         # what it is where nothing is said
         Experiment.model_validate({**SMALL, "methods": methods, "label_sources": ["ground-truth"]})
@@ -140,7 +140,7 @@ def test_seeds_apart_have_as_many_sets_as_there_are_of_rows():
     assert apart.settings == small().settings
     assert [tuple(draw) for draw in small(sets=2, first_seed=3).draws] == [(3, None, None), (4, None, None)]
     assert [draw.seed for draw in small(seeds={"rows": 2}, first_seed=3).draws] == [3, 4]
-    with pytest.raises(ValueError, match="sets 5: seeds has 3 sets of rows"):
+    with pytest.raises(ValueError, match="sets 5: seeds already sets 3 sets of rows"):
         small(sets=5, seeds={"rows": 3})
 
 

@@ -11,7 +11,7 @@ def test_orders_of_demonstrations_are_told_by_their_name():
     assert best_of("random") is None
     assert best_of("best-of-2") == 2
     for order in ("best", "best-of-1", "best-of-many", "8"):
-        with pytest.raises(FieldError, match=f"order {order}: say random, or best-of-K"):
+        with pytest.raises(FieldError, match=f"order {order}: use random, or best-of-K"):
             best_of(order)
 
 
@@ -32,7 +32,7 @@ def test_a_dataset_of_the_hub_keeps_its_name_where_files_become_absolute(monkeyp
 
 
 def test_an_encoding_is_one_that_python_knows_and_goes_with_a_file():
-    with pytest.raises(ValidationError, match="encoding utf-9: there is no such encoding"):
+    with pytest.raises(ValidationError, match="encoding utf-9: there is no such text encoding"):
         Rows(data=Path("/a/b.csv"), encoding="utf-9")
     with pytest.raises(ValidationError, match="encoding cp1252: a built-in task has its own columns"):
         Rows(encoding="cp1252")

@@ -46,7 +46,7 @@ def test_it_is_computed_once_and_its_records_come_in_the_order_of_its_methods(tm
         experiment, tmp_path / "out", load=lambda _n: pytest.fail("nothing is missing"), progress=progress
     )
     assert again == records
-    assert said == [f"{tmp_path / 'out'}/: everything is there already, and nothing is computed."]
+    assert said == [f"{tmp_path / 'out'}/: already complete, so nothing is computed."]
     assert content(tmp_path / "out") == before
 
 
@@ -65,7 +65,7 @@ def test_what_is_stopped_when_its_plan_has_just_been_written_leaves_nothing(tmp_
 def test_another_one_is_refused_in_its_folder_before_a_model_is_loaded(tmp_path, load):
     compute_single(single(methods=["zero-shot"]), tmp_path / "out", load=load)
     for changes in ({"n": [8]}, {"label_scoring": "token"}, {"methods": ["icl"]}, {"first_seed": 3}):
-        with pytest.raises(InputError, match=rf"with other settings \(.*{next(iter(changes))}.*takes no others"):
+        with pytest.raises(InputError, match=rf"with other settings \(.*{next(iter(changes))}.*they can't be changed"):
             compute_single(
                 single(**{"methods": ["zero-shot"]} | changes),
                 tmp_path / "out",

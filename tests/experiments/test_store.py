@@ -48,7 +48,7 @@ def test_a_folder_whose_sets_were_drawn_independently_goes_on_so_or_is_refused(t
     plan = json.loads((tmp_path / "plan.json").read_text())
     del plan["experiment"]["nested"]  # as the first versions wrote it
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(InputError, match="each N has rows of its own.* Say nested: false to go on with it"):
+    with pytest.raises(InputError, match="rows were drawn separately for each N.* Set nested: false to continue it"):
         opened(tmp_path, study())
     assert opened(tmp_path, study(nested=False, n=[4, 8])).is_done(units(study())[0]) is False
     opened(tmp_path / "other", study())
@@ -59,7 +59,7 @@ def test_a_folder_whose_sets_were_drawn_independently_goes_on_so_or_is_refused(t
 def test_tasks_that_are_measured_may_not_change_for_units_that_are_planned(tmp_path):
     opened(tmp_path / "out", study())
     with pytest.raises(
-        InputError, match="tiny-reviews-n4-set0 has evaluate reviews, and now reviews, sst2 is asked for"
+        InputError, match="tiny-reviews-n4-set0 has evaluate reviews, but now reviews, sst2 is requested"
     ):
         opened(tmp_path / "out", study(tasks=[{"train": "reviews", "evaluate": ["reviews", "sst2"]}]))
     # another task, and the same one said otherwise, change nothing
@@ -72,8 +72,8 @@ def test_tasks_that_are_measured_may_not_change_for_units_that_are_planned(tmp_p
     ("changes", "message"),
     [
         ({"tasks": [{"train": "reviews", "evaluate": ["sst2"]}]}, "a-b-reviews-n4-set0 has evaluate reviews,"),
-        ({"models": ["a-b"]}, "a-b-reviews-n4-set0 has model a/b, and now a-b is"),
-        ({"adapters": ["ia3"]}, "a-b-reviews-n4-set0 has adapters lora, and now ia3 is"),
+        ({"models": ["a-b"]}, "a-b-reviews-n4-set0 has model a/b, but now a-b is"),
+        ({"adapters": ["ia3"]}, "a-b-reviews-n4-set0 has adapters lora, but now ia3 is"),
     ],
 )
 def test_what_is_done_is_not_taken_for_something_else_whatever_was_planned_since(tmp_path, load, changes, message):
@@ -90,7 +90,7 @@ def test_units_may_be_added_whatever_adapters_others_have(tmp_path):
     opened(tmp_path / "out", study(tasks=[own]))
     opened(tmp_path / "out", study(tasks=[own], n=[4, 8], models=["tiny", "other"], sets=3))
     opened(tmp_path / "out", study(tasks=[own, {"train": "sst2", "adapters": ["prefix"]}], adapters=["full"]))
-    with pytest.raises(InputError, match="tiny-sst2-n4-set0 has adapters prefix, and now full is asked for"):
+    with pytest.raises(InputError, match="tiny-sst2-n4-set0 has adapters prefix, but now full is requested"):
         opened(tmp_path / "out", study(tasks=[own, {"train": "sst2"}], adapters=["full"]))
 
 
@@ -170,12 +170,12 @@ def test_rows_from_a_file_may_not_change_under_a_study(tmp_path):
     opened(tmp_path / "out", load_experiment_of(tmp_path / "out"))
     assert load_experiment_of(tmp_path / "out") == experiment
     with pytest.raises(
-        InputError, match=r"tiny-rows-n2-set0 has rows data .*, label label, and now data .*rows.csv is"
+        InputError, match=r"tiny-rows-n2-set0 has rows data .*, label label, but now data .*rows.csv is"
     ):
         opened(tmp_path / "out", filed(tmp_path, tasks=[{"data": tmp_path / "rows.csv"}]))
     for file in ("rows.csv", "context.txt"):
         (tmp_path / file).write_text(f"text,label\n{file},1\n")
-        with pytest.raises(InputError, match=f"{file}: this file has changed since .*out was begun with it"):
+        with pytest.raises(InputError, match=f"{file}: this file has changed since .*out was started with it"):
             opened(tmp_path / "out", experiment)
         filed(tmp_path)
     opened(tmp_path / "out", experiment)
@@ -188,7 +188,7 @@ def test_a_study_that_may_not_grow_must_be_the_same(tmp_path):
     for changes in ({"sets": 2}, {"n": [8]}, {"models": ["other"]}, {"first_seed": 1}, {"adapters": ["ia3"]}):
         store.check(study(**{"sets": 1} | changes)) if changes.keys() != {"adapters"} else None
         named = {"adapters": "kind"}.get(next(iter(changes)), next(iter(changes)))
-        with pytest.raises(InputError, match=rf"with other settings \({named}\); it takes no others"):
+        with pytest.raises(InputError, match=rf"with other settings \({named}\); they can't be changed"):
             store.check(study(**{"sets": 1} | changes), growing=False)
 
 
@@ -225,7 +225,7 @@ def test_a_study_on_a_dataset_of_the_hub_goes_on_with_the_same_commit_alone(tmp_
     with pytest.raises(InputError) as refusal:
         opened(tmp_path / "out", asked)
     assert str(refusal.value) == (
-        f"hf:owner/name: the hub has commit decaf000 of it now, and {tmp_path / 'out'} was begun with c0ffee11. "
+        f"hf:owner/name: it is now at commit decaf000 on the hub, but {tmp_path / 'out'} was started with c0ffee11.  "
         "Name another folder with --out."
     )
     # what is done needs no hub, and the plan keeps its commit

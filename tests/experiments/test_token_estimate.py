@@ -115,10 +115,10 @@ def test_the_estimate_says_how_it_counts(monkeypatch):
     monkeypatch.setattr(module, "tokenizer_at_hand", lambda name: byte_level_tokenizer())
     exact = described_tokens(one)
     assert exact.startswith("About ")
-    assert exact.endswith("counted by the tokenizer of m.")
+    assert exact.endswith("counted with the tokenizer of m.")
     monkeypatch.setattr(module, "tokenizer_at_hand", lambda name: None)
     rough = described_tokens(one)
-    assert rough.endswith("of 4 characters each where the tokenizer isn't at hand (m).")
+    assert rough.endswith("estimated at 4 characters per token where the tokenizer is not on this machine (m).")
     # every fourth character begins a token
     found = estimated_tokens(one, load_task, lambda _: lambda text: -(-len(text) // 4))
     assert f"About {float(f'{found.teacher:.2g}'):,.0f} tokens for the teacher" in rough
@@ -127,7 +127,7 @@ def test_the_estimate_says_how_it_counts(monkeypatch):
 def test_without_data_there_is_no_estimate_and_the_reason_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "tokenizer_at_hand", lambda name: None)
     said = described_tokens(study(), tmp_path)
-    assert said.startswith(f"No estimate of tokens: data_dir {tmp_path}: there is no folder {tmp_path / 'sst2'}")
+    assert said.startswith(f"Tokens can't be estimated: data_dir {tmp_path}: there is no folder {tmp_path / 'sst2'}")
 
 
 def test_a_damaged_tokenizer_is_named(monkeypatch):
@@ -136,7 +136,7 @@ def test_a_damaged_tokenizer_is_named(monkeypatch):
 
     monkeypatch.setattr(module, "tokenizer_at_hand", damaged)
     assert described_tokens(study(tasks=[{"train": "reviews"}])) == (
-        "No estimate of tokens: m: its tokenizer can't be loaded."
+        "Tokens can't be estimated: m: its tokenizer can't be loaded."
     )
 
 
@@ -147,4 +147,4 @@ def test_a_dry_run_ends_with_the_estimate(tmp_path, monkeypatch, capsys):
     assert main(["run", str(path), "--dry-run", "--data-dir", str(tmp_path)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "small"
-    assert printed[-1].startswith("No estimate of tokens: ")
+    assert printed[-1].startswith("Tokens can't be estimated: ")

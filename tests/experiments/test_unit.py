@@ -156,8 +156,8 @@ def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_m
         again, _ = computed(chosen(), tiny_model, tmp_path / "again", progress)
     assert trained == []
     assert [sentence for sentence in said if "checkpoint" in sentence] == [
-        "stage 1 of 4 adapters: trained by an earlier run that was stopped, and read from its checkpoint.",
-        "stage 2 of 2 adapters: trained by an earlier run that was stopped, and read from its checkpoint.",
+        "stage 1 of 4 adapters: trained by an earlier, interrupted run and read from its checkpoint.",
+        "stage 2 of 2 adapters: trained by an earlier, interrupted run and read from its checkpoint.",
     ]
     for name, record in calm.items():
         assert (record.metrics, record.lr) == (again[name].metrics, again[name].lr)
@@ -219,7 +219,7 @@ def test_a_rate_at_which_training_diverges_is_left_out_and_said(tiny_model, tmp_
     progress.say = said.append
     sft = {"methods": ["sft"]}
     records, _ = computed(chosen(**sft, learning_rates=[1e-3, 1e30]), tiny_model, tmp_path, progress)
-    assert "sft diverged at the learning rate 1e+30, which is left out." in said
+    assert "sft diverged at learning rate 1e+30, which is left out." in said
     record = records["sft"]
     assert record.lr == 1e-3
     assert [(one["lr"], one["dev_loss"] is None) for one in record.options.get("tried")] == [
@@ -236,7 +236,7 @@ def test_an_adapter_that_diverges_is_recorded_without_metrics_and_takes_no_sound
     said: list[str] = []
     told.say = said.append
     assert run(experiment, store, load=load, progress=told).failed == ()
-    assert "lora_sft_lr1e+30, lora_ia2-sft_lr1e+30: training diverged, recorded without metrics." in said
+    assert "lora_sft_lr1e+30, lora_ia2-sft_lr1e+30: training diverged; recorded without metrics." in said
     records = load_records(tmp_path / "out")
     assert len(records) == 4
     for record in records:
@@ -299,7 +299,7 @@ def test_without_dev_rows_of_two_labels_nothing_is_scaled_and_it_is_said(tiny_mo
     progress, said = Silent(), []
     progress.say = said.append
     records, _ = computed(chosen(methods=["icl", "sft"], dev_rows=1), tiny_model, tmp_path, progress)
-    note = "reviews: no temperature is fitted, since there is one dev row (at least two labels are needed)."
+    note = "reviews: no temperature is fitted, as there is one dev row (at least two labels are needed)."
     assert said.count(note) == 1
     for record in records.values():
         assert note in record.notes
@@ -369,7 +369,7 @@ def test_a_unit_that_no_method_can_answer_is_refused_before_anything_is_computed
     (error,) = Store(tmp_path).failures().values()
     assert len(outcome.failed) == 1
     named = (
-        "logistic-tfidf, logistic-hidden: these can only give the labels of reviews, which differ from those of toy."
+        "logistic-tfidf, logistic-hidden: these can only predict the labels of reviews, which differ from those of toy."
     )
     assert named in error
     # the model itself can answer any task

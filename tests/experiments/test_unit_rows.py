@@ -61,13 +61,13 @@ def test_rows_that_teach_are_not_measured_on_another_task_either(tmp_path, tiny_
     taught = {row.query for row in rows.few_shot_set.train + rows.few_shot_set.dev} | {f"Text:{texts[100]}\nLabel:"}
     assert taught.isdisjoint(row.query for row in rows.of(reviews))
     assert len(rows.of(reviews)) == len(texts) - 7
-    assert "reviews: 7 rows that taught adapters or chose them are left out." in reviews.notes
+    assert "reviews: 7 rows are left out, as they are in the adapters' training or dev sets." in reviews.notes
 
 
 def test_a_held_text_of_which_no_token_is_predicted_is_refused_before_anything_is_computed(tmp_path, tiny_model):
     (tmp_path / "held.txt").write_text("a")
     assert len(tiny_model.tokenizer("a").input_ids) == 1
-    with pytest.raises(InputError, match="held_text .*held.txt: this text has one token"):
+    with pytest.raises(InputError, match="held_text .*held.txt: this text has a single token"):
         rows_of(tmp_path, tiny_model, held_text=tmp_path / "held.txt")
     (tmp_path / "held.txt").write_text("a b")
     assert rows_of(tmp_path, tiny_model, held_text=tmp_path / "held.txt").held_texts == ("a b",)

@@ -48,7 +48,7 @@ def test_each_method_has_the_temperature_of_its_own_answers_to_the_dev_rows(rows
 def test_dev_rows_of_one_label_are_not_asked_and_it_is_said(rows, labels, why):
     temperature = UnitTemperature(with_dev(rows, *labels))
     assert temperature.of_all(lambda: pytest.fail("the dev rows were asked"), 2) == [(None, {})] * 2
-    assert temperature.note == f"reviews: no temperature is fitted, since {why} (at least two labels are needed)."
+    assert temperature.note == f"reviews: no temperature is fitted, as {why} (at least two labels are needed)."
 
 
 def test_free_text_has_no_temperature_and_no_note(rows):

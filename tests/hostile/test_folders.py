@@ -164,7 +164,7 @@ def test_a_record_that_names_what_lies_outside_is_refused(tmp_path, capsys, fiel
     (file,) = folder.glob("records/*/*.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
     (tmp_path / "outside.jsonl").write_text("{}")
-    with pytest.raises(InputError, match="which lies outside .*study; that isn't read"):
+    with pytest.raises(InputError, match="which lies outside .*study and is not read"):
         load_records(folder)
     for command in (("report", folder), ("rescore", folder)):
         status, _, err = run(capsys, *command)

@@ -101,7 +101,7 @@ def test_code_of_a_models_own_never_runs_and_nobody_is_asked(saved, telling, loc
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"num_hidden_layers": 10**9}, f"there are {10**9} layers; 10000 are the most"),
+        ({"num_hidden_layers": 10**9}, f"there are {10**9} layers; at most 10000 are supported"),
         ({"attn_implementation": "kernels-community/evil"}, "asks for attention kernels of kernels-community/evil"),
         ({"hidden_size": "x"}, "can't be read"),
         ({"model_type": ["llama"]}, "can't be read"),
@@ -202,4 +202,4 @@ def test_predicting_with_an_adapter_that_names_an_address_fetches_nothing(tmp_pa
     (tmp_path / "adapter" / "taught.json").write_text(json.dumps(taught))
     status, _, err = run(capsys, "predict", "--adapter", tmp_path / "adapter", "a")
     assert status == 2
-    assert "this is a URL, and nothing is downloaded" in err
+    assert "this is a URL, and URLs are not downloaded" in err

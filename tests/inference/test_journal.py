@@ -71,7 +71,7 @@ def test_answers_to_something_else_and_damaged_ones_are_refused(tmp_path):
     out = tmp_path / "out.csv"
     answered(out, ANSWERS)
     before = path_of(out).read_bytes()
-    with pytest.raises(InputError, match=r"answers\.jsonl: this holds answers that another run for .*out\.csv"):
+    with pytest.raises(InputError, match=r"answers\.jsonl: this holds the answers of a different run for .*out\.csv"):
         answered(out, answers_what="abd")
     assert path_of(out).read_bytes() == before
     path_of(out).write_bytes(before + b'{"prediction": 3, "colour": 1}\n')

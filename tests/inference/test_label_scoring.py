@@ -38,7 +38,7 @@ def test_labels_are_tokenised_behind_a_query(toy_task, tokens):
 
 def test_labels_of_many_tokens_are_refused_by_name_with_the_way_out(whole_task, tokens):
     with pytest.raises(
-        FieldError, match=r"^label_scoring token: .* the label ' warm and funny' is \d tokens .*Say whole"
+        FieldError, match=r"^label_scoring token: .* the label ' warm and funny' is \d tokens .*Use whole"
     ):
         LabelTokens.of(whole_task, tokens)
     assert LabelTokens.of(whole_task, tokens, "whole").single is False
@@ -52,7 +52,9 @@ def test_labels_that_the_tokenizer_makes_the_same_are_refused_by_name(tiny_model
     task = replace(toy_task, labels=(*labels, "0"), pool=(Example("Text:a\nLabel:", "0"),), evaluation=())
     with pytest.raises(InputError) as refusal:
         LabelTokens.of(task, PromptTokenizer(normalizing), scoring)
-    said = f"the labels {labels[0]!r}, {labels[1]!r} are the same tokens to this model. Name them so that they differ."
+    said = (
+        f"the labels {labels[0]!r}, {labels[1]!r} are the same tokens to this model. Rename them so that they differ."
+    )
     assert str(refusal.value) == f"toy: {said}"
 
 

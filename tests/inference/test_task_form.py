@@ -23,7 +23,7 @@ def test_labels_of_a_file_lose_their_space_only_where_that_makes_them_single_tok
     assert form.labels == ("0", "1")
     assert form.notes[-2:] == (
         "Labels: 1 (2), 0 (1).",
-        "Labels follow the colon without a space: only so is each a single token of this model.",
+        "Labels follow the colon without a space, because only then is each a single token of this model.",
     )
     whole = fitted(task, tiny_model, label_scoring="whole")
     assert whole.labels == task.labels
@@ -31,7 +31,7 @@ def test_labels_of_a_file_lose_their_space_only_where_that_makes_them_single_tok
     chosen = fitted(task, tiny_model)
     assert chosen.labels == task.labels
     assert chosen.notes[-2:] == (
-        "Whole labels compete with each other; accuracy and calibration are over the labels.",
+        "Whole labels are scored against each other; accuracy and calibration are over the labels alone.",
         "Labels follow the colon with one space.",
     )
 
@@ -55,7 +55,7 @@ def test_conversations_are_asked_through_the_template_without_being_told_to(tiny
     (tmp_path / "rows.jsonl").write_text("".join(rows))
     task = load_file(tmp_path / "rows.jsonl")
     with pytest.raises(
-        InputError, match="these rows are conversations, and this model has no chat template. Use an ins"
+        InputError, match="these rows are conversations, but this model has no chat template. Use an ins"
     ):
         fitted(task, tiny_model)
     chatty = copy.deepcopy(tiny_model.tokenizer)
@@ -64,9 +64,7 @@ def test_conversations_are_asked_through_the_template_without_being_told_to(tiny
     assert fitted(task, model).chat
     assert fitted(task, model).pool == fitted(task, model, chat=True).pool == task.pool
     taught = Provenance((), chat=False, weights=None, queries=frozenset())
-    with pytest.raises(
-        InputError, match="the adapter was taught without a chat template. Use rows like those that tau"
-    ):
+    with pytest.raises(InputError, match="the adapter was trained without a chat template. Use rows like those it was"):
         fitted(task, model, taught=taught)
     assert fitted(task, model, taught=replace(taught, chat=True)).chat
 
@@ -86,7 +84,7 @@ def test_a_template_without_system_turns_is_said_of_the_rows_that_have_one(tiny_
     ]
     rows[3]["messages"].insert(0, {"role": "system", "content": "s"})
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    note = "It has no system turn: what one would say stands before the user's next words."
+    note = "It has no system turn, so a system message is put before the user's next message."
     for kind in ("label", "text"):
         form = fitted(load_file(tmp_path / "chats.jsonl", response_kind=kind), model)
         assert form.notes[-1].endswith(note)

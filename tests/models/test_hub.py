@@ -123,7 +123,7 @@ def test_where_the_hub_cannot_be_reached_the_commit_that_was_fetched_is_used_and
     assert (again.folder, again.revision) == (fetched.folder, fetched.revision)
     (note,) = again.notes
     reached = "The model hub can't be reached (ConnectError)"
-    assert note == f"{reached}: org/model is used as it was fetched before, commit {'a' * 40}."
+    assert note == f"{reached}: using the copy of org/model downloaded before (commit {'a' * 40})."
 
 
 def test_offline_is_no_fault(local_hub, monkeypatch):
@@ -154,9 +154,13 @@ FILE, INFO = "/resolve/", "/api/models/org/model"
 @pytest.mark.parametrize(
     ("refused", "answer", "said"),
     [
-        (FILE, (403, "GatedRepo"), "the hub gives this model only to those who accepted its terms and logged in"),
+        (
+            FILE,
+            (403, "GatedRepo"),
+            "the hub provides this model only to users who have accepted its terms and logged in",
+        ),
         (FILE, (410, ""), "the model hub answered with an error (410 Gone)"),
-        (INFO, (401, "RepoNotFound"), "the hub knows no such model, nor is there a folder of that name"),
+        (INFO, (401, "RepoNotFound"), "there is no such model on the hub, and no folder of that name"),
         (INFO, (503, ""), "the model hub answered with an error (503 Service Unavailable)"),
     ],
 )

@@ -84,7 +84,7 @@ def test_the_way_to_attend_is_chosen_as_transformers_does_or_as_asked_and_record
         assert model.identity.attention == model.network.config._attn_implementation == attention
         torch.testing.assert_close(model.network(ids).logits, usual.network(ids).logits)
         # nothing was chosen for anyone
-        assert not any("step by step" in note for note in model.notes)
+        assert not any("attention is eager" in note for note in model.notes)
 
 
 def test_soft_caps_get_eager_attention_which_is_said_once(tmp_path):
@@ -97,7 +97,7 @@ def test_soft_caps_get_eager_attention_which_is_said_once(tmp_path):
     assert model.network.config.attn_logit_softcapping is not None
     assert model.identity.attention == "eager"
     assert [note for note in model.notes if "eager" in note] == [
-        "Model capped: attention is computed step by step (eager), as its kind allows nothing faster."
+        "Model capped: attention is eager, as this architecture allows nothing faster."
     ]
     with pytest.raises(FieldError, match="^attention sdpa: "):
         load_model(tmp_path / "capped", device="cpu", attention="sdpa")
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(folder):
 
 def test_a_model_that_is_no_decoder_is_refused(folder):
     ViTConfig().save_pretrained(folder)
-    with pytest.raises(InputError, match="vit is no decoder-only language model"):
+    with pytest.raises(InputError, match="vit is not a decoder-only language model"):
         load_model(folder)
     T5Config().save_pretrained(folder)
     with pytest.raises(InputError, match="encoder-decoder"):

@@ -113,8 +113,8 @@ def test_loading_says_what_was_inferred_and_refuses_what_does_not_add_up(tmp_pat
     monkeypatch.setattr(load, "read_network", lambda *_arguments: renamed())
     notes = load_model(tmp_path / "tiny", device="cpu").notes
     assert notes[1:] == (
-        "Model tiny: its kind isn't in the table of architectures; token_mixing is taken for a layer's attention, and "
-        "wq, wk, wv, wo for its projections, by names, shapes and what is added to the residual stream.",
+        "Model tiny: this architecture is not in the table; by their names, shapes and contribution to the residual "
+        "stream, token_mixing is taken as a layer's attention and wq, wk, wv, wo as its projections.",
     )
     monkeypatch.setattr(load, "read_network", lambda *_arguments: renamed(Halved))
     with pytest.raises(InputError, match=r"isn't what the layer adds to the residual stream"):

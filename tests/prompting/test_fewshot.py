@@ -176,7 +176,7 @@ def test_resampled_demonstrations_are_drawn_afresh_from_rows_that_serve_for_noth
 
 def test_resampled_demonstrations_need_rows_that_are_left(toy_task):
     few = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:8]), 4)
-    with pytest.raises(InputError, match="3 demonstrations are to be drawn afresh for each query, and 2 rows are left"):
+    with pytest.raises(InputError, match="3 demonstrations are drawn anew for each query, but only 2 rows are left"):
         few.resampled_contexts(1)
 
 
@@ -236,7 +236,7 @@ def test_that_no_row_is_left_to_measure_is_said(toy_task):
     every = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:6], evaluation=()), 4)
     assert every.notes[-1] == (
         "toy: 4 training rows and 2 dev rows leave none to evaluate, so nothing will be measured. Use a smaller n, "
-        "or add rows or a file to evaluate."
+        "add rows, or name a file to evaluate."
     )
     left = FewShotSet.draw(replace(toy_task, pool=toy_task.pool[:7], evaluation=()), 4)
     assert not any("none to evaluate" in sentence for sentence in left.notes)

@@ -112,7 +112,7 @@ def test_labels_of_more_than_one_token_are_refused_or_scored_whole(smollm2, data
     status, _, err = run(capsys, *adapt, "--out", tmp_path / "no")
     assert status == 2
     assert re.search(
-        r"^--label-scoring auto: the first token decides.*sciq_remap.* the label 'banana' is 2 tokens .*Say whole",
+        r"^--label-scoring auto: the first token decides.*sciq_remap.* the label 'banana' is 2 tokens .*Use whole",
         err,
         flags=re.MULTILINE,
     )

@@ -21,7 +21,7 @@ def test_each_measurement_has_its_classes_and_what_was_taken_for_what():
     classes, confusion = sft.tables
     assert classes.headings == ["label", "precision", "recall", "F1", "n"]
     assert classes.texts == [["good", "1.000", "0.500", "0.667", "2"], ["bad", "0.500", "1.000", "0.667", "1"]]
-    assert confusion.headings == ["right label", "good", "bad"]
+    assert confusion.headings == ["correct label", "good", "bad"]
     assert confusion.texts == [["good", "1", "1"], ["bad", "0", "1"]]
 
 

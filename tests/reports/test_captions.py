@@ -14,7 +14,7 @@ def test_what_was_done_as_the_scripts_do_it_is_said():
     usual = explained(cells([plain]), "accuracy", study_tables(cells([plain])), None)
     said = explained(cells([plain, theirs]), "accuracy", study_tables(cells([plain, theirs])), None)
     assert len(said) == len(usual) + 4
-    assert "Queries are made with text_limit: None." in said
+    assert "Task options: text_limit: None." in said
 
 
 def test_rows_evaluated_are_said():
@@ -24,7 +24,9 @@ def test_rows_evaluated_are_said():
         for (task, seed), count in zip(places, (100, 100, 50, 80), strict=True)
     ]
     found = cells(records)
-    assert "Rows evaluated: finsen 50 to 80, sst2 100." in explained(found, "accuracy", study_tables(found), None)
+    assert "Evaluation rows: 50 to 80 of finsen, 100 of sst2." in explained(
+        found, "accuracy", study_tables(found), None
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,10 @@ def test_what_one_number_was_made_with_differently_is_said(part, name, value, sa
     records = [changed(one, **{part: {name: value}}) if place != 1 else one for place, one in enumerate(records)]
     found = cells(records)
     told = explained(found, "accuracy", study_tables(found), None)
-    assert f"The records of 1 of the tables' cells differ in {said}: SFT of small, lora, N = 4, on sst2." in told
+    assert (
+        f"Records that differ in {said} are averaged in 1 of the tables' cells: SFT of small, lora, N = 4, on sst2."
+        in told
+    )
     lines = rendered("fake", [one.table for one in study_tables(found)], "csv", []).splitlines()
     column, end = said.split(" (")
     assert [f"{column}: {end[:-1]}" in line for line in lines[1:]] == [False, False, True, True]

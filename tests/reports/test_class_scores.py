@@ -18,7 +18,7 @@ def test_scores_are_means_over_sets_with_their_deviation():
     # macro-F1 of 50 and 60: deviation 10/√2; NLL of 0.7 and 0.9: 0.2/√2
     records = [scored("sft"), scored("sft", 1, SCORES | {"macro_f1": 0.6, "nll": 0.9}), scored("zero-shot")]
     (table,) = class_scores(cells(records))
-    assert table.title == "small: classes and probabilities"
+    assert table.title == "small: class scores and probabilities"
     assert table.headings == ["adapter", "N", "method", "macro-F1 %", "balanced %", "NLL", "Brier"]
     assert table.texts == [
         ["lora", "4", "zero-shot", "50.0", "60.0", "0.700", "0.400"],

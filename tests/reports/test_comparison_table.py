@@ -52,14 +52,14 @@ def test_scores_among_the_labels_stand_beside_accuracy_and_ece():
     # a record of before has none
     assert table.texts[1][2:6] == ["–", "0.061 [0.040, 0.090]", "–", "–"]
     assert table.rows[0][2].value == 87.5
-    assert "macro-F1, NLL and Brier among the labels" in table.whole_caption
+    assert "macro-F1, NLL and Brier are over the labels alone" in table.whole_caption
 
 
 def test_a_scaled_ece_stands_beside_the_others_where_a_record_has_one():
     table = comparison_table([row("sft", metrics=MEASURED | {"scaled_ece": 0.0412, "nll": 0.5}), row("ia2")])
     assert table.headings[3:5] == ["ECE", "scaled ECE"]
     assert [texts[4] for texts in table.texts] == ["0.041", "–"]
-    assert "scaled ECE: of the likeliest label" in table.whole_caption
+    assert "scaled ECE: ECE of the likeliest label" in table.whole_caption
     assert "scaled ECE" not in comparison_table([row("ia2")]).headings
 
 
@@ -133,4 +133,4 @@ def test_in_a_narrow_terminal_the_least_important_columns_go_and_nothing_is_cut(
         80: ["accuracy %", "ECE", "asim", "tokens"],
         100: ["accuracy %", "ECE", "asim", "tokens", "lr", "train s"],
     }
-    assert "left out, as the terminal is narrow: evaluate s, train s, lr" in " ".join(shown_at[80].split())
+    assert "columns left out to fit the terminal: evaluate s, train s, lr" in " ".join(shown_at[80].split())

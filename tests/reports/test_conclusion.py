@@ -42,13 +42,16 @@ def measured(folder, method, correct):
 @pytest.mark.parametrize(
     ("ours", "sentence"),
     [
-        ([1] * 20, r"IA2→SFT \(100\.0 %\) is better than SFT \(50\.0 %; difference \+50\.0, 95 % from \+[1-9]"),
-        ([0] * 20, r"IA2→SFT \(0\.0 %\) is worse than SFT \(50\.0 %; difference -50\.0, 95 % from -\d+\.\d to -[1-9]"),
+        ([1] * 20, r"IA2→SFT \(100\.0 %\) is more accurate than SFT \(50\.0 %; difference \+50\.0, 95 % CI \+[1-9]"),
+        (
+            [0] * 20,
+            r"IA2→SFT \(0\.0 %\) is less accurate than SFT \(50\.0 %; difference -50\.0, 95 % CI -\d+\.\d to -[1-9]",
+        ),
         (
             [1, 0] * 9 + [1, 1],
-            r"IA2→SFT \(55\.0 %\) may be no better than SFT .*\+5\.0, 95 % from \+0\.0 to",
+            r"IA2→SFT \(55\.0 %\) is not significantly more accurate than SFT .*\+5\.0, 95 % CI \+0\.0 to",
         ),
-        ([0, 1] * 10, r"IA2→SFT \(50\.0 %\) is not better than SFT \(50\.0 %; difference \+0\.0, 95 % from -"),
+        ([0, 1] * 10, r"IA2→SFT \(50\.0 %\) is not more accurate than SFT \(50\.0 %; difference \+0\.0, 95 % CI -"),
     ],
 )
 def test_the_verdict_follows_the_interval_of_the_paired_difference(tmp_path, ours, sentence):
@@ -60,13 +63,13 @@ def test_the_verdict_follows_the_interval_of_the_paired_difference(tmp_path, our
     text = conclusion(records, tmp_path)
     differences = np.array(ours) - np.array(theirs)
     low, high = (100 * end for end in bootstrap_interval(np.mean, differences))
-    assert f"95 % from {low:+.1f} to {high:+.1f} over 20 rows)." in text
+    assert f"95 % CI {low:+.1f} to {high:+.1f}, 20 rows)." in text
     assert re.match(sentence, text)
 
 
 def test_one_alone_is_said_with_its_interval(tmp_path):
     record = measured(tmp_path, "ia2", [True, False, True, True])
-    assert conclusion([record], tmp_path) == "IA2 is right on 75.0 % of 4 rows (95 % from 25.0 to 100.0)."
+    assert conclusion([record], tmp_path) == "IA2 has an accuracy of 75.0 % on 4 rows (95 % CI 25.0 to 100.0)."
 
 
 def test_records_of_different_rows_are_not_compared(tmp_path):
@@ -78,7 +81,7 @@ def test_records_of_different_rows_are_not_compared(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "SFT (100.0 %) is better than ICL (0.0 %; difference +100.0"),
+        ({}, "SFT (100.0 %) is more accurate than ICL (0.0 %; difference +100.0"),
         ({"measure": "all"}, None),
         ({"n": [4, 8]}, None),
         ({"tasks": [{"train": "sst2", "evaluate": ["sst2", "finsen"]}]}, None),

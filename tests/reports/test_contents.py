@@ -31,7 +31,7 @@ def folder_of_study(folder):
 
 def without_figures_and_files(report):
     """A report's text but for the note on files that aren't there."""
-    return "\n".join(line for line in report.text("markdown").split("\n") if "aren't in the folder" not in line)
+    return "\n".join(line for line in report.text("markdown").split("\n") if "are missing from the folder" not in line)
 
 
 def test_of_the_compressed_file_alone_the_same_report_is_made(tmp_path):
@@ -48,7 +48,7 @@ def test_of_the_compressed_file_alone_the_same_report_is_made(tmp_path):
     page = again.page(tmp_path / "out")
     assert "href" in page
     assert "records/small" not in page
-    assert not any("adapters aren't in the folder" in note for note in again.notes)
+    assert not any("adapters are missing from the folder" in note for note in again.notes)
 
 
 def test_the_same_records_have_the_same_bytes_wherever_they_lie(tmp_path):
@@ -68,7 +68,7 @@ def test_the_first_report_keeps_the_overlaps_for_later_ones_wherever_the_folder_
     shutil.move(folder, tmp_path / "moved")
     again = StudyReport.of(tmp_path / "moved", with_paper=False)
     assert again.overlaps == report.overlaps
-    assert not any("adapters aren't in the folder" in note for note in again.notes)
+    assert not any("adapters are missing from the folder" in note for note in again.notes)
     before = (tmp_path / "moved" / FILE).read_bytes()
     assert again.keep_overlaps() is None
     assert (tmp_path / "moved" / FILE).read_bytes() == before
@@ -113,7 +113,7 @@ def test_a_line_that_ends_otherwise_within_a_text_is_one_line(tmp_path):
         (None, "Not a gzipped file"),
         ([], "it holds 0 plans"),
         ([""], "Expecting value"),
-        (["[]"], "line 1 holds no JSON object"),
+        (["[]"], "line 1 is not a JSON object"),
         (['{"note": 1}'], "line 1 is neither a plan nor a record"),
         (['{"failed": "u", "error": "e"}'], "it holds 0 plans"),
         (['{"plan": {}}', '{"overlap": {}}'], "an overlap: KeyError"),

@@ -43,14 +43,14 @@ def test_a_claim_has_a_table_with_estimate_interval_p_and_verdict():
     # by hand: 4 points, deviation 1, error 1/√5, and t's 97.5th percentile of four degrees of freedom 2.7764
     assert (row["first"].value, row["second"].value) == pytest.approx((74.0, 70.0))
     assert row["difference"].value == pytest.approx(4.0)
-    assert row["95 % from"].value == pytest.approx(4 - 2.7764 / 5**0.5, abs=1e-4)
-    assert row["to"].value == pytest.approx(4 + 2.7764 / 5**0.5, abs=1e-4)
+    assert row["95 % CI low"].value == pytest.approx(4 - 2.7764 / 5**0.5, abs=1e-4)
+    assert row["CI high"].value == pytest.approx(4 + 2.7764 / 5**0.5, abs=1e-4)
     # all five have one sign, as 2 of 32 assignments do
     assert (row["p"].value, row["sets"].text) == (1 / 16, "5")
     assert "Holm's p" not in table.headings  # there is nothing to be corrected for
     assert (row["claimed"].text, row["verdict"].text) == ("above 0", "holds")
     assert table.title == "Claim: accuracy"
-    assert table.caption.startswith("Is it? The claim holds where the 95 % interval")
+    assert table.caption.startswith("Is it? The claim holds if the 95 % CI")
     assert overview.texts == [["accuracy", "1", "0", "0"]]
 
 
@@ -60,7 +60,7 @@ def test_less_is_claimed_of_an_error_and_holm_is_over_the_table():
     # ECE falls by as much as accuracy rises; the scaled one is the same in all records, so that nothing says how much
     # it varies
     assert (ece["measure"].text, ece["claimed"].text, ece["verdict"].text) == ("ECE", "below 0", "holds")
-    assert (scaled["measure"].text, scaled["verdict"].text) == ("scaled ECE", "can't be told")
+    assert (scaled["measure"].text, scaled["verdict"].text) == ("scaled ECE", "inconclusive")
     # the smaller of two counts twice; every assignment of signs to differences of 0 is as far from it
     assert (ece["p"].value, scaled["p"].value) == (1 / 16, 1.0)
     assert (ece["Holm's p"].value, scaled["Holm's p"].value) == (2 / 16, 1.0)
@@ -70,17 +70,17 @@ def test_less_is_claimed_of_an_error_and_holm_is_over_the_table():
 @pytest.mark.parametrize(
     ("claim", "verdict"),
     [
-        ({"lower": ["accuracy"]}, "doesn't"),
+        ({"lower": ["accuracy"]}, "doesn't hold"),
         ({"within": {"accuracy": 6}}, "holds"),
-        ({"within": {"accuracy": 4}}, "can't be told"),
-        ({"within": {"accuracy": 2}}, "doesn't"),
+        ({"within": {"accuracy": 4}}, "inconclusive"),
+        ({"within": {"accuracy": 2}}, "doesn't hold"),
     ],
 )
 def test_what_is_claimed_decides_the_verdict(claim, verdict):
     _, table = tables_of([{"claim": "a", "methods": [["ia2-sft", "sft"]], **claim}], measured())
     (row,) = rows_of(table)
     assert row["verdict"].text == verdict
-    assert ("90 % from" in table.headings) == ("within" in claim)
+    assert ("90 % CI low" in table.headings) == ("within" in claim)
 
 
 def test_models_and_tasks_are_pooled_by_set_and_n_are_not():
@@ -107,8 +107,8 @@ def test_means_are_over_sets_as_their_difference_is():
 def test_of_four_sets_nothing_can_be_told():
     _, table = tables_of([ACCURACY], [value for value in measured() if value.seed < 4])
     (row,) = rows_of(table)
-    assert row["verdict"].text == "can't be told"
-    assert "Fewer than 5 sets can't tell." in table.caption
+    assert row["verdict"].text == "inconclusive"
+    assert "Fewer than 5 sets are always inconclusive." in table.caption
 
 
 def with_overlaps(folder, same_directions):
@@ -127,9 +127,9 @@ def test_an_overlap_is_compared_with_that_of_random_subspaces(tmp_path):
     # by hand: 0, 0, 0, 0 and 1, a mean of 0.2; random ones share 2/6; the differences' deviation is √0.2, the error 0.2
     assert (row["first"].value, row["second"].value) == pytest.approx((0.2, 1 / 3))
     assert row["difference"].value == pytest.approx(0.2 - 1 / 3)
-    assert row["90 % from"].value == pytest.approx(0.2 - 1 / 3 - 2.1318 * 0.2, abs=1e-4)
-    assert (row["compared"].text, row["claimed"].text) == ("IA2 and SFT, less by chance", "within ±0.1")
-    assert row["verdict"].text == "can't be told"
+    assert row["90 % CI low"].value == pytest.approx(0.2 - 1 / 3 - 2.1318 * 0.2, abs=1e-4)
+    assert (row["compared"].text, row["claimed"].text) == ("IA2 and SFT minus chance", "within ±0.1")
+    assert row["verdict"].text == "inconclusive"
 
 
 def test_overlaps_of_two_models_on_a_set_are_one_cluster(tmp_path):
@@ -144,7 +144,7 @@ def test_overlaps_of_two_models_on_a_set_are_one_cluster(tmp_path):
     # the set's mean over both models is a half, that of the other four nothing
     assert (row["sets"].text, row["pairs"].text) == ("5", "10")
     assert row["difference"].value == pytest.approx(0.1 - 1 / 3)
-    assert row["90 % from"].value == pytest.approx(0.1 - 1 / 3 - 2.1318 * 0.1, abs=1e-4)
+    assert row["90 % CI low"].value == pytest.approx(0.1 - 1 / 3 - 2.1318 * 0.1, abs=1e-4)
 
 
 def test_csv_has_each_number_and_the_verdict_as_one():
@@ -152,7 +152,7 @@ def test_csv_has_each_number_and_the_verdict_as_one():
     assert [row["measure"].removeprefix("accuracy_") for row in rows] == [
         *("verdict", "difference", "difference_low", "difference_high", "p")
     ]
-    assert {row["method"] for row in rows} == {"accuracy: ia2-sft less sft"}
+    assert {row["method"] for row in rows} == {"accuracy: ia2-sft minus sft"}
     assert (rows[0]["mean"], rows[0]["sets"]) == ("1", "5")
 
 
@@ -161,7 +161,7 @@ def test_a_claim_of_which_nothing_was_measured_has_no_table():
     overview, *others = tables_of([ACCURACY, OVERLAP], measured())
     assert [table.title for table in others] == ["Claim: accuracy"]
     assert overview.texts == [["accuracy", "1", "0", "0"], [OVERLAP["claim"], "0", "0", "0"]]
-    assert "Nothing was measured for a claim of which there is none." in overview.caption
+    assert "A claim without comparisons has not been measured." in overview.caption
 
 
 def test_the_verdict_stands_before_the_numbers():
@@ -177,7 +177,7 @@ def test_a_studys_claims_stand_above_its_tables_in_every_format(tmp_path):
     assert report.text("markdown").index("## Claim: accuracy") < report.text("markdown").index("## small, lora")
     assert "Claim: accuracy" in report.page(tmp_path)
     assert report.text("latex").count("caption{Claim: accuracy") == 1
-    assert "accuracy: ia2-sft less sft,accuracy_verdict,1," in report.text("csv")
+    assert "accuracy: ia2-sft minus sft,accuracy_verdict,1," in report.text("csv")
 
 
 def test_adapters_that_fit_no_labels_are_one_comparison_whatever_others_fit(tmp_path):

@@ -22,7 +22,7 @@ def test_changes_are_means_over_sets_with_their_deviation():
     # changes of -20 and 0 points: deviation 20/√2; of -0.5 and -0.3 nats: 0.2/√2
     records = [forgot(0, 0.3, -3.5), forgot(1, 0.5, -3.3), record("icl", 0.5)]
     tasks, texts = forgetting(cells(records))
-    assert tasks.headings == ["adapter", "N", "method", "forgotten", "without %", "with %", "change"]
+    assert tasks.headings == ["adapter", "N", "method", "other task", "without %", "with %", "change"]
     assert tasks.texts == [["lora", "4", "SFT", "agnews", "50.0", "40.0", "-10.0 (14.1)"]]
     assert texts.headings[2:] == ["method", "tokens", "without", "with", "change"]
     assert texts.texts == [["lora", "4", "SFT", "90", "-3.000", "-3.400", "-0.400 (0.141)"]]

@@ -9,7 +9,7 @@ from ia2.reports.report import StudyReport
 
 def test_nothing_that_is_planned_is_told(tmp_path):
     folder = write_study(tmp_path, [record("sft", 0.5, model="other")])
-    with pytest.raises(InputError, match="no records of what its study plans"):
+    with pytest.raises(InputError, match="no records of the units that its study plans"):
         StudyReport.of(folder, with_paper=False)
 
 
@@ -59,8 +59,8 @@ def test_what_diverged_counts_nowhere_and_is_said(tmp_path, select):
     assert (cell.method, cell.lr, cell.accuracy) == ("sft", 1e-4, (0.5, 0.5))
     told = [note for note in report.notes if "diverged" in note]
     assert told == [
-        "IA2 (small, lora, lr 0.001) diverged on 2 of 2 sets of all N, which count nowhere.",
-        "SFT (small, lora, ground-truth labels, lr 0.001) diverged on 1 of 2 sets of all N, which count nowhere.",
-        "Chosen is among the learning rates and β that diverged on the fewest sets.",
+        "IA2 (small, lora, lr 0.001) diverged on 2 of 2 sets (over all N); these are left out.",
+        "SFT (small, lora, ground-truth labels, lr 0.001) diverged on 1 of 2 sets (over all N); these are left out.",
+        "The best is selected among the learning rates and β that diverged on the fewest sets.",
     ]
     report.write(tmp_path / "report", "html")

@@ -71,7 +71,7 @@ def test_latex_is_safe_and_bold():
     (table,) = study_tables(cells([record("ia2-sft", 0.5, model="a_b%c\\d")]))
     text = rendered("fake", [table.papers_shape], "latex", ["one\nline"])
     assert text.startswith("% ia2 report\n% fake\n% one line\n")
-    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels. Bold: the highest" in text
+    assert "\\caption{a\\_b\\%c\\textbackslash{}d, lora, fine-tuned on ground-truth labels. Bold: highest" in text
     assert (
         " & & & \\multicolumn{2}{c}{IA2$\\to$SFT} \\\\\n\\cmidrule(lr){4-5}\n"
         "N & source & eval & acc \\% $\\uparrow$ & ECE $\\downarrow$ \\\\\n"
@@ -163,7 +163,7 @@ def test_csv_has_comparisons_in_lines_of_their_own():
         ("accuracy_detectable", pytest.approx(11.5499 * 200**0.5, abs=1e-2), "2"),
     ]
     assert {(row["model"], row["adapter"], row["eval"], row["method"]) for row in rows} == {
-        ("huge; large; small", "lora", "sst2", "ia2-sft less sft")
+        ("huge; large; small", "lora", "sst2", "ia2-sft minus sft")
     }
     assert set(rows[0]["records"].split()) == {one.file for one in made}
 

@@ -32,7 +32,7 @@ def test_what_the_study_no_longer_plans_is_left_out_and_said(tmp_path):
     assert list(report.failures) == ["a-sst2-n4-set1"]
     (table,) = report.tables
     assert (table.title.partition(",")[0], table.lines[0].entries[0].text) == ("a", "55.0 (7.1)")
-    assert "The records of units that the study no longer plans are left out, 2 in all." in report.notes
+    assert "Records of units that the study no longer plans are left out (2)." in report.notes
 
 
 def test_what_is_half_written_is_passed_over(tmp_path):
@@ -58,9 +58,9 @@ def test_what_had_no_row_to_be_measured_on_is_left_out_and_said(tmp_path):
     folder = write_study(tmp_path / "a", [record("sft", 0.5), unmeasured("ia2")], sets=1)
     report = StudyReport.of(folder, with_paper=False)
     assert [table.methods for table in report.tables] == [("sft",)]
-    assert "For 1 records no row was left to evaluate." in report.notes
+    assert "No rows were left to evaluate for 1 of the records." in report.notes
     folder = write_study(tmp_path / "b", [unmeasured("sft")], sets=1)
-    with pytest.raises(InputError, match="nothing was measured here, since no row was left"):
+    with pytest.raises(InputError, match="nothing was measured, as no rows were left"):
         StudyReport.of(folder, with_paper=False)
 
 
@@ -75,7 +75,7 @@ def test_sets_that_chose_rates_of_their_own_are_one_number(tmp_path):
     assert report.first.startswith("This study measured SFT on sst2 with small, N = 4, over two sets")
     assert report.first in report.text("markdown")
     assert f'<p class="first">{report.first}</p>' in report.page(tmp_path)
-    assert "Each set has its own learning rate and β, those with its lowest dev loss." in report.notes
+    assert "In each set, learning rate and β are those with the lowest dev loss." in report.notes
     # of a single set it is told
     report = StudyReport.of(write_study(tmp_path / "b", records[:1], **changes, sets=1), with_paper=False)
     assert report.cells[0].lr == 1e-3
@@ -86,7 +86,7 @@ def test_rates_that_each_set_has_for_itself_are_not_said_to_be_of_all_sets(tmp_p
     folder = write_study(tmp_path, records, methods=["sft"], select="dev", measure="chosen")
     notes = StudyReport.of(folder, with_paper=False).notes
     assert [note for note in notes if "earning rate" in note] == [
-        "Each set has its own learning rate and β, those with its lowest dev loss."
+        "In each set, learning rate and β are those with the lowest dev loss."
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_persons_pictures_are_not_written_over(tmp_path, kind):
     out = tmp_path / "out"
     out.mkdir()
     (out / "figure1.png").write_bytes(b"a person's")
-    with pytest.raises(InputError, match=r"figure1\.png: this is no figure of a report of ours"):
+    with pytest.raises(InputError, match=r"figure1\.png: this is not a figure of an ia2 report"):
         report.write(out, kind)
     assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [("figure1.png", b"a person's")]
     (out / "figure1.png").unlink()

@@ -37,7 +37,7 @@ def test_pairs_are_of_the_same_set_and_task_and_the_test_is_scipys():
     assert (accuracy["N"], accuracy["pairs"], accuracy["measure"]) == (4, 5, "accuracy, points")
     assert accuracy["difference"] == pytest.approx(8.0)
     assert (accuracy["t"], accuracy["p"]) == pytest.approx((test.statistic, test.pvalue))
-    assert (accuracy["95 % from"], accuracy["to"]) == pytest.approx(tuple(test.confidence_interval()))
+    assert (accuracy["CI low"], accuracy["CI high"]) == pytest.approx(tuple(test.confidence_interval()))
     # less is better, so that the sign of t is the other one, as in Table 8
     test = stats.ttest_rel(THEIR_ECE, OUR_ECE)
     assert ece["difference"] == pytest.approx(-0.12)
@@ -71,12 +71,12 @@ def test_adapters_and_label_sources_are_not_pooled():
 def test_the_caption_names_what_is_pooled_and_how_rates_were_picked():
     two = [*both(), *both(model="large"), *both(eval="finsen")]
     caption = listed(two).caption
-    assert "of all sets and 2 models (large, small) and 2 tasks (sst2, sst2 → finsen) that" in caption
-    assert "Holm's p is p by set, corrected for there being 2 tests; the others aren't corrected." in caption
-    assert "picked by accuracy on the same rows" in caption
+    assert "of all sets and 2 models (large, small) and 2 tasks (sst2, sst2 → finsen) available" in caption
+    assert "Holm's p is p by set, corrected for 2 tests; the other p-values are not corrected." in caption
+    assert "selected by accuracy on the evaluation rows" in caption
     alone = listed(both(texts=True), select="dev").caption
-    assert "of all sets that" in alone
-    assert not any(part in alone for part in ("corrected", "picked", "the paper's t and p"))
+    assert "of all sets available" in alone
+    assert not any(part in alone for part in ("corrected", "selected by", "The paper's t and p"))
 
 
 PAPERS = {"model": "meta-llama/Llama-3.2-1B"}
@@ -88,7 +88,7 @@ def test_the_papers_tests_stand_beside_ours_of_the_same_kind():
     accuracy, ece = rows(both(**PAPERS), paper)
     assert (accuracy["paper's t"], accuracy["paper's p"]) == (6.1933, 1.348e-08)
     assert (ece["paper's t"], ece["paper's p"]) == (4.4248, 2.484e-05)
-    assert "The paper's t and p span all of its models and tasks." in listed(both(**PAPERS), paper).caption
+    assert "The paper's t and p are over all of its models and tasks." in listed(both(**PAPERS), paper).caption
     assert "paper's t" not in rows(both(**PAPERS))[0]
     assert "paper's t" not in rows(both(n=5, **PAPERS), paper)[0]
 
@@ -106,7 +106,7 @@ def test_the_papers_tests_stand_beside_ours_of_the_same_kind():
 def test_the_papers_tests_do_not_stand_beside_anything_else(other):
     found = listed(both(**{**PAPERS, **other}), load_paper())
     assert "paper's t" not in found.headings
-    assert "span all" not in found.caption
+    assert "t and p are over all" not in found.caption
 
 
 @pytest.mark.parametrize("lacking", ["sft", "ia2-sft"])
@@ -115,7 +115,7 @@ def test_what_was_not_trained_by_both_is_not_compared(lacking):
     accuracy, _ = rows([one for one in both() if one.method != lacking or one.seed == 2])
     assert accuracy["pairs"] == 1
     assert accuracy["difference"] == pytest.approx(0)
-    assert (accuracy["t"], accuracy["p"], accuracy["to"]) == (None, None, None)
+    assert (accuracy["t"], accuracy["p"], accuracy["CI high"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("pairs", [1, 4, 5])
@@ -123,7 +123,7 @@ def test_there_is_a_p_from_five_pairs_on_in_every_format(pairs):
     records = [each for each in both() if each.seed < pairs]
     table = listed(records)
     accuracy = dict(zip(table.headings, table.rows[0], strict=True))
-    says_so = "p takes at least 5 pairs." in table.caption
+    says_so = "p needs at least 5 pairs." in table.caption
     listed_p = [line.split(",") for line in rendered("x", [table], "csv", []).splitlines() if "accuracy_p" in line]
     p_in_csv = dict(zip(CSV_COLUMNS, listed_p[0], strict=True))["mean"]
     printed = [rendered("x", [table], kind, []) for kind in ("markdown", "latex")]
@@ -191,17 +191,17 @@ def test_of_few_sets_there_is_no_p_over_them():
     few = [one for one in [*both(), *both(model="large"), *both(model="third")] if one.seed < 2]
     table = listed(few)
     assert "p by set" not in table.headings
-    assert "p by set takes at least 5 sets." in table.caption
+    assert "p by set needs at least 5 sets." in table.caption
 
 
 def test_any_two_methods_can_be_compared_and_only_the_papers_pair_has_its_numbers():
     records = [*both(**PAPERS), *(record("icl", 0.5, seed=seed, **PAPERS) for seed in range(5))]
     found = compared(cells(records), load_paper(), ("sft", "icl"))
     (table,) = comparison(found, "dev")
-    assert table.title == "SFT less ICL"
+    assert table.title == "SFT minus ICL"
     row = dict(zip(table.headings, table.rows[0], strict=True))
     assert row["difference"].value == pytest.approx(100 * (sum(THEIRS) / 5 - 0.5))
-    assert row["difference"].number.method == "sft less icl"
+    assert row["difference"].number.method == "sft minus icl"
     assert "paper's t" not in table.headings
 
 
@@ -215,17 +215,17 @@ def test_a_row_says_whether_the_first_is_better_and_whether_the_two_are_equal():
     (table,) = comparison(compared(cells(made), within={"accuracy": 2.0, "ece": 0.02}), "dev")
     accuracy, ece = (dict(zip(table.headings, [cell.value for cell in row], strict=True)) for row in table.rows)
     # 4 points apart, each within 1 of that: better for sure, and not equal within 2 points for sure
-    assert (accuracy["better"], accuracy["equal"], accuracy["bound"]) == ("holds", "doesn't", 2.0)
-    assert (ece["better"], ece["equal"], ece["bound"]) == ("can't be told", "holds", 0.02)
+    assert (accuracy["better"], accuracy["equal"], accuracy["bound"]) == ("holds", "doesn't hold", 2.0)
+    assert (ece["better"], ece["equal"], ece["bound"]) == ("inconclusive", "holds", 0.02)
     # mean 4, deviation 1, error 1/√5; the 95th percentile of t with four degrees of freedom is 2.1318
-    assert accuracy["90 % by set from"] == pytest.approx(4 - 2.1318 / 5**0.5, abs=1e-4)
-    assert accuracy["to (90 %)"] == pytest.approx(4 + 2.1318 / 5**0.5, abs=1e-4)
-    assert accuracy["equality p"] > 0.99
-    assert ece["equality p"] < 1e-4
-    assert "The two are equal: it holds where" in table.caption
+    assert accuracy["90 % CI low"] == pytest.approx(4 - 2.1318 / 5**0.5, abs=1e-4)
+    assert accuracy["90 % CI high"] == pytest.approx(4 + 2.1318 / 5**0.5, abs=1e-4)
+    assert accuracy["TOST p"] > 0.99
+    assert ece["TOST p"] < 1e-4
+    assert "whether the two are equal within ±bound: this holds if" in table.caption
     # a comparison without bounds asks nothing of the kind
     plain = listed(made, select="dev")
-    assert not {"equal", "bound", "equality p"} & set(plain.headings)
+    assert not {"equal", "bound", "TOST p"} & set(plain.headings)
     assert "equal" not in plain.caption
 
 
@@ -236,16 +236,16 @@ def test_less_error_is_better_and_four_sets_tell_nothing():
         for seed in range(5)
     ]
     accuracy, ece = rows(made)
-    assert (accuracy["better"], ece["better"]) == ("can't be told", "holds")
+    assert (accuracy["better"], ece["better"]) == ("inconclusive", "holds")
     _, ece = rows([value for value in made if value.seed < 4])
-    assert ece["better"] == "can't be told"
+    assert ece["better"] == "inconclusive"
 
 
 def test_holm_is_said_to_be_over_the_tests_that_have_a_p():
     # of the four comparisons the two at N = 8 have too few sets for a p
     table = listed([*both(4), *(one for one in both(8) if one.seed < 3)])
     assert sum(row["p by set"].value is not None for row in cells_of(table)) == 2
-    assert "corrected for there being 2 tests; the others" in table.caption
+    assert "corrected for 2 tests; the other p-values" in table.caption
     few = listed([one for one in both() if one.seed < 3])
     assert "corrected" not in few.caption
 

@@ -57,7 +57,7 @@ def test_one_set_has_no_deviation_and_texts_have_no_ece():
     assert table.table.headings == ["N", "source", "eval", "method", "acc %"]
     assert table.lines[0].entries[0].text == "50.0"
     notes = " ".join(explained(found, "accuracy", [table], None))
-    assert "One set, so no standard deviation" in notes
+    assert "One set, so there is no standard deviation" in notes
     assert "ECE" not in notes
     assert "*" not in notes
 
@@ -72,8 +72,8 @@ def test_beside_the_papers_deviation_ours_has_its_divisor():
     assert with_paper.table.rows[0][4].beside == "paper 70.5 (4.2), -5.5"
     assert with_paper.table.rows[0][4].number.paper_spread == 4.25
     assert without.table.texts[0][4] == "65.0 (7.1)"
-    assert "(standard deviation, n as in the paper)" in explained(found, "dev", [with_paper], paper)[0]
-    assert "(standard deviation, n - 1)" in explained(found, "dev", [without], None)[0]
+    assert "(standard deviation with divisor n, as in the paper)" in explained(found, "dev", [with_paper], paper)[0]
+    assert "(standard deviation with divisor n - 1)" in explained(found, "dev", [without], None)[0]
 
 
 def test_the_papers_number_and_ours_less_it():
@@ -81,17 +81,17 @@ def test_the_papers_number_and_ours_less_it():
     (table,) = study_tables(found, PAPER)
     assert markdown_cells(rendered("fake", [table.table], "markdown", []), 4)[4] == "**65.0 (5.0)** [paper 70.5, -5.5]"
     notes = " ".join(explained(found, "dev", [table], PAPER))
-    assert "1 of 12 numbers have the paper's (standard deviation) beside them" in notes
+    assert "1 of 12 numbers have the paper's mean (standard deviation) beside them" in notes
     assert "lowest mean dev loss" in notes
     assert "over 2 sets" in notes
     assert "15 equal-width bins" in notes
-    assert "* marks a task" in notes
+    assert "* marks tasks" in notes
 
 
 def test_where_the_paper_has_nothing_that_is_said():
     found = cells(RECORDS)
     tables = study_tables(found, Paper({}))
-    assert explained(found, "accuracy", tables, Paper({}))[-1].startswith("The paper printed none of these settings")
+    assert explained(found, "accuracy", tables, Paper({}))[-1].startswith("The paper has none of these settings")
 
 
 def test_numbers_of_fewer_sets_say_so_and_are_not_the_best_of_more():

@@ -24,8 +24,8 @@ def test_the_difference_has_an_interval_and_a_share_of_the_sets():
     text = summary(cells([*records(SETTLED), *records({"icl": (0.9,) * 5})]), "dev")
     assert text == (
         "This study compared ICL, SFT and IA2→SFT on sst2 with small, N = 4, over five sets of demonstrations. "
-        "IA2→SFT's accuracy is 10.0 points above SFT's (95 % from +8.0 to +12.0), higher in 5 of 5 sets: "
-        "as far as five sets can tell, IA2→SFT is more accurate."
+        "IA2→SFT's accuracy is 10.0 points above SFT's (95 % CI +8.0 to +12.0), and higher in 5 of 5 sets: "
+        "over five sets, IA2→SFT is significantly more accurate."
     )
 
 
@@ -35,21 +35,21 @@ def test_what_the_interval_does_not_exclude_is_not_settled():
     text = summary(cells(records(accuracies, {"ia2-sft": 0.2, "sft": 0.3})), "dev")
     interval = stats.ttest_rel(*(100 * value for value in map(np.array, accuracies.values()))).confidence_interval()
     assert (
-        f"is 1.0 points above SFT's (95 % from {interval.low:+.1f} to {interval.high:+.1f}), higher in 3 of 5" in text
+        f"is 1.0 points above SFT's (95 % CI {interval.low:+.1f} to {interval.high:+.1f}), and higher in 3 of 5" in text
     )
-    assert "five sets don't settle which is more accurate" in text
+    assert "over five sets, neither is significantly more accurate" in text
     # all differ alike, so that there is no interval
-    assert "Its ECE is 0.100 below SFT's, lower in 5 of 5 sets: five sets don't settle which is better cal" in text
+    assert "Its ECE is 0.100 below SFT's, and lower in 5 of 5 sets: all sets differ alike, so there is no int" in text
 
 
 def test_three_sets_can_not_tell_whatever_the_interval():
     # differences of 20.0, 20.1 and 19.9 points, whose interval is far from zero
     text = summary(cells(records({"ia2-sft": (0.8, 0.801, 0.799), "sft": (0.6,) * 3})), "dev")
-    assert "(95 % from +19.8 to +20.2), higher in 3 of 3 sets: three sets can't tell which is more accurate." in text
+    assert "(95 % CI +19.8 to +20.2), and higher in 3 of 3 sets: three sets are too few to tell which is more" in text
     alone = summary(cells(records({"ia2-sft": (0.8,), "sft": (0.6,)})), "dev")
-    assert "is 20.0 points above SFT's, higher in the only pair: one set can't tell which is more accurate." in alone
+    assert "is 20.0 points above SFT's, and higher in the only pair: one set is too few to tell which is more" in alone
     worse = summary(cells(records({"ia2-sft": (0.5,), "sft": (0.6,)})), "dev")
-    assert "is 10.0 points below SFT's, higher in none of one pair" in worse
+    assert "is 10.0 points below SFT's, and higher in 0 of 1 pairs" in worse
 
 
 def test_pairs_of_several_models_and_tasks_are_called_so():
@@ -57,8 +57,8 @@ def test_pairs_of_several_models_and_tasks_are_called_so():
     text = summary(cells(made), "dev")
     assert "on finsen and sst2 with" in text or "on sst2 and finsen with" in text
     # two models and two tasks on the rows of five sets are five independent differences
-    assert "higher in 15 of 15 pairs of model, task and set: as far as five sets can tell" in text
-    assert "in 10 of 10 pairs of model and set" in summary(cells(made[:20]), "dev")
+    assert "higher in 15 of 15 (model, task, set) pairs: over five sets, IA2→SFT is significantly more" in text
+    assert "in 10 of 10 (model, set) pairs" in summary(cells(made[:20]), "dev")
 
 
 def test_pairs_of_two_models_on_a_set_are_one_difference():
@@ -67,8 +67,8 @@ def test_pairs_of_two_models_on_a_set_are_one_difference():
     large = {"ia2-sft": (0.8, 0.7, 0.7, 0.7, 0.7), "sft": (0.7,) * 5}
     text = summary(cells([*records(small), *records(large, model="large")]), "dev")
     interval = stats.ttest_1samp([15, 0, 0, 0, 0], 0).confidence_interval()
-    assert f"3.0 points above SFT's (95 % from {interval.low:+.1f} to {interval.high:+.1f})" in text
-    assert "higher in 2 of 10 pairs of model and set: five sets don't settle which is more accurate" in text
+    assert f"3.0 points above SFT's (95 % CI {interval.low:+.1f} to {interval.high:+.1f})" in text
+    assert "higher in 2 of 10 (model, set) pairs: over five sets, neither is significantly more accurate" in text
 
 
 def test_without_the_two_the_most_accurate_are_compared_and_that_is_said():
@@ -76,8 +76,8 @@ def test_without_the_two_the_most_accurate_are_compared_and_that_is_said():
     text = summary(cells(records(accuracies)), "accuracy")
     assert "SFT's accuracy is 8.0 points above ICL's" in text
     assert "higher in 4 of 5 sets" in text
-    assert "picked since they are the most accurate, which flatters SFT." in text
-    assert text.endswith("picked by accuracy on the same rows, which flatters every trained method.")
+    assert "selected for being the most accurate, which favours SFT." in text
+    assert text.endswith("selected by accuracy on the evaluation rows, which favours every trained method.")
 
 
 def test_two_numbers_of_rows_are_told_apart_and_more_are_counted():
@@ -86,13 +86,12 @@ def test_two_numbers_of_rows_are_told_apart_and_more_are_counted():
     text = summary(cells(two), "dev")
     assert "N = 4: IA2→SFT's accuracy is 10.0 points above" in text
     assert "N = 8: IA2→SFT's accuracy is 10.0 points below" in text
-    assert "as far as five sets can tell, SFT is more accurate" in text
+    assert "over five sets, SFT is significantly more accurate" in text
     few = records({"ia2-sft": (0.9,), "sft": (0.1,)}, n=16)
     counted = summary(cells([*two, *few]), "dev")
     assert (
-        "In 1 of 3 comparisons, one for each N, adapter and kind of label, the interval says that IA2→SFT is more "
-        "accurate than SFT, in 1 that SFT is, and 1 don't settle it; the difference in accuracy, in points, is -10.0 "
-        "to +80.0."
+        "IA2→SFT is significantly more accurate than SFT in 1 of 3 comparisons (one per N, adapter and kind of label), "
+        "SFT in 1, and 1 are inconclusive; the difference in accuracy ranges from -10.0 to +80.0 points."
     ) in counted
     assert "ECE" not in counted
 
@@ -107,24 +106,24 @@ def test_adapters_are_named_where_there_are_two():
 def test_one_method_alone_is_told_with_its_spread():
     assert summary(cells(records({"sft": (0.6, 0.7)})), "dev") == (
         "This study measured SFT on sst2 with small, N = 4, over two sets of demonstrations. "
-        "It is right on 65.0 % (standard deviation 7.1) of the rows."
+        "Its accuracy is 65.0 % (standard deviation 7.1)."
     )
     two = [*records({"sft": (0.6, 0.7)}), *records({"sft": (0.9,)}, n=8)]
-    assert "right on 65.0 to 90.0 % of the rows" in summary(cells(two), "dev")
+    assert "Its accuracy, averaged over sets, ranges from 65.0 to 90.0 % across settings." in summary(cells(two), "dev")
 
 
 @pytest.mark.parametrize("made", [[], [*records({"ia2-sft": (0.5,)}), record("sft", 0.5, seed=7)]])
 def test_what_can_not_be_compared_is_not(made):
     text = summary(cells(made), "dev")
-    assert text is None if not made else "No set was measured with both IA2→SFT and SFT" in text
+    assert text is None if not made else "No set was evaluated with both IA2→SFT and SFT" in text
 
 
 def test_a_set_measured_on_many_tasks_is_still_one_set():
     few = {method: values[:3] for method, values in SETTLED.items()}
     made = [each for task in ("sst2", "finsen", "bbcnews") for each in records(few, eval=task)]
-    assert "in 9 of 9 pairs of task and set: three sets can't tell which is more accurate." in summary(
+    assert "in 9 of 9 (task, set) pairs: three sets are too few to tell which is more accurate." in summary(
         cells(made), "dev"
     )
     counted = summary(cells([*made, *records(SETTLED, n=8), *records(SETTLED, n=16)]), "dev")
-    assert "In 2 of 3 comparisons" in counted
-    assert "and 1 don't settle it" in counted
+    assert "than SFT in 2 of 3 comparisons" in counted
+    assert "and 1 are inconclusive" in counted

@@ -57,11 +57,11 @@ def test_numbers_over_seeds_are_means_of_all_and_tests_are_over_rows(tmp_path):
     assert entry.center == pytest.approx(100 * sum(ACCURACY.values()) / 6)
     assert len(entry.records) == 6
     assert "over two sets of demonstrations" in report.first
-    (accuracy, _) = next(table for table in report.below if table.title == "IA2→SFT less SFT").rows
+    (accuracy, _) = next(table for table in report.below if table.title == "IA2→SFT minus SFT").rows
     texts = [cell.text for cell in accuracy]
     # six pairs, of two sets of rows, whose means differ by 10 and by 20 points
     assert texts[1] == "6"
     assert "+15.000" in texts
-    assert any("one of 3 starting values and one of 1 orders" in note for note in report.notes)
-    assert any(table.title == "small: where the variance is" for table in report.below)
+    assert any("one of 3 initialisations and one of 1 orders" in note for note in report.notes)
+    assert any(table.title == "small: sources of variance" for table in report.below)
     assert "set 1, start 2, order 0: 80.0" in report.page(tmp_path)

@@ -27,7 +27,7 @@ def test_only_options_that_mean_something_are_a_benchmarks_own():
     asked = BenchmarkOptions(text_limit=3, blank_lines="single")
     assert TOY.relevant(asked) == BenchmarkOptions(text_limit=3)
     TOY.check(TOY.relevant(asked))
-    with pytest.raises(InputError, match="toy: the option blank_lines means nothing for this task"):
+    with pytest.raises(InputError, match="toy: this task has no option blank_lines"):
         TOY.check(asked)
 
 

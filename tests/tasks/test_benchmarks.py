@@ -84,7 +84,7 @@ def test_qasc_has_eight_choices():
 
 
 def test_an_option_that_would_do_nothing_is_refused():
-    with pytest.raises(InputError, match="sst2: the option text_limit means nothing"):
+    with pytest.raises(InputError, match="sst2: this task has no option text_limit"):
         BENCHMARKS["sst2"].check(BenchmarkOptions(text_limit=10))
     BENCHMARKS["bbcnews"].check(BenchmarkOptions(text_limit=10))
 

@@ -35,9 +35,9 @@ def test_the_commit_is_that_of_the_branch_that_is_asked_for(monkeypatch):
         (HFValidationError, "rows: this can't be a name on the hub. Write hf:owner/name."),
         (
             RepositoryNotFoundError,
-            "rows: the hub doesn't give out a/b (RepositoryNotFoundError). Check the name, log in, or name a file.",
+            "rows: the hub doesn't provide a/b (RepositoryNotFoundError). Check the name, log in, or name a file.",
         ),
-        (RevisionNotFoundError, "rows: a/b has no branch main any more. Instead name a file."),
+        (RevisionNotFoundError, "rows: a/b no longer has a branch main. Instead, name a file."),
         (
             HfHubHTTPError,
             "rows: the data hub answered with an error (503 Service Unavailable). Try again later, or name a file.",

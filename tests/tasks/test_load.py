@@ -57,9 +57,9 @@ def test_other_rows_have_another_source(folder):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"sentence": "a", "label": 1}\n{"sentence": "b", "la', "train.jsonl, line 2: this is no JSON object"),
+        ('{"sentence": "a", "label": 1}\n{"sentence": "b", "la', "train.jsonl, line 2: this is not a JSON object"),
         ('{"text": "a", "label": 1}\n', "train.jsonl, line 1: the column sentence is missing"),
-        ("3\n", "line 1: this is no JSON object"),
+        ("3\n", "line 1: this is not a JSON object"),
     ],
 )
 def test_damaged_files_are_refused_by_line(folder, content, said):
@@ -85,17 +85,17 @@ QASC = {"question": "q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "
 @pytest.mark.parametrize(
     ("name", "row", "said"),
     [
-        ("sst2", {"sentence": "a", "label": -1}, "the label '-1' is none of 0, 1"),
-        ("agnews", {"text": "a", "label": 4}, "the label '4' is none of 0, 1, 2, 3"),
+        ("sst2", {"sentence": "a", "label": -1}, "the label '-1' is not one of 0, 1"),
+        ("agnews", {"text": "a", "label": 4}, "the label '4' is not one of 0, 1, 2, 3"),
         ("finsen", {"sentence": "a", "label": 7}, "this row doesn't look like one of takala/financial_phrasebank"),
         ("poems", {"verse_text": "a", "label": -1}, "this row doesn't look like one of google-research-datasets"),
-        ("sst2", {"sentence": None, "label": 1}, "the column sentence holds None, which is no text"),
-        ("sst2", {"sentence": "a", "label": True}, "the column label holds True, which is no whole number"),
+        ("sst2", {"sentence": None, "label": 1}, "the column sentence holds None, which is not text"),
+        ("sst2", {"sentence": "a", "label": True}, "the column label holds True, which is not a whole number"),
         ("strategytf", {"question": "a", "answer": "yes"}, "the column answer holds 'yes', which is neither true nor"),
-        ("gsm8k", {"question": "a", "answer": 5}, "the column answer holds 5, which is no text"),
-        ("gsm8k", {"question": "a", "answer": None}, "the column answer holds None, which is no text"),
-        ("hmath_algebra", {"problem": ["a"], "solution": "b"}, "the column problem holds ['a'], which is no text"),
-        ("qasc_remap", {**QASC, "choices": "a, b"}, "the column choices holds 'a, b', which is no JSON object"),
+        ("gsm8k", {"question": "a", "answer": 5}, "the column answer holds 5, which is not text"),
+        ("gsm8k", {"question": "a", "answer": None}, "the column answer holds None, which is not text"),
+        ("hmath_algebra", {"problem": ["a"], "solution": "b"}, "the column problem holds ['a'], which is not text"),
+        ("qasc_remap", {**QASC, "choices": "a, b"}, "the column choices holds 'a, b', which is not a JSON object"),
         ("qasc_remap", {**QASC, "answerKey": "C"}, "this row doesn't look like one of allenai/qasc"),
         ("qasc_remap", {**QASC, "choices": {"text": ["a", None], "label": ["A", "B"]}}, "doesn't look like one of"),
         ("qasc_remap", {**QASC, "choices": {"text": list("abcdefghi"), "label": ["A"]}}, "doesn't look like one of"),
@@ -117,7 +117,9 @@ def test_a_row_that_is_none_of_the_benchmarks_is_refused_by_line(tmp_path, name,
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_a_file_without_rows_is_refused_and_nothing_is_held_out_in_its_place(folder, split, content):
     (folder / "sst2" / f"{split}.jsonl").write_text(content)
-    with pytest.raises(InputError, match=f"sst2/{split}.jsonl: this holds no row that sst2 can use. Is it cut short?"):
+    with pytest.raises(
+        InputError, match=f"sst2/{split}.jsonl: there is no row here that sst2 can use; is the file truncated"
+    ):
         load_task("sst2", data_dir=folder)
 
 
@@ -127,12 +129,12 @@ def test_a_file_is_refused_whose_rows_are_all_of_classes_that_the_paper_leaves_o
         rows = [{"sentence": f"{split} {at}", "label": feeling} for at, feeling in enumerate(feelings)]
         (folder / "financial_phrasebank" / f"{split}.jsonl").write_text(lines(rows))
     # the hub has no split to evaluate on, but a folder has a file of its own for it
-    with pytest.raises(InputError, match="financial_phrasebank/test.jsonl: this holds no row that finsen can use"):
+    with pytest.raises(InputError, match="financial_phrasebank/test.jsonl: there is no row here that finsen can use"):
         load_task("finsen", data_dir=folder)
 
 
 def test_files_that_are_not_there_are_named(folder, monkeypatch):
-    missing = f"{folder}: there is no folder {folder / 'ag_news'}, where agnews is looked for. Name another folder"
+    missing = f"{folder}: there is no folder {folder / 'ag_news'}, where agnews should be. Name another folder"
     with pytest.raises(FieldError, match=f"^data_dir {re.escape(missing)}"):
         load_task("agnews", data_dir=folder)
     monkeypatch.setenv("IA2_DATA_DIR", str(folder))
@@ -172,7 +174,7 @@ def test_hub_splits_are_those_of_the_paper(monkeypatch):
 
 def test_an_empty_split_of_the_hub_is_refused(monkeypatch):
     FakeHub(monkeypatch, {"train": sst2(0, 20), "validation": []})
-    with pytest.raises(InputError, match="stanfordnlp/sst2 validation: this holds no row that sst2 can use"):
+    with pytest.raises(InputError, match="stanfordnlp/sst2 validation: there is no row here that sst2 can use"):
         load_task("sst2")
 
 
@@ -235,8 +237,8 @@ def test_a_hub_that_cannot_be_reached_is_one_quick_sentence(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "status", "said"),
     [
-        (RepositoryNotFoundError, 401, "finsen: the hub doesn't give out takala/financial_phrasebank (Repository"),
-        (RevisionNotFoundError, 404, "finsen: takala/financial_phrasebank has no branch refs/convert/parquet any more"),
+        (RepositoryNotFoundError, 401, "finsen: the hub doesn't provide takala/financial_phrasebank (Repository"),
+        (RevisionNotFoundError, 404, "finsen: takala/financial_phrasebank no longer has a branch refs/convert/parquet"),
         (HfHubHTTPError, 503, "finsen: the data hub answered with an error (503 Service Unavailable)"),
     ],
 )
@@ -331,7 +333,7 @@ def test_poems_of_the_train_split_and_sciqs_validation_split_can_be_measured(tmp
     assert measured("poems", poems_rows="train") == {"train"}
     assert measured("sciq") == {"test"}
     assert measured("sciq", sciq_rows="validation") == {"validation"}
-    with pytest.raises(InputError, match="sciq: the option poems_rows means nothing for this task"):
+    with pytest.raises(InputError, match="sciq: this task has no option poems_rows"):
         measured("sciq", poems_rows="train")
 
 

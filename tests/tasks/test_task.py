@@ -50,7 +50,7 @@ def test_labels_lose_their_space_in_every_row(toy_task):
 
 
 def test_a_task_that_only_evaluates_refuses_to_train(toy_task):
-    with pytest.raises(InputError, match="toy: this task only evaluates"):
+    with pytest.raises(InputError, match="toy: this task is for evaluation only"):
         replace(toy_task, evaluation_only=True).trainable()
     assert toy_task.trainable() is toy_task
 

@@ -35,5 +35,5 @@ def test_an_order_whose_loss_is_no_number_is_never_chosen(tiny_model, toy_task, 
     )
     assert best_ordered(tiny_model, few, 4).order == 2
     losses |= dict.fromkeys((1, 2), math.nan)
-    with pytest.raises(InputError, match="order best-of-4: with no order is the loss"):
+    with pytest.raises(InputError, match="order best-of-4: the dev loss is not finite with any order"):
         best_ordered(tiny_model, few, 4)

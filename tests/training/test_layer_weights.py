@@ -32,10 +32,10 @@ def test_all_layers_count_the_same_unless_weights_say_otherwise():
 @pytest.mark.parametrize(
     ("which", "weight", "message"),
     [
-        ("some", (), "say all, a range such as 8-20, or every 2"),
-        ("3-", (), "say all"),
+        ("some", (), "use all, a range such as 8-20, or every 2"),
+        ("3-", (), "use all"),
         ("5", (), "the model has layers 0 to 4"),
-        ("every 0", (), "say all, a range such as 8-20, or every 2"),
+        ("every 0", (), "use all, a range such as 8-20, or every 2"),
         ("all", (1.0, 2.0), "2 weights were given, and the model has 5 layers"),
     ],
 )

@@ -92,7 +92,7 @@ def test_where_few_adapters_leave_the_device_idle_more_are_trained_with_blocks_t
     fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), budget, Said()) for budget in budgets]
     assert fitting == [(4, True), (4, True), (4, False)]
     assert len(said) == 2
-    assert "all are trained together, with feed-forward blocks computed again" in said[0]
+    assert "all are trained together, with feed-forward blocks recomputed" in said[0]
 
 
 def test_a_bank_is_read_with_gradients(tiny_model, few):

@@ -62,7 +62,7 @@ stages:
             "name: a\nstages: [{objective: match-tokens, epochs: 0}]",
             "stages.0.match-tokens.epochs: this must be 1 or more",
         ),
-        ("name: a\nstages: [{objective: align, layers: most}]", "layers 'most': say all"),
+        ("name: a\nstages: [{objective: align, layers: most}]", "layers 'most': use all"),
         ("name: a\nstages: [{objective: align, labels: rows}]", "labels: .*ground-truth.*icl-response"),
         ("name: a\nstages: [{objective: match-tokens, steps_of: ia2sft}]", "steps_of.*Did you mean"),
         ("name: a\nstages: [{objective: match-tokens, steps_of: ia2+sft}]", "steps_of: this tries several β"),
@@ -72,7 +72,7 @@ stages:
         ("name: a\nstages: [{objective: align, solved: true, epochs: 3}]", "takes no steps"),
         ("name: ../a\nstages: [{objective: match-tokens}]", "name: .*pattern"),
         ("- 1", "the whole file: "),
-        ("a: [", "this is no YAML"),
+        ("a: [", "this is not valid YAML"),
     ],
 )
 def test_what_describes_no_method_is_refused_by_its_place(tmp_path, text, message):

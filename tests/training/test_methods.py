@@ -70,7 +70,7 @@ def test_the_weight_of_the_token_loss_is_tried_where_a_method_says_so():
         (lambda: replace(FINE_TUNE, steps_of=SOLVED.stages), "must name a method that takes steps"),
         (lambda: replace(FINE_TUNE, steps_of=METHODS["sft-long"].stages), "and has no steps_of itself"),
         (lambda: Stage(MatchTokens(), "ground-truth", solved=True), "only plain alignment"),
-        (lambda: replace(FINE_TUNE, rows="unlabelled"), "unlabelled texts have no responses but the teacher's"),
+        (lambda: replace(FINE_TUNE, rows="unlabelled"), "unlabelled texts have only the teacher's responses"),
         (lambda: replace(FINE_TUNE, learning_rate=0.0), "learning_rate 0: .* positive number"),
         (lambda: replace(FINE_TUNE, learning_rate=-1.0), "learning_rate -1: .* positive number"),
         (lambda: replace(FINE_TUNE, learning_rate=math.nan), "learning_rate nan: .* positive number"),

@@ -206,14 +206,14 @@ def test_spoiled_files_are_found_and_made_anew_and_that_is_said(tiny_model, few,
     again = collect_targets(tiny_model, few, cache_dir=tmp_path, progress=said)
     (sentence,) = said.sentences
     assert str(targets.folder) in sentence
-    assert "computing them anew" in sentence
+    assert "computing them again" in sentence
     assert all(
         torch.equal(target.activations[SITE], before)
         for target, before in zip([*again.train, *again.dev], expected, strict=True)
     )
     quiet = Said()
     collect_targets(tiny_model, few, cache_dir=tmp_path, progress=quiet)
-    assert quiet.sentences == [f"What the teacher answered is read from the cache ({targets.folder})."]
+    assert quiet.sentences == [f"The teacher's answers are read from the cache ({targets.folder})."]
 
 
 def test_nothing_is_left_behind_when_the_pass_fails(tiny_model, few, tmp_path, monkeypatch):

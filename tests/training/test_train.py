@@ -457,7 +457,7 @@ def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, ta
     memory = 4.5 * _bytes_of_one(tiny_model, few, targets)
     recomputed = train_all(tiny_model, plans, training=SHORT, memory=memory, progress=said)
     assert sizes[1:] == [5, 1]
-    assert "5 are trained at a time, with feed-forward blocks computed again" in said.sentences[0]
+    assert "5 are trained at a time, with feed-forward blocks recomputed" in said.sentences[0]
     # where four adapters keep the device busy, nothing is gained by computing anything twice
     monkeypatch.setattr("ia2.training.passes.CPU_BUSY_TOKENS", 1)
     split = train_all(tiny_model, plans, training=SHORT, memory=memory, progress=said)

@@ -192,7 +192,7 @@ def _training(record: Record) -> list[tuple[str, str]]:
     labels = options.get("label_sources") or []
     dev_rows = record.n // 2 if options.get("dev_rows") is None else options.get("dev_rows")
     stages = [
-        f"{stage.objective} on {source} labels, {stage.steps} steps (ended by {stage.stopped_by})"
+        f"{stage.objective} on {source} labels, {stage.steps} steps (stopped by {stage.stopped_by})"
         for stage, source in zip(record.stages, labels, strict=False)
     ]
     tried = [f"{candidate['lr']:g}" for candidate in options.get("tried") or [] if candidate["lr"] is not None]
@@ -201,8 +201,8 @@ def _training(record: Record) -> list[tuple[str, str]]:
         "method": record.method,
         "stages": "; ".join(stages),
         "task": record.task.train,
-        "training rows": f"{record.n}, and {dev_rows} more chose the step and learning rate",
-        "seed of their choice": record.seed,
+        "training rows": f"{record.n}, and {dev_rows} dev rows for early stopping and the learning rate",
+        "seed of the draw": record.seed,
         "unlabelled texts": options.get("unlabelled") or None,
         "adapter": ", ".join([adapter.kind, *(f"{key} {_joined(value)}" for key, value in sizes.items())]),
         "learning rate": None if record.lr is None else f"{record.lr:g}",
@@ -222,15 +222,16 @@ def _joined(value: Any) -> str:
 def _prompt_sentence(record: Record, asked: Asked) -> str:
     """Return one sentence on the form of a query."""
     form = (
-        f"Ask `{json.dumps(asked.query, ensure_ascii=False)[1:-1]}`, with your text in place of `{{text}}`"
+        f"Prompt it with `{json.dumps(asked.query, ensure_ascii=False)[1:-1]}`, with your text in place of `{{text}}`"
         if asked.query is not None
-        else f"Ask as the built-in task {record.task.train} does (`ia2 tasks` lists them)"
+        else f"Prompt it as the built-in task {record.task.train} does (`ia2 tasks` lists them)"
     )
     turn = ", as a turn of the model's chat template" if asked.chat else ""
     answers = (
-        f"it was taught to answer {' or '.join(f'`{json.dumps(label, ensure_ascii=False)[1:-1]}`' for label in labels)}"
+        "it was trained to answer "
+        f"{' or '.join(f'`{json.dumps(label, ensure_ascii=False)[1:-1]}`' for label in labels)}"
         if (labels := record.task.labels)
-        else f"it was taught to answer in free text, of at most {asked.new_tokens} tokens"
+        else f"it was trained to answer in free text of at most {asked.new_tokens} tokens"
     )
     return f"{form}{turn}, without demonstrations; {answers}."
 
@@ -247,23 +248,27 @@ def _limits(records: Sequence[Record], base: str) -> list[str]:
     counts: Mapping[str, int] = {record.task.eval: record.metrics.n for record in records if record.metrics.n}
     tasks = ", ".join(counts) or "nothing"
     limits = [
-        f"It has learned from {record.n} rows of {record.task.train} and was measured on {tasks}: what it does with "
-        "other kinds of text, and in other languages, isn't known."
+        f"It was trained on {record.n} rows of {record.task.train} and evaluated on {tasks}. Its behaviour on other "
+        "kinds of text and in other languages is unknown."
     ]
     if record.task.labels:
-        limits.append("It was taught its labels alone: where none of them is right, expect one of them all the same.")
         limits.append(
-            "Its confidence is as well calibrated as the table says on rows like those that were measured."
+            "It was trained on its labels only: if none of them is correct, it will still answer with one of them."
+        )
+        limits.append(
+            "The calibration in the table holds only for rows like those it was evaluated on."
             if counts
-            else "How well its confidence is calibrated wasn't measured."
+            else "Its calibration was not measured."
         )
     if counts and (fewest := min(counts.values())) < 100:
-        limits.append(f"{fewest} measured rows are few: the interval says more than the number before it.")
+        limits.append(
+            f"It was evaluated on only {fewest} rows: look at the interval rather than at the number before it."
+        )
     if record.model.id in PACKAGED:
         limits.append(
-            f"It was taught on the 4-bit weights that ia2 calls {record.model.id}; with the full ones of {base} its "
-            "numbers are slightly different, and weren't measured."
+            f"It was trained on the 4-bit weights that ia2 calls {record.model.id}. With the full-precision weights of "
+            f"{base} its results are slightly different and were not measured."
         )
-    limits.append(f"Whatever {base} gets wrong beside this task, it still gets wrong.")
-    limits.append("No text of a row is kept here: `taught.json` holds labels and a SHA-256 of each query alone.")
+    limits.append(f"Outside this task, it still makes the mistakes of {base}.")
+    limits.append("No row's text is stored here: `taught.json` holds only labels and a SHA-256 of each query.")
     return limits

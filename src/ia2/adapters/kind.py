@@ -206,7 +206,7 @@ def check_modules(modules: Sequence[str]) -> None:
     if not modules:
         raise FieldError("modules", None, "at least one projection must be named.")
     if unknown := [name for name in modules if name not in get_args(Projection)]:
-        raise FieldError("modules", unknown[0], f"there are {', '.join(get_args(Projection))}.")
+        raise FieldError("modules", unknown[0], f"choose from {', '.join(get_args(Projection))}.")
 
 
 def check_at_least_one(field: str, value: int) -> None:

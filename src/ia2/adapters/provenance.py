@@ -117,7 +117,7 @@ class Provenance:
         """
         if chat != self.chat:
             rule = "without; leave it out." if chat else "with it, so it must be asked for here too."
-            raise FieldError("chat", None, f"this adapter was taught {rule}")
+            raise FieldError("chat", None, f"this adapter was trained {rule}")
 
     def in_form(self, task: Task) -> Task:
         """Return a user's task with its labels in the adapter's form.
@@ -129,8 +129,8 @@ class Provenance:
         trained_kind = "label" if self.labels else "text"
         if trained_kind != task.response_kind:
             raise InputError(
-                f"{task.name}: responses are {kinds[task.response_kind]} here, and the adapter was taught "
-                f"{kinds[trained_kind]}. Use rows like those, or say that the response kind is {trained_kind}."
+                f"{task.name}: responses are {kinds[task.response_kind]} here, but the adapter was trained on "
+                f"{kinds[trained_kind]}. Use rows like those, or set the response kind to {trained_kind}."
             )
         if not self.labels:
             return task
@@ -138,8 +138,7 @@ class Provenance:
         if unknown := sorted(set(formed.labels).difference(self.labels)):
             known = ", ".join(label.strip() for label in self.labels)
             raise InputError(
-                f"{task.name}: the label {unknown[0].strip()!r} is not among those that the adapter was taught: "
-                f"{known}."
+                f"{task.name}: the label {unknown[0].strip()!r} is not among those the adapter was trained on: {known}."
             )
         return replace(formed, labels=self.labels)
 

@@ -58,7 +58,7 @@ def kind_named(name: str) -> "type[AdapterKind]":
         (0.0001, 0.0003, 0.001)
     """
     if name not in KINDS:
-        raise FieldError("adapter", name, f"there is no such kind; there are {', '.join(KINDS)}.")
+        raise FieldError("adapter", name, f"there is no such kind; choose from {', '.join(KINDS)}.")
     kind: type[AdapterKind] = getattr(import_module(f"ia2.adapters.{name}"), KINDS[name])
     return kind
 

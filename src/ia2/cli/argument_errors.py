@@ -37,7 +37,7 @@ def plain_message(
         >>> plain_message("unrecognized arguments: --modle x", flags=["--model", "--method"])
         '--modle: there is no such option. Did you mean --model?'
         >>> plain_message("argument --lr: expected at least one argument")
-        '--lr: a value must follow.'
+        '--lr: this needs a value.'
     """
     text = " ".join(message.split())
     if (wrong := WRONG_VALUE.search(message)) is not None:
@@ -45,13 +45,13 @@ def plain_message(
     if text.startswith(REQUIRED):
         names = [name.rpartition(".")[2] for name in text.removeprefix(REQUIRED).split(", ")]
         shown = [name.upper() if name in positional else f"--{name}" for name in names]
-        return f"{' and '.join(shown)}: this must be given."
+        return f"{' and '.join(shown)}: this is required."
     if NO_LIST in text:
         return "--config: options that take several values are lists there, such as lr: [1e-3, 1e-4]."
     if text.startswith(UNRECOGNIZED):
         word = next(_suspects(text.removeprefix(UNRECOGNIZED).split(" ")))
         if not word.startswith("-"):
-            return f"{word}: nothing takes this value. Quote a text that has spaces."
+            return f"{word}: unexpected value. Quote a text that contains spaces."
         return f"{word}: there is no such option.{did_you_mean(word, flags)}"
     if (command := WRONG_COMMAND.search(text)) is not None:
         return f"{command['word']}: there is no such command.{did_you_mean(command['word'], commands)}"
@@ -60,9 +60,9 @@ def plain_message(
         hint = did_you_mean(choice["word"], choices.split(", "))
         return f"{choice['flag']} {choice['word']}: expected one of {choices}.{hint}"
     if NO_COMMAND in text:
-        return f"COMMAND: this must be given. There are {', '.join(commands)}."
+        return f"COMMAND: this is required. Choose from {', '.join(commands)}."
     if (missing := NO_VALUE.search(text)) is not None:
-        return f"{missing['flag']}: a value must follow."
+        return f"{missing['flag']}: this needs a value."
     if (switch := NOT_TAKEN.search(text)) is not None:
         return f"{switch['flag']}: this takes no value."
     return text

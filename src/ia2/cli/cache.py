@@ -15,9 +15,9 @@ from ia2.cli.options import Cache
 from ia2.locks import is_in_use
 
 KINDS: Mapping[str, str] = {
-    "models": "fetched and dequantised models",
-    "targets": "what teachers answered",
-    "stages": "trained stages of adapters",
+    "models": "downloaded and dequantised models",
+    "targets": "teacher targets",
+    "stages": "trained adapter stages",
 }
 """Subfolders of the cache, with their contents; nothing else in the cache folder is listed or removed."""
 DAY = 24 * 60 * 60
@@ -74,8 +74,8 @@ def run_cache(options: Cache) -> None:
         gone = prune(folder, days, time.time())
         left = sum(entry.size for entry in entries(folder))
         _say(
-            f"{folder}: {len(gone)} {'entry' if len(gone) == 1 else 'entries'} of "
-            f"{shown_size(sum(entry.size for entry in gone))} taken away, {shown_size(left)} left."
+            f"{folder}: removed {len(gone)} {'entry' if len(gone) == 1 else 'entries'} "
+            f"({shown_size(sum(entry.size for entry in gone))}), {shown_size(left)} left."
         )
     else:
         _list(folder)

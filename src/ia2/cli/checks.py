@@ -98,7 +98,7 @@ def check_task(name: str) -> None:
     """
     names = (REVIEWS, *BENCHMARKS)
     if name not in names:
-        raise FieldError("task", name, f"no such task.{did_you_mean(name, names)} There are {', '.join(names)}.")
+        raise FieldError("task", name, f"no such task.{did_you_mean(name, names)} Choose from {', '.join(names)}.")
 
 
 def check_method(name: str) -> None:
@@ -157,7 +157,7 @@ def check_output(folder: Path) -> None:
         InputError: a study can't be written there.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: this is a file, and a folder is to be written. Name another one.")
+        raise InputError(f"{folder}: this is a file, but a folder is needed. Name another one.")
     # partial plans don't count: another process is writing one, or was killed while writing it
     held = [entry for entry in folder.iterdir() if not entry.name.startswith(".partial-")] if folder.is_dir() else []
     if held and not (folder / PLAN_FILE).exists():

@@ -48,7 +48,7 @@ def run_demo(options: Demo) -> None:
         print(f"{conclusion_of_part}\n")
     for figure in result.figures:
         print(figure)
-    print(f"{options.out}/: two studies; ia2 report {options.out}/labelled reads one")
+    print(f"{options.out}/: two studies; ia2 report {options.out}/labelled shows one")
 
 
 def run_adapt(options: Adapt) -> None:
@@ -69,12 +69,10 @@ def run_adapt(options: Adapt) -> None:
         show(records)
         print(conclusion(named, options.out))
     else:
-        print(
-            "Nothing was measured: no row is left to evaluate. Use a smaller --n, or name more rows with --eval-data."
-        )
+        print("Nothing was measured: no rows were left to evaluate. Use a smaller --n, or add rows with --eval-data.")
     for record, path in copies:
-        print(f"{path}/: the adapter of {method_name(record)}")
-    print(f"{options.out}/: records and predictions; ia2 report {options.out} reads them")
+        print(f"{path}/: the {method_name(record)} adapter")
+    print(f"{options.out}/: records and predictions; ia2 report {options.out} shows them")
 
 
 def copy_adapters(records: Sequence[Record], folder: Path) -> list[tuple[Record, Path]]:
@@ -156,7 +154,7 @@ def run_evaluate(options: Evaluate) -> None:
     show([record])
     if options.out is not None and predictions is not None:
         record.write(options.out, predictions, evaluation.rows())
-        print(f"{options.out}: the record, and {predictions.name} beside it")
+        print(f"{options.out}: the record, with {predictions.name} beside it")
 
 
 def _label_scoring(options: Evaluate, taught: Provenance | None) -> AnyLabelScoring:
@@ -185,9 +183,11 @@ def _unseen(
     """Return the rows that an adapter hasn't seen in training, with notes on the rows and on the model."""
     notes: tuple[str, ...] = ()
     if taught.weights != weights_id(model):
-        notes += ("The adapter was trained on other weights than this model's, so its answers may be meaningless.",)
+        notes += ("The adapter was trained on different weights from this model's, so its answers may be meaningless.",)
     if len(unseen := taught.unseen(examples)) < len(examples):
-        notes += (f"{len(examples) - len(unseen)} rows that taught the adapter or chose it are left out.",)
+        notes += (
+            f"{len(examples) - len(unseen)} rows are left out, as they are in the adapter's training or dev set.",
+        )
     return unseen, notes
 
 
@@ -202,7 +202,7 @@ def _free_predictions(out: Path | None) -> Path | None:
     predictions = out.with_name(f"{out.name.removesuffix('.json')}.predictions.jsonl")
     for path in (out, predictions):
         if path.exists():
-            raise InputError(f"{path}: this exists, and nothing is overwritten. Name another with --out.")
+            raise InputError(f"{path}: this already exists and is not overwritten. Name another with --out.")
     check_writable(out)
     return predictions
 
@@ -211,7 +211,7 @@ def run_rescore(options: Rescore) -> None:
     """Extract the answers from stored generations again, rewrite the records, and show the new results."""
     rescored = rescore(options.folder)
     for judged in rescored:
-        print(f"{judged.path}: {judged.changed} of {judged.rows} rows are judged otherwise than before.")
+        print(f"{judged.path}: {judged.changed} of {judged.rows} rows are now scored differently.")
     tables: dict[tuple[str | None, str], list[Record]] = defaultdict(list)
     for judged in rescored:
         tables[judged.record.options.unit, judged.record.task.eval].append(judged.record)
@@ -241,11 +241,11 @@ def _check_some_left(task: Task, examples: Sequence[Example], adapter: Adapter |
     if examples:
         return
     reason = (
-        "every row of it taught the adapter or chose it; name a file with other rows"
+        "all of them are in the adapter's training or dev set; name a file with other rows"
         if adapter
-        else "the demonstrations take all of them; use fewer (--icl) or add rows"
+        else "the demonstrations use all of them; use fewer (--icl) or add rows"
     )
-    raise InputError(f"{task.name}: no row is left to evaluate: {reason}.")
+    raise InputError(f"{task.name}: no rows are left to evaluate: {reason}.")
 
 
 def _counted(rows: Sequence[Any], noun: str) -> str:

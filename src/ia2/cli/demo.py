@@ -140,7 +140,7 @@ def _computed(
             f"{folder}: another process is computing this. Wait for it, or name another folder with --out."
         )
     if outcome.failed:
-        raise RuntimeError(f"{', '.join(outcome.failed)} failed; {folder / FAILURES}/ says why")
+        raise RuntimeError(f"{', '.join(outcome.failed)} failed; see {folder / FAILURES}/")
     store.tidy()
     return load_records(folder)
 
@@ -148,7 +148,7 @@ def _computed(
 PARTS = (
     Part(
         INSTRUCTION,
-        f"An instruction of 325 tokens, moved with {TEXTS} reviews without labels",
+        f"325-token instruction moved into an adapter with {TEXTS} unlabelled reviews",
         {"context": reviews.INSTRUCTION, "n": [TEXTS], "draw": "random", "methods": ["zero-shot", "context", "ia2"]},
         instruction_conclusion,
     ),

@@ -16,7 +16,7 @@ def check_demo_folder(folder: Path) -> None:
         InputError: the path is a file, or the folder holds something else.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: this is a file, and a folder is to be written. Name another one.")
+        raise InputError(f"{folder}: this is a file, but a folder is needed. Name another one.")
     if not folder.is_dir():
         return
     if others := {path.name for path in folder.iterdir()} - {INSTRUCTION, LABELLED, FIGURES}:

@@ -37,7 +37,9 @@ def run_export(options: Export) -> None:
     base = _base_model(options, adapter, taught)
     model = load_model(base, dtype=options.dtype or "float32", device="cpu", progress=progress)
     if taught is not None and taught.weights != weights_id(model):
-        progress.say("The adapter was trained on other weights than this model's, so its answers may be meaningless.")
+        progress.say(
+            "The adapter was trained on different weights from this model's, so its answers may be meaningless."
+        )
     export_merged(adapter, model, options.merged)
     print(f"{options.merged}/: the base model with the adapter merged in, in the hub's layout")
 
@@ -56,5 +58,5 @@ def _base_model(options: Export, adapter: Adapter, taught: Provenance | None) ->
     if not base:
         raise InputError(f"{options.adapter}: its adapter_config.json names no base model. Name it with --model.")
     if kind_of(base) == "folder" and not Path(path_of(base)).exists():
-        raise InputError(f"{options.adapter}: its base model {base} isn't there. Name it with --model.")
+        raise InputError(f"{options.adapter}: its base model {base} is not there. Name it with --model.")
     return base

@@ -44,11 +44,11 @@ NO_MEMORY = (
 )
 """Texts in out-of-memory errors of libraries that don't raise MemoryError."""
 STOPPED = {
-    "run": "Stopped. What was done is kept, and the same command goes on with the rest.",
-    "rescore": "Stopped. Run it again for what is left.",
-    "predict": "Stopped. The same command goes on behind the rows that it has answered.",
-    "adapt": "Stopped; nothing was written. The same command goes on behind the stages that it had trained.",
-    "demo": "Stopped. What was done is kept, and the same command goes on with the rest.",
+    "run": "Stopped. Finished work is kept; run the same command again to continue.",
+    "rescore": "Stopped. Run it again to finish.",
+    "predict": "Stopped. Run the same command again to continue after the rows already answered.",
+    "adapt": "Stopped; nothing was written. Run the same command again to continue after the stages already trained.",
+    "demo": "Stopped. Finished work is kept; run the same command again to continue.",
 }
 """Messages of commands that leave results when they are stopped."""
 
@@ -121,15 +121,15 @@ def _failed(name: str, error: Exception, *, debug: bool) -> int:
     if (lack := _lack_of_memory(error)) is not None:
         reason = (str(lack).splitlines() or [""])[0]
         print(
-            f"ia2 {name} failed: there is not enough memory, on this machine or on its device "
-            f"({reason or type(lack).__name__}). Use a smaller model or shorter rows; where adapters are trained, "
-            "--memory says how much they may take.",
+            f"ia2 {name} failed: there is not enough memory on this machine or its device "
+            f"({reason or type(lack).__name__}). Use a smaller model or shorter rows; for training, --memory sets how "
+            "much may be used.",
             file=sys.stderr,
         )
         return 1
     print(
-        f"ia2 {name} failed: {type(error).__name__}: {reason}\nThis is a fault of ours or of this machine, not of "
-        "your input; --debug shows the traceback.",
+        f"ia2 {name} failed: {type(error).__name__}: {reason}\nThis is a bug in ia2 or a problem with this machine, "
+        "not with your input; --debug shows the traceback.",
         file=sys.stderr,
     )
     return 1

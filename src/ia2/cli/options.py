@@ -86,7 +86,7 @@ class Source(Loading):
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.task is None):
-            raise InputError("Say where the rows come from: --data FILE or --task NAME, one of them.")
+            raise InputError("Say where the rows come from: either --data FILE or --task NAME.")
         if self.data is not None and self.data_dir is not None:
             raise InputError(f"--data-dir {self.data_dir}: this is for --task; --data names the file itself.")
         if self.limit is not None:
@@ -162,10 +162,10 @@ class Adapt(Source):
                 checked_count(name, value)
         if self.adapter not in KINDS:
             hint = did_you_mean(self.adapter, KINDS)
-            raise FieldError("adapter", self.adapter, f"there is no such kind.{hint} There are {', '.join(KINDS)}.")
+            raise FieldError("adapter", self.adapter, f"there is no such kind.{hint} Choose from {', '.join(KINDS)}.")
         for name in self.sizes:
             if self.adapter not in (kinds := kinds_with(name)):
-                raise FieldError(name, None, f"this is for --adapter {' or '.join(kinds)}, and not for {self.adapter}.")
+                raise FieldError(name, None, f"this is for --adapter {' or '.join(kinds)}, not for {self.adapter}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +198,9 @@ class Evaluate(Source):
                 f"--context {self.context}: this can't be combined with --icl or --adapter; leave those out."
             )
         if self.icl is None and self.draw != "auto":
-            raise InputError(f"--draw {self.draw}: this is for demonstrations; say how many with --icl.")
+            raise InputError(f"--draw {self.draw}: this is for demonstrations; set their number with --icl.")
         if self.icl is not None and self.icl < 2:
-            raise InputError(f"--icl {self.icl}: at least 2 demonstrations are drawn.")
+            raise InputError(f"--icl {self.icl}: at least 2 demonstrations are needed.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +233,7 @@ class Predict(Loading):
 
     def __post_init__(self) -> None:
         if bool(self.texts) == (self.data is not None):
-            raise InputError("Say what to answer: texts, - for the standard input, or --data FILE, one of them.")
+            raise InputError("Say what to answer: either texts, - for standard input, or --data FILE.")
         if self.data is None and self.text is not None:
             raise FieldError("text", self.text, "this is a column of a file, which --data names.")
         if self.data is None and self.out is not None:
@@ -267,7 +267,7 @@ class Export:
 
     def __post_init__(self) -> None:
         if sum(target is not None for target in (self.merged, self.gguf, self.push)) != 1:
-            raise InputError("Say what to export to: --merged DIR, --gguf FILE or --push OWNER/NAME, one of them.")
+            raise InputError("Say what to export to: one of --merged DIR, --gguf FILE or --push OWNER/NAME.")
         if self.public and self.push is None:
             raise InputError("--public: this is for --push.")
         if self.model is not None and self.push is not None:

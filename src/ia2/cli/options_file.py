@@ -19,5 +19,5 @@ class OptionsFile(ActionConfigFile):
         except OSError as error:
             parser.error(f"--config {path}: this file can't be read ({error.strerror}).")
         except ValueError as error:  # includes bytes that aren't UTF-8
-            parser.error(f"--config {path}: this is no YAML ({error}).")
+            parser.error(f"--config {path}: this is not valid YAML ({error}).")
         super().__call__(parser, namespace, values, option_string)  # type: ignore[no-untyped-call]

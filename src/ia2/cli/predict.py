@@ -43,7 +43,7 @@ def run_predict(options: Predict) -> None:
     taught, adapter = _taught(options.adapter), Adapter.load(options.adapter)
     name = options.model or taught.model
     if name is None:
-        raise FieldError("model", None, f"{options.adapter} doesn't say which model it was taught on. Name it.")
+        raise FieldError("model", None, f"{options.adapter} doesn't say which model it was trained on. Name it.")
     check_model_name(name)
     rows = _FileRows(options, taught, progress) if options.data is not None else None
     # nobody else answers into the same file meanwhile
@@ -53,7 +53,7 @@ def run_predict(options: Predict) -> None:
         model = load_model(name, **loading_of(options), progress=progress)
         if taught.weights != weights_id(model):
             progress.say(
-                "The adapter was trained on other weights than this model's, so its answers may be meaningless."
+                "The adapter was trained on different weights from this model's, so its answers may be meaningless."
             )
         ask: Ask = partial(
             predict,
@@ -73,15 +73,15 @@ def run_predict(options: Predict) -> None:
 def _check_absent(out: Path) -> None:
     """Refuse to write over a file. Raises InputError."""
     if out.exists():
-        raise InputError(f"{out}: this exists, and nothing is overwritten. Name another with --out.")
+        raise InputError(f"{out}: this already exists and is not overwritten. Name another with --out.")
 
 
 def _taught(folder: Path) -> Provenance:
     taught = Provenance.beside(folder)
     if taught is None and (folder / WEIGHTS_FILE).is_file():
         raise InputError(
-            f"{folder}: {FILE} is missing, which says how the adapter was taught. Name an adapter that ia2 adapt has "
-            "made; ia2 evaluate --adapter measures others."
+            f"{folder}: {FILE}, which says how the adapter was trained, is missing. Name an adapter made by ia2 adapt; "
+            "ia2 evaluate --adapter measures others."
         )
     if taught is None and (folder / "adapter" / WEIGHTS_FILE).is_file():
         raise InputError(f"{folder}: no adapter here. Did you mean {folder / 'adapter'}?")
@@ -162,7 +162,7 @@ class _FileRows:
         added = ["prediction", "confidence"]
         added += [_probability_of(label.strip()) for label in taught.labels if options.probabilities]
         if taken := [name for name in added if name in table.columns]:
-            raise InputError(f"{self.path}: it has a column {taken[0]!r} already. Rename that one.")
+            raise InputError(f"{self.path}: it already has a column {taken[0]!r}. Rename that column.")
         self.table = table
         if blank := self.queries.count(""):
             rows = "1 row has no text and gets" if blank == 1 else f"{blank} rows have no text and get"
@@ -175,7 +175,7 @@ class _FileRows:
             journal.go_on(self._digest(model))
         answers = list(journal.answers) if journal is not None else []
         if answers:
-            progress.say(f"{len(answers)} of {len(asked)} rows were answered before this was stopped.")
+            progress.say(f"{len(answers)} of {len(asked)} rows were already answered by an earlier run.")
         with progress.phase("predict", len(asked)) as advance:
             advance(len(answers))
             remaining = ask(asked[len(answers) :])

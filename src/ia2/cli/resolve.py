@@ -147,7 +147,9 @@ def check_demonstrations(task: Task, count: int) -> None:
     most = (2 * rows + 1) // 3
     if count > most:
         hint = f"Use --icl {most} or fewer" if most > 1 else "Add rows"
-        raise InputError(f"--icl {count}: {task.name} has {len(task.pool)} rows to draw from and to measure. {hint}.")
+        raise InputError(
+            f"--icl {count}: {task.name} has only {len(task.pool)} rows for demonstrations and evaluation. {hint}."
+        )
 
 
 def default_n(options: Source, task: Task) -> int:
@@ -166,5 +168,5 @@ def default_learning_rates(adapter: AdapterKind, method: Method, task: Task, pro
     if task.response_kind == "label" or not method.has_learning_rate:
         return []
     every = " ".join(f"{rate:.0e}".replace("e-0", "e-") for rate in rates)
-    progress.say(f"One learning rate, {rates[1]:g}, since steps on free text are long; --lr {every} tries three.")
+    progress.say(f"Trying one learning rate, {rates[1]:g}, as steps on free text take long; --lr {every} tries three.")
     return [rates[1]]

@@ -32,7 +32,9 @@ def run_studies(options: Run) -> int:
             print(described_tokens(experiment, options.data_dir, options.limit))
     if len(experiments) > 1:
         every, different = adapters_in_common(experiments)
-        print(f"Together: {every} adapters, of which {different} differ; with --store each of these is trained once.")
+        print(
+            f"Together: {every} adapters, {different} of them different; with --store, each of these is trained once."
+        )
     if options.dry_run:
         return 0
     assert options.out is not None, "Run has checked that there is a folder"
@@ -57,9 +59,9 @@ def _loaded(paths: tuple[Path, ...]) -> list[Experiment]:
     for path in paths:
         experiment = load_experiment(path)
         if path in file_of.values():
-            raise InputError(f"{path}: this study is named twice. Name it once.")
+            raise InputError(f"{path}: this study is given twice. Give it once.")
         if (other := file_of.setdefault(experiment.name, path)) != path:
-            raise InputError(f"{path}: {other} is called {experiment.name} too. Give one of them another name.")
+            raise InputError(f"{path}: {other} is also called {experiment.name}. Rename one of them.")
         for model in experiment.all_models:
             check_model_name(model)
         experiments.append(experiment)
@@ -82,8 +84,8 @@ def _computed(experiment: Experiment, folder: Path, options: Run, progress: Prog
     else:
         outcome = run_on_cluster(experiment, store, options.cluster, **settings)
     unit_counts = [f"{outcome.done} units computed"]
-    unit_counts += [f"{outcome.before} were there already"] * bool(outcome.before)
-    unit_counts += [f"{outcome.elsewhere} are another process's"] * bool(outcome.elsewhere)
-    unit_counts += [f"{len(outcome.failed)} failed ({folder / FAILURES}/ says why)"] * bool(outcome.failed)
+    unit_counts += [f"{outcome.before} already done"] * bool(outcome.before)
+    unit_counts += [f"{outcome.elsewhere} left to another process"] * bool(outcome.elsewhere)
+    unit_counts += [f"{len(outcome.failed)} failed (see {folder / FAILURES}/)"] * bool(outcome.failed)
     print(f"{folder}/: {', '.join(unit_counts)}.")
     return 1 if outcome.failed else 0

@@ -70,7 +70,7 @@ def _problem(key: str, name: str, check_model: Callable[[str], None]) -> str | N
     }
     if key in known and name not in known[key][1]:
         kind, names = known[key]
-        return f"there is no {kind} {name}.{did_you_mean(name, names)} There are {', '.join(names)}."
+        return f"there is no {kind} {name}.{did_you_mean(name, names)} Choose from {', '.join(names)}."
     if key == "models":
         try:
             check_model(name)

@@ -42,7 +42,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
-            raise InputError("--out: this must be given; or say --dry-run to see what would be computed.")
+            raise InputError("--out: this is required, unless --dry-run is given to see what would be computed.")
         if self.limit is not None:
             checked_count("limit", self.limit)
 

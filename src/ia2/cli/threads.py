@@ -34,6 +34,6 @@ def wait_passively_if_busy(environment: MutableMapping[str, str] = os.environ) -
         return None
     environment["OMP_WAIT_POLICY"] = "passive"
     return (
-        f"This machine is busy (load {load:.1f} on {processors} processor{'s' * (processors != 1)}), so that threads "
-        "wait passively; OMP_WAIT_POLICY=active has them spin."
+        f"This machine is busy (load {load:.1f} on {processors} processor{'s' * (processors != 1)}), so threads "
+        "wait passively; set OMP_WAIT_POLICY=active to let them spin."
     )

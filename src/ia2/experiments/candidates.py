@@ -46,11 +46,9 @@ def chosen(candidates: Iterable[Candidate], progress: Progress) -> list[Candidat
         diverged_rates = sorted({candidate.planned.learning_rate for candidate in tried if candidate.dev_loss is None})
         rates = ", ".join(f"{rate:g}" for rate in diverged_rates)
         if not converged:
-            raise FieldError(
-                "learning_rate", rates, f"{name} diverged, and there is no other rate. Name a smaller one."
-            )
+            raise FieldError("learning_rate", rates, f"{name} diverged, and there is no other rate. Use a smaller one.")
         if diverged_rates:
-            progress.say(f"{name} diverged at the learning rate {rates}, which is left out.")
+            progress.say(f"{name} diverged at learning rate {rates}, which is left out.")
         winner = min(converged, key=lambda candidate: candidate.dev_loss or 0.0)
         training = sum(candidate.seconds["train"] for candidate in tried)
         selected.append(replace(winner, seconds={**winner.seconds, "train": training}, tried=tuple(tried)))

@@ -201,7 +201,7 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise InputError(
-            f"--cluster {address}: say HOST:PORT, such as 127.0.0.1:6379, or auto for this machine's cluster."
+            f"--cluster {address}: use HOST:PORT, such as 127.0.0.1:6379, or auto for this machine's cluster."
         )
     try:
         _connect(address)

@@ -40,17 +40,17 @@ def _check_evaluation(experiment: "Experiment") -> None:
     scores_whole_labels = scores_whole_labels or experiment.label_scoring == "whole"
     if experiment.confidence != "vocabulary" and scores_whole_labels:
         raise FieldError(
-            "confidence", None, "top-10 is of single tokens, and whole labels are scored. Say label_scoring: token."
+            "confidence", None, "top-10 is for single tokens, but whole labels are scored. Set label_scoring: token."
         )
     if experiment.correct == "stripped" and scores_whole_labels:
         raise FieldError(
-            "correct", "stripped", "this is of single tokens, and whole labels are scored. Say label_scoring: token."
+            "correct", "stripped", "this is for single tokens, but whole labels are scored. Set label_scoring: token."
         )
     if experiment.measure == "chosen" and experiment.select != "dev":
-        raise FieldError("measure", None, "what is chosen by dev loss alone is measured, so say select: dev as well.")
+        raise FieldError("measure", None, "chosen means chosen by dev loss, so set select: dev as well.")
     if experiment.evaluate != "adapters":
         if experiment.load is not None:
-            rule = "nothing is merged into quantised weights. Say evaluate: adapters, or leave load out."
+            rule = "adapters can't be merged into quantised weights. Set evaluate: adapters, or leave load out."
             raise FieldError("load", experiment.load, rule)
         for source in experiment.tasks:
             for settings in experiment.adapters_of(source):
@@ -59,7 +59,7 @@ def _check_evaluation(experiment: "Experiment") -> None:
         raise FieldError(
             "order",
             experiment.order,
-            "demonstrations: reshuffled gives each query an order of its own. Say one of both.",
+            "demonstrations: reshuffled gives each query its own order. Use one of the two.",
         )
 
 
@@ -70,16 +70,14 @@ def _check_methods(experiment: "Experiment") -> None:
         *((method.name, source == "icl-response") for source, method in experiment.fitted_methods),
     ]
     if len(set(names)) < len(names):
-        raise FieldError("methods", None, "a method is named twice.")
+        raise FieldError("methods", None, "a method is listed twice.")
     methods = experiment.trained_methods
     if experiment.betas and not any(method.tries_betas for method in methods):
         raise FieldError(
-            "betas", experiment.betas[0], "no method tries several weights of the token loss; ia2+sft does."
+            "betas", experiment.betas[0], "no method here has a weight of the token loss to tune; ia2+sft has."
         )
     if experiment.learning_rates and methods and not any(method.has_learning_rate for method in methods):
-        raise FieldError(
-            "learning_rates", experiment.learning_rates[0], f"{methods[0].name} takes no steps at a rate to be chosen."
-        )
+        raise FieldError("learning_rates", experiment.learning_rates[0], f"{methods[0].name} has no learning rate.")
 
 
 def _check_questions(experiment: "Experiment") -> None:
@@ -104,13 +102,13 @@ def _check_unlabelled(experiment: "Experiment") -> None:
         methods = experiment.trained_methods
         if texts and methods and all(stage.labels == "ground-truth" for method in methods for stage in method.stages):
             names = " and ".join(dict.fromkeys(method.name for method in methods))
-            raise FieldError(*texts[0], f"{names} learns from labels alone; ia2-sft does not.")
+            raise FieldError(*texts[0], f"{names} learns from labels only; use a method such as ia2-sft.")
         if not texts and (needing := [method.name for method in methods if method.needs_unlabelled]):
             raise FieldError(
                 "unlabelled",
                 None,
-                f"{needing[0]} learns from texts without labels, and {source.train} has none. Name a file of them; in "
-                "a study unlabelled_rows: 32 takes rows of the task's own.",
+                f"{needing[0]} learns from unlabelled texts, but {source.train} has none. Name a file of them; in a "
+                "study, unlabelled_rows: 32 uses rows of the task itself.",
             )
 
 
@@ -122,8 +120,8 @@ def _check_label_sources(experiment: "Experiment") -> None:
         raise FieldError(
             "label_sources",
             experiment.label_sources[0],
-            "no method of this study takes it: a method that is described keeps the labels of its stages, and "
-            "alignment fits none. Name labels in the description, or leave this out.",
+            "no method of this study uses it: a described method keeps the labels of its stages, and alignment uses "
+            "none. Set labels in the description, or leave this out.",
         )
 
 
@@ -137,48 +135,46 @@ def _check_adapters(experiment: "Experiment") -> None:
     methods = experiment.trained_methods
     other_kinds = [adapter.kind for adapter in adapters if adapter.kind != "lora"]
     if other_kinds and methods and all(method.adapter is not None for method in methods):
-        raise FieldError("adapters", other_kinds[0], f"{methods[0].name} has an adapter of its own. Leave this out.")
+        raise FieldError("adapters", other_kinds[0], f"{methods[0].name} has its own kind of adapter. Leave this out.")
     unfit = [adapter.kind for adapter in adapters if not adapter.adapter.solvable]
     if solved_methods and unfit:
-        raise FieldError("adapters", unfit[0], f"{solved_methods[0]} is solved for lora and shift alone.")
+        raise FieldError("adapters", unfit[0], f"{solved_methods[0]} can be solved only for lora and shift.")
     if experiment.load is not None and (needing := [each for each in adapters if each.adapter.needs_plain_weights]):
         name = label(needing[0].adapter.as_record(None))
-        rule = f"{name} computes with the model's own weights, which must be plain. Use lora, or leave load out."
+        rule = (
+            f"{name} computes with the model's own weights, which must not be quantised. Use lora, or leave load out."
+        )
         raise FieldError("load", experiment.load, rule)
 
 
 def _check_context(experiment: "Experiment") -> None:
     if experiment.context is None:
         if "context" in experiment.baselines:
-            raise FieldError("methods", "context", "this study has no context; name its file with the key context.")
+            raise FieldError("methods", "context", "this study has no context; name a file under the key context.")
         return
     if experiment.most_demonstrations is not None:
-        raise FieldError(
-            "most_demonstrations", experiment.most_demonstrations, "a context stands instead of demonstrations."
-        )
+        raise FieldError("most_demonstrations", experiment.most_demonstrations, "a context replaces demonstrations.")
     if (
         experiment.order != "random"
         or experiment.demonstrations != "shared"
         or any(source.orders > 1 for source in experiment.tasks)
     ):
-        raise FieldError(
-            "context", experiment.context, "this stands instead of demonstrations, which then have no order."
-        )
+        raise FieldError("context", experiment.context, "this replaces demonstrations, so they have no order to set.")
     if shown := [name for name in experiment.baselines if name in ("icl", *RECALIBRATED)]:
         raise FieldError(
             "context",
             experiment.context,
-            f"the model isn't shown demonstrations then; name the method context instead of {shown[0]}.",
+            f"this replaces demonstrations; use the method context instead of {shown[0]}.",
         )
 
 
 def _check_forgetting(experiment: "Experiment") -> None:
     used = {name for source in experiment.tasks for name in (source.train, *source.measured)}
     if learnt := [name for name in experiment.forgetting if name in used]:
-        raise FieldError("forgetting", learnt[0], "this is measured anyway; name tasks that are not.")
+        raise FieldError("forgetting", learnt[0], "this task is already trained on or evaluated; name other tasks.")
     for name in ("forgetting", "held_text"):
         if getattr(experiment, name) and not experiment.trained_methods:
-            raise FieldError(name, None, "no method of the study trains an adapter, which could forget.")
+            raise FieldError(name, None, "no method of the study trains an adapter, so nothing can be forgotten.")
 
 
 def _check_tasks(experiment: "Experiment") -> None:
@@ -186,17 +182,15 @@ def _check_tasks(experiment: "Experiment") -> None:
     used = {name for source in experiment.tasks for name in (source.train, *source.measured)}
     for option in sorted(experiment.benchmark_options.changed):
         if not any(option in BENCHMARKS[name].options for name in used.intersection(BENCHMARKS).difference(files)):
-            raise FieldError(
-                "benchmark_options", None, f"the option {option} is changed, and no task of the study has it."
-            )
+            raise FieldError("benchmark_options", None, f"the option {option} is set, but no task of the study has it.")
     seen: dict[tuple[str, str, int], Source] = {}
     for source in experiment.tasks:
         for name in (source.train, *source.measured):
             if experiment.rows_of(name) != source.rows and (name == source.train or name in files):
-                raise FieldError("tasks", None, f"two entries of tasks say different things of the rows of {name}.")
+                raise FieldError("tasks", None, f"two entries of tasks describe the rows of {name} differently.")
         trained = {(model, source.train, n) for model in experiment.models_of(source) for n in experiment.n_of(source)}
         for model, train, n in sorted(trained.intersection(seen)):
             raise FieldError(
-                "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; say which one is meant."
+                "tasks", None, f"two entries of tasks train {model} on {n} rows of {train}; keep one of them."
             )
         seen |= dict.fromkeys(trained, source)

@@ -63,5 +63,5 @@ def teacher_note(experiment: Experiment, model: LanguageModel) -> str | None:
     student = identity.quantisation or identity.dtype
     return (
         f"The teacher answers in {dtype}, and adapters and in-context learning are measured in {student}: adapters are "
-        "compared with another teacher than the one that they were trained against."
+        "compared with a different teacher from the one they were trained on."
     )

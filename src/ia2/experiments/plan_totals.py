@@ -54,14 +54,14 @@ def counts(experiment: Experiment, betas: tuple[float, ...] = OTHER_BETAS) -> Co
         ]
         if shared_stages := [plans for plans in adapters_of_stages if len(plans) > 1]:
             names = ", ".join(dict.fromkeys(plan.method.name for plans in shared_stages for plan in plans))
-            stages_serve = (
-                "1 stage a unit serves" if len(shared_stages) == 1 else f"{len(shared_stages)} stages a unit serve"
+            stages_are = (
+                "1 stage per unit is" if len(shared_stages) == 1 else f"{len(shared_stages)} stages per unit are"
             )
-            shared[f"{stages_serve} more than one adapter: {names} begin alike."] = None
+            shared[f"{stages_are} shared by several adapters: {names} start the same way."] = None
         if any(adapter.method.needs_targets for adapter in unit_adapters):
             dev_rows = unit.n // 2 if experiment.dev_rows is None else min(unit.n // 2, experiment.dev_rows)
             teacher_passes += unit.n + dev_rows + (unit.rows.unlabelled_rows or 0) * unit.rows.orders
-            shared["One teacher pass a unit serves all methods, learning rates and adapters."] = None
+            shared["One teacher pass per unit is shared by all methods, learning rates and adapters."] = None
     return Counts(len(units(experiment)), adapters, stages, teacher_passes, evaluations, tuple(shared))
 
 
@@ -73,14 +73,15 @@ def described(experiment: Experiment) -> list[str]:
     models, sources, sizes = (len({getattr(unit, part) for unit in every}) for part in ("model", "train", "n"))
     draws = len(experiment.draws)
     if models * sources * sizes * draws == len(every):
-        product = f"{_counted(models, 'model')} x {_counted(sources, 'task')} x {sizes} N"
+        product = f"{_counted(models, 'model')} x {_counted(sources, 'task')} x {_counted(sizes, 'value')} of N"
     else:
-        product = f"{len(every) // draws} of a model, a task and an N"
+        product = f"{len(every) // draws} combinations of model, task and N"
     return [
         f"{experiment.name}: {experiment.description}".rstrip(": "),
         f"{_counted(totals.units, 'unit')}: {product} x {_drawn(experiment)}.",
-        f"{' or '.join(map(str, per_unit))} adapters a unit by {methods}: {totals.adapters} adapters, {totals.stages} "
-        f"training runs, {totals.teacher_passes} rows for the teacher, {totals.evaluations} evaluations.",
+        f"{' or '.join(map(str, per_unit))} adapters per unit with the methods {methods}. In total "
+        f"{totals.adapters} adapters, {totals.stages} training runs, {totals.teacher_passes} teacher rows, "
+        f"{totals.evaluations} evaluations.",
         *totals.shared,
     ]
 
@@ -90,7 +91,7 @@ def _drawn(experiment: Experiment) -> str:
     sets = _counted(experiment.sets, "set")
     if (seeds := experiment.seeds) is None:
         return sets
-    return f"{sets} of rows x {_counted(seeds.start, 'starting value')} x {_counted(seeds.order, 'order')}"
+    return f"{sets} of rows x {_counted(seeds.start, 'initialisation')} x {_counted(seeds.order, 'order')}"
 
 
 def _counted(count: int, name: str) -> str:

@@ -125,7 +125,7 @@ class Ledger:
         if self.missing and experiment.dtype is None and (dtype := store.dtype()) is not None:
             # the default depends on the machine: float32, or bfloat16 with a GPU
             self.experiment = experiment.model_copy(update={"dtype": dtype})
-            progress.say(f"The study's records are of {dtype}, and so is what is computed now.")
+            progress.say(f"The study's records were computed in {dtype}, so the rest is too.")
         for unit in all_units:
             # left by a process killed between storing its unit and cleaning up; claiming removes it
             if store.is_done(unit) and store.unfinished(unit).exists():

@@ -162,7 +162,7 @@ class Experiment(Strict):
     def _tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in TASKS:
-                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
+                raise ValueError(f"there is no task {name}; choose from {', '.join(TASKS)}")
         if len(set(value)) < len(value):
             raise ValueError("a task is named twice")
         return value
@@ -187,7 +187,7 @@ class Experiment(Strict):
             if described in BASELINES and entry is described:
                 continue
             if isinstance(described, str) and described not in METHODS:
-                raise ValueError(f"there is no method {described}; there are {', '.join((*BASELINES, *METHODS))}")
+                raise ValueError(f"there is no method {described}; choose from {', '.join((*BASELINES, *METHODS))}")
             name = method_described(described).name
             if isinstance(described, dict) and NAMED_BY_PLAN.search(name):
                 raise ValueError(f"{name}: this ending is kept for label sources, rates and β; name it otherwise")
@@ -202,7 +202,7 @@ class Experiment(Strict):
         if not isinstance(rows, int) or rows < 1:  # an invalid value is reported by the field seeds
             return value
         if value.get("sets", rows) != rows:
-            raise FieldError("sets", value["sets"], f"seeds has {rows} sets of rows. Say one of both.")
+            raise FieldError("sets", value["sets"], f"seeds already sets {rows} sets of rows. Use one of the two.")
         return {**value, "sets": rows}
 
     @model_validator(mode="after")

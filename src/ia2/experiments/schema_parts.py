@@ -121,7 +121,7 @@ def method_described(entry: str | dict[str, Any]) -> Method:
         except InputError as error:
             raise ValueError(str(error).removeprefix(": ")) from error
     if entry not in METHODS:
-        raise ValueError(f"there is no method {entry}; there are {', '.join(METHODS)}")
+        raise ValueError(f"there is no method {entry}; choose from {', '.join(METHODS)}")
     return METHODS[entry]
 
 
@@ -208,7 +208,7 @@ class Rows(Strict):
             raise FieldError("unlabelled_rows", self.unlabelled_rows, "texts come from the file under unlabelled.")
         if self.stop == "":
             raise FieldError(
-                "stop", None, "an empty text would end every response at once. Leave it out, or say a text."
+                "stop", None, "an empty text would end every response at once. Leave it out, or give a text."
             )
         return self
 
@@ -249,7 +249,7 @@ class Source(Rows):
         trained = value if isinstance(value, str) else info.data.get("train")
         for name in (value,) if isinstance(value, str) else value:
             if name not in TASKS and not (file and name == trained):
-                raise ValueError(f"there is no task {name}; there are {', '.join(TASKS)}")
+                raise ValueError(f"there is no task {name}; choose from {', '.join(TASKS)}")
         if not isinstance(value, str) and len(set(value)) < len(value):
             raise ValueError("a task is named twice")
         return value
@@ -289,7 +289,7 @@ def best_of(order: str) -> int | None:
         return None
     count = order.removeprefix("best-of-")
     if count == order or not count.isdecimal() or int(count) < 2:
-        raise FieldError("order", order, "say random, or best-of-K with K of 2 or more, such as best-of-8.")
+        raise FieldError("order", order, "use random, or best-of-K with K of 2 or more, such as best-of-8.")
     return int(count)
 
 

@@ -49,7 +49,7 @@ def compute_single(
     store = Store(folder)
     store.check(experiment, growing=False)
     if store.is_done(unit):
-        progress.say(f"{folder}/: everything is there already, and nothing is computed.")
+        progress.say(f"{folder}/: already complete, so nothing is computed.")
     else:
         model = load(unit.model) if load is not None else load_for(experiment, unit.model, progress=progress)
         rows = unit_rows(experiment, unit, model, data_dir=data_dir)

@@ -63,7 +63,7 @@ class Store:
         planned_units = units(experiment)
         plan = self.folder / PLAN_FILE
         if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"{self.folder}: this is a file, and a folder is to be written. Name another one.")
+            raise InputError(f"{self.folder}: this is a file, but a folder is needed. Name another one.")
         # partial plans don't count: another process is writing one, or was killed while writing it
         held = set(self.folder.iterdir()) - _partials(plan) if self.folder.is_dir() else set()
         if held and not plan.exists():
@@ -77,19 +77,19 @@ class Store:
             earlier, earlier_limit, versions = load_plan(self.folder)
             if experiment.nested and not earlier.nested:
                 raise InputError(
-                    f"{self.folder}: here each N has rows of its own, as all studies did before there were nested "
-                    "sets. Say nested: false to go on with it, or name another folder with --out."
+                    f"{self.folder}: in this folder rows were drawn separately for each N, as in all studies before "
+                    "nested sets. Set nested: false to continue it, or name another folder with --out."
                 )
             for path, digest in digests.items():
                 if versions["files"].get(path, digest) != digest:
                     raise InputError(
-                        f"{path}: this file has changed since {self.folder} was begun with it. Restore it, or name "
+                        f"{path}: this file has changed since {self.folder} was started with it. Restore it, or name "
                         "another folder with --out."
                     )
             for name, commit in commits.items():
                 if (before := versions["commits"].get(name, commit)) != commit:
                     raise InputError(
-                        f"{name}: the hub has commit {commit[:8]} of it now, and {self.folder} was begun with "
+                        f"{name}: it is now at commit {commit[:8]} on the hub, but {self.folder} was started with "
                         f"{before[:8]}. Name another folder with --out."
                     )
             commits = {name: commit for name, commit in versions["commits"].items() if name in wanted} | commits
@@ -102,7 +102,7 @@ class Store:
                 settings_now | {"--limit": limit},
             )
             if changed := _changed(settings_before, settings_now):
-                allowed = "only models, tasks, N and sets may be added" if growing else "it takes no others"
+                allowed = "only models, tasks, N and sets may be added" if growing else "they can't be changed"
                 raise ChangedFieldsError(
                     changed,
                     f"{self.folder}: this folder holds records of {earlier.name} with other settings ({{fields}}); "
@@ -133,8 +133,8 @@ class Store:
             for part in now | before:
                 if before.get(part) != now.get(part):
                     raise InputError(
-                        f"{self.folder}: here {unit.id} has {part} {_listed(before.get(part))}, and now "
-                        f"{_listed(now.get(part))} is asked for. Name another folder with --out."
+                        f"{self.folder}: here {unit.id} has {part} {_listed(before.get(part))}, but now "
+                        f"{_listed(now.get(part))} is requested. Name another folder with --out."
                     )
 
     def _computed(self, unit: Unit) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ def load_experiment(path: Path) -> Experiment:
     except OSError as error:
         raise InputError(f"{path}: this file can't be read ({error.strerror}).") from error
     except ValueError as error:  # includes bytes that aren't UTF-8
-        raise InputError(f"{path}: this is no YAML ({error}).") from error
+        raise InputError(f"{path}: this is not valid YAML ({error}).") from error
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:

@@ -185,14 +185,17 @@ def described_tokens(experiment: Experiment, data_dir: Path | None = None, limit
     try:
         estimate = estimated_tokens(experiment, task_of, length_of, limit)
     except InputError as error:
-        return f"No estimate of tokens: {error}"
+        return f"Tokens can't be estimated: {error}"
     exact = [model for model in experiment.all_models if tokenizer_of(model) is not None]
     others = [model for model in experiment.all_models if model not in exact]
-    ways = [f"counted by the tokenizer of {', '.join(exact)}"] * bool(exact)
-    ways += [f"of {CHARACTERS} characters each where the tokenizer isn't at hand ({', '.join(others)})"] * bool(others)
+    ways = [f"counted with the tokenizer of {', '.join(exact)}"] * bool(exact)
+    ways += [
+        f"estimated at {CHARACTERS} characters per token where the tokenizer is not on this machine "
+        f"({', '.join(others)})"
+    ] * bool(others)
     return (
         f"About {_rounded(estimate.teacher)} tokens for the teacher, at most {_rounded(estimate.training)} in training "
-        f"and {_rounded(estimate.evaluation)} in evaluation: {'; '.join(ways)}."
+        f"and {_rounded(estimate.evaluation)} in evaluation, {', '.join(ways)}."
     )
 
 

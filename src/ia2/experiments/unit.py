@@ -112,7 +112,7 @@ class _Computation:
         if not any(self.baselines.has_labels_of(name, task) for name in names for task in tasks):
             source = self.rows.few_shot_set.task.name
             raise InputError(
-                f"{', '.join(names)}: these can only give the labels of {source}, which differ from those of "
+                f"{', '.join(names)}: these can only predict the labels of {source}, which differ from those of "
                 f"{', '.join(task.name for task in tasks)}. Evaluate on {source} too, or add another method."
             )
 
@@ -121,7 +121,7 @@ class _Computation:
         answerable = [task for task in self.rows.measured if self.baselines.has_labels_of(name, task)]
         for task in self.rows.measured:
             if task not in answerable:
-                self.progress.say(f"{name} knows no labels of {task.name}, which it isn't measured on.")
+                self.progress.say(f"{name} is not evaluated on {task.name}, whose labels it has not seen.")
         if not answerable:
             return
         similarity, similarity_seconds = self.similarity.of_baseline(name)
@@ -143,7 +143,7 @@ class _Computation:
         """Record diverged adapters without metrics, so that they aren't trained again and reports list them."""
         if candidates:
             names = ", ".join(candidate.planned.id for candidate in candidates)
-            self.progress.say(f"{names}: training diverged, recorded without metrics.")
+            self.progress.say(f"{names}: training diverged; recorded without metrics.")
         for candidate in candidates:
             for task in self.rows.measured:
                 self.write(Measurement.of(candidate, task, None, {}, {}))

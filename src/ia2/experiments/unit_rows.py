@@ -88,7 +88,9 @@ def unit_rows(
     )
     rows = replace(rows, held_texts=_held_texts(experiment, rows.forgetting))
     if rows.held_texts and not windows_of(model, rows.held_texts):
-        raise FieldError("held_text", experiment.held_text, "this text has one token, and none is predicted. Use more.")
+        raise FieldError(
+            "held_text", experiment.held_text, "this text has a single token, so none is predicted. Use a longer one."
+        )
     virtual_tokens = max((kind.virtual_tokens for kind in unit.adapters), default=0)
     check_labelled(experiment.baselines, rows.measured)
     _check_labels(rows, model, experiment.label_scoring)
@@ -102,7 +104,7 @@ def _without_training_rows(task: Task, few_shot_set: FewShotSet) -> Task:
     unseen = tuple(row for row in task.evaluation if row.query not in training_queries)
     if (left_out := len(task.evaluation) - len(unseen)) == 0:
         return task
-    note = f"{task.name}: {left_out} rows that taught adapters or chose them are left out."
+    note = f"{task.name}: {left_out} rows are left out, as they are in the adapters' training or dev sets."
     return replace(task, evaluation=unseen, notes=(*task.notes, note))
 
 

@@ -37,7 +37,7 @@ class UnitTemperature:
         task, why = self.rows.few_shot_set.task, self._refusal
         if not task.labels or why is None:
             return None
-        return f"{task.name}: no temperature is fitted, since {why} (at least two labels are needed)."
+        return f"{task.name}: no temperature is fitted, as {why} (at least two labels are needed)."
 
     def of_all(self, answers: Callable[[], list[Answered]], count: int) -> list[Fitted]:
         """Fit the temperature of each of several methods.

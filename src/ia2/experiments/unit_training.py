@@ -79,7 +79,7 @@ class UnitTraining:
             if (cached := self.work.adapter(key)) is not None:
                 candidates[adapter.id] = Candidate(adapter, cached.trained, cached.dev_loss, cached.seconds, key)
         if candidates:
-            self.progress.say(f"Trained before, and taken from {self.work.folder}: {', '.join(candidates)}.")
+            self.progress.say(f"Already trained, loaded from {self.work.folder}: {', '.join(candidates)}.")
         return candidates
 
     def _collect_targets(self, adapters: Iterable[Planned]) -> Targets | None:

@@ -58,13 +58,13 @@ class Journal:
         head, *lines = whole.split(b"\n") if whole else [b""]
         if whole and head.decode(errors="replace") + "\n" != self._head:
             raise InputError(
-                f"{self.path}: this holds answers that another run for {self.out} has begun. Repeat that one, or "
-                "delete it."
+                f"{self.path}: this holds the answers of a different run for {self.out}. Finish that run, or "
+                "delete the file."
             )
         try:
             self.answers = [_Line.model_validate_json(line).answer() for line in lines]
         except ValidationError as error:
-            raise InputError(f"{self.path}: this file is damaged. Delete it, and all is answered anew.") from error
+            raise InputError(f"{self.path}: this file is damaged. Delete it to answer all rows again.") from error
         os.truncate(self.path, len(whole) + 1 if whole else 0)
 
     def add(self, answers: Sequence[Answer]) -> None:

@@ -104,7 +104,7 @@ class LabelTokens:
         if alike := [text for text, tokens in pairs if labels.tokens.count(tokens) > 1]:
             raise InputError(
                 f"{task.name}: the labels {', '.join(map(repr, alike))} are the same tokens to this model. "
-                "Name them so that they differ."
+                "Rename them so that they differ."
             )
         if scoring == "token" and not labels.single:
             long = "; ".join(
@@ -116,8 +116,8 @@ class LabelTokens:
             raise FieldError(
                 "label_scoring",
                 scoring,
-                f"the first token decides, so that each label of {task.name} must be one token of this model, and "
-                f"{long}. Say whole instead.",
+                f"the first token decides, so each label of {task.name} must be a single token for this model, but "
+                f"{long}. Use whole instead.",
             )
         if scoring == "ended":
             return cls(labels.texts, tuple(tokens + tokenizer.ending for tokens in labels.tokens), "ended")

@@ -71,7 +71,7 @@ def fitted(
         and not LabelTokens.of(task, tokenizer, "whole").single
         and LabelTokens.of(spaceless, tokenizer, "whole").single
     ):
-        form = "Labels follow the colon without a space: only so is each a single token of this model."
+        form = "Labels follow the colon without a space, because only then is each a single token of this model."
         return replace(spaceless, notes=(*task.notes, form))
     return replace(task, notes=(*task.notes, "Labels follow the colon with one space."))
 
@@ -80,7 +80,7 @@ def _scoring_notes(task: Task, choice: AnyLabelScoring) -> tuple[str, ...]:
     """Return a note on label scoring if the automatic choice differs from the paper's."""
     if choice != "auto" or not task.labels or label_scoring_of(task, choice) == "token":
         return ()
-    return ("Whole labels compete with each other; accuracy and calibration are over the labels.",)
+    return ("Whole labels are scored against each other; accuracy and calibration are over the labels alone.",)
 
 
 def _prefix_notes(
@@ -94,8 +94,8 @@ def _prefix_notes(
         return ()
     short, long = (label.strip() for label in pairs[0])
     return (
-        f"The label {short!r} begins {long!r}, so that labels compete with what ends them: the end token that "
-        "fine-tuned adapters are taught, and otherwise what follows a label in a prompt.",
+        f"The label {short!r} is a prefix of {long!r}, so each label is scored with what ends it: the end token for "
+        "fine-tuned adapters, otherwise what follows a label in a prompt.",
     )
 
 
@@ -103,12 +103,13 @@ def _check_conversations(task: Task, model: LanguageModel, taught: Provenance | 
     """Raise an InputError if the model has no chat template or the adapter was trained without one."""
     if not getattr(model.tokenizer, "chat_template", None):
         raise InputError(
-            f"{task.name}: these rows are conversations, and this model has no chat template. Use an instructed model."
+            f"{task.name}: these rows are conversations, but this model has no chat template. Use an instruction-tuned "
+            "model."
         )
     if taught is not None and not taught.chat:
         raise InputError(
-            f"{task.name}: these rows are conversations, and the adapter was taught without a chat template. Use rows "
-            "like those that taught it."
+            f"{task.name}: these rows are conversations, but the adapter was trained without a chat template. Use rows "
+            "like those it was trained on."
         )
 
 
@@ -117,9 +118,9 @@ def _chat_note(task: Task, model: LanguageModel, context: bool) -> str:
     tokenizer = PromptTokenizer.of(model, task.as_chat())
     turns = "Queries and labels are turns of the model's chat template."
     if not tokenizer.takes_system and (context or _has_system_turns(task)):
-        turns += " It has no system turn: what one would say stands before the user's next words."
+        turns += " It has no system turn, so a system message is put before the user's next message."
     if tells_the_day(model.tokenizer):
-        turns += f" The day that it tells is always {TODAY:%d %B %Y}."
+        turns += f" The date in it is always {TODAY:%d %B %Y}."
     return turns
 
 

@@ -38,9 +38,9 @@ def dequantised(file: Path, sha256: str, cache_dir: Path, progress: Progress) ->
                 return folder
         except OSError:
             pass
-        progress.say(f"{folder}: the dequantised model was changed or cut short; making it anew.")
+        progress.say(f"{folder}: the dequantised model is truncated or was changed; making it again.")
     check_gguf_header(file)
-    progress.say(f"Dequantising {file.name} (once)…")
+    progress.say(f"Dequantising {file.name} (only once) …")
     # transformers' GGUF reader shows a progress bar that can't be disabled
     with folder_written_whole(folder, replace=True) as partial, quiet(), redirect_stderr(io.StringIO()):
         try:

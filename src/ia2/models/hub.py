@@ -73,14 +73,18 @@ def _cached_snapshot(name: str, reason: str) -> Snapshot:
             f"{name}: the model hub can't be reached ({reason}), and its local cache doesn't hold all of the model. "
             "Check the connection, name a folder or a GGUF file, or use a built-in model (`ia2 models`)."
         )
-    note = f"The model hub can't be reached ({reason}): {name} is used as it was fetched before, commit {folder.name}."
+    note = (
+        f"The model hub can't be reached ({reason}): using the copy of {name} downloaded before (commit {folder.name})."
+    )
     return Snapshot(folder, folder.name, (note,))
 
 
 def _refusal(name: str, error: HfHubHTTPError) -> InputError:
     if isinstance(error, GatedRepoError):
-        return InputError(f"{name}: the hub gives this model only to those who accepted its terms and logged in.")
+        return InputError(
+            f"{name}: the hub provides this model only to users who have accepted its terms and logged in."
+        )
     if isinstance(error, RepositoryNotFoundError):
-        return InputError(f"{name}: the hub knows no such model, nor is there a folder of that name.")
+        return InputError(f"{name}: there is no such model on the hub, and no folder of that name.")
     answer = f"{error.response.status_code} {error.response.reason_phrase}"
     return InputError(f"{name}: the model hub answered with an error ({answer}). Try again later.")

@@ -48,7 +48,7 @@ def read_network(
         )
     auto_class = auto_class_of(config)
     if auto_class is None:
-        raise InputError(f"{name}: {config.model_type} is no decoder-only language model.")
+        raise InputError(f"{name}: {config.model_type} is not a decoder-only language model.")
     settings: dict[str, Any] = {}
     if (quantisation := quantisation_for(load, config, DTYPES[placement.dtype], name)) is not None:
         settings["quantization_config"] = quantisation
@@ -95,7 +95,9 @@ def _check_layers(config: PreTrainedConfig, name: str) -> None:
     """Refuse an absurd number of layers before they are built."""
     layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
     if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise InputError(f"{name}: its config.json says that there are {layers} layers; {MOST_LAYERS} are the most.")
+        raise InputError(
+            f"{name}: its config.json says that there are {layers} layers; at most {MOST_LAYERS} are supported."
+        )
 
 
 def _from_pretrained(

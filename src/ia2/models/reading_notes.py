@@ -19,10 +19,10 @@ def reading_notes(network: PreTrainedModel, name: str, attention: str | None = N
     notes: list[str] = []
     form = row_form_of(network)
     if form is not PACKED:
-        reason = "where texts share a row it reads them otherwise than each alone"
-        notes.append(f"Model {name}: each text has a row of its own ({form.name}), as {reason}.")
+        reason = "sharing a row would change its output"
+        notes.append(f"Model {name}: each text has its own row ({form.name}), as {reason}.")
     if attention is None and network.config._attn_implementation == "eager":
-        notes.append(f"Model {name}: attention is computed step by step (eager), as its kind allows nothing faster.")
+        notes.append(f"Model {name}: attention is eager, as this architecture allows nothing faster.")
     try:
         architecture = architecture_of(network)
     except InputError:  # raised again when the parts are needed
@@ -31,9 +31,8 @@ def reading_notes(network: PreTrainedModel, name: str, attention: str | None = N
         _, parts = architecture.mixing[0]
         modules = ", ".join(dict.fromkeys(filter(None, (parts.query, parts.key, parts.value, parts.output))))
         notes.append(
-            f"Model {name}: its kind isn't in the table of architectures; {parts.block} is taken for a layer's "
-            f"attention, and {modules} for its projections, by names, shapes and what is added to the residual "
-            "stream."
+            f"Model {name}: this architecture is not in the table; by their names, shapes and contribution to the "
+            f"residual stream, {parts.block} is taken as a layer's attention and {modules} as its projections."
         )
     return (*notes, *_mixer_notes(architecture, network.config.model_type, name))
 
@@ -50,9 +49,10 @@ def _mixer_notes(architecture: Architecture, kind: str, name: str) -> list[str]:
             layers[modules] = layers.get(modules, 0) + 1
     total = len(architecture.parts)
     notes = [
-        f"Model {name}: {count} of {total} layers mix tokens by a state; there the projections are {modules}."
+        f"Model {name}: {count} of {total} layers mix tokens through a recurrent state; their projections are "
+        f"{modules}."
         for modules, count in layers.items()
     ]
     if idle := total - len(architecture.mixing):
-        notes.append(f"Model {name}: {idle} of {total} layers mix no tokens, and are neither aligned nor adapted.")
+        notes.append(f"Model {name}: {idle} of {total} layers mix no tokens and are neither aligned nor adapted.")
     return notes

@@ -41,7 +41,7 @@ class Site:
     def __post_init__(self) -> None:
         for field, value, choices in (("site", self.name, SiteName), ("positions", self.positions, Where)):
             if value not in get_args(choices):
-                raise InputError(f"{field} {value!r}: there are {', '.join(get_args(choices))}.")
+                raise InputError(f"{field} {value!r}: choose from {', '.join(get_args(choices))}.")
         if self.name == "logits" and self.positions != "response":
             raise InputError(f"positions {self.positions!r}: logits are read where response tokens are predicted.")
 

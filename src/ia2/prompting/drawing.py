@@ -24,7 +24,7 @@ def drawing_of(task: Task, choice: DrawingChoice) -> Drawing:
     """
     if choice == "class" and not task.labels:
         raise FieldError(
-            "draw", choice, f"responses of {task.name} are free text, which has no classes. Say auto or random."
+            "draw", choice, f"responses of {task.name} are free text, which has no classes. Use auto or random."
         )
     if choice == "auto":
         return "class" if task.as_written and task.labels else "random"

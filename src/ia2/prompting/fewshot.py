@@ -134,7 +134,7 @@ class FewShotSet:
             most = (2 * len(task.pool) + 1) // 3
             most = most if dev_rows is None else max(most, len(task.pool) - dev_rows)
             raise InputError(
-                f"{task.name}: {n} training rows and {checks} dev rows were asked for, and there are {len(task.pool)} "
+                f"{task.name}: {n} training rows and {checks} dev rows are needed, but there are {len(task.pool)} "
                 "different rows to draw from. "
                 + (f"Use n = {most} or fewer, or add rows." if most > 1 else "Add rows: at least 3 are needed.")
             )
@@ -165,7 +165,7 @@ class FewShotSet:
         if not self.evaluation:
             sentences.append(
                 f"{self.task.name}: {self.n} training rows and {len(self.dev)} dev rows leave none to evaluate, so "
-                "nothing will be measured. Use a smaller n, or add rows or a file to evaluate."
+                "nothing will be measured. Use a smaller n, add rows, or name a file to evaluate."
             )
         return tuple(sentences)
 
@@ -222,8 +222,8 @@ class FewShotSet:
         count = min(self.n - 1, self.most_demonstrations or self.n)
         if len(unused) < count:
             raise InputError(
-                f"{self.task.name}: {count} demonstrations are to be drawn afresh for each query, and "
-                f"{len(unused)} rows are left to draw from. Use a smaller N, or the same ones for all queries."
+                f"{self.task.name}: {count} demonstrations are drawn anew for each query, but only {len(unused)} rows "
+                "are left to draw from. Use a smaller N, or the same demonstrations for all queries."
             )
         return tuple(self._resampled(unused, count, f"demonstrations of query {index}") for index in range(queries))
 

@@ -44,7 +44,9 @@ class PromptTokenizer:
             FieldError: there is no chat template, or it renders an answered turn differently from a generation prompt.
         """
         if chat and not getattr(tokenizer, "chat_template", None):
-            raise FieldError("chat", None, "this model has no chat template. Leave it out, or use an instructed model.")
+            raise FieldError(
+                "chat", None, "this model has no chat template. Leave it out, or use an instruction-tuned model."
+            )
         self.tokenizer = tokenizer
         self.encoder = TextEncoder(tokenizer)
         self.context_length = context_length
@@ -195,7 +197,7 @@ class PromptTokenizer:
         """
         if self.context_length is not None and length > self.context_length:
             raise InputError(
-                f"{_shortened(name)!r}: prompt and response are {length} tokens, and the model reads "
+                f"{_shortened(name)!r}: prompt and response are {length} tokens, but the model reads at most "
                 f"{self.context_length}. Shorten the text or use fewer demonstrations (a smaller n)."
             )
 
@@ -213,8 +215,8 @@ class PromptTokenizer:
         if self.vocabulary is not None and ids and max(ids) >= self.vocabulary:
             token = self.tokenizer.convert_ids_to_tokens(max(ids))
             raise InputError(
-                f"{_shortened(text)!r}: the tokenizer reads {token!r} as token {max(ids)}, and the model has "
-                f"embeddings of {self.vocabulary} tokens alone. Use the model's own tokenizer, or give "
+                f"{_shortened(text)!r}: the tokenizer reads {token!r} as token {max(ids)}, but the model has "
+                f"embeddings of only {self.vocabulary} tokens. Use the model's own tokenizer, or give "
                 "the model more embeddings."
             )
         return ids

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from ia2.reports.aggregate import Result
 
-BEST_ACCURACY = "A bold accuracy is the highest in its setting; equal ones, as printed, are bold alike."
+BEST_ACCURACY = "The highest accuracy in each setting is bold; so are ties at the printed precision."
 BEST_ECE = (
-    "A bold ECE is the lowest among the methods that are as accurate as the best: their mean accuracy is at most one "
-    "standard error of the paired difference over sets below the highest, or, with one set, prints the same."
+    "A bold ECE is the lowest among the methods that are about as accurate as the best: their mean accuracy is at most "
+    "one standard error (of the paired difference over sets) below the highest or, with one set, equal to it as "
+    "printed."
 )
 
 

@@ -47,14 +47,14 @@ def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
     # labels have the space that stands between the colon and them
     labels = [row.label.strip() for row in classes]
     rows = [(name, row.precision, row.recall, row.f1, row.n) for name, row in zip(labels, classes, strict=True)]
-    tables = [Table.of(f"{heading}: each class", "n: rows whose right label it is.", CLASS_COLUMNS, rows)]
+    tables = [Table.of(f"{heading}: each class", "n: number of rows with this correct label.", CLASS_COLUMNS, rows)]
     if confusion is not None:
         matrix: list[tuple[Value, ...]] = [(name, *counts) for name, counts in zip(labels, confusion, strict=True)]
         tables.append(
             Table.of(
                 f"{heading}: confusion matrix",
-                "Each row is a right label; its columns say how many of its rows were answered with which label.",
-                (Column("right label"), *(Column(name, "d") for name in labels)),
+                "Rows: correct labels. Columns: how often each label was predicted.",
+                (Column("correct label"), *(Column(name, "d") for name in labels)),
                 matrix,
             )
         )

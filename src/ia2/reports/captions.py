@@ -36,34 +36,36 @@ def explained(
         return ["Nothing was measured."]
     counts = sorted({len(cell.records) for cell in cells})
     sets = f"{counts[0]} to {counts[-1]} sets" if counts[0] < counts[-1] else f"{counts[0]} sets"
-    divisor = "n - 1" if paper is None else "n as in the paper"
+    divisor = "n - 1" if paper is None else "n, as in the paper"
     measured = (
-        f"Mean (standard deviation, {divisor}) over {sets}" if counts[-1] > 1 else "One set, so no standard deviation"
+        f"Mean (standard deviation with divisor {divisor}) over {sets}"
+        if counts[-1] > 1
+        else "One set, so there is no standard deviation"
     )
     chosen = {
         "accuracy": "the highest mean accuracy on the source task's evaluation set",
         "evaluated": "the highest mean accuracy on the evaluated task itself, as in the paper",
-        "dev": "the lowest mean dev loss, without a look at the evaluation set",
+        "dev": "the lowest mean dev loss, without using the evaluation set",
     }[select]
     sentences = [
-        f"{measured}; accuracy in percent.",
-        "Each set has its own learning rate and β, those with its lowest dev loss."
+        f"{measured}; accuracy is in percent.",
+        "In each set, learning rate and β are those with the lowest dev loss."
         if each_set
-        else f"Learning rate and β of each method are those with {chosen}.",
+        else f"For each method, learning rate and β are those with {chosen}.",
         BEST_ACCURACY,
         *[BEST_ECE] * any(cell.ece for cell in cells),
     ]
     if planned is not None and counts[0] < planned:
         sentences.append(
-            f"Numbers with {counts[0]}/{planned} in their brackets are over {counts[0]} of the study's {planned} sets, "
-            "and so on; bold is the best of those over the most sets of a setting."
+            f"Numbers marked {counts[0]}/{planned} are over {counts[0]} of the study's {planned} sets, and so on; bold "
+            "marks the best of the numbers that are over the most sets in a setting."
         )
     if any(cell.setting.out_of_distribution for cell in cells):
-        sentences.append("* marks a task that was not trained on.")
+        sentences.append("* marks tasks that were not trained on.")
     metrics = [record.metrics for cell in cells for record in cell.records]
     binnings = sorted({values.ece_binning for values in metrics if values.ece_binning})
     if binnings:
-        sentences.append(f"ECE: 15 {' or '.join(binnings)} bins.")
+        sentences.append(f"ECE uses 15 {' or '.join(binnings)} bins.")
     sentences += [*_rows(cells), *_differing(cells), *_as_the_scripts(cells)]
     return sentences if paper is None else [*sentences, _beside_the_paper(tables)]
 
@@ -73,10 +75,10 @@ def _beside_the_paper(tables: Sequence[StudyTable]) -> str:
     entries = [entry for table in tables for line in table.lines for entry in line.entries]
     in_paper = sum(entry.paper is not None for entry in entries)
     if not in_paper:
-        return "The paper printed none of these settings, so there is nothing of it to show."
+        return "The paper has none of these settings, so none of its numbers are shown."
     return (
-        f"{in_paper} of {len(entries)} numbers have the paper's (standard deviation) beside them, with ours less the "
-        "paper's; its ECE is of equal-mass bins."
+        f"{in_paper} of {len(entries)} numbers have the paper's mean (standard deviation) beside them, followed by the "
+        "difference, ours minus the paper's. The paper's ECE uses equal-mass bins."
     )
 
 
@@ -84,14 +86,15 @@ def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
     """What a study asked for in the published scripts' way instead of PROTOCOL's."""
     options = [record.options for cell in cells for record in cell.records]
     ways = {
-        ("confidence", "top-10"): "Confidence is a share of the ten likeliest tokens.",
-        ("correct", "stripped"): "An answer is right where only the spaces around it differ from the label's.",
-        ("demonstrations", "reshuffled"): "Demonstrations in context are in a new order for each query.",
-        ("demonstrations", "resampled"): "Demonstrations in context are N - 1 rows drawn anew for each query.",
-        ("evaluate", "merged"): "Adapters are merged into the model's weights and rounded to their dtype.",
-        ("evaluate", "merged-bfloat16"): "Adapters are merged into the model's weights and rounded to bfloat16.",
-        ("asim_tokens", "greedy"): "asim of texts is at the tokens that each way writes itself, cut to the shorter.",
-        ("teacher_stop", "none"): "The teacher's texts aren't stopped at a blank line.",
+        ("confidence", "top-10"): "Confidence is divided by the total probability of the ten likeliest tokens.",
+        ("correct", "stripped"): "An answer is correct if it differs from the label only in surrounding spaces.",
+        ("demonstrations", "reshuffled"): "In-context demonstrations are reordered for each query.",
+        ("demonstrations", "resampled"): "In-context demonstrations are N - 1 rows, drawn anew for each query.",
+        ("evaluate", "merged"): "Adapters are merged into the model's weights, which are rounded to their dtype.",
+        ("evaluate", "merged-bfloat16"): "Adapters are merged into the model's weights, which are rounded to bfloat16.",
+        ("asim_tokens", "greedy"): "For free text, asim compares the tokens that each method generates itself, up to "
+        "the length of the shorter text.",
+        ("teacher_stop", "none"): "The teacher's texts do not stop at a blank line.",
     }
     sentences = [
         sentence
@@ -103,7 +106,7 @@ def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
         for record_options in options
         for name, value in (record_options.get("benchmark_options") or {}).items()
     }
-    return sentences + [f"Queries are made with {', '.join(sorted(changed))}."] * bool(changed)
+    return sentences + [f"Task options: {', '.join(sorted(changed))}."] * bool(changed)
 
 
 def _rows(cells: Iterable[Result]) -> list[str]:
@@ -114,7 +117,7 @@ def _rows(cells: Iterable[Result]) -> list[str]:
     counts = {
         task: " to ".join(map(str, sorted({min(rows), max(rows)}))) for task, rows in sorted(rows_of.items()) if rows
     }
-    return [f"Rows evaluated: {', '.join(f'{task} {count}' for task, count in counts.items())}."] * bool(counts)
+    return [f"Evaluation rows: {', '.join(f'{count} of {task}' for task, count in counts.items())}."] * bool(counts)
 
 
 def _differing(cells: Iterable[Result]) -> list[str]:
@@ -126,7 +129,8 @@ def _differing(cells: Iterable[Result]) -> list[str]:
             difference = " and ".join(f"{name} ({', '.join(values)})" for name, values in parts.items())
             alike[difference].append(f"{where}, on {eval_name(setting)}")
     return [
-        f"The records of {len(places)} of the tables' cells differ in {difference}: {'; '.join(places[:NAMED])}"
+        f"Records that differ in {difference} are averaged in {len(places)} of the tables' cells: "
+        + "; ".join(places[:NAMED])
         + (f"; and {len(places) - NAMED} more." if len(places) > NAMED else ".")
         for difference, places in alike.items()
     ]

@@ -28,10 +28,10 @@ def class_scores(cells: Sequence[Result]) -> list[Table]:
     return scores_tables(
         cells,
         SCORES,
-        "classes and probabilities",
-        "Means over sets, standard deviations (n - 1) in brackets, of scores among the labels. macro-F1 is the "
-        "mean over labels of F1, balanced % of recall; NLL is the mean of -ln p of the right label, Brier of the "
-        "summed squared errors of all labels' probabilities, from 0 to 2.",
+        "class scores and probabilities",
+        "Means (standard deviations with divisor n - 1) over sets; all scores are over the labels alone. macro-F1: F1 "
+        "averaged over labels; balanced: recall averaged over labels; NLL: mean of -ln p of the correct label; Brier: "
+        "mean of the squared errors of all labels' probabilities, summed over labels (0 to 2).",
         "nll",
     )
 

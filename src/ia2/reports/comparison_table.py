@@ -21,14 +21,14 @@ WITHOUT_INTERVAL = ("macro-F1 %", "scaled ECE", "NLL", "Brier")
 DROPPED = {"equivalent %": 1, "ECE": 1, "macro-F1 %": 2, "NLL": 3, "scaled ECE": 4, "Brier": 6}
 """How early measures are left out of a narrow terminal; accuracy never is."""
 EXPLAINED = {
-    **dict.fromkeys(("macro-F1 %", "NLL", "Brier"), "macro-F1, NLL and Brier among the labels"),
-    "equivalent %": "accuracy counts answers spelt alike, equivalent those that mean the same in mathematics",
-    "scaled ECE": "scaled ECE: of the likeliest label, at the temperature that suits the dev rows",
+    **dict.fromkeys(("macro-F1 %", "NLL", "Brier"), "macro-F1, NLL and Brier are over the labels alone"),
+    "equivalent %": "accuracy counts answers spelled the same, equivalent those that are mathematically equal",
+    "scaled ECE": "scaled ECE: ECE of the likeliest label after temperature scaling on the dev rows",
 }
 """What a measure's heading doesn't say."""
 TRAINED = (
     Column("asim", ".3f", dropped=5, explained="asim: similarity to in-context learning"),
-    Column("tokens", ".0f", dropped=7, explained="tokens: of a query's prompt"),
+    Column("tokens", ".0f", dropped=7, explained="tokens: prompt length of a query"),
     Column("lr", "g", dropped=8),
 )
 SPENT = (Column("train s", ".1f", dropped=9), Column("evaluate s", ".1f", dropped=10))
@@ -74,7 +74,7 @@ def _column(heading: str, binnings: Iterable[str]) -> Column:
     """The column of a measure; `binnings` are those that the records' ECE is of."""
     explained = EXPLAINED.get(heading, "")
     if heading == "ECE":
-        explained = f"ECE of 15 {' or '.join(sorted(binnings))} bins"
+        explained = f"ECE with 15 {' or '.join(sorted(binnings))} bins"
     return Column(heading, MEASURES[heading][2], dropped=DROPPED.get(heading, 0), explained=explained)
 
 

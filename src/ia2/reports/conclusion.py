@@ -33,22 +33,22 @@ def conclusion(records: Sequence[Record], folder: Path) -> str:
     if not others:
         assert chosen.metrics.accuracy_interval is not None, "an accuracy is recorded with its interval"
         low, high = (100 * end for end in chosen.metrics.accuracy_interval)
-        return f"{name} is right on {share} of {chosen.metrics.n} rows (95 % from {low:.1f} to {high:.1f})."
+        return f"{name} has an accuracy of {share} on {chosen.metrics.n} rows (95 % CI {low:.1f} to {high:.1f})."
     rival = max(others, key=lambda record: record.metrics.accuracy or 0.0)
     ours, theirs = _correct(chosen, folder), _correct(rival, folder)
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} rows can't be compared one by one")
     difference = 100 * (accuracy(ours) - accuracy(theirs))
     low, high = (100 * end for end in bootstrap_interval(lambda a, b: accuracy(a) - accuracy(b), ours, theirs))
-    measured = f"difference {difference:+.1f}, 95 % from {low:+.1f} to {high:+.1f} over {len(ours)} rows"
+    measured = f"difference {difference:+.1f}, 95 % CI {low:+.1f} to {high:+.1f}, {len(ours)} rows"
     if low > 0:
-        verdict = f"is better than {method_name(rival)}"
+        verdict = f"is more accurate than {method_name(rival)}"
     elif high < 0:
-        verdict = f"is worse than {method_name(rival)}"
+        verdict = f"is less accurate than {method_name(rival)}"
     elif difference > 0:
-        verdict = f"may be no better than {method_name(rival)}"
+        verdict = f"is not significantly more accurate than {method_name(rival)}"
     else:
-        verdict = f"is not better than {method_name(rival)}"
+        verdict = f"is not more accurate than {method_name(rival)}"
     return f"{name} ({share}) {verdict} ({_percent(rival)}; {measured})."
 
 

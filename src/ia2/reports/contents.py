@@ -128,7 +128,7 @@ def _inside(record: Record, path: Path) -> Record:
     named += [folder / record.adapter.path] if record.adapter is not None and record.adapter.path is not None else []
     for file in named:
         if not file.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{path}: a record names {file}, which lies outside {folder}; that isn't read.")
+            raise InputError(f"{path}: a record names {file}, which lies outside {folder} and is not read.")
     return record
 
 
@@ -145,7 +145,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise ValueError(f"line {number} is longer than any record")
                 value = json.loads(line)
                 if not isinstance(value, dict):
-                    raise ValueError(f"line {number} holds no JSON object")
+                    raise ValueError(f"line {number} is not a JSON object")
                 yield number, value
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise _damaged(path, str(error)) from error

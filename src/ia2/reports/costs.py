@@ -32,11 +32,11 @@ def costs(cells: Sequence[Result]) -> list[Table]:
     tables = []
     for model, model_cells in by_model(cells).items():
         table = Table(
-            f"{model}: likeness and cost",
-            "Means over sets. asim is the similarity to in-context learning on the source task; steps are an adapter's "
-            "optimiser steps in all its stages; cut off is the share of trained stages that ended at the most epochs, "
-            "whose dev loss may still have been falling; seconds are its share of the time that those trained or "
-            "measured together took, the teacher's pass not counted.",
+            f"{model}: similarity and cost",
+            "Means over sets. asim: similarity to in-context learning on the source task. steps: optimiser steps, "
+            "summed over an adapter's stages. cut off: share of training stages that reached the epoch limit, so "
+            "their dev loss may still have been falling. Seconds: an adapter's share of the time of those trained or "
+            "evaluated together, without the teacher's pass.",
             (*NAMED, *SPENT.values(), *CHOSEN),
             tuple(map(_row, model_cells)),
             grouped=GROUPED,

@@ -16,7 +16,7 @@ from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.overlaps import SetOverlap, paths_of
 from ia2.reports.table import Cell, Column, Number, Table, Value
 
-VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "can't be told": 0.0, "doesn't": -1.0}
+VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "inconclusive": 0.0, "doesn't hold": -1.0}
 """How each verdict stands in CSV, which has numbers alone."""
 OVERLAP = "overlap"
 NAMED = (
@@ -29,12 +29,14 @@ VERDICT = Column("verdict")
 COUNTED = (Column("first", ".3f"), Column("second", ".3f"), Column("sets", "d"), Column("pairs", "d"))
 OVERVIEW = (Column("claim"), *(Column(verdict, "d") for verdict in VERDICTS))
 ON_DIFFERENCES = (
-    "The claim holds where the 95 % interval, Student's over the means of sets, lies wholly on its side of 0, it "
-    "doesn't where it lies on the other, and else it can't be told; p is of exact sign flips over sets, two-sided."
+    "The claim holds if the 95 % CI (a t-interval over the means of sets) lies entirely on the claimed side of 0, "
+    "doesn't hold if it lies entirely on the other side, and is inconclusive otherwise. p is from an exact two-sided "
+    "sign-flip test over sets."
 )
 ON_EQUALITY = (
-    "The claim holds where the 90 % interval, Student's over the means of sets, lies within the bounds, it doesn't "
-    "where it lies beyond one of them, and else it can't be told; p is the larger of two one-sided t-tests'."
+    "The claim holds if the 90 % CI (a t-interval over the means of sets) lies entirely within the bounds, doesn't "
+    "hold if it lies entirely beyond one of them, and is inconclusive otherwise. p is the larger p-value of the two "
+    "one-sided t-tests (TOST)."
 )
 
 
@@ -64,7 +66,7 @@ class Finding:
     def compared(self) -> str:
         """The two methods in words."""
         first, second = (METHOD_NAMES.get(method, method) for method in self.methods)
-        return f"{first} and {second}, less by chance" if self.measure == OVERLAP else f"{first} less {second}"
+        return f"{first} and {second} minus chance" if self.measure == OVERLAP else f"{first} minus {second}"
 
 
 def findings_tables(
@@ -86,8 +88,8 @@ def findings_tables(
         verdicts = [finding.verdict for finding in findings]
         rows.append((claim.claim, *map(verdicts.count, VERDICTS)))
     sentences = [
-        "How many comparisons of each claim come to which verdict; each has a table of its own below.",
-        *["Nothing was measured for a claim of which there is none."] * (not all(findings for _, findings in found_of)),
+        "Number of comparisons with each verdict; each claim has its own table below.",
+        *["A claim without comparisons has not been measured."] * (not all(findings for _, findings in found_of)),
     ]
     return [
         Table.of("Claims", " ".join(sentences), OVERVIEW, rows),
@@ -167,17 +169,18 @@ def _claim_table(claim: Claim, findings: Sequence[Finding], select: Select) -> T
     corrected = holm([finding.p for finding in findings]) if several else [None]
     confidence = 90 if claim.within else 95
     tested = (
-        *(Column("difference", "+.3f"), Column(f"{confidence} % from", "+.3f"), Column("to", "+.3f")),
+        *(Column("difference", "+.3f"), Column(f"{confidence} % CI low", "+.3f"), Column("CI high", "+.3f")),
         *(Column("p", ".2g"), Column("Holm's p", ".2g")),
     )
     sentences = [
         *[claim.question] * bool(claim.question),
         ON_EQUALITY if claim.within else ON_DIFFERENCES,
-        *[f"Holm's p is corrected for there being {tested_count} comparisons."] * (tested_count > 1),
-        "First and second are the methods' means"
-        + (", of overlaps the mean and that of random subspaces." if OVERLAP in claim.within else "."),
-        *[f"Fewer than {LEAST_PAIRS} sets can't tell."] * any(finding.sets < LEAST_PAIRS for finding in findings),
-        *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
+        *[f"Holm's p is corrected for {tested_count} comparisons."] * (tested_count > 1),
+        "first, second: the two methods' means"
+        + ("; for overlaps, the mean overlap and that of random subspaces." if OVERLAP in claim.within else "."),
+        *[f"Fewer than {LEAST_PAIRS} sets are always inconclusive."]
+        * any(finding.sets < LEAST_PAIRS for finding in findings),
+        *["Learning rates and β were selected by accuracy on the evaluation rows."] * (select != "dev"),
     ]
     rows = tuple(_row(claim, finding, holm_p, tested) for finding, holm_p in zip(findings, corrected, strict=True))
     table = Table(f"Claim: {claim.claim}", " ".join(sentences), (*NAMED, VERDICT, *tested, *COUNTED), rows)
@@ -204,7 +207,7 @@ def _number(claim: Claim, finding: Finding, name: str) -> Number:
     """The line in CSV of one number of a comparison."""
     models, sources, tasks = finding.pooled
     adapter, labels, _, n = finding.setting
-    between = " and " if finding.measure == OVERLAP else " less "
+    between = " and " if finding.measure == OVERLAP else " minus "
     return Number(
         (models, adapter, labels, n, sources, tasks, ""),
         f"{claim.claim}: {between.join(finding.methods)}",

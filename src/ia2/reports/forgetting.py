@@ -9,7 +9,7 @@ from ia2.reports.table import Cell, Column, Table, Value
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("method"))
 GROUPED = 4
 """The setting's columns, which methods have in common."""
-TASKS = (Column("forgotten"), Column("without %", ".1f"), Column("with %", ".1f"), Column("change", "+.1f"))
+TASKS = (Column("other task"), Column("without %", ".1f"), Column("with %", ".1f"), Column("change", "+.1f"))
 TEXTS = (Column("tokens", ".0f"), Column("without", ".3f"), Column("with", ".3f"), Column("change", "+.3f"))
 
 
@@ -25,9 +25,9 @@ def forgetting(cells: Sequence[Result]) -> list[Table]:
         if rows:
             tables.append(
                 _table(
-                    f"{model}: accuracy in other tasks",
-                    "Means over sets, with each adapter and without, and the change in points, its standard deviation "
-                    "(n - 1) in brackets.",
+                    f"{model}: accuracy on other tasks",
+                    "Means over sets, with and without each adapter, and the change in points with its standard "
+                    "deviation (divisor n - 1) in parentheses.",
                     (*NAMED, *TASKS),
                     rows,
                 )
@@ -36,9 +36,9 @@ def forgetting(cells: Sequence[Result]) -> list[Table]:
         if rows:
             tables.append(
                 _table(
-                    f"{model}: log-likelihood of held text",
-                    "Means over sets of the mean ln p of a token in nats, with each adapter and without, and the "
-                    "change, its standard deviation (n - 1) in brackets.",
+                    f"{model}: log-likelihood of held-out text",
+                    "Mean log-likelihood per token in nats, averaged over sets, with and without each adapter, and the "
+                    "change with its standard deviation (divisor n - 1) in parentheses.",
                     (*NAMED, *TEXTS),
                     rows,
                 )

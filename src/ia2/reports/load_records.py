@@ -37,8 +37,10 @@ def sound(
         else:
             unplanned += 1
     if not planned_records:
-        raise InputError(f"{folder}: no records of what its study plans. Run the study, or name another folder.")
-    notes = [f"The records of units that the study no longer plans are left out, {unplanned} in all."] * bool(unplanned)
+        raise InputError(
+            f"{folder}: there are no records of the units that its study plans. Run the study, or name another folder."
+        )
+    notes = [f"Records of units that the study no longer plans are left out ({unplanned})."] * bool(unplanned)
     return [record for record in planned_records if not record.diverged], notes + _divergence_notes(planned_records)
 
 
@@ -55,7 +57,7 @@ def _check(record: Record, folder: Path, select: Select) -> None:
     if missing := [field for field, value in needed.items() if value is None]:
         raise InputError(f"{file}: this record can't be read ({missing[0]} is missing).")
     if select == "dev" and record.adapter is not None and record.options.dev_loss is None and not record.diverged:
-        raise InputError(f"{file}: this record has no dev loss, which select: dev goes by. Select by accuracy.")
+        raise InputError(f"{file}: this record has no dev loss, which select: dev needs. Select by accuracy.")
 
 
 def _divergence_notes(records: Sequence[Record]) -> list[str]:
@@ -69,8 +71,10 @@ def _divergence_notes(records: Sequence[Record]) -> list[str]:
             where += [f"{name} {value:g}" for name, value in (("lr", record.lr), ("β", options.beta)) if value]
             lost[f"{method_name(record)} ({', '.join(where)})"][str(options.unit)] = record.diverged
     notes = [
-        f"{name} diverged on {sum(diverged.values())} of {len(diverged)} sets of all N, which count nowhere."
+        f"{name} diverged on {sum(diverged.values())} of {len(diverged)} sets (over all N); these are left out."
         for name, diverged in lost.items()
         if any(diverged.values())
     ]
-    return notes + ["Chosen is among the learning rates and β that diverged on the fewest sets."] * bool(notes)
+    return notes + ["The best is selected among the learning rates and β that diverged on the fewest sets."] * bool(
+        notes
+    )

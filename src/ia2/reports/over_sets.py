@@ -21,12 +21,12 @@ Array = ndarray[Any, np.dtype[Any]]
 COLUMNS = (
     Column("method"),
     Column("accuracy %", ".1f"),
-    Column("ECE", ".3f", dropped=1, explained="ECE of 15 equal-width bins"),
+    Column("ECE", ".3f", dropped=1, explained="ECE with 15 equal-width bins"),
     Column("asim", ".3f", dropped=2, explained="asim: similarity to in-context learning"),
-    Column("tokens", ".0f", explained="tokens: of a query's prompt"),
-    Column("train s", ".0f", dropped=3, explained="train s: seconds a set"),
+    Column("tokens", ".0f", explained="tokens: prompt length of a query"),
+    Column("train s", ".0f", dropped=3, explained="train s: seconds per set"),
 )
-CAPTION = "means over sets; 95 % bootstrap intervals over sets and rows in brackets"
+CAPTION = "means over sets, with 95 % bootstrap intervals over sets and rows in brackets"
 
 
 @dataclass(frozen=True)

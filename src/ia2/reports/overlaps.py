@@ -133,9 +133,9 @@ def overlap_table(overlaps: Iterable[SetOverlap]) -> list[Table]:
     if not rows:
         return []
     caption = (
-        "How much of two methods' weight updates lies in the same directions, in [0, 1]: the mean over modules and "
-        "layers of adapters trained on the same set, over sets, N and tasks; 0 is orthogonal. By chance: what random "
-        "subspaces of the same dimensions share on average."
+        "Overlap of the subspaces of two methods' weight updates, from 0 (orthogonal) to 1 (equal), for adapters "
+        "trained on the same set: averaged over modules and layers, then over sets, N and tasks. by chance: the mean "
+        "overlap of random subspaces of the same dimensions."
     )
     table = Table("Subspace overlap", caption, COLUMNS, tuple(rows))
     return [table.without_empty_columns(("model", "adapter", "labels"))]

@@ -38,7 +38,7 @@ def in_terminal(table: Table, width: int) -> rich_table.Table:
         position = max(range(len(table.columns)), key=lambda index: table.columns[index].dropped)
         left_out.append(table.columns[position].whole_heading)
         table = table.without_column(position)
-        shown = _in_terminal(table, f"left out, as the terminal is narrow: {', '.join(left_out)}")
+        shown = _in_terminal(table, f"columns left out to fit the terminal: {', '.join(left_out)}")
     return shown
 
 

@@ -94,11 +94,11 @@ class StudyReport:
         failures = {unit: error for unit, error in contents.failures.items() if unit in planned}
         notes = [experiment.description] if experiment.description else []
         if done < len(every):
-            notes.append(f"{done} of the study's {len(every)} units are computed, {len(failures)} failed.")
+            notes.append(f"{done} of the study's {len(every)} units have been computed; {len(failures)} failed.")
         if (seeds := experiment.seeds) is not None:
             notes.append(
-                f"A set is one of {seeds.rows} draws of rows, with one of {seeds.start} starting values and one of "
-                f"{seeds.order} orders of them; tests over sets take those of the same rows as one."
+                f"A set is one of {seeds.rows} draws of rows with one of {seeds.start} initialisations and one of "
+                f"{seeds.order} orders; tests over sets count those with the same rows as one."
             )
         notes += left_out
         notes += explained(averages, experiment.select, tables, paper, len(experiment.draws), each_set=each_set)
@@ -179,7 +179,7 @@ class StudyReport:
         """
         if (out / KEPT).exists() and (other := kept_in(out / KEPT).experiment.name) != self.experiment.name:
             raise InputError(
-                f"{out / KEPT}: this holds the records of the study {other}, and isn't overwritten. Name another "
+                f"{out / KEPT}: this holds the records of the study {other} and is not overwritten. Name another "
                 "folder with --out."
             )
 
@@ -258,9 +258,9 @@ def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], li
     """
     measured = [record for record in records if not _without_rows(record)]
     if not measured:
-        raise InputError(f"{folder}: nothing was measured here, since no row was left to evaluate.")
+        raise InputError(f"{folder}: nothing was measured, as no rows were left to evaluate.")
     unmeasured = len(records) - len(measured)
-    return measured, [f"For {unmeasured} records no row was left to evaluate."] * bool(unmeasured)
+    return measured, [f"No rows were left to evaluate for {unmeasured} of the records."] * bool(unmeasured)
 
 
 def _without_rows(record: Record) -> bool:
@@ -275,9 +275,11 @@ def _of_any_rate(record: Record) -> Record:
 
 def _check_replaceable(path: Path, start: str) -> None:
     if path.parent.exists() and not path.parent.is_dir():
-        raise InputError(f"--out {path.parent}: this is a file, and a folder is to be written. Name another one.")
+        raise InputError(f"--out {path.parent}: this is a file, but a folder is needed. Name another one.")
     if path.is_dir() or (path.exists() and not path.read_bytes().startswith(start.encode())):
-        raise InputError(f"{path}: this is no report of ours, and isn't overwritten. Name another folder with --out.")
+        raise InputError(
+            f"{path}: this was not written by ia2 report and is not overwritten. Name another folder with --out."
+        )
 
 
 def _check_figures(out: Path, count: int) -> None:
@@ -288,5 +290,5 @@ def _check_figures(out: Path, count: int) -> None:
     for path in (out / f"figure{number}{ending}" for number in range(1, count + 1) for ending in (".png", ".svg")):
         if path.exists():
             raise InputError(
-                f"{path}: this is no figure of a report of ours, and isn't overwritten. Name another folder with --out."
+                f"{path}: this is not a figure of an ia2 report and is not overwritten. Name another folder with --out."
             )

@@ -28,8 +28,8 @@ def scaled_scores(cells: Sequence[Result]) -> list[Table]:
         cells,
         SCORES,
         "calibration before and after temperature scaling",
-        "Means over sets, standard deviations (n - 1) in brackets, of scores among the labels. Each method's "
-        "temperature T was fitted to its NLL on the dev rows of each set, and changes no answer; T over 1 makes it "
-        "less sure. This ECE is that of the likeliest label, and not of the likeliest token of the whole vocabulary.",
+        "Means (standard deviations with divisor n - 1) over sets; all scores are over the labels alone. Each method's "
+        "temperature T minimises its NLL on the dev rows of each set and changes no answer; T > 1 lowers its "
+        "confidence. This ECE is that of the likeliest label, not of the likeliest token of the whole vocabulary.",
         "scaled_nll",
     )

@@ -17,8 +17,8 @@ COMPARISON = (
 )
 TESTED: Mapping[str, Column] = {
     "difference": Column("difference", "+.3f"),
-    "difference_low": Column("95 % from", "+.3f"),
-    "difference_high": Column("to", "+.3f"),
+    "difference_low": Column("CI low", "+.3f"),
+    "difference_high": Column("CI high", "+.3f"),
     "t": Column("t", "+.2f"),
     "p": Column("p", ".2g"),
 }
@@ -26,8 +26,8 @@ TESTED: Mapping[str, Column] = {
 SETS = Column("sets", "d")
 BY_SET: Mapping[str, Column] = {
     "difference_by_set": Column("difference by set", "+.3f"),
-    "by_set_low": Column("95 % by set from", "+.3f"),
-    "by_set_high": Column("to (by set)", "+.3f"),
+    "by_set_low": Column("CI low by set", "+.3f"),
+    "by_set_high": Column("CI high by set", "+.3f"),
     "p_by_set": Column("p by set", ".2g"),
     "holm_p": Column("Holm's p", ".2g"),
     "sign_flip_p": Column("sign-flip p", ".2g"),
@@ -37,15 +37,16 @@ BY_SET: Mapping[str, Column] = {
 BETTER = Column("better")
 EQUAL: Mapping[str, Column] = {
     "bound": Column("bound", "g"),
-    "equal_low": Column("90 % by set from", "+.3f"),
-    "equal_high": Column("to (90 %)", "+.3f"),
-    "equal_p": Column("equality p", ".2g"),
+    "equal_low": Column("90 % CI low", "+.3f"),
+    "equal_high": Column("90 % CI high", "+.3f"),
+    "equal_p": Column("TOST p", ".2g"),
 }
 """The column of each number of the test of equality over sets, by its name in CSV."""
 EQUAL_VERDICT = Column("equal")
 EQUALITY = (
-    "The two are equal: it holds where the 90 % interval by set lies within the bound on both sides of 0, it doesn't "
-    "where it lies beyond it, and else it can't be told; equality p is the larger of two one-sided t-tests'."
+    "The column equal says whether the two are equal within ±bound: this holds if the 90 % CI by set lies entirely "
+    "within the bounds, doesn't hold if it lies entirely beyond one of them, and is inconclusive otherwise. TOST p is "
+    "the larger p-value of the two one-sided t-tests over sets."
 )
 UNEVEN = (
     "Some sets have more pairs than others: the difference is the mean over pairs, and that by set, to which its "
@@ -66,31 +67,31 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
     names = [METHOD_NAMES.get(method, method) for method in comparisons[0].methods]
     tested = sum(row.p_by_set is not None for row in comparisons)
     sentences = [
-        f"Paired t-tests as in the paper's Table 8: t is positive where {names[0]} is better, p two-sided, the "
-        "interval Student's.",
-        f"A row's pairs are of all {_pooled(comparisons)} that there are at its N, taken as independent: those of one "
-        "set on several tasks share an adapter, so that p is too low where they go together.",
-        "p by set and its interval are of a t-test over the means of sets, which are independent; the sign-flip p, over"
-        " sets as well, is exact. Detectable is the difference that so many sets would find four times in five.",
-        f"{names[0]} is better: it holds where the interval by set is wholly on its side of 0, it doesn't where it is "
-        "on the other, and else it can't be told.",
+        f"Paired t-tests as in the paper's Table 8, with 95 % t-intervals (CI) and two-sided p; t is positive if "
+        f"{names[0]} is better.",
+        f"Each row pools the pairs of all {_pooled(comparisons)} available at its N as if they were independent. Pairs "
+        "of one set on several tasks share an adapter, so p is too low if they are correlated.",
+        "The columns by set are from a t-test on the means of sets, which are independent (pairs clustered by set); "
+        "the sign-flip p is exact and also over sets. Detectable is the difference that this many sets would detect "
+        "with 80 % power.",
+        f"The column better says whether {names[0]} is better: this holds if the CI by set lies entirely on its side "
+        "of 0, doesn't hold if it lies entirely on the other side, and is inconclusive otherwise.",
         *[EQUALITY] * any(row.equivalence is not None for row in comparisons),
-        *[f"Holm's p is p by set, corrected for there being {tested} tests; the others aren't corrected."]
-        * (tested > 1),
-        *["Learning rates and β were picked by accuracy on the same rows."] * (select != "dev"),
+        *[f"Holm's p is p by set, corrected for {tested} tests; the other p-values are not corrected."] * (tested > 1),
+        *["Learning rates and β were selected by accuracy on the evaluation rows."] * (select != "dev"),
         *[UNEVEN] * any(row.uneven for row in comparisons),
-        "Without a t there was one pair, or all differ alike.",
-        *[f"p takes at least {LEAST_PAIRS} pairs."] * any(row.test.pairs < LEAST_PAIRS for row in comparisons),
-        *[f"p by set takes at least {LEAST_PAIRS} sets."]
+        "There is no t if there is only one pair, or if all differences are identical.",
+        *[f"p needs at least {LEAST_PAIRS} pairs."] * any(row.test.pairs < LEAST_PAIRS for row in comparisons),
+        *[f"p by set needs at least {LEAST_PAIRS} sets."]
         * any(row.by_set.pairs < LEAST_PAIRS <= row.test.pairs for row in comparisons),
-        *["The paper's t and p span all of its models and tasks."]
+        *["The paper's t and p are over all of its models and tasks."]
         * any(row.paper.t is not None for row in comparisons),
     ]
     columns = (*COMPARISON, *TESTED.values(), SETS, *BY_SET.values(), BETTER, *EQUAL.values(), EQUAL_VERDICT, *PAPERS)
     corrected = holm([row.p_by_set for row in comparisons]) if len(comparisons) > 1 else [None]
     uneven = any(row.uneven for row in comparisons)
     rows = tuple(_row(row, holm_p, uneven=uneven) for row, holm_p in zip(comparisons, corrected, strict=True))
-    table = Table(f"{names[0]} less {names[1]}", " ".join(sentences), columns, rows)
+    table = Table(f"{names[0]} minus {names[1]}", " ".join(sentences), columns, rows)
     optional = (
         *("adapter", "labels", "responses", "difference by set", "p by set", "Holm's p", "detectable"),
         *(column.heading for column in PAPERS),
@@ -141,7 +142,7 @@ def _number(row: Comparison, name: str) -> Number:
     return Number(
         # whether the tasks differ is of each pair, not of all
         (models, row.adapter, row.label_source, row.n, sources, tasks, ""),
-        " less ".join(row.methods),
+        " minus ".join(row.methods),
         f"{row.measure}_{name}",
         sets=row.by_set.pairs if name in (*BY_SET, *EQUAL) else row.test.pairs,
         records=row.records,

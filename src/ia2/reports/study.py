@@ -12,8 +12,8 @@ from ia2.reports.paper import Paper, Printed
 from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
 
 Measure = Literal["accuracy", "ece"]
-BOLD = "Bold: the highest accuracy of a setting"
-BOLD_ECE = f"{BOLD}, and the lowest ECE among methods whose accuracy is within one standard error of it"
+BOLD = "Bold: highest accuracy in each setting"
+BOLD_ECE = f"{BOLD}, and lowest ECE among the methods whose accuracy is within one standard error of it"
 """Captions; a report's notes have the rule in full."""
 SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
 """What a measure is multiplied by, and how many decimals are printed (the paper's)."""
@@ -133,10 +133,10 @@ class StudyTable:
 
     @property
     def caption(self) -> str:
-        """What its bold numbers and those in brackets are."""
+        """What its bold numbers and those in parentheses are."""
         spread = any(entry.spread is not None for line in self.lines for entry in line.entries)
         bold = BOLD_ECE if self.calibrated else BOLD
-        return f"{bold}. In brackets the standard deviation over sets." if spread else f"{bold}."
+        return f"Mean (standard deviation) over sets. {bold}." if spread else f"{bold}."
 
     @property
     def papers_shape(self) -> Table:

@@ -37,17 +37,15 @@ def summary(cells: Sequence[Result], select: Select) -> str | None:
     comparisons = compared(measured, methods=pair)
     first, second = (METHOD_NAMES.get(method, method) for method in pair)
     if not comparisons:
-        return (
-            f"{_studied(measured)} No set was measured with both {first} and {second}, so that they can't be compared."
-        )
+        return f"{_studied(measured)} No set was evaluated with both {first} and {second}, so they can't be compared."
     groups = list(dict.fromkeys(_group(row) for row in comparisons))
     if len(groups) <= FULLY_TOLD:
         told = [_told(comparisons, group, first, second, named=len(groups) > 1) for group in groups]
     else:
         told = [_counted(comparisons, measure, first, second) for measure in ("accuracy", "ece")]
     cautions = [
-        *[f"These two were picked since they are the most accurate, which flatters {first}."] * (pair != COMPARED),
-        *["Learning rates were picked by accuracy on the same rows, which flatters every trained method."]
+        *[f"These two methods were selected for being the most accurate, which favours {first}."] * (pair != COMPARED),
+        *["Learning rates were selected by accuracy on the evaluation rows, which favours every trained method."]
         * (select != "dev" and any(cell.lr is not None for cell in measured)),
     ]
     return " ".join(filter(None, (_studied(measured), *told, *cautions)))
@@ -92,10 +90,10 @@ def _alone(cells: Sequence[Result]) -> str:
     averages = sorted(100 * statistics.fmean(cell.accuracy) for cell in cells)
     if len(cells) > 1:
         return (
-            f"It is right on {averages[0]:.1f} to {averages[-1]:.1f} % of the rows, a mean over sets in each setting."
+            f"Its accuracy, averaged over sets, ranges from {averages[0]:.1f} to {averages[-1]:.1f} % across settings."
         )
     spread = f" (standard deviation {100 * deviation(cells[0].accuracy):.1f})" * (len(cells[0].accuracy) > 1)
-    return f"It is right on {averages[0]:.1f} %{spread} of the rows."
+    return f"Its accuracy is {averages[0]:.1f} %{spread}."
 
 
 def _group(row: Comparison) -> tuple[str, str, str, int]:
@@ -111,12 +109,12 @@ def _told(
     where = f"{_setting_in_words(comparisons, accuracy)}: " * named
     sentences = [
         f"{where}{first}'s accuracy is {_distance(accuracy, 'points')} {second}'s{_interval(accuracy, 1)}, "
-        f"higher in {_share(accuracy)}: {_verdict(accuracy, first, second, 'more accurate')}."
+        f"and higher in {_share(accuracy)}: {_verdict(accuracy, first, second, 'more accurate')}."
     ]
     if "ece" in rows:
         ece = rows["ece"]
         sentences.append(
-            f"Its ECE is {_distance(ece, '')} {second}'s{_interval(ece, 3)}, lower in {_share(ece)}: "
+            f"Its ECE is {_distance(ece, '')} {second}'s{_interval(ece, 3)}, and lower in {_share(ece)}: "
             f"{_verdict(ece, first, second, 'better calibrated')}."
         )
     return " ".join(sentences)
@@ -141,32 +139,35 @@ def _interval(row: Comparison, digits: int) -> str:
     if row.by_set.interval is None:
         return ""
     low, high = row.by_set.interval
-    return f" (95 % from {low:+.{digits}f} to {high:+.{digits}f})"
+    return f" (95 % CI {low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def _share(row: Comparison) -> str:
     """In how many pairs the first method is the better one."""
     better = sum(row.advantages)
     if row.test.pairs == 1:
-        return "the only pair" if better else "none of one pair"
+        return "the only pair" if better else "0 of 1 pairs"
     models = {setting.model for setting in row.settings}
     tasks = {(setting.source, setting.eval) for setting in row.settings}
     parts = [*["model"] * (len(models) > 1), *["task"] * (len(tasks) > 1), "set"]
-    return f"{better} of {row.test.pairs} {f'pairs of {_listed(parts)}' if len(parts) > 1 else 'sets'}"
+    pairs = f"({', '.join(parts)}) pairs" if len(parts) > 1 else "sets"
+    return f"{better} of {row.test.pairs} {pairs}"
 
 
 def _outcome(row: Comparison) -> int:
-    """1 where the first method is better, -1 where the second is, 0 where that can't be told."""
-    return {"holds": 1, "doesn't": -1}.get(row.better, 0)
+    """1 where the first method is better, -1 where the second is, 0 where that is inconclusive."""
+    return {"holds": 1, "doesn't hold": -1}.get(row.better, 0)
 
 
 def _verdict(row: Comparison, first: str, second: str, better: str) -> str:
     sets = f"{_count(row.by_set.pairs)} set{'s' * (row.by_set.pairs > 1)}"
     if row.by_set.pairs < LEAST_PAIRS:
-        return f"{sets} can't tell which is {better}"
+        return f"{sets} {'are' if row.by_set.pairs > 1 else 'is'} too few to tell which is {better}"
     if outcome := _outcome(row):
-        return f"as far as {sets} can tell, {first if outcome > 0 else second} is {better}"
-    return f"{sets} don't settle which is {better}"
+        return f"over {sets}, {first if outcome > 0 else second} is significantly {better}"
+    if row.by_set.interval is None:
+        return f"all sets differ alike, so there is no interval to tell which is {better}"
+    return f"over {sets}, neither is significantly {better}"
 
 
 def _counted(comparisons: Sequence[Comparison], measure: str, first: str, second: str) -> str:
@@ -178,12 +179,12 @@ def _counted(comparisons: Sequence[Comparison], measure: str, first: str, second
     digits = 1 if measure == "accuracy" else 3
     differences = sorted(row.by_set.difference for row in rows)
     outcomes = [_outcome(row) for row in rows]
-    of_what = "comparisons, one for each N, adapter and kind of label," if measure == "accuracy" else "comparisons"
-    name = "accuracy, in points," if measure == "accuracy" else "ECE"
+    of_what = " (one per N, adapter and kind of label)" if measure == "accuracy" else ""
+    name, unit = ("accuracy", " points") if measure == "accuracy" else ("ECE", "")
     return (
-        f"In {outcomes.count(1)} of {len(rows)} {of_what} the interval says that {first} is {better} than "
-        f"{second}, in {outcomes.count(-1)} that {second} is, and {outcomes.count(0)} don't settle it; "
-        f"the difference in {name} is {differences[0]:+.{digits}f} to {differences[-1]:+.{digits}f}."
+        f"{first} is significantly {better} than {second} in {outcomes.count(1)} of {len(rows)} comparisons{of_what}, "
+        f"{second} in {outcomes.count(-1)}, and {outcomes.count(0)} are inconclusive; the difference in {name} ranges "
+        f"from {differences[0]:+.{digits}f} to {differences[-1]:+.{digits}f}{unit}."
     )
 
 

@@ -19,10 +19,10 @@ GROUPED = 5
 """The setting's columns, which methods have in common."""
 SHARES = (*(Column(f"{name} %", ".0f") for name in FACTORS), Column("rest %", ".0f"))
 CAPTION = (
-    "How a method's numbers vary with the rows, the starting values of its adapter, and the orders of demonstrations "
-    "and of training rows: shares of the variance of one number, by an analysis of variance with random effects. The "
-    "rest is how these go together, and what none of them explains. Deviation: the square root of all of it. An "
-    "estimate below 0 is 0; of a few values each it is rough."
+    "How much of the variance of a method's numbers is due to the rows (rows), to the adapter's initial values (start) "
+    "and to the orders of demonstrations and of training rows (order), estimated by an analysis of variance with "
+    "random effects. rest: interactions of these, and what none of them explains. deviation: the square root of the "
+    "total variance. Negative estimates are set to 0; with only a few values per factor the estimates are rough."
 )
 
 
@@ -36,7 +36,7 @@ def variance_tables(cells: Sequence[Result]) -> list[Table]:
     for model, model_cells in by_model(cells).items():
         rows = tuple(row for cell in model_cells for measure in SPLIT for row in _rows(cell, measure))
         if rows:
-            table = Table(f"{model}: where the variance is", CAPTION, (*NAMED, *SHARES), rows, grouped=GROUPED)
+            table = Table(f"{model}: sources of variance", CAPTION, (*NAMED, *SHARES), rows, grouped=GROUPED)
             no_levels = tuple(column.heading for column in SHARES[:-1])
             tables.append(table.without_empty_columns(("labels", "source", "eval", *no_levels)))
     return tables

@@ -113,4 +113,4 @@ class Benchmark:
             InputError: an option that doesn't apply to this benchmark was changed.
         """
         for name in sorted(options.changed - self.options):
-            raise InputError(f"{self.name}: the option {name} means nothing for this task.")
+            raise InputError(f"{self.name}: this task has no option {name}.")

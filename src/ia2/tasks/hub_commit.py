@@ -31,12 +31,12 @@ def commit_of(dataset: str, *, named: str, instead: str, revision: str | None = 
         raise InputError(f"{named}: this can't be a name on the hub. Write hf:owner/name.") from error
     except RepositoryNotFoundError as error:  # GatedRepoError is a subclass
         raise InputError(
-            f"{named}: the hub doesn't give out {dataset} ({type(error).__name__}). Check the name, log in, or "
+            f"{named}: the hub doesn't provide {dataset} ({type(error).__name__}). Check the name, log in, or "
             f"{instead}."
         ) from error
     except RevisionNotFoundError as error:
         raise InputError(
-            f"{named}: {dataset} has no branch {revision or 'main'} any more. Instead {instead}."
+            f"{named}: {dataset} no longer has a branch {revision or 'main'}. Instead, {instead}."
         ) from error
     except HfHubHTTPError as error:
         answer = f"{error.response.status_code} {error.response.reason_phrase}"

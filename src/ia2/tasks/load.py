@@ -21,7 +21,7 @@ from ia2.tasks.task import EVALUATION_ROWS, Example, Task, rows_digest, shuffled
 DATA_DIR = "IA2_DATA_DIR"
 # how an error message describes a value of the wrong type
 WRONG_TYPE: Mapping[type, str] = MappingProxyType(
-    {str: "no text", int: "no whole number", bool: "neither true nor false", dict: "no JSON object"}
+    {str: "not text", int: "not a whole number", bool: "neither true nor false", dict: "not a JSON object"}
 )
 
 
@@ -49,13 +49,13 @@ def load_task(name: str, *, data_dir: Path | str | None = None, options: Benchma
         names = (REVIEWS, *BENCHMARKS)
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise FieldError("task", name, f"no such task.{hint} There are {', '.join(names)}.")
+        raise FieldError("task", name, f"no such task.{hint} Choose from {', '.join(names)}.")
     benchmark = BENCHMARKS[name]
     benchmark.check(options)
     if local := data_dir or os.environ.get(DATA_DIR):
         folder = Path(local) / benchmark.folder
         if not folder.is_dir():
-            rule = f"there is no folder {folder}, where {name} is looked for. Name another folder, or leave it out."
+            rule = f"there is no folder {folder}, where {name} should be. Name another folder, or leave it out."
             raise FieldError("data_dir", data_dir, rule) if data_dir else InputError(f"{DATA_DIR} {local}: {rule}")
         train, evaluation, source = _from_folder(benchmark, folder, options)
     else:
@@ -92,7 +92,7 @@ def _examples(
         if example is not None:
             examples.append(replace(example, response=benchmark.response(example.response, options)))
     if not examples:
-        raise InputError(f"{source}: this holds no row that {benchmark.name} can use. Is it cut short?")
+        raise InputError(f"{source}: there is no row here that {benchmark.name} can use; is the file truncated?")
     return examples
 
 
@@ -111,7 +111,7 @@ def _example(position: str, row: Row, benchmark: Benchmark, options: BenchmarkOp
         raise InputError(f"{position}: this row doesn't look like one of {benchmark.hub} ({error!r}).") from error
     if example is not None and benchmark.labels and example.response not in benchmark.labels:
         known = ", ".join(benchmark.labels)
-        raise InputError(f"{position}: the label {example.response!r} is none of {known}.")
+        raise InputError(f"{position}: the label {example.response!r} is not one of {known}.")
     return example
 
 

@@ -13,7 +13,7 @@ from ia2.randomness import generator
 from ia2.tasks.task import Example, Task, rows_digest
 
 NAME = "reviews"
-DESCRIPTION = "is a one-sentence review negative or positive? built in, needs no download"
+DESCRIPTION = "is a one-sentence review negative or positive? built in, no download needed"
 LABELS = (" negative", " positive")
 INSTRUCTION = Path(__file__).with_name("reviews_instruction.txt")
 """A system prompt of 325 tokens (SmolLM2's tokenizer) that says how to judge reviews."""

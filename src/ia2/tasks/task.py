@@ -208,7 +208,9 @@ class Task:
             InputError: the task only evaluates.
         """
         if self.evaluation_only:
-            raise InputError(f"{self.name}: this task only evaluates; train on another one and evaluate on it.")
+            raise InputError(
+                f"{self.name}: this task is for evaluation only; train on another task and evaluate on this one."
+            )
         return self
 
 

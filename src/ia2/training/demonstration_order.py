@@ -28,11 +28,9 @@ def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, pro
             advance(1)
     finite = [order for order, loss in enumerate(losses) if math.isfinite(loss)]
     if not finite:
-        raise InputError(
-            f"order best-of-{count}: with no order is the loss of the dev rows a finite number. Use another dtype."
-        )
+        raise InputError(f"order best-of-{count}: the dev loss is not finite with any order. Use another dtype.")
     best = min(finite, key=losses.__getitem__)
-    progress.say(f"Of {count} orders of the demonstrations, number {best} predicts the dev rows best.")
+    progress.say(f"Of {count} orders of the demonstrations, number {best} has the lowest dev loss.")
     return replace(few_shot_set, order=best)
 
 

@@ -29,7 +29,7 @@ class Layers:
     def __post_init__(self) -> None:
         parts = [part.strip() for part in self.which.split(",")]
         if self.which != "all" and not EVERY.fullmatch(self.which) and not all(map(RANGE.fullmatch, parts)):
-            raise InputError(f"layers {self.which!r}: say all, a range such as 8-20, or every 2.")
+            raise InputError(f"layers {self.which!r}: use all, a range such as 8-20, or every 2.")
         for first, last in self._ranges():
             if last < first:
                 raise InputError(

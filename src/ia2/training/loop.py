@@ -98,9 +98,9 @@ def bank_size(
             more, _ = fitting()
         recomputed, adapters = more > adapters, max(more, adapters)
     trained = "all are trained together" if adapters == len(jobs) else f"{adapters} are trained at a time"
-    again = ", with feed-forward blocks computed again in the backward pass" if recomputed else ""
+    again = ", with feed-forward blocks recomputed in the backward pass" if recomputed else ""
     progress.say(
-        f"{len(jobs)} adapters would take about {size} together, and {budget / 2**30:.1f} GiB may be used: "
+        f"{len(jobs)} adapters would need about {size} together, but {budget / 2**30:.1f} GiB may be used: "
         f"{trained}{again}."
     )
     return BankSize(adapters, recomputed)

@@ -158,7 +158,7 @@ def read_description(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"--method {path}: this file can't be read ({error.strerror}).") from error
     except ValueError as error:  # includes UnicodeDecodeError
-        raise InputError(f"--method {path}: this is no YAML ({error}).") from error
+        raise InputError(f"--method {path}: this is not valid YAML ({error}).") from error
 
 
 def method_of(content: object, where: str) -> Method:

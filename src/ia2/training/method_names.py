@@ -9,7 +9,7 @@ from ia2.errors import FieldError
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "sft": "supervised fine-tuning on the rows' own responses",
-        "ia2": "alignment of attention outputs with those in context",
+        "ia2": "alignment of attention outputs with those of in-context learning",
         "ia2-sft": "alignment first, then fine-tuning from there",
         "sft-ia2": "fine-tuning first, then alignment from there",
         "ia2+sft": "alignment and fine-tuning in one loss, weighted by β",
@@ -20,7 +20,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "ia2-solved": "alignment by ridge regression, in one pass",
         "ia2-solved-ia2": "solved alignment first, then alignment by gradient steps",
         "ia2-solved-sft": "solved alignment first, then fine-tuning from there",
-        "mean-shift": "the mean difference of attention outputs in context, added at every position",
+        "mean-shift": "the mean change of attention outputs in context, added at every position",
     }
 )
 
@@ -38,5 +38,5 @@ def checked_method_name(name: str) -> str:
     if name not in DESCRIPTIONS:
         close = difflib.get_close_matches(name, DESCRIPTIONS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise FieldError("method", name, f"no such method.{hint} There are {', '.join(DESCRIPTIONS)}.")
+        raise FieldError("method", name, f"no such method.{hint} Choose from {', '.join(DESCRIPTIONS)}.")
     return name

@@ -71,7 +71,7 @@ class Stage:
         if self.epochs is not None:
             checked_count("epochs", self.epochs)
         if self.rows == "unlabelled" and self.labels != "icl-response":
-            raise InputError("unlabelled texts have no responses but the teacher's: say labels icl-response.")
+            raise InputError("unlabelled texts have only the teacher's responses: set labels to icl-response.")
         if self.steps_of and (self.solved or self.epochs is not None):
             raise InputError("steps_of sets the number of steps: leave solved and epochs out.")
         if self.steps_of and (

@@ -89,7 +89,7 @@ class Align(Objective):
 
     def __post_init__(self) -> None:
         if self.error not in get_args(AlignmentError):
-            raise InputError(f"error {self.error!r}: there are {', '.join(get_args(AlignmentError))}.")
+            raise InputError(f"error {self.error!r}: choose from {', '.join(get_args(AlignmentError))}.")
         if self.site == LOGITS:
             raise InputError("site 'logits': distributions are matched, not aligned; use match-distribution.")
 

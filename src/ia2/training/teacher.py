@@ -83,7 +83,7 @@ def collect_targets(
             _write(asked.answered(batch_size), len(asked.prompts), folder, advance)
         files = [folder / _name(index) for index in range(len(asked.prompts))]
     else:
-        progress.say(f"What the teacher answered is read from the cache ({folder}).")
+        progress.say(f"The teacher's answers are read from the cache ({folder}).")
     labelled = few_shot_set.n + len(few_shot_set.dev)
     parts = (files[: few_shot_set.n], files[few_shot_set.n : labelled], files[labelled:])
     train, dev, unlabelled = (TargetRows(part, ordered) for part in parts)
@@ -106,7 +106,7 @@ def _kept(folder: Path, count: int, progress: Progress) -> list[Path] | None:
         whole = False
     if not whole:
         progress.say(
-            f"{folder}: cached targets were cut short or changed since they were written; computing them anew."
+            f"{folder}: cached targets are truncated or were changed after they were written; computing them again."
         )
         return None
     return files

@@ -191,7 +191,7 @@ class _Trainer:
     def trained_together(self, bank: Sequence[Job], name: str) -> Sequence[Outcome]:
         """Train one bank, or load the checkpoint of an earlier process."""
         if self.checkpoints is not None and (outcomes := self.checkpoints.load(bank)) is not None:
-            self.progress.say(f"{name}: trained by an earlier run that was stopped, and read from its checkpoint.")
+            self.progress.say(f"{name}: trained by an earlier, interrupted run and read from its checkpoint.")
             return outcomes
         outcomes = train_stage(self.model.network, bank, self.effect, self.training, name, self.progress)
         if self.checkpoints is not None:
@@ -222,8 +222,8 @@ class _Trainer:
         size = sum(rows.bytes_of(site) for rows, site in needed)
         if size > room:
             self.progress.say(
-                f"The teacher's targets take {size / 2**30:.1f} GiB, and {room / 2**30:.1f} GiB may be used for them: "
-                "they are read from disk at each step."
+                f"The teacher's targets need {size / 2**30:.1f} GiB, but {room / 2**30:.1f} GiB may be used for them, "
+                "so they are read from disk at each step."
             )
             needed = {}
         try:

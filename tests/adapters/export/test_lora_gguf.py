@@ -115,7 +115,7 @@ def test_an_adapter_of_another_model_is_refused(tiny_llama, tmp_path):
 
 def test_a_file_is_never_overwritten(tiny_llama, tmp_path):
     (tmp_path / "lora.gguf").write_text("mine")
-    with pytest.raises(InputError, match="this exists, and nothing is overwritten"):
+    with pytest.raises(InputError, match="this already exists and is not overwritten"):
         export_lora_gguf(moved(tiny_llama, LoRA()), tiny_llama.config, tmp_path / "lora.gguf", name="toy")
     assert (tmp_path / "lora.gguf").read_text() == "mine"
 

@@ -108,8 +108,8 @@ def test_what_the_folder_has_no_files_for_is_left_out(tmp_path):
     found = cells([first, without_rows, text, alone, *dora])
     assert folder_figures(found, tmp_path) == {}
     assert absent_files(found, tmp_path) == [
-        "1 of 2 adapters aren't in the folder; the figure Subspace overlap by layer leaves them out.",
-        "4 of 5 files of predictions aren't in the folder; the figure Reliability leaves them out.",
+        '1 of 2 adapters are missing from the folder; the figure "Subspace overlap by layer" leaves them out.',
+        '4 of 5 files of predictions are missing from the folder; the figure "Reliability" leaves them out.',
     ]
 
 

@@ -19,8 +19,8 @@ def test_a_correlation_worked_by_hand():
     # ECE falls as similarity rises, by equal steps: r = -1
     found = cells(measured("m", (0.1, 0.4, 0.3), (0.2, 0.6, 0.2), (0.3, 0.5, 0.1)))
     assert correlations(found) == [
-        "Pearson's r of similarity and accuracy is +0.50 over 3 points.",
-        "Pearson's r of similarity and ECE is -1.00 over 3 points.",
+        "Pearson's r between similarity and accuracy is +0.50 (3 points).",
+        "Pearson's r between similarity and ECE is -1.00 (3 points).",
     ]
 
 
@@ -33,13 +33,13 @@ def test_of_two_points_or_equal_ones_there_is_no_correlation():
 def test_points_of_all_models_are_one_figure_with_its_correlation():
     records = measured("m", (0.1, 0.4, 0.3), (0.2, 0.6, 0.2)) + measured("o", (0.3, 0.5, 0.1), (0.4, 0.7, 0.2))
     found = study_figures(cells(records))
-    named = "Similarity to ICL against accuracy and ECE: all models, lora, ground-truth labels"
+    named = "Accuracy and ECE against similarity to ICL: all models, lora, ground-truth labels"
     (points,) = found[named].figure.axes[0].collections
     assert sorted(map(tuple, points.get_offsets().tolist())) == [
         pytest.approx(point) for point in ((0.1, 40.0), (0.2, 60.0), (0.3, 50.0), (0.4, 70.0))
     ]
     # asim -1.5, -0.5, 0.5, 1.5 and accuracy -1.5, 0.5, -0.5, 1.5: 4 / 5
-    assert "accuracy is +0.80 over 4 points" in found[named].caption
+    assert "accuracy is +0.80 (4 points)" in found[named].caption
 
 
 def test_each_measure_has_axes():

@@ -23,7 +23,7 @@ def test_bars_are_as_high_as_the_means_and_lines_as_the_curves():
     ]
     found = study_figures(cells(records))
     assert [name.partition(":")[0] for name in found] == [
-        "Accuracy and ECE by N", "Similarity to ICL by layer", "Similarity to ICL against accuracy and ECE"
+        "Accuracy and ECE by N", "Similarity to ICL by layer", "Accuracy and ECE against similarity to ICL"
     ]  # fmt: skip
     bars, layers, points = (drawn.figure for drawn in found.values())
     accuracy, ece = bars.axes
@@ -103,7 +103,7 @@ def test_responses_of_many_tokens_have_a_curve_of_tokens():
 def test_a_task_of_texts_beside_one_of_labels_has_points_of_accuracy_alone():
     texts = {"train": "gsm8k", "eval": "gsm8k", "ece": None}
     found = study_figures(cells([measured("sft", seed, 0.5, 4, **more) for seed in (0, 1) for more in ({}, texts)]))
-    (points,) = [drawn.figure for name, drawn in found.items() if name.startswith("Similarity to ICL against")]
+    (points,) = [drawn.figure for name, drawn in found.items() if name.startswith("Accuracy and ECE against")]
     accuracy, ece = (axes.collections[0].get_offsets() for axes in points.axes)
     assert len(accuracy) == 4
     assert [(float(x), float(y)) for x, y in ece] == [(0.5, 0.1), (0.5, 0.1)]

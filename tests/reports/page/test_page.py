@@ -75,7 +75,7 @@ def test_failures_and_settings_are_told_and_made_safe():
     assert "id small, dtype float32" in text
     assert "torch 2" in text
     assert "Said of the model." in text
-    assert "<p>Nothing.</p>" in made()
+    assert "<p>None.</p>" in made()
     Tree(text)
 
 
@@ -89,7 +89,7 @@ CLASSES = ByClass(
     "SFT on toy",
     (
         Table.of("SFT on toy: each class", "How.", (Column("label"), Column("F1", ".3f")), [("<b>", 0.5)]),
-        Table.of("SFT on toy: confusion matrix", "", (Column("right label"), Column("<b>", "d")), [("<b>", 3)]),
+        Table.of("SFT on toy: confusion matrix", "", (Column("correct label"), Column("<b>", "d")), [("<b>", 3)]),
     ),
 )
 

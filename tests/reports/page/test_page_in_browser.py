@@ -73,7 +73,7 @@ CLASSES = ByClass(
         Table.of(
             "SFT on sst2: confusion matrix",
             "",
-            (Column("right label"), *(Column(label, "d") for label in LABELS)),
+            (Column("correct label"), *(Column(label, "d") for label in LABELS)),
             [(label, *range(12)) for label in LABELS],
         ),
     ),

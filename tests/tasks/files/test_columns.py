@@ -23,8 +23,8 @@ def test_columns_are_guessed_where_only_one_can_be_meant_and_it_is_said(tmp_path
     task = load_file(write(tmp_path / "rows.csv", rows, columns))
     assert task.pool[0] == Example(f"Text:{chosen[0]}0\nLabel:", f" {chosen[1]}0")
     assert task.notes == (
-        f"rows.csv: {chosen[0]!r} is taken for the text.",
-        f"rows.csv: {chosen[1]!r} is taken for the label.",
+        f"rows.csv: {chosen[0]!r} is used as the text.",
+        f"rows.csv: {chosen[1]!r} is used as the label.",
     )
 
 

@@ -31,15 +31,15 @@ def test_blank_lines_before_the_header_are_passed_over(tmp_path):
 
 def test_a_column_name_that_comes_twice_is_refused(tmp_path):
     path = write(tmp_path / "rows.csv", [("a", "b", "x")], ("text", "text", "label"))
-    with pytest.raises(InputError, match="two columns are called 'text'. Give each a name of its own"):
+    with pytest.raises(InputError, match="two columns are called 'text'. Give each its own name"):
         load_file(path, text="text")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("rows.csv", b"text,label\na,x\nb\n", "line 3: 1 values where the header has 2 columns"),
-        ("rows.csv", b'text,label\n"a,x\n', "no proper CSV"),
+        ("rows.csv", b"text,label\na,x\nb\n", "line 3: this row has 1 values, but the header has 2 columns"),
+        ("rows.csv", b'text,label\n"a,x\n', "this is not valid CSV"),
     ],
 )
 def test_what_is_no_proper_csv_is_refused_by_line(tmp_path, name, content, said):

@@ -19,13 +19,13 @@ def test_a_file_is_read_in_the_encoding_it_has_and_others_than_utf8_are_said(tmp
     task = load_file(path, encoding=encoding if named else None)
     assert [example.query for example in task.pool] == QUERIES
     said = [note for note in task.notes if "is not UTF-8" in note]
-    expected = f"rows.csv: this is not UTF-8 text and is read as {encoding}; name its encoding where that is wrong."
+    expected = f"rows.csv: this is not UTF-8 text and is read as {encoding}; name the encoding if that is wrong."
     assert said == ([] if named or encoding.startswith("utf-8") else [expected])
 
 
 def test_bytes_that_are_no_text_are_refused_and_the_advice_works(tmp_path):
     content = b"text,label\n\x81,x\nb,y\n"
-    check_refusal(tmp_path, "rows.csv", content, "Name its encoding, such as latin-1")
+    check_refusal(tmp_path, "rows.csv", content, "Name its encoding; latin-1 reads any bytes")
     assert len(load_file(tmp_path / "rows.csv", encoding="latin-1").pool) == 2
     assert detect_encoding(bytes(range(256))) is None
 
@@ -48,7 +48,7 @@ def test_encodings_are_known_by_pythons_names(name):
 
 @pytest.mark.parametrize("name", ["utf-9", "base64", "", "a\0b"])
 def test_what_is_no_encoding_of_texts_is_refused(name):
-    with pytest.raises(FieldError, match="there is no such encoding of texts. Name one such as utf-8"):
+    with pytest.raises(FieldError, match="there is no such text encoding. Use one such as utf-8"):
         checked_encoding(name)
 
 
@@ -62,7 +62,7 @@ def test_any_text_comes_back_from_utf8_and_from_utf16_with_a_mark(tmp_path_facto
 
 def test_what_is_no_text_at_all_is_not_said_to_lack_an_encoding(tmp_path):
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\x9d")
-    with pytest.raises(InputError, match="picture.csv: this is no text: it holds zero bytes"):
+    with pytest.raises(InputError, match="picture.csv: this is not text: it contains zero bytes"):
         read_text(tmp_path / "picture.csv")
     # all the same, a name is believed
     assert read_text(tmp_path / "picture.csv", "latin-1")[0].startswith("\x89PNG")

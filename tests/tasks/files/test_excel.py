@@ -29,7 +29,7 @@ def test_the_first_sheet_is_read_past_blank_rows_and_columns_and_others_are_said
     assert [position.rpartition(", ")[2] for position, _ in table.rows] == ["row 3", "row 5", "row 6", "row 7"]
     task = load_file(tmp_path / "rows.xlsx")
     assert [(row.query, row.response) for row in task.pool] == [("Text:a\nLabel:", " 1"), ("Text:b\nLabel:", " 0.5")]
-    assert task.notes[0] == "rows.xlsx: the first sheet, 'Rows', is read; not 'Other'."
+    assert task.notes[0] == "rows.xlsx: the first sheet, 'Rows', is read, but not 'Other'."
     assert "rows.xlsx: 2 rows without a text or a label were left out." in task.notes
 
 
@@ -64,14 +64,12 @@ def test_cells_that_are_no_plain_values_are_refused_by_their_row(tmp_path):
 
 @pytest.mark.parametrize("content", [b"text,label\na,x\n", b"PK\x03\x04 cut short"])
 def test_what_is_no_workbook_is_refused(tmp_path, content):
-    check_refusal(
-        tmp_path, "rows.xlsx", content, "no Excel workbook that can be read .* Save it as .xlsx without a pass"
-    )
+    check_refusal(tmp_path, "rows.xlsx", content, "not a readable Excel workbook .* Save it as .xlsx without a pass")
 
 
 def test_a_workbook_cut_short_and_one_without_rows_are_refused(tmp_path):
     path = write(tmp_path / "whole.xlsx", [("a", "x")])
-    check_refusal(tmp_path, "rows.xlsx", path.read_bytes()[:-100], "no Excel workbook that can be read")
+    check_refusal(tmp_path, "rows.xlsx", path.read_bytes()[:-100], "not a readable Excel workbook")
     openpyxl.Workbook().save(tmp_path / "empty.xlsx")
     with pytest.raises(InputError, match="empty.xlsx: this file has no rows"):
         load_file(tmp_path / "empty.xlsx")
@@ -79,9 +77,7 @@ def test_a_workbook_cut_short_and_one_without_rows_are_refused(tmp_path):
     workbook.create_chartsheet("Chart").add_chart(openpyxl.chart.BarChart())
     workbook.remove(workbook.active)
     workbook.save(tmp_path / "chart.xlsx")
-    with pytest.raises(
-        InputError, match="chart.xlsx: this workbook has no sheet of cells. Put the rows into its first"
-    ):
+    with pytest.raises(InputError, match="chart.xlsx: this workbook has no worksheet. Put the rows into its first"):
         load_file(tmp_path / "chart.xlsx")
 
 
@@ -115,10 +111,10 @@ def test_what_a_cell_can_not_hold_is_written_as_text(tmp_path):
 
 def test_what_a_workbook_can_not_hold_is_refused_by_its_row(tmp_path, monkeypatch):
     path = tmp_path / "rows.xlsx"
-    with pytest.raises(InputError, match=r"rows.xlsx, row 3: a text of 32768 characters is more than the 32767"):
+    with pytest.raises(InputError, match=r"rows.xlsx, row 3: a text of 32768 characters is longer than the 32767"):
         write_excel(path, path, ["x"], [{"x": "a" * 32_767}, {"x": "a" * 32_768}])
     monkeypatch.setattr("ia2.tasks.files.excel.MOST_ROWS", 1)
-    with pytest.raises(InputError, match=r"rows.xlsx: 2 rows are more than the 1 of a sheet"):
+    with pytest.raises(InputError, match=r"rows.xlsx: 2 rows are more than the 1 that a sheet can hold"):
         write_excel(path, path, ["x"], [{"x": 1}, {"x": 2}])
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(InputError, match=r"rows.xlsx: this needs openpyxl. Install it"):

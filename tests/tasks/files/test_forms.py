@@ -36,7 +36,7 @@ def test_of_a_conversation_the_assistants_last_turn_is_the_response(tmp_path):
     assert second.turns == (Turn("system", "Be brief."), Turn("user", "Who are you?"))
     assert [turn.content for turn in third.turns] == ["One?", "1.", "Two?"]
     assert task.notes == (
-        "rows.jsonl: 'messages' are conversations for the model's chat template, and the assistant's last turn is the "
+        "rows.jsonl: 'messages' are conversations in the model's chat template; the assistant's last turn is the "
         "response.",
         "rows.jsonl: 2 rows without a query or a response were left out.",
     )
@@ -47,18 +47,24 @@ def test_few_short_answers_of_conversations_are_labels_unless_it_is_said_otherwi
     path = write_lines(tmp_path / "rows.jsonl", rows)
     task = load_file(path)
     assert (task.labels, task.chat) == (("no", "yes"), True)
-    assert any("responses are taken for labels, since there are only 2" in note for note in task.notes)
+    assert any("responses are read as labels, as there are only 2" in note for note in task.notes)
     assert load_file(path, response_kind="text").labels == ()
 
 
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ("Hello", "line 1: 'messages' holds no list of turns, each an object with role and content"),
-        (["Hello"], "line 1: a turn of 'messages' has no text as its content. Give each role and content"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "line 1: a turn of 'messages' has no text as its content"),
-        ([{"role": "tool", "content": "3"}], "line 1: the role 'tool' of a turn is none of system, user, assistant"),
-        ([{"role": "assistant", "content": "a"}] * 2, "line 1: the assistant's last turn must follow one of the user"),
+        ("Hello", "line 1: 'messages' must be a list of turns, each an object with role and content"),
+        (["Hello"], "line 1: a turn of 'messages' has no text content. Give each turn a role and content"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "line 1: a turn of 'messages' has no text content"),
+        (
+            [{"role": "tool", "content": "3"}],
+            "line 1: a turn has the role 'tool', which is not one of system, user, assistant",
+        ),
+        (
+            [{"role": "assistant", "content": "a"}] * 2,
+            "line 1: the assistant's last turn must follow a user turn, not a",
+        ),
     ],
 )
 def test_turns_that_cannot_be_read_are_refused_by_their_row(tmp_path, messages, said):
@@ -84,7 +90,7 @@ def test_responses_with_blank_lines_are_not_cut_at_one(tmp_path):
     rows = [{"prompt": name, "completion": f"{name}\n\n{name}"} for name in "abc"]
     task = load_file(write_lines(tmp_path / "rows.jsonl", rows))
     assert task.stop is None
-    assert "rows.jsonl: responses hold blank lines, so that only the model's own end ends one." in task.notes
+    assert "rows.jsonl: responses contain blank lines, so only the model's end token ends one." in task.notes
 
 
 def test_instructions_are_asked_in_alpacas_template(tmp_path):
@@ -114,6 +120,6 @@ def test_a_second_file_has_the_same_form(tmp_path, form):
     first = write_lines(tmp_path / "rows.jsonl", [row])
     second = write_lines(tmp_path / "eval.jsonl", [{"text": "a", "label": "b"}])
     missing = FORMS[form].columns[0]
-    check = f"eval.jsonl: no column '{missing}', which rows.jsonl has. Call its column that"
+    check = f"eval.jsonl: no column '{missing}', which rows.jsonl has. Rename its column to that"
     with pytest.raises(ValueError, match=check):
         load_file(first, evaluation_path=second)

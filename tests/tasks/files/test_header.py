@@ -18,7 +18,7 @@ HEADERLESS = [
 
 @pytest.mark.parametrize("content", HEADERLESS)
 def test_a_first_line_that_is_a_row_is_told_and_the_advice_works(tmp_path, content):
-    check_refusal(tmp_path, "rows.csv", content, "no header was found: the first line looks like a row .* above line 1")
+    check_refusal(tmp_path, "rows.csv", content, "there is no header: the first line looks like a row .* above line 1")
     columns = b"number,text,label\n" if content.startswith(b"1") else b"text,label\n"
     (tmp_path / "rows.csv").write_bytes(columns + content)
     assert len(load_file(tmp_path / "rows.csv").pool) == len(content.splitlines())
@@ -41,7 +41,7 @@ def test_a_header_that_is_named_or_usual_is_taken_whatever_it_looks_like(tmp_pat
 
 def test_a_first_line_that_may_be_names_is_left_to_the_person(tmp_path):
     path = write(tmp_path / "rows.csv", [("a dull one", "bad")], ("a fine film", "good"))
-    advice = "Name it with --text COLUMN; if the first line is a row, put one such as text,label above it"
+    advice = "Name it with --text COLUMN; if the first line is a row, put a header such as text,label above it"
     with pytest.raises(InputError, match=advice):
         load_file(path)
 

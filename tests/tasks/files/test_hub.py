@@ -61,7 +61,7 @@ def test_a_split_alone_is_read_and_the_advice_of_each_refusal_works():
     assert task.source.startswith("hub owner/several@c0ffee, owner/several:small:train, sha256:")
     for name, said in {
         "hf:owner/several": "several configurations: small, large. Name one, such as",
-        "hf:owner/untrained": "no split is called train; there are first, second. Name one, such as",
+        "hf:owner/untrained": "no split is called train; the splits are first, second. Name one, such as",
     }.items():
         with pytest.raises(InputError, match=said) as raised:
             load_file(name)
@@ -71,8 +71,8 @@ def test_a_split_alone_is_read_and_the_advice_of_each_refusal_works():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("hf:", "this is no name of a hub dataset. Write hf:owner/name or hf:owner/name:config:split.$"),
-        ("hf:a/b/c", "this is no name of a hub dataset"),
+        ("hf:", "this is not a name of a hub dataset. Use hf:owner/name or hf:owner/name:config:split.$"),
+        ("hf:a/b/c", "this is not a name of a hub dataset"),
         ("hf:owner/several:small:dev", r"can't be loaded \(Unknown split \"dev\"..*\). Check its name, or name a file"),
     ],
 )
@@ -95,7 +95,7 @@ def refusing(kind, status):
             httpx.ConnectError("no route"),
             r"the data hub can't be reached \(ConnectError\). Check the connection, or name",
         ),
-        (refusing(RepositoryNotFoundError, 404), "the hub doesn't give out owner/plain"),
+        (refusing(RepositoryNotFoundError, 404), "the hub doesn't provide owner/plain"),
         (refusing(HfHubHTTPError, 503), r"the data hub answered with an error \(503 Service Unavailable\). Try again"),
     ],
 )

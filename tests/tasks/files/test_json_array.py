@@ -17,9 +17,9 @@ def test_an_array_of_objects_is_read_alone_and_as_the_only_one_of_an_object(tmp_
     path.write_text(json.dumps(value, indent=1))
     task = load_file(path)
     assert [(row.query, row.response) for row in task.pool] == [("Text:a\nLabel:", " x"), ("Text:b\nLabel:", " y")]
-    wrapped = [note for note in task.notes if "rows are those of" in note]
+    wrapped = [note for note in task.notes if "rows are those under" in note]
     key = next((key for key in ("data", "rows") if key in value), None)
-    assert wrapped == ([f"rows.json: rows are those of {key!r}."] if key else [])
+    assert wrapped == ([f"rows.json: the rows are those under {key!r}."] if key else [])
     table = read_json(path, path.read_text())
     assert table.columns == ("text", "label", "more")
     assert table.rows[1] == (f"{path}, row 2", ROWS[1])
@@ -36,14 +36,14 @@ def test_json_lines_under_this_ending_are_read_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'[{"text": "a"}, {"te', "line 1: this is no JSON .*; is the file cut short"),
+        (b'[{"text": "a"}, {"te', "line 1: this is not valid JSON .*; is the file truncated"),
         (b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}', r"several arrays of rows \(train, test\). Save one"),
         (
             b'{"text": {"0": "a"}, "label": {"0": "x"}}',
-            "this holds an object and no array of rows. Save it as an array",
+            "this holds an object without an array of rows. Save it as an array",
         ),
         (b'"text"', "this holds no array of rows. Save it as an array of objects"),
-        (b'[{"text": "a", "label": "x"}, 3]', "row 2: this is no JSON object. Save the file as an array of objects"),
+        (b'[{"text": "a", "label": "x"}, 3]', "row 2: this is not a JSON object. Save the file as an array of objects"),
         (b"[]", "no rows"),
         (b"[" * 100_000, "this JSON can't be read"),
         (b"1" * 5000, "this JSON can't be read"),

@@ -7,8 +7,8 @@ from ia2.tasks.files.jsonl import read_json_lines
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("rows.jsonl", b'{"text": "a", "label": "x"}\n{"text": "b", "la', "line 2: this is no JSON object"),
-        ("rows.jsonl", b"[1, 2]\n", "line 1: this is no JSON object"),
+        ("rows.jsonl", b'{"text": "a", "label": "x"}\n{"text": "b", "la', "line 2: this is not a JSON object"),
+        ("rows.jsonl", b"[1, 2]\n", "line 1: this is not a JSON object"),
         ("rows.jsonl", b'{"text": ' + b"1" * 5000 + b"}", "line 1: this JSON object can't be read"),
         ("rows.jsonl", b'{"text": ["a"], "label": "x"}\n', "line 1: 'text' holds a list"),
     ],

@@ -26,7 +26,7 @@ def test_what_is_evaluated_is_never_trained_on(tmp_path):
 
 def test_a_file_whose_texts_are_all_evaluated_is_refused_by_name(tmp_path):
     path = write(tmp_path / "rows.csv", [("a", "x"), ("b", "y")])
-    with pytest.raises(InputError, match="it holds every text of rows.csv, so that none is left to learn"):
+    with pytest.raises(InputError, match="it holds every text of rows.csv, so none is left for training"):
         load_file(path, evaluation_path=path)
 
 

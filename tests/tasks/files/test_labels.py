@@ -17,8 +17,8 @@ def test_labels_that_differ_in_case_or_spaces_alone_are_named_and_kept(tmp_path)
     task = load_file(write(tmp_path / "rows.csv", rows))
     assert len(task.labels) == 5
     assert [note for note in task.notes if "different labels" in note] == [
-        "rows.csv: 'Positive' and 'positive' are taken as different labels.",
-        "rows.csv: 'not sure' and 'notsure' are taken as different labels.",
+        "rows.csv: 'Positive' and 'positive' are different labels.",
+        "rows.csv: 'not sure' and 'notsure' are different labels.",
     ]
 
 
@@ -33,7 +33,7 @@ def test_labels_that_differ_otherwise_are_not_named(labels):
 def test_one_label_is_refused_and_the_advice_works(tmp_path):
     path = write(tmp_path / "rows.csv", [("a", "x"), ("b", "x")])
     with pytest.raises(
-        InputError, match="every row has the label 'x'; at least two are needed, or the response kind text"
+        InputError, match="every row has the label 'x'; use at least two labels, or the response kind text"
     ):
         load_file(path)
     assert load_file(path, response_kind="text").response_kind == "text"
@@ -48,7 +48,7 @@ def test_the_codes_of_pandas_categories_have_minus_one_for_a_missing_one(tmp_pat
     task = load_file(tmp_path / "rows.parquet")
     assert set(task.labels) == {f" {code}" for code in range(len(names))}
     assert f"Text:text {len(names)}\nLabel:" not in {row.query for row in task.pool}
-    assert any("'-1' in 'label' (1 rows) is taken for a missing value" in note for note in task.notes)
+    assert any("'-1' in 'label' (1 rows) is read as a missing value" in note for note in task.notes)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     assert (" -1" in load_file(tmp_path / "rows.csv").labels) == (len(names) == 2)
 
@@ -66,7 +66,7 @@ def test_minus_one_may_be_a_sentiment_which_is_asked(tmp_path):
     task = load_file(write(tmp_path / "rows.jsonl", [("a", -1), ("b", 0), ("c", 1)]))
     assert task.labels == (" -1", " 0", " 1")
     said = (
-        "rows.jsonl: '-1' is taken for a label of 'label'; leave it empty if it is pandas' code for a missing category."
+        "rows.jsonl: '-1' in 'label' is read as a label; leave it empty if it is pandas' code for a missing category."
     )
     assert said in task.notes
     frame = pandas.DataFrame({"text": list("abc"), "label": [-1, 0, 1]})

@@ -12,13 +12,13 @@ from ia2.tasks.files.parquet import named_rows, read_parquet
 
 
 def test_what_is_no_parquet_file_is_refused(tmp_path):
-    check_refusal(tmp_path, "rows.parquet", b"text,label\na,x\n", "no Parquet file")
+    check_refusal(tmp_path, "rows.parquet", b"text,label\na,x\n", "not a Parquet file")
 
 
 def test_a_file_that_was_cut_short_is_refused(tmp_path):
     path = tmp_path / "whole.parquet"
     parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": ["x", "y"]}), path)
-    check_refusal(tmp_path, "rows.parquet", path.read_bytes()[:-20], "no Parquet file")
+    check_refusal(tmp_path, "rows.parquet", path.read_bytes()[:-20], "not a Parquet file")
 
 
 def test_values_are_pythons_own_and_dictionary_columns_are_decoded(tmp_path):
@@ -45,7 +45,7 @@ def test_folders_above_the_file_are_no_columns(tmp_path):
 def test_a_column_name_that_comes_twice_is_refused(tmp_path):
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, names=["text", "text"]), path)
-    with pytest.raises(InputError, match="two columns are called 'text'. Give each a name of its own"):
+    with pytest.raises(InputError, match="two columns are called 'text'. Give each its own name"):
         load_file(path)
 
 
@@ -60,7 +60,9 @@ def test_ids_of_a_class_label_become_its_names(tmp_path):
 
 
 def test_an_id_without_a_name_is_refused_by_its_row(tmp_path):
-    with pytest.raises(InputError, match="rows.parquet, row 2: 'label' holds the id 2, and the file names 2 from 0 on"):
+    with pytest.raises(
+        InputError, match="rows.parquet, row 2: 'label' holds the id 2, but the file has names only for 0 to 1"
+    ):
         named_rows(tmp_path / "rows.parquet", [{"label": 1}, {"label": 2}], {"label": ["bad", "good"]})
 
 

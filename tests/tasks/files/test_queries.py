@@ -29,7 +29,7 @@ def test_text_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(InputError, match="more.txt: no such file"):
         load_queries(tmp_path / "more.txt", NOTHING)
     (tmp_path / "more.txt").write_bytes(b"a\n\x81\n")
-    with pytest.raises(InputError, match="more.txt: this is neither UTF-8 nor UTF-16 nor Windows-1252 text"):
+    with pytest.raises(InputError, match="more.txt: this is not UTF-8, UTF-16 or Windows-1252 text"):
         load_queries(tmp_path / "more.txt", NOTHING)
     assert load_queries(tmp_path / "more.txt", NOTHING, encoding="latin-1")[0][1] == "Text:\x81\nLabel:"
 
@@ -65,5 +65,5 @@ def test_texts_that_have_a_label_already_are_left_out_and_counted(tmp_path, toy_
     assert queries == ("Text:new\nLabel:",)
     assert notes == ("more.csv: 2 texts are also labelled rows and were left out.",)
     only_labelled = write(tmp_path / "same.csv", [(text,) for text in labelled], ("text",))
-    with pytest.raises(InputError, match="same.csv: all its texts are in toy with a label"):
+    with pytest.raises(InputError, match="same.csv: all of its texts are labelled rows of toy"):
         load_queries(only_labelled, toy_task)

@@ -40,9 +40,9 @@ def test_any_texts_come_back_from_every_kind_of_file(tmp_path, texts):
         ("rows.csv", b"", "this file is empty"),
         ("rows.csv", b"text,label\n", "no rows"),
         ("rows.csv", b"\xef\xbb\xbf", "no rows"),
-        ("rows.csv", b"text,label\n\x81,x\n", "neither UTF-8 nor UTF-16 nor Windows-1252"),
-        ("rows.doc", b"PK", "the ending '.doc' is not known. Use one of .csv, "),
-        ("rows.xls", b"PK", "the ending '.xls' is not known. Save it as .xlsx"),
+        ("rows.csv", b"text,label\n\x81,x\n", "this is not UTF-8, UTF-16 or Windows-1252 text"),
+        ("rows.doc", b"PK", "unknown file type '.doc'. Use one of .csv, "),
+        ("rows.xls", b"PK", "unknown file type '.xls'. Save it as .xlsx"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_in_a_sentence(tmp_path, name, content, said):
@@ -52,13 +52,13 @@ def test_files_that_cannot_be_used_are_refused_in_a_sentence(tmp_path, name, con
 def test_paths_that_are_no_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"rows.csv: no such file"):
         load_file(tmp_path / "rows.csv")
-    with pytest.raises(InputError, match="this is a folder"):
+    with pytest.raises(InputError, match="this folder was not written by datasets.save_to_disk"):
         load_file(tmp_path)
 
 
 def test_an_encoding_is_for_text_files_alone_and_passes_over_a_second_file_that_is_none(tmp_path):
     path = write(tmp_path / "rows.parquet", ROWS)
-    with pytest.raises(FieldError, match="^encoding cp1252: this is for text files, and .*rows.parquet is none"):
+    with pytest.raises(FieldError, match="^encoding cp1252: this is for text files, which .*rows.parquet is not"):
         load_file(path, encoding="cp1252")
     (tmp_path / "rows.csv").write_bytes("text,label\ncafé,yes\nthé,no\n".encode("cp1252"))
     task = load_file(tmp_path / "rows.csv", encoding="cp1252", evaluation_path=path)

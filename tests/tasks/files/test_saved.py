@@ -33,26 +33,30 @@ def test_of_several_splits_train_teaches_and_the_first_with_labels_is_evaluated(
     task = load_file(tmp_path / "rows")
     assert [row.query for row in task.pool] == ["Text:a\nLabel:"]
     assert [row.query for row in task.evaluation] == ["Text:c\nLabel:", "Text:b\nLabel:"]
-    assert "rows: its split train is read." in task.notes
-    assert "train: validation is evaluated; a file of evaluation rows would be instead." in task.notes
+    assert "rows: the split train is read." in task.notes
+    assert "train: the split validation is evaluated, as no evaluation file was named." in task.notes
     datasets.DatasetDict(splits | {"test": dataset(["d"], [0])}).save_to_disk(tmp_path / "more")
     assert [row.query for row in load_file(tmp_path / "more").evaluation] == ["Text:d\nLabel:"]
     named = load_file(tmp_path / "rows", evaluation_path=tmp_path / "more")
     assert [row.query for row in named.evaluation] == ["Text:d\nLabel:"]
-    assert "more: its split test is evaluated." in named.notes
+    assert "more: the split test is evaluated." in named.notes
 
 
 def test_splits_without_one_called_train_are_refused_and_the_advice_works(tmp_path):
     splits = {"2023": dataset(["a", "b"], [0, 1]), "2024": dataset(["c"], [1])}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "rows")
-    with pytest.raises(InputError, match="no split is called train; there are 2023, 2024. Name one, such as") as raised:
+    with pytest.raises(
+        InputError, match="no split is called train; the splits are 2023, 2024. Name one, such as"
+    ) as raised:
         load_file(tmp_path / "rows")
     advised = str(raised.value).removesuffix(".").rpartition(" ")[2]
     assert load_file(advised).labels == (" bad", " good")
 
 
 def test_a_folder_of_something_else_is_refused_and_the_advice_works(tmp_path):
-    with pytest.raises(InputError, match="save_to_disk has not written it. Name a file, or a folder of save_to_disk"):
+    with pytest.raises(
+        InputError, match="was not written by datasets.save_to_disk. Name a file, or a folder written by save_to_disk"
+    ):
         load_file(tmp_path)
     (tmp_path / "rows.csv").write_text("text,label\na,x\nb,y\n")
     with pytest.raises(InputError, match="Name a file, such as .*rows.csv.$") as raised:

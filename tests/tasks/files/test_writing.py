@@ -48,11 +48,11 @@ def test_rows_that_can_be_written_are_checked_without_a_trace(tmp_path):
 
 
 def test_what_can_not_be_written_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match=r"rows\.txt: the ending '\.txt' can't be written\. Use one of \.csv"):
+    with pytest.raises(InputError, match=r"rows\.txt: can't write '\.txt' files\. Use one of \.csv"):
         check_ending(tmp_path / "rows.txt")
     with pytest.raises(InputError, match="different types .*Write .jsonl instead"):
         write_rows(tmp_path / "rows.parquet", ["x"], [{"x": "a"}, {"x": {"b": 1}}])
-    with pytest.raises(InputError, match=r"rows: its ending is to name the format\. Use one of \.csv, .*\.xlsx\.$"):
+    with pytest.raises(InputError, match=r"rows: the suffix must name the format\. Use one of \.csv, .*\.xlsx\.$"):
         check_rows(tmp_path / "rows", ["x"], [{"x": "a"}])
     with pytest.raises(InputError, match="different types .*Write .jsonl instead"):
         check_rows(tmp_path / "rows.parquet", ["x"], [{"x": "a"}, {"x": {"b": 1}}])

@@ -51,7 +51,7 @@ def check_gguf(adapter: Adapter, path: Path) -> LowRank:
         InputError: it can't, or there is something at `path`.
     """
     if path.exists():
-        raise FieldError("gguf", path, "this exists, and nothing is overwritten. Name another file.")
+        raise FieldError("gguf", path, "this already exists and is not overwritten. Name another file.")
     check_writable(path)
     effect = effect_of(adapter.configuration)
     if not isinstance(effect, LowRank):

@@ -43,7 +43,7 @@ def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
                 axes.tick_params(axis="y", length=0)
         lowest = min(100 * method.accuracy_interval[0] for measured in parts.values() for method in measured)
         accuracies.set_xlim(max(10 * (lowest // 10) - 10, 0), 100)
-        accuracies.set_xlabel("accuracy % (small dots: sets)")
+        accuracies.set_xlabel("accuracy % (small dots: individual sets)")
         errors.set_xlim(left=0)
         errors.set_xlabel("expected calibration error")
         for axes in (accuracies, errors):

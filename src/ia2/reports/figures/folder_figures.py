@@ -23,11 +23,10 @@ from ia2.reports.overlaps import Curve, Group, Pair, SetOverlap, adapters_of, cu
 
 OVERLAP, RELIABILITY = "Subspace overlap by layer", "Reliability"
 CAPTIONS = {
-    OVERLAP: "How much of two methods' weight updates lies in the same directions, mean over modules: of adapters "
-    "trained on the same set, the mean over sets, N and tasks, and their standard deviation. In brackets how many "
-    "pairs of adapters.",
-    RELIABILITY: "How often predictions of a confidence are right, on the task that was trained on: the rows of all "
-    "sets together, with accuracy and ECE as means over sets. On the dashed line confidence is accuracy.",
+    OVERLAP: "Overlap of the subspaces of two methods' weight updates, averaged over modules, for adapters trained on "
+    "the same set: mean and standard deviation over sets, N and tasks. The number of adapter pairs is in parentheses.",
+    RELIABILITY: "Accuracy by confidence on the training task, with the rows of all sets pooled; accuracy and ECE are "
+    "means over sets. On the dashed line, confidence equals accuracy.",
 }
 """What each figure shows, by its heading."""
 
@@ -84,7 +83,7 @@ def absent_files(cells: Sequence[Result], folder: Path, known: Iterable[Paths] =
     for name, paths, figure in (("adapters", adapters, OVERLAP), ("files of predictions", predictions, RELIABILITY)):
         if absent := sum(not path.exists() for path in paths):
             sentences.append(
-                f"{absent} of {len(paths)} {name} aren't in the folder; the figure {figure} leaves them out."
+                f'{absent} of {len(paths)} {name} are missing from the folder; the figure "{figure}" leaves them out.'
             )
     return sentences
 

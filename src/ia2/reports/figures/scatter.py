@@ -45,7 +45,7 @@ def correlations(cells: Sequence[Result]) -> list[str]:
             r = float(stats.pearsonr(*zip(*pairs, strict=True)).statistic)
             if math.isfinite(r):
                 sentences.append(
-                    f"Pearson's r of similarity and {NAMES[measure]} is {r:+.2f} over {len(pairs)} points."
+                    f"Pearson's r between similarity and {NAMES[measure]} is {r:+.2f} ({len(pairs)} points)."
                 )
     return sentences
 

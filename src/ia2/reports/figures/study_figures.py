@@ -23,10 +23,10 @@ OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00
 """For methods that `COLOURS` doesn't name."""
 WIDEST = 4
 """Panels that stand abreast."""
-AGAINST = "Similarity to ICL against accuracy and ECE"
+AGAINST = "Accuracy and ECE against similarity to ICL"
 POOLED = (
-    f"{ALL_TASKS}: mean and standard deviation over tasks and models, each by its mean over sets, of those that all "
-    "methods have at an N."
+    f"{ALL_TASKS}: mean and standard deviation over the tasks and models that every method has at that N, each by its "
+    "mean over sets."
 )
 
 
@@ -71,13 +71,13 @@ def _by_n(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, st
     figures = {
         f"Accuracy and ECE by N: {named}": Drawn(
             _bars(cells, methods, colours),
-            f"Mean over sets, and their standard deviation. * marks tasks that were not trained on.{pooled_note}",
+            f"Means and standard deviations over sets. * marks tasks that were not trained on.{pooled_note}",
         )
     }
     if len({cell.setting.n for cell in cells}) > 2:
         figures[f"Accuracy and ECE as N grows: {named}"] = Drawn(
             _trend(cells, methods, colours),
-            f"Mean over sets; the band is a standard deviation to each side.{pooled_note}",
+            f"Means over sets; bands show ±1 standard deviation.{pooled_note}",
         )
     return figures
 
@@ -88,14 +88,14 @@ def _likeness(cells: Sequence[Result], methods: Sequence[str], colours: dict[str
         several = len({(cell.setting.source, cell.setting.n) for cell in compared}) > 1
         figures[f"Similarity to ICL by layer: {named}"] = Drawn(
             _curves(compared, methods, colours, "layer"),
-            "Cosine similarity of attention outputs to those in context, mean over sets."
-            + " all tasks and N: mean over those that all methods have." * several,
+            "Cosine similarity of attention outputs to those of in-context learning, averaged over sets."
+            + " all tasks and N: mean over the tasks and N that every method has." * several,
         )
         if texts := [c for c in compared if all(record.metrics.asim_by_token for record in c.records)]:
             figures[f"Similarity to ICL by response token: {named}"] = Drawn(
                 _curves(texts, methods, colours, "token"),
-                "Cosine similarity of attention outputs to those in context, mean over layers, the rows whose "
-                "response is so long, and sets.",
+                "Cosine similarity of attention outputs to those of in-context learning, averaged over layers, the "
+                "rows whose response is long enough, and sets.",
             )
         figures[f"{AGAINST}: {named}"] = _points(compared, methods, colours)
     return figures
@@ -107,7 +107,9 @@ def _compared(cells: Sequence[Result]) -> list[Result]:
 
 
 def _points(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Drawn:
-    return Drawn(against(cells, methods, colours), " ".join(["A point for each set.", *correlations(cells)]))
+    return Drawn(
+        against(cells, methods, colours), " ".join(["Each point is one method on one set.", *correlations(cells)])
+    )
 
 
 def _colours(methods: Sequence[str]) -> dict[str, str]:

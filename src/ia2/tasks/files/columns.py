@@ -52,7 +52,7 @@ def find_column(
     Example:
         >>> notes = []
         >>> find_column(Table(Path("rows.csv"), ("Review", "mark"), ()), "text", None, notes), notes
-        ('Review', ["rows.csv: 'Review' is taken for the text."])
+        ('Review', ["rows.csv: 'Review' is used as the text."])
     """
     columns = ", ".join(map(printable, table.leaves))
     if named is not None:
@@ -69,9 +69,9 @@ def find_column(
         )
         advice = advice or f"Name it with --{role} COLUMN"
         if table.first_line is not None and not candidates:
-            advice += f"; if the first line is a row, put one such as {USUAL_HEADER} above it"
+            advice += f"; if the first line is a row, put a header such as {USUAL_HEADER} above it"
         raise InputError(f"{table.path}: {finding} like the {role}. Columns: {columns}. {advice}.")
-    notes.append(f"{table.path.name}: {candidates[0]!r} is taken for the {role}.")
+    notes.append(f"{table.path.name}: {candidates[0]!r} is used as the {role}.")
     return candidates[0]
 
 

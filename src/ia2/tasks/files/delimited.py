@@ -35,7 +35,7 @@ def read_delimited(path: Path, text: str) -> Table:
     try:
         lines = [(f"{path}, line {reader.line_num}", values) for values in reader if values]
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: this is no proper CSV ({error}).") from error
+        raise InputError(f"{path}, line {reader.line_num}: this is not valid CSV ({error}).") from error
     finally:
         csv.field_size_limit(limit)
     if not lines:

@@ -40,17 +40,16 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, 
     detected = detect_encoding(content)
     if detected is None and 0 in content:
         # an image or an archive: no encoding would help
-        raise InputError(f"{path}: this is no text: it holds zero bytes. Save it from the program that made it as CSV.")
+        raise InputError(
+            f"{path}: this is not text: it contains zero bytes. Export it as CSV from the program that made it."
+        )
     if detected is None:
         raise InputError(
-            f"{path}: this is neither UTF-8 nor UTF-16 nor Windows-1252 text. Name its encoding, such as latin-1, "
-            "which reads any bytes."
+            f"{path}: this is not UTF-8, UTF-16 or Windows-1252 text. Name its encoding; latin-1 reads any bytes."
         )
     notes: tuple[str, ...] = ()
     if not detected.startswith("utf-8"):
-        notes = (
-            f"{path.name}: this is not UTF-8 text and is read as {detected}; name its encoding where that is wrong.",
-        )
+        notes = (f"{path.name}: this is not UTF-8 text and is read as {detected}; name the encoding if that is wrong.",)
     return content.decode(detected).removeprefix("\ufeff"), notes
 
 
@@ -88,7 +87,7 @@ def checked_encoding(encoding: str) -> str:
         return encoding
     except (LookupError, ValueError) as error:
         raise FieldError(
-            "encoding", encoding, "there is no such encoding of texts. Name one such as utf-8, utf-16 or cp1252."
+            "encoding", encoding, "there is no such text encoding. Use one such as utf-8, utf-16 or cp1252."
         ) from error
     return encoding
 

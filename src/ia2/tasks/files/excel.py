@@ -63,19 +63,19 @@ def read_excel(path: Path) -> Table:
     except Exception as error:  # archives, XML and openpyxl's own parts have errors of many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: this is no Excel workbook that can be read ({reason}). Save it as .xlsx without a password."
+            f"{path}: this is not a readable Excel workbook ({reason}). Save it as .xlsx without a password."
         ) from error
     if not titles:
-        raise InputError(f"{path}: this workbook has no sheet of cells. Put the rows into its first one.")
+        raise InputError(f"{path}: this workbook has no worksheet. Put the rows into its first sheet.")
     notes: tuple[str, ...] = ()
     if others := titles[1:]:
-        notes = (f"{path.name}: the first sheet, {titles[0]!r}, is read; not {', '.join(map(repr, others))}.",)
+        notes = (f"{path.name}: the first sheet, {titles[0]!r}, is read, but not {', '.join(map(repr, others))}.",)
     undated = [match[1] for warning in warned if (match := UNDATED.match(str(warning.message)))]
     if undated:
         more = f" and {len(undated) - 1} more" * (len(undated) > 1)
         notes += (
-            f"{path.name}: {undated[0]}{more} is formatted as a date, and its number is none, so that '#VALUE!' is "
-            "read. Give it a number's format.",
+            f"{path.name}: {undated[0]}{more} is formatted as a date but its number is not one, so '#VALUE!' is "
+            "read. Format it as a number.",
         )
     if not lines:
         return Table(path, (), (), notes)
@@ -105,7 +105,9 @@ def write_excel(file: Path, path: Path, columns: Sequence[str], rows: Sequence[R
     """
     openpyxl = _openpyxl(path)
     if len(rows) > MOST_ROWS:
-        raise InputError(f"{path}: {len(rows)} rows are more than the {MOST_ROWS} of a sheet. Write .csv instead.")
+        raise InputError(
+            f"{path}: {len(rows)} rows are more than the {MOST_ROWS} that a sheet can hold. Write .csv instead."
+        )
     workbook = openpyxl.Workbook()
     sheet = workbook.active
     for number, column in enumerate(columns, start=1):
@@ -146,7 +148,7 @@ def _fill(cell: Any, value: Any, position: str) -> None:
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         # openpyxl would cut it
         raise InputError(
-            f"{position}: a text of {len(value)} characters is more than the {LONGEST_TEXT} of a cell. "
+            f"{position}: a text of {len(value)} characters is longer than the {LONGEST_TEXT} that a cell can hold. "
             "Write .jsonl instead."
         )
     if isinstance(value, str):

@@ -86,7 +86,7 @@ def conversation_query(turns: tuple[Turn, ...], position: str) -> str:
     if not turns:
         return ""
     if turns[-1].role != "user":
-        raise InputError(f"{position}: the assistant's last turn must follow one of the user, not of {turns[-1].role}.")
+        raise InputError(f"{position}: the assistant's last turn must follow a user turn, not a {turns[-1].role} turn.")
     return turns[0].content if len(turns) == 1 else Dialogue(turns)
 
 
@@ -96,7 +96,7 @@ def _messages(row: Row, position: str) -> tuple[tuple[Turn, ...], str]:
     if messages is None:
         return (), ""
     if not isinstance(messages, list) or not messages:
-        raise InputError(f"{position}: 'messages' holds no list of turns, each an object with role and content.")
+        raise InputError(f"{position}: 'messages' must be a list of turns, each an object with role and content.")
     turns = [_turn(message, position) for message in messages]
     if turns[-1].role == "assistant":
         return tuple(turns[:-1]), turns[-1].content
@@ -105,10 +105,12 @@ def _messages(row: Row, position: str) -> tuple[tuple[Turn, ...], str]:
 
 def _turn(message: Any, position: str) -> Turn:
     if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
-        raise InputError(f"{position}: a turn of 'messages' has no text as its content. Give each role and content.")
+        raise InputError(f"{position}: a turn of 'messages' has no text content. Give each turn a role and content.")
     role = message.get("role")
     if role not in ROLES:
-        raise InputError(f"{position}: the role {role!r} of a turn is none of {', '.join(ROLES)}. Leave the row out.")
+        raise InputError(
+            f"{position}: a turn has the role {role!r}, which is not one of {', '.join(ROLES)}. Leave the row out."
+        )
     return Turn(role, message["content"])
 
 
@@ -153,8 +155,8 @@ FORMS: Mapping[RowForm, Form] = MappingProxyType(
 """Forms recognised by a file's columns, if the user names none; the first that fits is used."""
 SAID: Mapping[RowForm, str] = MappingProxyType(
     {
-        "conversation": "'messages' are conversations for the model's chat template, and the assistant's last turn is "
-        "the response.",
+        "conversation": "'messages' are conversations in the model's chat template; the assistant's last turn is the "
+        "response.",
         "prompt": "each 'completion' follows its 'prompt' directly.",
         "instruction": "each 'instruction', with its 'input' if any, is asked in Alpaca's template; 'output' follows.",
     }

@@ -41,7 +41,9 @@ def table_under(
     distinct_columns(path, columns)
     for position, cells in below:
         if len(cells) != len(columns):
-            raise InputError(f"{position}: {len(cells)} values where the header has {len(columns)} columns.")
+            raise InputError(
+                f"{position}: this row has {len(cells)} values, but the header has {len(columns)} columns."
+            )
     named = tuple((position, dict(zip(columns, cells, strict=True))) for position, cells in below)
     return Table(path, columns, named, notes, first_line=header[0])
 
@@ -58,7 +60,7 @@ def distinct_columns(path: Path, names: Iterable[str]) -> tuple[str, ...]:
     """
     columns = tuple(names)
     if repeated := [column for column, count in Counter(columns).items() if count > 1]:
-        raise InputError(f"{path}: two columns are called {repeated[0]!r}. Give each a name of its own.")
+        raise InputError(f"{path}: two columns are called {repeated[0]!r}. Give each its own name.")
     return columns
 
 
@@ -82,7 +84,7 @@ def missing_header(path: Path, position: str, columns: Sequence[str]) -> InputEr
     shown = ", ".join(map(printable, columns))
     shown = shown if len(shown) <= 60 else shown[:60] + "…"
     return InputError(
-        f"{path}: no header was found: the first line looks like a row ({shown}). Put a line with the columns' names, "
+        f"{path}: there is no header: the first line looks like a row ({shown}). Put a line with the column names, "
         f"such as {USUAL_HEADER}, above {position.removeprefix(f'{path}, ')}."
     )
 

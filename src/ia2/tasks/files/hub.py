@@ -9,7 +9,7 @@ from ia2.tasks.hub_commit import commit_of
 
 PREFIX = "hf:"
 NAME = re.compile(r"hf:((?:[\w.-]+/)?[\w.-]+)(?::([^:/]*))?(?::([^:/]+))?", re.ASCII)
-INSTEAD = "name a file or a folder of save_to_disk"
+INSTEAD = "name a file or a folder written by save_to_disk"
 
 
 def is_hub_name(path: Path) -> bool:
@@ -72,6 +72,6 @@ def _parsed(path: Path) -> tuple[str, str | None, str | None]:
     parsed = NAME.fullmatch(path.as_posix())
     if parsed is None:
         raise InputError(
-            f"{path}: this is no name of a hub dataset. Write hf:owner/name or hf:owner/name:config:split."
+            f"{path}: this is not a name of a hub dataset. Use hf:owner/name or hf:owner/name:config:split."
         )
     return parsed[1], parsed[2] or None, parsed[3]

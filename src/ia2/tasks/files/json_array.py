@@ -31,20 +31,20 @@ def read_json(path: Path, text: str) -> Table:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             return _as_lines(path, text)
         raise InputError(
-            f"{path}, line {error.lineno}: this is no JSON ({error.msg}); is the file cut short?"
+            f"{path}, line {error.lineno}: this is not valid JSON ({error.msg}); is the file truncated?"
         ) from error
     except (ValueError, RecursionError) as error:  # numbers with thousands of digits, or objects nested that deep
         raise InputError(f"{path}: this JSON can't be read ({error}).") from error
     notes: tuple[str, ...] = ()
     if isinstance(value, dict):
         key, value = _only_array(path, value)
-        notes = (f"{path.name}: rows are those of {key!r}.",)
+        notes = (f"{path.name}: the rows are those under {key!r}.",)
     if not isinstance(value, list):
         raise InputError(f"{path}: this holds no array of rows. Save it as {AS_AN_ARRAY}.")
     rows = [(f"{path}, row {number}", row) for number, row in enumerate(value, start=1)]
     for position, row in rows:
         if not isinstance(row, dict):
-            raise InputError(f"{position}: this is no JSON object. Save the file as {AS_AN_ARRAY}.")
+            raise InputError(f"{position}: this is not a JSON object. Save the file as {AS_AN_ARRAY}.")
     return table_of_objects(path, rows, notes)
 
 
@@ -53,10 +53,10 @@ def _only_array(path: Path, value: dict[str, Any]) -> tuple[str, list[Any]]:
     arrays = {key: rows for key, rows in value.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
     if len(arrays) > 1:
         raise InputError(
-            f"{path}: this holds several arrays of rows ({', '.join(arrays)}). Save one of them as a file of its own."
+            f"{path}: this holds several arrays of rows ({', '.join(arrays)}). Save one of them as a separate file."
         )
     if not arrays:
-        raise InputError(f"{path}: this holds an object and no array of rows. Save it as {AS_AN_ARRAY}.")
+        raise InputError(f"{path}: this holds an object without an array of rows. Save it as {AS_AN_ARRAY}.")
     return next(iter(arrays.items()))
 
 

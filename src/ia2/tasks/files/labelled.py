@@ -56,7 +56,7 @@ def load_file(
         >>> task.labels, task.pool[0]
         ((' 1', ' 5'), Example(query='Text:great food\nLabel:', response=' 5'))
         >>> task.notes
-        ("reviews.csv: 'review' is taken for the text.", "reviews.csv: 'stars' is taken for the label.")
+        ("reviews.csv: 'review' is used as the text.", "reviews.csv: 'stars' is used as the label.")
     """
     source = read_source(Path(path), encoding)
     table, notes = source.table, list(source.table.notes)
@@ -103,7 +103,7 @@ def _stop(table: Table, pool: Sequence[Example], form: Form, notes: list[str]) -
     if form.name == "conversation":
         return None
     if any(BLANK_LINE in example.response.strip() for example in pool):
-        notes.append(f"{table.path.name}: responses hold blank lines, so that only the model's own end ends one.")
+        notes.append(f"{table.path.name}: responses contain blank lines, so only the model's end token ends one.")
         return None
     return BLANK_LINE
 
@@ -120,7 +120,7 @@ def _evaluation_table(
     split = _labelled_split(source, form)
     if split is not None:
         notes.append(
-            f"{source.table.path.name}: {split_name(split)} is evaluated; a file of evaluation rows would be instead."
+            f"{source.table.path.name}: the split {split_name(split)} is evaluated, as no evaluation file was named."
         )
     return split
 
@@ -147,7 +147,8 @@ def _check_columns(table: Table, form: Form, first: Table) -> None:
     for at in _missing_columns(table, form):
         role = f" as its {('text', 'label')[at]}" if form.name == "labelled" else ""
         raise InputError(
-            f"{table.path}: no column {form.columns[at]!r}, which {first.path.name} has{role}. Call its column that."
+            f"{table.path}: no column {form.columns[at]!r}, which {first.path.name} has{role}. Rename its column to "
+            "that."
         )
 
 
@@ -171,7 +172,7 @@ def _without_evaluated(
     if len(remaining) < len(pool):
         notes.append(f"{table.path.name}: {len(pool) - len(remaining)} rows are also evaluated and were left out.")
     if not remaining:
-        raise InputError(f"{evaluation_path}: it holds every text of {table.path.name}, so that none is left to learn.")
+        raise InputError(f"{evaluation_path}: it holds every text of {table.path.name}, so none is left for training.")
     return remaining
 
 

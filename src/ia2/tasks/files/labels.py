@@ -45,7 +45,7 @@ def labels_of(
         >>> rows = [Example("a", " yes"), Example("b", " Yes")]
         >>> notes = []
         >>> labels_of(Path("rows.csv"), rows, "labelled", None, notes), notes
-        ((' Yes', ' yes'), ["rows.csv: 'Yes' and 'yes' are taken as different labels."])
+        ((' Yes', ' yes'), ["rows.csv: 'Yes' and 'yes' are different labels."])
     """
     distinct = sorted({example.response for example in examples})
     if kind is None:
@@ -54,10 +54,10 @@ def labels_of(
         return ()
     if len(distinct) == 1:
         raise InputError(
-            f"{path}: every row has the label {distinct[0].strip()!r}; at least two are needed, or the response kind "
+            f"{path}: every row has the label {distinct[0].strip()!r}; use at least two labels, or the response kind "
             "text."
         )
-    notes += [f"{path.name}: {alike} are taken as different labels." for alike in _nearly_the_same(distinct)]
+    notes += [f"{path.name}: {alike} are different labels." for alike in _nearly_the_same(distinct)]
     return tuple(distinct)
 
 
@@ -79,14 +79,14 @@ def without_missing_codes(table: Table, column: str, notes: list[str]) -> Table:
         return table
     if len(distinct) == 3 and column not in table.category_codes:
         notes.append(
-            f"{table.path.name}: '-1' is taken for a label of {column!r}; leave it empty if it is pandas' code for a "
+            f"{table.path.name}: '-1' in {column!r} is read as a label; leave it empty if it is pandas' code for a "
             "missing category."
         )
         return table
     count = values.count(NO_CATEGORY)
     notes.append(
-        f"{table.path.name}: '-1' in {column!r} ({count} rows) is taken for a missing value, as in pandas' category "
-        "codes; write labels as words if it is one."
+        f"{table.path.name}: '-1' in {column!r} ({count} rows) is read as a missing value, as in pandas' category "
+        "codes; write labels as words if it is a label."
     )
     rows = tuple(
         (position, {**row, column: None} if value == NO_CATEGORY else row)
@@ -104,11 +104,11 @@ def _guessed_kind(
     if form == "labelled":
         if not (many and rarely_repeated and long):
             return "label"
-        notes.append(f"{name}: {len(distinct)} different, long labels are taken for free text.")
+        notes.append(f"{name}: {len(distinct)} different, long labels are read as free text.")
         return "text"
     if many or rarely_repeated or long or len(distinct) == 1:
         return "text"
-    notes.append(f"{name}: responses are taken for labels, since there are only {len(distinct)} different, short ones.")
+    notes.append(f"{name}: responses are read as labels, as there are only {len(distinct)} different, short ones.")
     return "label"
 
 

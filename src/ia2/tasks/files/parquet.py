@@ -24,7 +24,7 @@ def read_parquet(path: Path) -> Table:
     """Read a Parquet file; rows are counted from 1.
 
     Raises:
-        InputError: this is no Parquet file, it is damaged, it stands for far more than its size, two columns share a
+        InputError: this is not a Parquet file, it is damaged, it stands for far more than its size, two columns share a
             name, or an id has no name.
         UnicodeDecodeError: a text is not UTF-8.
 
@@ -62,7 +62,7 @@ def read_parquet(path: Path) -> Table:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: this is no Parquet file ({str(error).splitlines()[0]}).")
+    return InputError(f"{path}: this is not a Parquet file ({str(error).splitlines()[0]}).")
 
 
 def _checked_texts(file: Any, size: int) -> list[str]:
@@ -126,7 +126,9 @@ def _name(value: Any, names: Sequence[str], position: str, column: str) -> Any:
     if not isinstance(value, int) or value == -1:
         return None if value == -1 else value
     if not 0 <= value < len(names):
-        raise InputError(f"{position}: {column!r} holds the id {value}, and the file names {len(names)} from 0 on.")
+        raise InputError(
+            f"{position}: {column!r} holds the id {value}, but the file has names only for 0 to {len(names) - 1}."
+        )
     return names[value]
 
 

@@ -44,7 +44,7 @@ def load_queries(
     if len(unlabelled) < len(queries):
         notes.append(f"{path.name}: {len(queries) - len(unlabelled)} texts are also labelled rows and were left out.")
     if not unlabelled:
-        raise InputError(f"{path}: all its texts are in {known.name} with a label. Name other texts.")
+        raise InputError(f"{path}: all of its texts are labelled rows of {known.name}. Name other texts.")
     return unlabelled, tuple(notes)
 
 

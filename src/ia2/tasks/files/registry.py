@@ -92,7 +92,7 @@ def read_source(path: Path, encoding: str | None = None) -> RowSource:
     read = next((read for belongs, read in SOURCES if belongs(path)), None)
     source = read(path) if read is not None else RowSource(_read_file(path, encoding), f"file {path.name}")
     if encoding is not None and not _is_text(path):
-        raise FieldError("encoding", encoding, f"this is for text files, and {path} is none. Leave it out.")
+        raise FieldError("encoding", encoding, f"this is for text files, which {path} is not. Leave it out.")
     if not source.table.rows:
         raise InputError(f"{source.table.path}: this {'file' if path.is_file() else 'dataset'} has no rows.")
     return source
@@ -111,7 +111,7 @@ def read_table(path: Path, encoding: str | None = None, *, evaluated: bool = Fal
     """
     source = read_source(path, encoding if _is_text(path) else None)
     if evaluated and (tables := [table for table in source.evaluation if table.rows]):
-        return replace(tables[0], notes=(f"{path.name}: its split {split_name(tables[0])} is evaluated.",))
+        return replace(tables[0], notes=(f"{path.name}: the split {split_name(tables[0])} is evaluated.",))
     return source.table
 
 
@@ -143,7 +143,7 @@ def _read_file(path: Path, encoding: str | None) -> Table:
             if path.suffix.lower() in (".xls", ".ods", ".xlsb")
             else f"Use one of {', '.join(READERS)}."
         )
-        raise InputError(f"{path}: the ending {path.suffix!r} is not known. {hint}")
+        raise InputError(f"{path}: unknown file type {path.suffix!r}. {hint}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: this file is empty.")
     return reader.read(path, encoding)

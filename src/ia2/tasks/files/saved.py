@@ -44,8 +44,8 @@ def read_saved(path: Path) -> RowSource:
         files = sorted(
             file for file in path.iterdir() if file.suffix.lower() in (".csv", ".parquet", ".jsonl", ".json")
         )
-        hint = f"Name a file, such as {files[0]}." if files else "Name a file, or a folder of save_to_disk."
-        raise InputError(f"{path}: this is a folder, and datasets.save_to_disk has not written it. {hint}")
+        hint = f"Name a file, such as {files[0]}." if files else "Name a file, or a folder written by save_to_disk."
+        raise InputError(f"{path}: this folder was not written by datasets.save_to_disk. {hint}")
     import datasets
 
     try:
@@ -74,9 +74,11 @@ def source_of_splits(splits: Mapping[str, tuple[Path, Any]], name: str, origin: 
     train = next(iter(splits)) if len(splits) == 1 else TRAIN
     if train not in splits:
         alone = next((path for path, _ in splits.values()), name)
-        raise InputError(f"{name}: no split is called train; there are {', '.join(splits)}. Name one, such as {alone}.")
+        raise InputError(
+            f"{name}: no split is called train; the splits are {', '.join(splits)}. Name one, such as {alone}."
+        )
     evaluation = [splits[split] for split in EVALUATION_SPLITS if split in splits and split != train]
-    notes = (f"{Path(name).name}: its split {train} is read.",)
+    notes = (f"{Path(name).name}: the split {train} is read.",)
     return RowSource(
         table_of_dataset(*splits[train], notes), origin, tuple(table_of_dataset(*split) for split in evaluation)
     )

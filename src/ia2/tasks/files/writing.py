@@ -161,5 +161,5 @@ def check_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 def check_ending(path: Path) -> None:
     """Raise an InputError for a file in a format that can't be written."""
     if path.suffix.lower() not in WRITERS:
-        problem = f"the ending {path.suffix!r} can't be written" if path.suffix else "its ending is to name the format"
+        problem = f"can't write {path.suffix!r} files" if path.suffix else "the suffix must name the format"
         raise InputError(f"{path}: {problem}. Use one of {', '.join(WRITERS)}.")
