@@ -20,7 +20,10 @@ def test_of_an_overlap_layers_and_means_are_kept():
     assert (known.mean, known.of_random) == pytest.approx((0.4, 0.05))
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"overlaps": [{"first": "a"}]}', '{"overlaps": [1]}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{}", '{"overlaps": [{"first": "a"}]}', '{"overlaps": [1]}', pytest.param("[" * 100_000, id="nested deeply")],
+)
 def test_a_damaged_file_is_told(tmp_path, text):
     (tmp_path / FILE).write_text(text)
     with pytest.raises(InputError, match=r"(?s)overlaps.json: this can't be read .*Delete it"):

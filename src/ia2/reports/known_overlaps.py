@@ -74,7 +74,7 @@ def read_overlaps(folder: Path) -> dict[Paths, KnownOverlap]:
         return {}
     try:
         return overlaps_from_json(json.loads(file.read_text(encoding="utf-8"))["overlaps"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{file}: this can't be read ({type(error).__name__}: {error}). Delete it: it is computed again of the "
             "adapters that are there."

@@ -128,7 +128,7 @@ def test_predictions_may_hold_any_separator_of_lines(tmp_path):
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([0] * 3 + [2 / 3] + [0] * 6)
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"confidence": 0.5}'])
+@pytest.mark.parametrize("line", ["{", "[]", '{"confidence": 0.5}', pytest.param("[" * 100_000, id="nested deeply")])
 def test_damaged_predictions_are_told(tmp_path, line):
     one = with_predictions(tmp_path, record("sft", 0.5), [(0.9, True)])
     path = one.rows(tmp_path)

@@ -66,7 +66,13 @@ def test_an_id_without_a_name_is_refused_by_its_row(tmp_path):
         named_rows(tmp_path / "rows.parquet", [{"label": 1}, {"label": 2}], {"label": ["bad", "good"]})
 
 
-@pytest.mark.parametrize("metadata", [b"no JSON", b"[]", b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}'])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        *(b"no JSON", b"[]", b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}'),
+        pytest.param(b"[" * 100_000, id="nested deeply"),
+    ],
+)
 def test_what_else_stands_where_names_may_stand_is_passed_over(tmp_path, metadata):
     table = pyarrow.table({"text": ["a"], "label": [1]}).replace_schema_metadata({b"huggingface": metadata})
     parquet.write_table(table, tmp_path / "rows.parquet")

@@ -101,7 +101,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         # only \n ends a line: a prediction may hold other line separators as they are
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return [{name: row[name] for name in ("confidence", "correct")} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file}: these predictions can't be read ({type(error).__name__}: {error}).") from error
 
 
