@@ -7,6 +7,7 @@ import torch
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.merging import Weights, read_with
 from ia2.models.load import LanguageModel
+from ia2.models.reader import Pass
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
@@ -59,10 +60,10 @@ def mean_log_likelihood(
     tokens = sum(len(sequence.response) for sequence in sequences)
     if tokens == 0:
         raise ValueError("the log-likelihood of no tokens is not defined")
-    total = 0.0
     with read_with(model, adapter, weights=weights) as reader:
-        for one_pass in reader.passes(sequences, [LOGITS]):
-            log_probabilities = one_pass.activations[LOGITS].log_softmax(-1)
-            chosen = log_probabilities.gather(1, one_pass.batch.responses()[:, None])
-            total += float(chosen.double().sum())
-    return total / tokens
+        return sum(reader.map_passes(_log_likelihood, sequences, [LOGITS])) / tokens
+
+
+def _log_likelihood(one_pass: Pass) -> float:
+    log_probabilities = one_pass.activations[LOGITS].log_softmax(-1)
+    return float(log_probabilities.gather(1, one_pass.batch.responses()[:, None]).double().sum())

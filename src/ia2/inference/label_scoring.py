@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ia2.errors import FieldError, InputError
-from ia2.models.reader import Reader
+from ia2.models.reader import Pass, Reader
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
@@ -218,28 +218,43 @@ def score_labels(
     token = torch.zeros(shape, dtype=torch.long)
     token_confidence = torch.zeros(shape, dtype=torch.float32)
     first_token_scores = torch.zeros(*shape, len(labels.tokens), dtype=torch.float32)
-    first = [tokens[0] for tokens in labels.tokens]
-    sequences = [TokenSequence(prompt, response) for prompt in prompts for response in responses]
-    for read in reader.passes(sequences, [LOGITS], batch_size=batch_size, group=len(responses)):
-        scores = read.activations[LOGITS].log_softmax(-1)
+
+    def store_scores(read: Pass) -> int:
         members = read.indices[: len(read.indices) // shape[0] : len(responses)]
         at = (slice(None), [index // len(responses) for index in members])
         if whole:
-            chosen = scores.gather(1, read.batch.responses()[:, None])[:, 0]
-            sums = torch.zeros(len(read.indices), device=chosen.device).index_add(0, read.batch.at().example, chosen)
-            log_probability[at] = sums.cpu().view(shape[0], len(members), len(responses))
+            log_probability[at] = _summed(read).view(shape[0], len(members), len(responses))
         else:
-            best = scores.max(-1)
-            token[at] = best.indices.cpu().view(shape[0], -1)
-            probability = best.values.exp()
-            if confidence == "top-10":
-                probability = probability / scores.topk(min(10, scores.shape[-1])).values.exp().sum(-1)
-            token_confidence[at] = probability.cpu().view(shape[0], -1)
-            first_token_scores[at] = scores[:, first].cpu().view(shape[0], len(members), -1)
-        advance(len(members))
+            best, best_confidence, first_scores = _first_token(read, labels, confidence)
+            token[at], token_confidence[at] = best.view(shape[0], -1), best_confidence.view(shape[0], -1)
+            first_token_scores[at] = first_scores.view(shape[0], len(members), -1)
+        return len(members)
+
+    sequences = [TokenSequence(prompt, response) for prompt in prompts for response in responses]
+    for scored in reader.map_passes(store_scores, sequences, [LOGITS], batch_size=batch_size, group=len(responses)):
+        advance(scored)
     probabilities = (log_probability if whole else first_token_scores).softmax(-1)
     best_label = probabilities.max(-1)
     if whole:
         token_confidence = best_label.values
     tokens = [None] * shape[0] if whole else list(token)
     return list(map(LabelScores, tokens, token_confidence, best_label.indices, best_label.values, probabilities))
+
+
+def _summed(read: Pass) -> Float[Tensor, " sequences"]:
+    """Return the log probability of each sequence's response."""
+    scores = read.activations[LOGITS].log_softmax(-1)
+    chosen = scores.gather(1, read.batch.responses()[:, None])[:, 0]
+    return torch.zeros(len(read.indices), device=chosen.device).index_add(0, read.batch.at().example, chosen).cpu()
+
+
+def _first_token(
+    read: Pass, labels: LabelTokens, confidence: Confidence
+) -> tuple[Int[Tensor, " sequences"], Float[Tensor, " sequences"], Float[Tensor, "sequences labels"]]:
+    """Return the likeliest token after each prompt, its confidence, and the log probabilities of first label tokens."""
+    scores = read.activations[LOGITS].log_softmax(-1)
+    best = scores.max(-1)
+    probability = best.values.exp()
+    if confidence == "top-10":
+        probability = probability / scores.topk(min(10, scores.shape[-1])).values.exp().sum(-1)
+    return best.indices.cpu(), probability.cpu(), scores[:, [tokens[0] for tokens in labels.tokens]].cpu()

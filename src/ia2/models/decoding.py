@@ -7,6 +7,7 @@ prefill, nor give the place of a response that has ended to a prompt that waits.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from ia2.models.in_step import decode_in_step
 from ia2.models.layout import Positions, lay_out
 from ia2.models.memory import responses_that_fit
 from ia2.models.packing import by_length
+from ia2.models.pass_limits import attempt, no_room, pass_limit
 from ia2.models.reader import Reader
 from ia2.models.responses import Decoded, Limits, Row
 from ia2.models.row_forms import empty_cache, row_form_of
@@ -59,21 +61,50 @@ def decode(
         The index of a prompt and what was decoded after it, in the order in which they are finished.
 
     Raises:
-        InputError: a site is to be read at other positions than a response's, or is logits.
+        InputError: a site is to be read at other positions than a response's, or is logits; or the device has no room
+            for one response.
     """
     if wrong := [site for site in sites if site.positions != "response" or site.name == "logits"]:
         raise InputError(f"{wrong[0]}: this isn't recorded while a response is decoded; read the response again.")
     adapter_of = [0] * len(prompts) if adapters is None else list(adapters)
-    order = by_length([TokenSequence(prompt, (0,)) for prompt in prompts])
-    waiting = deque(reversed(order[0]) if order else ())
     if batch_size is None and prompts:
         tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.most_tokens
         copies = len(set(adapter_of))
         batch_size = copies * responses_that_fit(reader.network, copies * tokens, len(sites))
+    limit, left = pass_limit(reader.network), list(range(len(prompts)))
+    while left:
+        size = min(batch_size or 1, len(left), limit.responses or len(left))
+        of_those = [adapter_of[index] for index in left]
+        running = _decoded(reader, [prompts[index] for index in left], limits, of_those, sites, size)
+        ended: set[int] = set()
+        while (finished := attempt(partial(next, running, None)))[0] is not None:
+            number, decoded = finished[0]
+            ended.add(left[number])
+            yield left[number], decoded
+        left = [index for index in left if index not in ended] if finished[1] is not None else []
+        if finished[1] is not None:
+            if size == 1:
+                raise no_room(reader.network, "one response", finished[1])
+            # those that were under way begin anew, which changes none of them
+            limit.responses = -(-size // 2)
+            limit.say()
+
+
+def _decoded(
+    reader: Reader,
+    prompts: Sequence[tuple[int, ...]],
+    limits: Limits,
+    adapter_of: Sequence[int],
+    sites: Sequence[Site],
+    size: int,
+) -> Iterator[tuple[int, Decoded]]:
+    """What `decode` gives, `size` prompts at a time."""
     if not row_form_of(reader.network).packs:
-        yield from decode_in_step(reader, prompts, limits, adapter_of, sites, batch_size or 1)
+        yield from decode_in_step(reader, prompts, limits, adapter_of, sites, size)
         return
-    slots = _Slots(reader, prompts, limits, adapter_of, sites, min(batch_size or 1, len(prompts)))
+    order = by_length([TokenSequence(prompt, (0,)) for prompt in prompts])
+    waiting = deque(reversed(order[0]) if order else ())
+    slots = _Slots(reader, prompts, limits, adapter_of, sites, size)
     while waiting or slots.rows:
         if waiting and slots.worth_refilling:
             yield from slots.refill([waiting.popleft() for _ in range(min(slots.free, len(waiting)))])

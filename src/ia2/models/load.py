@@ -16,6 +16,7 @@ from ia2.models.hub import fetch_snapshot, kept_snapshot
 from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
+from ia2.models.pass_limits import pass_limit
 from ia2.models.placement import Placement, where_weights_are
 from ia2.models.pretrained import read_model_configuration, read_network, read_tokenizer, tokenizer_digest
 from ia2.models.quantised import quantisation_notes, quantisation_of
@@ -149,6 +150,7 @@ def load_model(
         network = read_network(files.folder, placement, name, load, attention)
         tokenizer = read_tokenizer(files.folder, name)
     network.eval().requires_grad_(False)
+    pass_limit(network).progress = progress
     if attention is None:
         attend_in_groups(network)
     check_agreement(network, shown)

@@ -3,9 +3,11 @@
 Layout, masks, caches, hooks and batch size are decided here; callers only name sequences and sites.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -16,10 +18,13 @@ from ia2.models.attachment import UNADAPTED, AdapterOfRow, Attachment
 from ia2.models.forward import forward, response_logits
 from ia2.models.layout import Batch, Layout, Positions, lay_out
 from ia2.models.packing import passes, shared_rows
+from ia2.models.pass_limits import attempt, no_room, pass_limit
 from ia2.models.prefix import NO_PREFILL, Prefill, prefill
 from ia2.models.row_forms import row_form_of
 from ia2.models.sequences import TokenSequence, shared_tokens
 from ia2.models.sites import FINAL_FEED_FORWARD, LOGITS, Activations, Site, record
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -131,21 +136,74 @@ class Reader:
     ) -> Iterator[Pass]:
         """Read sequences with every adapter, batching those of similar length.
 
+        Where the device's memory isn't enough for a pass, it is read in halves.
+
         Args:
             sequences: the sequences, including the prefix.
             sites: the sites to read.
             batch_size: groups per adapter in a pass; by default as many as keep the device busy.
             group: how many consecutive sequences belong together, such as the labels of one prompt.
+
+        Raises:
+            InputError: the device has no room for a single group.
+        """
+        return self.map_passes(lambda one_pass: one_pass, sequences, sites, batch_size=batch_size, group=group)
+
+    def map_passes(
+        self,
+        function: Callable[[Pass], Result],
+        sequences: Sequence[TokenSequence],
+        sites: Sequence[Site],
+        *,
+        batch_size: int | None = None,
+        group: int = 1,
+    ) -> Iterator[Result]:
+        """Apply a function to each pass, so that its own memory is included in what must fit; otherwise as `passes`.
+
+        Args:
+            function: takes a pass and returns something small. It is called again for the halves of a pass that
+                didn't fit.
+            sequences: as in `passes`.
+            sites: as in `passes`.
+            batch_size: as in `passes`.
+            group: as in `passes`.
         """
         copies, skip = len(self.adapters), len(self.prefix.tokens)
-        heads = sequences[::group]
-        for batch_indices in passes(heads, batch_size, self.network.device, skip=skip, copies=copies * group):
-            indices = [index * group + member for index in batch_indices for member in range(group)] * copies
-            read = [sequences[index] for index in indices]
-            adapters = [adapter for adapter in range(copies) for _ in range(len(indices) // copies)]
-            batch, adapter_of_row = self.laid_out(read, adapters)
-            at = {site: batch.at(site.positions) for site in sites}
-            yield Pass(indices, batch, self.read(batch, at, adapter_of_row))
+        limit, heads = pass_limit(self.network), sequences[::group]
+        planned = passes(heads, batch_size, self.network.device, skip=skip, copies=copies * group)
+        waiting = deque(planned)
+        while waiting:
+            chosen = waiting.popleft()
+            tokens = sum(len(heads[index].inputs) - skip for index in chosen) * copies * group
+            fits = limit.tokens is None or tokens <= limit.tokens or len(chosen) == 1
+            if fits:
+                result, reason = attempt(partial(self._map_one_pass, function, sequences, sites, chosen, group))
+                if reason is None:
+                    yield cast(Result, result)
+                    continue
+                if len(chosen) == 1:
+                    raise no_room(self.network, "one text" + f" with {copies} adapters" * (copies > 1), reason)
+                limit.tokens = tokens // 2
+                limit.say()
+            half = -(-len(chosen) // 2)
+            waiting.extendleft([chosen[half:], chosen[:half]])
+
+    def _map_one_pass(
+        self,
+        function: Callable[[Pass], Result],
+        sequences: Sequence[TokenSequence],
+        sites: Sequence[Site],
+        chosen: Sequence[int],
+        group: int,
+    ) -> Result:
+        """Apply a function to one forward pass over some groups of sequences, each with every adapter."""
+        copies = len(self.adapters)
+        indices = [index * group + member for index in chosen for member in range(group)] * copies
+        read = [sequences[index] for index in indices]
+        adapters = [adapter for adapter in range(copies) for _ in range(len(indices) // copies)]
+        batch, adapter_of_row = self.laid_out(read, adapters)
+        at = {site: batch.at(site.positions) for site in sites}
+        return function(Pass(indices, batch, self.read(batch, at, adapter_of_row)))
 
     def laid_out(
         self, sequences: Sequence[TokenSequence], adapters: Sequence[int], *, share: bool = True

@@ -7,7 +7,7 @@ import torch
 
 from ia2.errors import InputError
 from ia2.models.load import LanguageModel
-from ia2.models.reader import Reader
+from ia2.models.reader import Pass, Reader
 from ia2.models.sites import LOGITS
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
@@ -45,10 +45,11 @@ def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: 
     """
     tokenizer, demonstrations = PromptTokenizer.of(model, few_shot_set.task), few_shot_set.demonstrations()
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in few_shot_set.dev]
-    total = 0.0
     reader = Reader(model.network).behind_common_tokens(sequences)
-    for read in reader.passes(sequences, [LOGITS], batch_size=batch_size):
-        example = {LOGITS: read.batch.at().example}
-        wanted = Wanted(read.batch.responses(), {}, example, len(read.indices))
-        total += MatchTokens().loss(read.activations, wanted).sum().item()
-    return total / len(sequences)
+    return sum(reader.map_passes(_loss, sequences, [LOGITS], batch_size=batch_size)) / len(sequences)
+
+
+def _loss(read: Pass) -> float:
+    """The sum of the losses of a pass's rows."""
+    wanted = Wanted(read.batch.responses(), {}, {LOGITS: read.batch.at().example}, len(read.indices))
+    return float(MatchTokens().loss(read.activations, wanted).sum())

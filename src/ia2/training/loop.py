@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.kind import Effect
-from ia2.errors import InputError
+from ia2.models.pass_limits import attempt, no_room
 from ia2.models.reader import Reader
 from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT, Progress
@@ -210,21 +210,14 @@ class RunningStage:
             InputError: there is no room for one row of one adapter.
         """
         while True:
-            try:
-                return losses()
-            except torch.OutOfMemoryError as error:
-                reason = str(error).splitlines()[:1]
-            # what the failed pass held is let go only now
+            result, reason = attempt(losses)
+            if result is not None:
+                return result
             smaller = self.size.halved(len(parts), max(len(part.indices) for part in parts))
             if smaller is None:
-                raise InputError(
-                    f"{self.bank.network.config.model_type}: the device's memory is not enough for one row of one "
-                    f"adapter ({' '.join(reason)}). Use a smaller model, shorter rows or a device with more memory."
-                )
+                raise no_room(self.bank.network, "one row of one adapter", str(reason))
             self.size = smaller
             self.laid_out.clear()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
             rows = "" if smaller.rows is None else f", {smaller.rows} of its rows"
             self.progress.say(
                 f"The device's memory ran out: a pass now takes {smaller.parts} of {len(parts)} adapters{rows}."
