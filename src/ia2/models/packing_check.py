@@ -39,6 +39,8 @@ PREFIX, TEXTS = 6, (5, 9)
 """Tokens of what is tried."""
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.2, torch.float16: 0.2}
 """How far logits may be apart by rounding, as a share of how far they are from their mean."""
+MIXING_TOLERANCE = 0.05
+"""The same at the most where rows of different lengths go on together: those of one length alone are only slower."""
 CHOOSING = ("index_topk", "keep_window_size")
 """Settings of networks that attend to so many keys alone, those of the highest score."""
 Tokens = tuple[int, ...]
@@ -134,7 +136,7 @@ def _mixes_lengths(network: PreTrainedModel, short: Tokens, rest: Tokens, tolera
         raise
     except Exception:  # each architecture has its own way of not taking positions or a mask
         return False
-    return _agree(read, _alone(network, texts), tolerance)
+    return _agree(read, _alone(network, texts), min(tolerance, MIXING_TOLERANCE))
 
 
 def _looks_ahead(network: PreTrainedModel, text: Tokens, tolerance: float) -> bool:
