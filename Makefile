@@ -69,7 +69,8 @@ bench: install
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
 
-# every causal kind that transformers knows, from end to end; writes docs/models.md. ARGS name kinds to try alone
+# every causal kind that transformers knows, from end to end; writes docs/models.md. ARGS name kinds to try alone,
+# whose rows alone are written after --write
 architectures: install
 	$(BIN)/python -m benchmarks.architectures $(ARGS)
 

@@ -1,10 +1,12 @@
 """`make architectures`: every kind of text decoder that transformers knows, from end to end, written to docs/models.md.
 
 Each kind runs in a process of its own with a limit of time, so that one that crashes or hangs is a row like the others.
-Names given as arguments are tried alone, and nothing is written.
+Names given as arguments are tried alone, and nothing is written; with `--write` before them, their rows of the page are
+written anew and the others are left as they are.
 """
 
 import multiprocessing
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,6 +27,8 @@ LIMIT = 120
 """Seconds for each kind."""
 AT_ONCE = 2
 LONGEST_REASON = 240
+STATES = {"refused": "refusal", "fails": "failure", "not built": "unbuilt"}
+"""What the table calls a kind that doesn't work, by the field that says why."""
 
 HEAD = """# Models
 
@@ -48,15 +52,27 @@ recurrent state instead of attention, the module in their place is listed.
 """
 
 
-def main(names: Sequence[str]) -> None:
-    """Try kinds, and write the page where all are tried."""
+WRITE = "--write"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Try kinds, and write the page where all are tried or it is asked for."""
+    names = [argument for argument in arguments if argument != WRITE]
     outcomes = []
     for outcome in outcomes_of(names or causal_kinds() + wrapped_kinds()):
         outcomes.append(outcome)
         print(row_of(outcome), flush=True)
-    if not names:
+    if names and WRITE in arguments:
+        outcomes = merged(outcomes_on(PAGE.read_text(encoding="utf-8")), outcomes)
+    if not names or WRITE in arguments:
         with written_whole(PAGE) as partial:
             partial.write_text(page_of(outcomes), encoding="utf-8")
+
+
+def merged(before: Sequence[Outcome], anew: Sequence[Outcome]) -> list[Outcome]:
+    """Outcomes of a page, some of them anew, in the order in which all are tried."""
+    by_kind = {outcome.kind: outcome for outcome in (*before, *anew)}
+    return [by_kind[kind] for kind in causal_kinds() + wrapped_kinds() if kind in by_kind]
 
 
 def outcomes_of(kinds: Sequence[str], limit: float = LIMIT) -> Iterator[Outcome]:
@@ -103,11 +119,36 @@ def row_of(outcome: Outcome) -> str:
     reason = outcome.refusal or outcome.failure or outcome.unbuilt
     if reason is None:
         return f"| {outcome.kind} | {outcome.rows} | {', '.join(f'`{name}`' for name in outcome.modules)} |"
-    state = "refused" if outcome.refusal else "fails" if outcome.failure else "not built"
+    state = next(state for state, field in STATES.items() if getattr(outcome, field) is not None)
     shown = reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"
     # what angle brackets and bars would do to a table
     escaped = shown.replace("|", "\\|").replace("<", "&lt;")
     return f"| {outcome.kind} | {state} | {escaped} |"
+
+
+def outcomes_on(page: str) -> list[Outcome]:
+    """The outcomes that a page lists, in its order.
+
+    Args:
+        page: what `page_of` gave.
+
+    Raises:
+        ValueError: another version of transformers gave it, so that all kinds are to be tried again.
+    """
+    if f"transformers {transformers.__version__} knows" not in page:
+        raise ValueError(f"{PAGE.name} is of another version of transformers than {transformers.__version__}: try all")
+    outcomes = []
+    for line in page.splitlines():
+        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) != 3 or cells[0] in ("kind", "---"):
+            continue
+        kind, state, last = cells
+        last = last.replace("&lt;", "<")
+        if (field := STATES.get(state)) is not None:
+            outcomes.append(Outcome(kind, **{field: last}))
+        else:
+            outcomes.append(Outcome(kind, state, re.findall("`([^`]*)`", last)))
+    return outcomes
 
 
 def page_of(outcomes: Sequence[Outcome]) -> str:

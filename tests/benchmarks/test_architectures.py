@@ -1,7 +1,8 @@
 import pytest
+import transformers
 
 from benchmarks.architecture_trial import Outcome
-from benchmarks.architectures import outcomes_of, page_of, row_of
+from benchmarks.architectures import PAGE, merged, outcomes_of, outcomes_on, page_of, row_of
 
 WORKS = Outcome("a", "packed", ["attn.q", "attn.o"])
 PADDED = Outcome("b", "padded", ["attn.q"])
@@ -20,6 +21,26 @@ def test_a_page_counts_what_works_among_what_could_be_built():
     assert "each of the 4 kinds" in page
     assert "**2 of 3 kinds that could be built work**: 1 with packed rows, 1 with padded ones." in page
     assert page.index(row_of(PADDED)) < page.index("## What doesn't") < page.index(row_of(REFUSED))
+
+
+def test_rows_of_a_page_are_written_anew_and_the_others_left_as_they_are():
+    page = PAGE.read_text(encoding="utf-8")
+    before = outcomes_on(page)
+    assert page_of(merged(before, [])) == page
+    # one that works is refused, and goes to the other table
+    after = page_of(merged(before, [Outcome("llama", refusal="llama: a | bar.")]))
+    working = sum(outcome.works for outcome in before)
+    assert f"**{working - 1} of " in after
+    lines = {line for line in after.splitlines() if line.startswith("| ")}
+    assert lines ^ {line for line in page.splitlines() if line.startswith("| ")} == {
+        "| llama | packed | `self_attn.q_proj`, `self_attn.k_proj`, `self_attn.o_proj` |",
+        "| llama | refused | llama: a \\| bar. |",
+    }
+
+
+def test_a_page_of_another_version_of_transformers_is_not_written_in_part():
+    with pytest.raises(ValueError, match="of another version of transformers"):
+        outcomes_on(page_of([WORKS]).replace(transformers.__version__, "4.0.0"))
 
 
 @pytest.mark.slow

@@ -51,6 +51,23 @@ def test_mamba_s_output_projection_is_read_but_not_adapted_where_peft_refuses_it
     assert len(output_projections(network)) == 4
 
 
+def test_zaya_s_projections_stand_inside_one_module_and_its_experts_are_run_whole():
+    network = shrunken_network("zaya")
+    assert projection_names(network, ["query", "key", "value", "output"])[:4] == [
+        f"model.layers.0.self_attn.{name}"
+        for name in ("qkv_proj.q_proj", "qkv_proj.k_proj", "qkv_proj.v_proj_current", "o_proj")
+    ]
+    assert last_feed_forward(network) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("jetmoe", "PEFT adapts through target_parameters"), ("xlm", "no layers of it, but lists")]
+)
+def test_a_kind_that_another_library_leaves_no_way_to_adapt_is_refused_with_the_reason(kind, reason):
+    with pytest.raises(InputError, match=f"^{kind}: .*{reason}"):
+        architecture_of(shrunken_network(kind))
+
+
 def test_a_feed_forward_block_whose_outputs_are_mixed_is_run_whole():
     assert last_feed_forward(shrunken_network("inkling_text")) is None
     network = shrunken_network("llama")

@@ -81,7 +81,7 @@ def of_lengths(*lengths):
 # two of one length; some cross the border of a window or a chunk of 16
 MANY = of_lengths(17, 3, 8, 17, 2, 24)
 MIXED = ["bloom", "mpt", "gpt_neo", "llama4_text", "qwen3_5_text", "lfm2_moe", "granitemoehybrid", "nemotron_h"]
-MIXED += ["mamba", "bamba", "lfm3"]
+MIXED += ["mamba", "bamba", "lfm3", "zaya"]
 OF_ONE_LENGTH = ["bart", "deepseek_v4", "recurrent_gemma"]
 
 

@@ -11,7 +11,14 @@ from ia2.models.layout import lay_out
 from ia2.models.packing_check import check_agreement, chooses_keys
 from ia2.models.prefix import prefill
 from ia2.models.reader import Reader
-from ia2.models.row_forms import PACKED, PADDED, PADDED_FROM_THE_START, PADDED_WITHOUT_CACHE, row_form_of
+from ia2.models.row_forms import (
+    PACKED,
+    PADDED,
+    PADDED_FROM_THE_START,
+    PADDED_WITHOUT_CACHE,
+    mixes_lengths,
+    row_form_of,
+)
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 
@@ -70,6 +77,25 @@ def test_a_network_that_chooses_its_keys_never_shares_a_row():
 def test_what_comes_within_a_hundredth_does_not_agree_yet():
     # Mamba reads several tokens as if no state were before them
     assert check_agreement(shrunken_network("mamba"), "mamba") is PADDED_FROM_THE_START
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kind", "mixes"), [("granitemoehybrid", True), ("llama4_text", True), ("bart", False), ("llama", False)]
+)
+def test_rows_of_different_lengths_go_on_together_where_empty_columns_are_left_out(kind, mixes, dtype):
+    network = shrunken_network(kind).to(dtype)
+    check_agreement(network, kind)
+    # BART's positions count the columns; packed rows have a way of their own
+    assert mixes_lengths(network) is mixes
+
+
+def test_a_network_that_sees_empty_columns_keeps_rows_of_one_length_together(monkeypatch):
+    network = shrunken_network("bloom")
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda attention_mask=None, **told: forward(**told))
+    assert check_agreement(network, "bloom") is PADDED
+    assert not mixes_lengths(network)
 
 
 def test_an_encoder_is_refused():

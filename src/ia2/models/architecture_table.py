@@ -105,6 +105,9 @@ LAYER_PARTS = (
     LayerParts("self_attn", "q_b_proj", "kv_b_proj", "kv_b_proj", "o_proj"),
     LayerParts("self_attn", "q_proj", "kv_b_proj", "kv_b_proj", "o_proj"),
     LayerParts("self_attn", "q_gate_proj", "kv_b_proj", "kv_b_proj", "o_proj"),
+    # Zaya, whose keys' and queries' neighbours are mixed and whose W_V is two modules: that of the token itself stands
+    # for both; its experts are given more than positions
+    LayerParts("self_attn", "qkv_proj.q_proj", "qkv_proj.k_proj", "qkv_proj.v_proj_current", "o_proj", None),
     # DeepSeek V4
     LayerParts("self_attn", "q_b_proj", "kv_proj", "kv_proj", "o_b_proj"),
     # layers of Gemma 3n and 4 that use the keys and values of an earlier one
@@ -133,6 +136,14 @@ LAYER_PARTS = (
 NO_MIXER = ("mixer.down_proj", "mixer.experts", "cross_attn.q_proj")
 """What layers have that are nothing but a feed-forward block, as some of Nemotron-H's are, or that look at pictures, of
 which a text has none, as some of Llama 3.2's do."""
+
+NOT_ADAPTABLE = {
+    "jetmoe": "its W_Q and W_O are mixtures of experts, "
+    "which PEFT adapts through target_parameters alone, not as modules",
+    "xlm": "transformers has no layers of it, but lists of attention, norm and feed-forward blocks, "
+    "and runs it as an encoder alone",
+}
+"""Kinds that other libraries leave no way to adapt, and why."""
 
 ONLY_INPUTS_ADAPTED = frozenset({"falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 """Kinds whose fast kernels multiply by W_O themselves, so that PEFT puts no adapter on that module."""

@@ -16,6 +16,7 @@ from ia2.models.architecture_table import (
     LAYER_PARTS,
     LAYERS,
     NO_MIXER,
+    NOT_ADAPTABLE,
     ONLY_INPUTS_ADAPTED,
     LayerParts,
     Projection,
@@ -44,8 +45,11 @@ def architecture_of(network: PreTrainedModel) -> Architecture:
     """How this network is built, by the entries of the table that fit its layers, or as their modules leave no doubt.
 
     Raises:
-        InputError: a layer mixes tokens in no way that is known: aligning the others alone would be a half-measure.
+        InputError: a layer mixes tokens in no way that is known: aligning the others alone would be a half-measure; or
+            other libraries leave no way to adapt this kind.
     """
+    if (reason := NOT_ADAPTABLE.get(network.config.model_type)) is not None:
+        raise InputError(f"{network.config.model_type}: {reason}. Use a causal decoder such as Llama, Qwen or Gemma.")
     expected = network.config.get_text_config(decoder=True).num_hidden_layers
     most = 0
     for path in _paths(network):
