@@ -137,5 +137,5 @@ def distance(found, truth):
 
 
 def test_a_module_that_is_no_projection_is_refused_by_name():
-    with pytest.raises(InputError, match=r"modules q_proj: there are query, key, value, output\."):
+    with pytest.raises(InputError, match=r"modules q_proj: choose from query, key, value, output\."):
         check_modules(["query", "q_proj"])

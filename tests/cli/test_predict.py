@@ -239,7 +239,7 @@ def test_without_a_file_the_rows_are_printed_in_their_format(capsys, tmp_path, f
         (("--data", "more.csv", "--out", "more.csv"), "more.csv: this already exists and is not overwritten"),
         (("--data", "missing.csv"), "missing.csv: no such file"),
         (("--data", "more.csv", "--text", "colour"), "more.csv: no column is called 'colour'"),
-        (("--data", "taken.csv"), "taken.csv: it has a column 'prediction' already"),
+        (("--data", "taken.csv"), "taken.csv: it already has a column 'prediction'"),
         (
             ("--data", "earlier.csv", "--probabilities"),
             "earlier.csv: it already has a column 'probability of 1'. Rename that column.",

@@ -34,7 +34,7 @@ MISTAKES = {
     "cut": (("--data", "cut.jsonl"), "cut.jsonl, line 2: this is not a JSON object"),
     "task": (("--task", "sst3"), "--task sst3: no such task. Did you mean sst2?"),
     "method": ((*GOOD, "--method", "ia3-sft"), "--method ia3-sft: no such method. Did you mean ia2-sft?"),
-    "one class": (("--data", "one.csv"), "one.csv: every row has the label '1'; at least two are needed"),
+    "one class": (("--data", "one.csv"), "one.csv: every row has the label '1'; use at least two labels"),
     "label of a task": (("--task", "gsm8k", "--label", "y"), "--label y: a built-in task has its own columns"),
     "evaluation of a task": (
         ("--task", "gsm8k", "--eval-data", "good.csv"),

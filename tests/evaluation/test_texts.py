@@ -117,5 +117,5 @@ def test_a_continuation_keeps_the_space_that_a_tokenizer_drops_where_a_text_begi
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(tiny_model, toy_texts):
-    with pytest.raises(InputError, match="and the model reads 512"):
+    with pytest.raises(InputError, match="but the model reads 512"):
         evaluate(tiny_model, toy_texts.evaluation, replace(toy_texts, max_new_tokens=500))

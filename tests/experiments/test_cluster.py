@@ -192,7 +192,7 @@ def test_a_cluster_whose_head_is_killed_and_started_again_loses_nothing(tmp_path
     said, _ = driver.communicate(timeout=120)
     assert driver.returncode == 1
     assert "is gone" in said
-    assert "What was done is kept; start the cluster again, and the same command goes on with the rest." in said
+    assert "Finished work is kept; start the cluster again, and run the same command to continue." in said
     assert not (out / "failures").exists(), "no unit has failed"
     before = len(list((out / "records").iterdir()))
 

@@ -225,7 +225,7 @@ def test_a_study_on_a_dataset_of_the_hub_goes_on_with_the_same_commit_alone(tmp_
     with pytest.raises(InputError) as refusal:
         opened(tmp_path / "out", asked)
     assert str(refusal.value) == (
-        f"hf:owner/name: it is now at commit decaf000 on the hub, but {tmp_path / 'out'} was started with c0ffee11.  "
+        f"hf:owner/name: it is now at commit decaf000 on the hub, but {tmp_path / 'out'} was started with c0ffee11. "
         "Name another folder with --out."
     )
     # what is done needs no hub, and the plan keeps its commit

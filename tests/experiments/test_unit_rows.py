@@ -34,7 +34,7 @@ def test_a_set_is_drawn_in_the_form_that_the_model_can_answer(tmp_path, tiny_mod
 
 
 def test_a_text_that_is_too_long_is_refused(tmp_path, tiny_model):
-    with pytest.raises(InputError, match="and the model reads 512"):
+    with pytest.raises(InputError, match="but the model reads 512"):
         rows_of(tmp_path, tiny_model, [*LINES, "long " * 400 + ",1"])
 
 
@@ -44,7 +44,7 @@ def test_a_text_that_leaves_no_room_for_the_longest_label_is_refused_before_anyt
     measured = tmp_path / "measured.csv"
     measured.write_text(f"text,label\n{'x' * (510 - opening)},1\n")
     lines = [line.replace(",0", ",a label of many tokens") for line in LINES]
-    with pytest.raises(InputError, match="and the model reads 512"):
+    with pytest.raises(InputError, match="but the model reads 512"):
         rows_of(tmp_path, tiny_model, lines, source={"eval_data": measured}, label_scoring="whole", asim_rows=0)
 
 

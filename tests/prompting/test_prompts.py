@@ -290,7 +290,8 @@ def test_a_token_beyond_the_embedding_is_refused_and_what_is_never_read_is_not(t
     last = larger.convert_ids_to_tokens(tiny_model.vocabulary)
     tokens = PromptTokenizer.of(replace(tiny_model, tokenizer=larger), toy_task)
     assert tokens.sequence("Text:a film\nLabel:", "1").prompt
-    said = rf"reads '{last}' as token {tiny_model.vocabulary}, and the model has embeddings of {tiny_model.vocabulary} "
+    count = tiny_model.vocabulary
+    said = rf"reads '{last}' as token {count}, but the model has embeddings of only {count} tokens"
     with pytest.raises(InputError, match=said):
         tokens.sequence(f"Text:a {last}\nLabel:", "1")
     assert PromptTokenizer(larger).sequence(f"Text:a {last}\nLabel:", "1").prompt

@@ -139,5 +139,5 @@ def test_text_is_read_as_deep_as_the_model_can(smollm2):
     assert smollm2.context_length == 8192
     few = FewShotSet.draw(load_task("reviews"), 2)
     long = replace(few.evaluation[0], query=few.evaluation[0].query.replace("was", "was very " + "very " * 8200))
-    with pytest.raises(ValueError, match="and the model reads 8192"):
+    with pytest.raises(ValueError, match="but the model reads 8192"):
         evaluate(smollm2, [long], few.task)

@@ -13,7 +13,7 @@ def test_every_object_is_read_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a": 1}\n{"a": "cu', r"a.jsonl, line 2: this is not a JSON object .*is the file cut short"),
+        ('{"a": 1}\n{"a": "cu', r"a.jsonl, line 2: this is not a JSON object .*is the file truncated"),
         ('{"a": 1}\n[1]\n', r"a.jsonl, line 2: this is not a JSON object\."),
     ],
 )

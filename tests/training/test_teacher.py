@@ -351,7 +351,7 @@ def test_memory_holds_one_batch_of_targets(tiny_model, toy_texts, tmp_path, monk
 
 def test_a_prompt_that_leaves_no_room_for_a_response_is_refused(tiny_model, toy_texts, tmp_path):
     few = FewShotSet.draw(replace(toy_texts, max_new_tokens=500), 2)
-    with pytest.raises(InputError, match="and the model reads 512"):
+    with pytest.raises(InputError, match="but the model reads 512"):
         collect_targets(tiny_model, few, cache_dir=tmp_path)
 
 

@@ -192,8 +192,8 @@ def _check_still_there(ray: Any) -> None:
 
 def _gone(ray: Any, error: Exception) -> ConnectionError:
     return ConnectionError(
-        f"the cluster at {ray.get_runtime_context().gcs_address} is gone ({error}). What was done is kept; start the "
-        "cluster again, and the same command goes on with the rest."
+        f"the cluster at {ray.get_runtime_context().gcs_address} is gone ({error}). Finished work is kept; start the "
+        "cluster again, and run the same command to continue."
     )
 
 

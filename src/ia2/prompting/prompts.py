@@ -197,7 +197,7 @@ class PromptTokenizer:
         """
         if self.context_length is not None and length > self.context_length:
             raise InputError(
-                f"{_shortened(name)!r}: prompt and response are {length} tokens, but the model reads at most "
+                f"{_shortened(name)!r}: prompt and response are {length} tokens, but the model reads "
                 f"{self.context_length}. Shorten the text or use fewer demonstrations (a smaller n)."
             )
 

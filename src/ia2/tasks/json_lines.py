@@ -45,7 +45,7 @@ def json_objects(path: Path, lines: Iterable[str | bytes]) -> Iterator[tuple[str
         except UnicodeDecodeError as error:
             raise InputError(f"{position}: this is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
         except json.JSONDecodeError as error:
-            raise InputError(f"{position}: this is not a JSON object ({error.msg}); is the file cut short?") from error
+            raise InputError(f"{position}: this is not a JSON object ({error.msg}); is the file truncated?") from error
         except (ValueError, RecursionError) as error:  # numbers with thousands of digits, or objects nested that deep
             raise InputError(f"{position}: this JSON object can't be read ({error}).") from error
         if not isinstance(row, dict):
