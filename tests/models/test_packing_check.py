@@ -74,6 +74,13 @@ def test_a_network_that_chooses_its_keys_never_shares_a_row():
     assert not chooses_keys(tiny_network("llama"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_with_windows_of_its_own_never_shares_a_row_however_wide_they_are(dtype):
+    # GPT-Neo's count columns, of which what is tried has fewer than a window of 256
+    network = shrunken_network("gpt_neo", {"window_size": 256}).to(dtype)
+    assert check_agreement(network, "tiny") is PADDED
+
+
 def test_what_comes_within_a_hundredth_does_not_agree_yet():
     # Mamba reads several tokens as if no state were before them
     assert check_agreement(shrunken_network("mamba"), "mamba") is PADDED_FROM_THE_START

@@ -66,6 +66,8 @@ def attention_masks(
     """
     config = network.config.get_text_config(decoder=True)
     kinds = set(getattr(config, "layer_types", None) or [_only_kind(config)])
+    # some of GPT-Neo's layers have a window of their own, which counts columns and not positions
+    kinds |= {"local"} & set(getattr(config, "attention_layers", ()))
     if unknown := kinds - {"full_attention", "sliding_attention"}:
         raise ValueError(f"{config.model_type}: layers of kind {sorted(unknown)} are not supported")
     windows = {kind: config.sliding_window if kind == "sliding_attention" else None for kind in sorted(kinds)}
