@@ -259,18 +259,6 @@ def is_transposed(network: PreTrainedModel, projections: tuple[Projection, ...])
     return isinstance(network.get_submodule(projection_names(network, projections)[0]), Conv1D)
 
 
-def weight_of(module: nn.Module) -> Float[Tensor, "outputs inputs"]:
-    """The weight of a linear module."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight.T if isinstance(module, Conv1D) else weight
-
-
-def bias_of(module: nn.Module) -> Float[Tensor, " outputs"] | None:
-    """The bias of a linear module; None where it has none."""
-    bias: Tensor | None = module.bias  # type: ignore[assignment]
-    return bias
-
-
 # what PEFT's configurations say that changes nothing of what is computed, or says where an adapter is
 DESCRIPTION = frozenset(
     {"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
