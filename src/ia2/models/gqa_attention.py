@@ -24,7 +24,7 @@ def grouped_attention(
     query: Float[Tensor, "rows heads q size"],
     key: Float[Tensor, "rows groups k size"],
     value: Float[Tensor, "rows groups k value_size"],
-    attention_mask: Bool[Tensor, "rows 1 q k"] | None,
+    attention_mask: Bool[Tensor, "rows 1 q k"] | Float[Tensor, "rows 1 q k"] | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **keywords: Any,
@@ -38,7 +38,7 @@ def grouped_attention(
         query: what each head asks.
         key: a group's keys, each group's for as many heads one after another.
         value: a group's values.
-        attention_mask: which keys each query token may attend to; all heads alike.
+        attention_mask: which keys each query token may attend to, or what is added to its scores; all heads alike.
         dropout: the share of attention that is left out.
         scaling: what the products of queries and keys are multiplied by; by default 1 / √size.
         keywords: what transformers passes to its own function.
