@@ -119,7 +119,7 @@ def _network_alone(model: LanguageModel) -> int:
     hidden = network.get_input_embeddings()(batch.input_ids).detach().requires_grad_(True)
 
     def work() -> None:
-        mask = torch.ones(1, 1, hidden.shape[1], hidden.shape[1], dtype=torch.bool).tril()
+        mask = torch.full((1, 1, hidden.shape[1], hidden.shape[1]), -torch.inf, dtype=hidden.dtype).triu(1)
         output = network.base_model(
             inputs_embeds=hidden, position_ids=batch.position_ids, attention_mask=mask, use_cache=False
         ).last_hidden_state

@@ -64,6 +64,44 @@ def test_each_row_is_what_peft_makes_of_it_with_its_adapter(architecture, kind):
             assert_close(chosen[row], theirs[row], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_gradient_of_an_adapter_is_the_one_that_peft_finds(architecture):
+    network = tiny_network(architecture)
+    made, configuration, effect = adapters(network, 2, KINDS["lora"])
+    bank = Bank(network, made, effect)
+    bank.values.requires_grad_(True)
+    with bank.attached([0, 0, 1, 1]):
+        network(ids(4)).logits.square().mean().backward()
+    for number, rows in enumerate((slice(0, 2), slice(2, 4))):
+        model = with_peft(tiny_network(architecture), configuration, made[number])
+        # half of the rows, so that each counts twice in the mean
+        (model(ids(4)[rows]).logits.square().mean() / 2).backward()
+        for name, ours in bank.named(bank.values.grad[number]).items():
+            theirs = model.get_parameter(name.replace(".weight", ".default.weight")).grad
+            assert_close(ours, theirs, atol=1e-4 * theirs.abs().max().item(), rtol=1e-3)
+
+
+def test_other_hooks_are_given_what_a_module_gives_with_its_adapters_whenever_they_were_set(tiny_llama):
+    made, _, effect = adapters(tiny_llama, 1)
+    module, gradients, seen = tiny_llama.model.layers[1].self_attn.q_proj, [], []
+
+    def doubled(_module, _arguments, output):
+        seen.append(output.detach())
+        return 2 * output
+
+    for before in (True, False):
+        bank = Bank(tiny_llama, made, effect)
+        bank.values.requires_grad_(True)
+        handles = [module.register_forward_hook(doubled)] if before else []
+        with bank.attached():
+            handles += [] if before else [module.register_forward_hook(doubled)]
+            tiny_llama(ids(1)).logits.square().sum().backward()
+        handles[0].remove()
+        gradients.append(bank.values.grad)
+    assert torch.equal(*seen)
+    assert torch.equal(*gradients)
+
+
 @pytest.mark.parametrize("kind", [LoRA(rank=64), PrefixTuning(tokens=200), PromptTuning(tokens=300)], ids=str)
 def test_the_gradient_of_an_adapter_with_many_rows_is_the_same_each_time_to_the_last_bit(kind):
     network = tiny_network("llama")

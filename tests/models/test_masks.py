@@ -1,10 +1,13 @@
 import pytest
 import torch
+from conftest import tiny_network
 
+from benchmarks.dispatched import dispatched
 from benchmarks.shrunken import shrunken_network
 from ia2.models.forward import response_logits
+from ia2.models.gqa_attention import NAME
 from ia2.models.layout import lay_out
-from ia2.models.masks import visible
+from ia2.models.masks import attention_masks, visible
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
 
@@ -21,6 +24,30 @@ def test_layers_of_an_unknown_kind_are_refused(tiny_llama, monkeypatch):
     monkeypatch.setattr(tiny_llama.config, "layer_types", ["linear_attention"] * 3, raising=False)
     with pytest.raises(ValueError, match="linear_attention"):
         response_logits(tiny_llama, lay_out([TokenSequence((1, 2), (3,))]))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", NAME])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_are_numbers_made_once_a_pass_that_change_nothing_to_the_last_bit(attention, dtype):
+    network = tiny_network("llama").to(dtype)
+    network.set_attn_implementation(attention)
+    batch = lay_out([TokenSequence((5, 6, 7, 8), (9, 1)), TokenSequence((5, 6, 3), (4,))])
+    place = batch.owner, batch.position_ids
+    seen = visible(place, place, None)
+    with torch.no_grad():
+        counted = dispatched(lambda: response_logits(network, batch))
+        ours = network(batch.input_ids, position_ids=batch.position_ids, attention_mask=masked(network, place)).logits
+        plain = network(batch.input_ids, position_ids=batch.position_ids, attention_mask=seen).logits
+    assert masked(network, place).dtype == dtype
+    assert torch.equal(ours, plain)
+    # in every layer torch makes numbers of truth values by one operation of this name
+    assert counted.operations["where"] == 0
+    with torch.no_grad():
+        assert dispatched(lambda: network(batch.input_ids, attention_mask=seen)).operations["where"] == 3
+
+
+def masked(network, place):
+    return attention_masks(network, place, place)
 
 
 def test_a_window_that_a_kinds_attention_does_not_have_is_none():

@@ -1,14 +1,19 @@
+from collections import Counter
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, tiny_network
 from torch import nn
 
+from benchmarks.dispatched import dispatched
+from benchmarks.shrunken import shrunken_network
 from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks, layers_of, projection_names
 from ia2.models.layout import lay_out
+from ia2.models.masks import visible
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
-from ia2.models.sites import ATTENTION_OUTPUT, Site, record
+from ia2.models.sites import ATTENTION_OUTPUT, Site, _modules, record
 
 SEQUENCES = [TokenSequence((5, 9, 13, 2), (7, 3)), TokenSequence((4, 8), (6,))]
 # where a layer's output is its input plus attention plus MLP, with no norm behind either
@@ -187,6 +192,59 @@ def test_gradients_are_kept_for_the_student_and_not_for_the_teacher(tiny_llama):
             assert not read[ATTENTION_OUTPUT].requires_grad
     finally:
         handle.remove()
+
+
+@pytest.mark.parametrize("kind", ["llama", "falcon"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_of_what_is_recorded_reaches_the_network(kind, name):
+    # falcon's layers add to the feed-forward block's output in place
+    network = shrunken_network(kind, {"new_decoder_architecture": True} if kind == "falcon" else {})
+    batch, site = lay_out(SEQUENCES), Site(name)
+    embeddings = network.get_input_embeddings()(batch.input_ids)
+    gradients, seen = [], []
+
+    def note(_module, _arguments, output):
+        seen.append((output[0] if isinstance(output, tuple) else output).clone())
+
+    def note_inputs(_module, arguments):
+        seen.append(arguments[0].clone())
+
+    def output_of(inputs):
+        mask = visible((batch.owner, batch.position_ids), (batch.owner, batch.position_ids), None)
+        told = {"inputs_embeds": inputs, "position_ids": batch.position_ids, "attention_mask": mask}
+        return network.base_model(**told, use_cache=False).last_hidden_state
+
+    for recorded in (True, False):
+        inputs = embeddings.detach().requires_grad_(True)
+        if recorded:
+            with record(network, {site: batch.at()}) as recording:
+                output = output_of(inputs)
+            read = recording.taken()[site]
+        else:
+            hooks = [
+                module.register_forward_pre_hook(note_inputs) if name == "heads" else module.register_forward_hook(note)
+                for module in _modules(network, site)
+            ]
+            output = output_of(inputs)
+            for hook in hooks:
+                hook.remove()
+            read = torch.stack([batch.at().taken(hidden) for hidden in seen], dim=1)
+        (read.square().sum() + output.sum()).backward()
+        gradients.append(inputs.grad)
+    assert torch.allclose(*gradients, atol=1e-6 * gradients[0].abs().max().item(), rtol=1e-5)
+
+
+def test_what_is_recorded_costs_the_backward_pass_one_operation_a_layer(tiny_llama):
+    batch = lay_out(SEQUENCES)
+    counts = []
+    for sites in ([], [Site("residual")]):
+        inputs = tiny_llama.get_input_embeddings()(batch.input_ids).detach().requires_grad_(True)
+        with record(tiny_llama, dict.fromkeys(sites, batch.at())) as recording:
+            output = tiny_llama.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        loss = output.sum() + sum(values.sum() for values in recording.taken().values())
+        counts.append(dispatched(loss.backward).operations)
+    # the layers' gradients are parts of one tensor
+    assert counts[1] - counts[0] == Counter({"index_add": 3})
 
 
 def test_a_layer_that_runs_twice_in_a_pass_is_refused(tiny_llama):

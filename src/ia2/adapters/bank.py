@@ -131,8 +131,9 @@ class Bank(Attachment):
         if groups.adapters != list(range(len(self))):
             values = _taken(values, on_device(groups.adapters, values.device))
         by_module = self._by_module(values.to(self._dtype))
+        # before all other hooks, so that they are given what the module gives with its adapters
         handles = [
-            module.register_forward_hook(self._hook(by_module[path], groups, dropout, number))
+            module.register_forward_hook(self._hook(by_module[path], groups, dropout, number), prepend=True)
             for number, (path, module) in enumerate(self._modules.items())
         ]
         try:

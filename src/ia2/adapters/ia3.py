@@ -18,16 +18,15 @@ from ia2.adapters.kind import (
     ModuleEffect,
     Shapes,
     Values,
-    bias_of,
     check_modules,
     is_transposed,
     is_understood,
     linear_targets,
     target_names,
-    weight_of,
 )
 from ia2.errors import FieldError
 from ia2.models.architecture_table import Projection
+from ia2.models.linear_modules import bias_of, weight_of
 
 SCALE = "ia3_l"
 _SETTINGS = PLACES | {"feedforward_modules", "init_ia3_weights"}

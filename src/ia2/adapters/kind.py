@@ -259,18 +259,6 @@ def is_transposed(network: PreTrainedModel, projections: tuple[Projection, ...])
     return isinstance(network.get_submodule(projection_names(network, projections)[0]), Conv1D)
 
 
-def weight_of(module: nn.Module) -> Float[Tensor, "outputs inputs"]:
-    """Return the weight of a linear module, transposed if it is stored inputs first."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight.T if isinstance(module, Conv1D) else weight
-
-
-def bias_of(module: nn.Module) -> Float[Tensor, " outputs"] | None:
-    """Return the bias of a linear module; None if it has none."""
-    bias: Tensor | None = module.bias  # type: ignore[assignment]
-    return bias
-
-
 # PEFT's settings that don't affect the computation, and those that say which modules are adapted
 DESCRIPTION = frozenset(
     {"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}

@@ -22,17 +22,16 @@ from ia2.adapters.kind import (
     ModuleEffect,
     Shapes,
     Values,
-    bias_of,
     check_at_least_one,
     check_modules,
     is_transposed,
     is_understood,
     linear_targets,
     target_names,
-    weight_of,
 )
 from ia2.errors import FieldError
 from ia2.models.architecture_table import Projection
+from ia2.models.linear_modules import bias_of, frozen_weight, weight_of
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
@@ -152,39 +151,46 @@ class LowRank(AdditiveEffect):
         """The same in one product where the output has the factors' dtype."""
         if output.dtype != inputs.dtype:
             return super().added(module, inputs, output, values)
-        return _Added.apply(output, inputs, values[A], values[B], self.scaling)  # type: ignore[no-any-return, no-untyped-call]
+        weight = frozen_weight(module, inputs)
+        output = output if weight is None else output.detach()
+        return _Added.apply(output, inputs, weight, values[A], values[B], self.scaling)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Added(torch.autograd.Function):
     """output + scaling · inputs Aᵀ Bᵀ, with a gradient of as few products as there are factors.
 
     Autograd's own scales and transposes whole tensors for the same numbers, which on a GPU are kernels to be launched.
+    Where the module's weight is given, the gradient of its own product, output = inputs Wᵀ, is computed here as well:
+    the update's is added to it in one product.
     """
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, inputs: Tensor, a: Tensor, b: Tensor, scaling: float) -> Tensor:
+    def forward(
+        ctx: Any, output: Tensor, inputs: Tensor, weight: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
         reduced = torch.bmm(inputs, a.mT)
         if scaling != 1:
             reduced = reduced.mul_(scaling)
-        ctx.save_for_backward(inputs, reduced, a, b)
+        ctx.save_for_backward(inputs, reduced, weight, a, b)
         ctx.scaling = scaling
         return torch.baddbmm(output, reduced, b.mT)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        inputs, reduced, a, b = ctx.saved_tensors
-        of_output, of_inputs, of_a, of_b, _ = ctx.needs_input_grad
-        of_reduced = torch.bmm(gradient, b) if of_a or of_inputs else None
-        if of_reduced is not None and ctx.scaling != 1:
-            of_reduced = of_reduced.mul_(ctx.scaling)
-        return (
-            gradient if of_output else None,
-            torch.bmm(of_reduced, a) if of_inputs and of_reduced is not None else None,
-            torch.bmm(of_reduced.mT, inputs) if of_a and of_reduced is not None else None,
-            torch.bmm(gradient.mT, reduced) if of_b else None,
-            None,
-        )
+        inputs, reduced, weight, a, b = ctx.saved_tensors
+        to_output, to_inputs, _, to_a, to_b, _ = ctx.needs_input_grad
+        of_inputs = of_a = None
+        if to_a or to_inputs:
+            of_reduced = torch.bmm(gradient, b)
+            if ctx.scaling != 1:
+                of_reduced = of_reduced.mul_(ctx.scaling)
+            of_a = torch.bmm(of_reduced.mT, inputs) if to_a else None
+            if to_inputs:
+                frozen = None if weight is None else torch.matmul(gradient, weight)
+                of_inputs = torch.bmm(of_reduced, a) if frozen is None else frozen.baddbmm_(of_reduced, a)
+        of_b = torch.bmm(gradient.mT, reduced) if to_b else None
+        return gradient if to_output else None, of_inputs, None, of_a, of_b, None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def grouped_attention(
     query: Float[Tensor, "rows heads q size"],
     key: Float[Tensor, "rows groups k size"],
     value: Float[Tensor, "rows groups k value_size"],
-    attention_mask: Bool[Tensor, "rows 1 q k"] | None,
+    attention_mask: Bool[Tensor, "rows 1 q k"] | Float[Tensor, "rows 1 q k"] | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **keywords: Any,
@@ -37,7 +37,8 @@ def grouped_attention(
         query: queries of each head.
         key: keys of each group; a group serves consecutive heads.
         value: values of each group.
-        attention_mask: the keys that each query token may attend to, the same for all heads.
+        attention_mask: the keys that each query token may attend to, or what is added to its scores; the same for all
+            heads.
         dropout: dropout rate of the attention weights.
         scaling: factor on the products of queries and keys; by default 1 / √size.
         keywords: further arguments of transformers' own function.

@@ -1,6 +1,7 @@
-"""Linear modules of networks, of either class, and their numbers of input and output features."""
+"""Linear modules of networks, of either class: their weights, and their numbers of input and output features."""
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 
@@ -17,3 +18,34 @@ def features(module: nn.Module) -> tuple[int, int] | None:
         inputs, outputs = module.weight.shape
         return inputs, outputs
     return None
+
+
+def weight_of(module: nn.Module) -> Float[Tensor, "outputs inputs"]:
+    """Return the weight of a linear module, transposed if it is stored inputs first."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+def frozen_weight(module: nn.Module, inputs: Tensor) -> Float[Tensor, "outputs inputs"] | None:
+    """The weight of a module that multiplies by it, adds its bias, and does nothing else.
+
+    Args:
+        module: any linear module.
+        inputs: what it is given.
+
+    Returns:
+        None where the module is of a class of its own, as quantised ones are, where its weight is trained, of another
+        dtype or elsewhere, or where something stands in the place of its `forward`, such as what moves weights between
+        devices.
+    """
+    if type(module) not in (nn.Linear, Conv1D) or type(module.weight) is not nn.Parameter or "forward" in vars(module):
+        return None
+    weight = weight_of(module)
+    alike = weight.dtype == inputs.dtype and weight.device == inputs.device
+    return weight if alike and not weight.requires_grad else None
+
+
+def bias_of(module: nn.Module) -> Float[Tensor, " outputs"] | None:
+    """Return the bias of a linear module; None if it has none."""
+    bias: Tensor | None = module.bias  # type: ignore[assignment]
+    return bias

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -85,8 +85,8 @@ def _takes_masks_by_kind(network: PreTrainedModel) -> bool:
     return getattr(network.config.get_text_config(decoder=True), "layer_types", None) is not None
 
 
-def _as_taken(seen: Bool[Tensor, "rows 1 q k"], network: PreTrainedModel) -> Tensor:
-    if network.config._attn_implementation in ("sdpa", GROUPED):
-        return seen
-    floor = torch.finfo(network.dtype).min
+def _as_taken(seen: Bool[Tensor, "rows 1 q k"], network: PreTrainedModel) -> Float[Tensor, "rows 1 q k"]:
+    """The mask as what is added to scores; torch would make the same of truth values, but anew in every layer."""
+    by_torch = network.config._attn_implementation in ("sdpa", GROUPED)
+    floor = -torch.inf if by_torch else torch.finfo(network.dtype).min
     return torch.zeros(seen.shape, dtype=network.dtype, device=seen.device).masked_fill(~seen, floor)

@@ -70,7 +70,7 @@ class Recording:
         """In how many layers each site is read: all, or those that mix tokens."""
         self._outputs: dict[Site, dict[int, Tensor]] = {site: {} for site in at}
 
-    def keep(self, site: Site, layer: int, hidden: Tensor) -> None:
+    def keep(self, site: Site, layer: int, hidden: Tensor) -> Tensor:
         """Keep one layer's output at the site's positions.
 
         Args:
@@ -78,14 +78,22 @@ class Recording:
             layer: the layer, from 0.
             hidden: (rows, width, size); some families give (rows · width, size).
 
+        Returns:
+            The output to go on with: the same numbers, whose gradient is found together with that of what was kept.
+
         Raises:
             InputError: the layer was run before in this pass, so that there are several outputs of it.
         """
         if layer in self._outputs[site]:
             raise InputError(f"layer {layer} ran twice in one pass: networks that repeat layers can't be aligned.")
         at = self.at[site]
+        if at.token is not None and hidden.requires_grad:
+            hidden, taken = _Taken.apply(hidden, at.token.to(hidden.device))  # type: ignore[no-untyped-call]
+        else:
+            taken = at.taken(hidden)
         # layers may lie on several devices
-        self._outputs[site][layer] = at.taken(hidden).to(at.example.device)
+        self._outputs[site][layer] = taken.to(at.example.device)
+        return hidden
 
     def taken(self) -> dict[Site, Float[Tensor, "n layers width"]]:
         """The outputs of the last pass at all sites; the recording is empty afterwards.
@@ -101,6 +109,26 @@ class Recording:
             site: torch.stack([by_layer[layer] for layer in range(self.layers[site])], dim=1)
             for site, by_layer in read.items()
         }
+
+
+class _Taken(torch.autograd.Function):
+    """A tensor as it is, and what stands at some positions of it, with the gradients of both added up where they meet.
+
+    Autograd would make a tensor of zeros as large as the first, and add it, for every layer.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(token)
+        # no view, as some layers add to what they are given in place
+        return hidden.detach(), hidden.reshape(-1, hidden.shape[-1]).index_select(0, token)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        of_hidden, of_taken = gradients
+        (token,) = ctx.saved_tensors
+        flat = of_hidden.reshape(-1, of_hidden.shape[-1])
+        return flat.index_add(0, token, of_taken).view(of_hidden.shape), None
 
 
 @contextmanager
@@ -146,12 +174,14 @@ def _modules(network: PreTrainedModel, site: Site) -> Iterable[nn.Module]:
 def _hooked(module: nn.Module, site: Site, layer: int, recorded: Recording) -> Callable[[], None]:
     """Set a hook; what is returned takes it away."""
 
-    def output_hook(_module: nn.Module, _arguments: Any, output: Any) -> None:
+    def output_hook(_module: nn.Module, _arguments: Any, output: Any) -> Any:
         # a layer may say its attention's scores as well, a mixture of experts what its router chose
-        recorded.keep(site, layer, output[0] if isinstance(output, tuple) else output)
+        if isinstance(output, tuple):
+            return (recorded.keep(site, layer, output[0]), *output[1:])
+        return recorded.keep(site, layer, output)
 
-    def input_hook(_module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        recorded.keep(site, layer, arguments[0])
+    def input_hook(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (recorded.keep(site, layer, arguments[0]), *arguments[1:])
 
     if site.name == "heads":
         return module.register_forward_pre_hook(input_hook).remove
