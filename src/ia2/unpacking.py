@@ -10,6 +10,11 @@ LEAST_ROWS = 2**20
 """Rows that every file may have; a larger one may have a row for each of its bytes, as texts differ."""
 
 
+def most_unpacked(packed: int) -> int:
+    """Bytes that a file of this size may unpack to."""
+    return max(LEAST_BYTES, MOST_TIMES * packed)
+
+
 def check_unpacked(unpacked: int, packed: int) -> None:
     """Refuse what unpacks to far more than its size.
 
@@ -25,7 +30,7 @@ def check_unpacked(unpacked: int, packed: int) -> None:
         Traceback (most recent call last):
         ValueError: it unpacks to 1.0 GB, from 5.0 kB
     """
-    if unpacked > max(LEAST_BYTES, MOST_TIMES * packed):
+    if unpacked > most_unpacked(packed):
         raise ValueError(f"it unpacks to {shown_size(unpacked)}, from {shown_size(packed)}")
 
 

@@ -94,6 +94,18 @@ def test_a_parquet_file_that_stands_for_far_more_than_its_size_is_refused(tmp_pa
     assert max(pool.max_memory() - before, 0) < 500_000_000
 
 
+def test_texts_told_by_their_differences_are_bounded_too(tmp_path):
+    path = tmp_path / "bomb.parquet"
+    how = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}, "compression": "zstd"}
+    parquet.write_table(pyarrow.table({"text": ["x" * 10**6] * 300}), path, **how)
+    assert path.stat().st_size < 100_000
+    pool = pyarrow.default_memory_pool()
+    before = pool.bytes_allocated()
+    with pytest.raises(InputError, match=r"it unpacks to 1\d\d\.\d MB, from"):
+        load_file(path)
+    assert pool.bytes_allocated() - before < 10_000_000
+
+
 @pytest.mark.slow
 def test_a_parquet_file_of_a_million_short_rows_is_read(tmp_path):
     count = 1_000_000

@@ -45,8 +45,6 @@ SHORT_WINDOW = 4
 """Sliding window of a second trial, shorter than the test texts."""
 CHOOSING = ("index_topk", "keep_window_size")
 """Settings of networks that attend only to this number of keys, those with the highest scores."""
-OWN_WINDOW = ("window_size",)
-"""Settings of networks whose attention applies a window by position in the row, besides the given masks."""
 Tokens = tuple[int, ...]
 Read = Callable[[PreTrainedModel, Tokens, Sequence[Tokens]], Tensor]
 
@@ -57,13 +55,8 @@ def chooses_keys(network: PreTrainedModel) -> bool:
     Another text in the row takes some of these places even if it is masked, and which of several equal scores are
     chosen depends on the rest of the batch.
     """
-    return _has(network, CHOOSING)
-
-
-def _has(network: PreTrainedModel, settings: Sequence[str]) -> bool:
-    """Return whether any of these settings is set in the network's configuration."""
     config = network.config.get_text_config(decoder=True)
-    return any(getattr(config, name, None) for name in settings)
+    return any(getattr(config, name, None) for name in CHOOSING)
 
 
 @torch.no_grad()
@@ -92,8 +85,8 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
         (PADDED_WITHOUT_CACHE, _padded_without_cache),
     )
     problem: Exception | None = None
-    # the test texts are shorter than the number of keys that such networks choose, and than their windows
-    for form, logits_of in forms[_has(network, (*CHOOSING, *OWN_WINDOW)) :]:
+    # the test texts are shorter than the number of keys that such networks choose
+    for form, logits_of in forms[chooses_keys(network) :]:
         give_rows(network, form)
         try:
             if _agrees(network, logits_of, prefix, texts, tolerance):

@@ -5,6 +5,9 @@ import pytest
 from ia2.tasks.files.arrow import check_arrow_folder, rows_of, written_bytes
 
 TEXTS = ["ab", None, "abcd", "ab"]
+MAP = pyarrow.MapArray.from_arrays(
+    [0, 1, 2], pyarrow.array(["ab", "abcd"]).dictionary_encode(), pyarrow.array(["v", "v"]).dictionary_encode()
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +19,9 @@ TEXTS = ["ab", None, "abcd", "ab"]
         (pyarrow.ListArray.from_arrays([0, 3, 4], pyarrow.array(TEXTS).dictionary_encode()), 8),
         (pyarrow.ListArray.from_arrays([0, 3, 4], pyarrow.array(TEXTS).dictionary_encode())[1:], 2),
         (pyarrow.StructArray.from_arrays([pyarrow.array(TEXTS).dictionary_encode()] * 2, ["a", "b"]), 16),
+        (MAP, 2 + 1 + 4 + 1),
+        (MAP[1:], 4 + 1),
+        (MAP[:0], 0),
         (pyarrow.array([1, 2, 1], pyarrow.int64()), 24),
         (pyarrow.array([1, 2, 1], pyarrow.int64()).dictionary_encode(), 24),
         (pyarrow.array([b"abc"] * 5).dictionary_encode(), 15),

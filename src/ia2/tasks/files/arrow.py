@@ -44,7 +44,11 @@ def written_bytes(array: Any) -> int:
             return len(array) * 8
         lengths = pyarrow.compute.binary_length(array.dictionary).cast(pyarrow.int64())
         return int(pyarrow.compute.sum(pyarrow.compute.take(lengths, array.indices)).as_py() or 0)
-    if kind.is_struct(array.type) or kind.is_nested(array.type):
+    if kind.is_map(array.type):
+        offsets = array.offsets
+        start, end = (offsets[0].as_py(), offsets[-1].as_py()) if len(offsets) else (0, 0)
+        return sum(written_bytes(part[start:end]) for part in (array.keys, array.items))
+    if kind.is_nested(array.type):
         parts = array.flatten()
         return sum(map(written_bytes, parts)) if isinstance(parts, list) else written_bytes(parts)
     return int(array.nbytes)

@@ -10,12 +10,14 @@ from ia2.errors import InputError
 from ia2.tasks.files.arrow import rows_of, written_bytes
 from ia2.tasks.files.header import distinct_columns
 from ia2.tasks.files.table import Row, Table
-from ia2.unpacking import check_rows, check_unpacked
+from ia2.unpacking import check_rows, check_unpacked, most_unpacked
 
 CODE_TYPES = ("int8", "int16")
 """The types that pandas gives the codes of a category, and hardly anybody else gives labels."""
-TEXT_TYPES = ("NONE", "STRING", "ENUM", "JSON")
+TEXT_TYPES = ("NONE", "STRING", "ENUM", "JSON", "BSON")
 """Parquet's logical types of texts."""
+ROWS_AT_ONCE = 2**16
+"""Rows that are read at a time."""
 LEAST_VALUES, VALUES_PER_BYTE = 2**23, 10
 """Values that every file may have in all its columns, and how many a larger one may for each of its bytes."""
 
@@ -43,10 +45,13 @@ def read_parquet(path: Path) -> Table:
         with ParquetFile(path) as file:
             schema = file.schema_arrow
             columns = distinct_columns(path, schema.names)
-            texts = _checked_texts(file, path.stat().st_size)
+            texts, rows = _checked_texts(file, path.stat().st_size)
         values: list[Row] = []
         with ParquetFile(path, read_dictionary=texts) as file:
-            for batch in _bounded(file.iter_batches(), path.stat().st_size):
+            # group by group, as pyarrow can't join nested columns of several whose texts it reads once
+            groups = range(file.metadata.num_row_groups)
+            batches = (batch for group in groups for batch in file.iter_batches(rows, row_groups=[group]))
+            for batch in _bounded(batches, path.stat().st_size):
                 values += rows_of(batch)
     except UnicodeDecodeError:
         raise
@@ -65,8 +70,8 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: this is not a Parquet file ({str(error).splitlines()[0]}).")
 
 
-def _checked_texts(file: Any, size: int) -> list[str]:
-    """The columns of texts of a `ParquetFile`, whose values are then read once, however often they come.
+def _checked_texts(file: Any, size: int) -> tuple[list[str], int]:
+    """The columns of a `ParquetFile` whose texts can be read once each, and how many rows to read at a time.
 
     Args:
         file: what is to be read.
@@ -77,17 +82,25 @@ def _checked_texts(file: Any, size: int) -> list[str]:
     """
     metadata, leaves = file.metadata, [file.schema.column(number) for number in range(file.metadata.num_columns)]
     check_rows(metadata.num_rows, size)
-    values = unpacked = 0
+    values = unpacked = widest = 0
+    once: dict[str, bool] = {}
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for number, leaf in enumerate(leaves):
             chunk = group.column(number)
             values += chunk.num_values
             width = leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0
             unpacked += max(chunk.total_uncompressed_size, width * chunk.num_values)
+            if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in TEXT_TYPES:
+                # of texts told by how they differ from the last one, pyarrow writes out each
+                differences = any(encoding.startswith("DELTA") for encoding in chunk.encodings)
+                once[leaf.path] = once.get(leaf.path, True) and not differences
+                widest = max(widest, chunk.total_uncompressed_size if differences else 0)
     check_unpacked(unpacked, size)
     if values > (most := max(LEAST_VALUES, VALUES_PER_BYTE * size)):
         raise ValueError(f"it says that it has {values} values; {most} are the most in {shown_size(size)}")
-    return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in TEXT_TYPES]
+    # no text is longer than all that is written of its column
+    rows = min(ROWS_AT_ONCE, most_unpacked(size) // widest) if widest else ROWS_AT_ONCE
+    return [path for path, is_once in once.items() if is_once], max(1, rows)
 
 
 def _bounded(batches: Iterable[Any], size: int) -> Iterator[Any]:
