@@ -181,7 +181,7 @@ def test_memory_that_what_is_made_of_a_pass_takes_counts_as_well(model, toy_task
         sizes.append(len(one_pass.indices))
         return list(one_pass.indices)
 
-    read = list(Reader(model.network).taken(take, sequences, [ATTENTION_OUTPUT]))
+    read = list(Reader(model.network).map_passes(take, sequences, [ATTENTION_OUTPUT]))
     assert sorted(index for indices in read for index in indices) == list(range(len(sequences)))
     assert max(sizes) <= 4
 
