@@ -121,18 +121,18 @@ def test_a_saved_folder_says_what_is_known_and_is_pushed(folder, tmp_path, hub):
     assert (data.base_model, data.tags, data.eval_results) == (str(folder), ["ia2", "lora", "sft"], None)
     for row in (
         "| task | texts |",
-        "| training rows | 8, and 4 more chose the step and learning rate |",
-        "| seed of their choice | 3 |",
+        "| training rows | 8, and 4 dev rows for early stopping and the learning rate |",
+        "| seed of the draw | 3 |",
         "| learning rates tried | 0.001, 0.01 |",
         f"| learning rate | {fitted.record_.lr:g} |",
         f"| dev loss | {fitted.record_.options.dev_loss:.4g} |",
         "| label scoring | whole |",
     ):
         assert row in card
-    assert "Nothing was measured on rows that it wasn't trained on." in card
-    assert "How well its confidence is calibrated wasn't measured." in card
-    assert "Ask `Text:{text}\\nLabel:`" in card
-    assert "it was taught to answer ` bad` or ` good`" in card
+    assert "Nothing was measured: no rows were left to evaluate." in card
+    assert "Its calibration was not measured." in card
+    assert "Prompt it with `Text:{text}\\nLabel:`" in card
+    assert "it was trained to answer ` bad` or ` good`" in card
     assert not [text for text in TEXTS if f"Text:{text}" in card]
     # of what was loaded the same card is saved
     Classifier.load(tmp_path / "adapter", device="cpu").save(tmp_path / "again")

@@ -129,7 +129,11 @@ def test_it_holds_no_duration_no_file_of_the_persons_and_nothing_undefined():
     [
         (
             PLAIN,
-            ["Prompt it with `Text:{text}\\nLabel:`", 'tokenizer("Text:a text of yours\\nLabel:", return_tensors', "tokens=1"],
+            [
+                "Prompt it with `Text:{text}\\nLabel:`",
+                'tokenizer("Text:a text of yours\\nLabel:", return_tensors',
+                "tokens=1",
+            ],
         ),
         (
             Asked("Text:{text}\nLabel:", chat=True, new_tokens=3),

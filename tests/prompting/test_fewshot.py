@@ -111,7 +111,7 @@ def test_what_cannot_be_drawn_is_refused(toy_task):
     with pytest.raises(InputError, match=r"30 training rows and 15 dev rows.*36.*Use n = 24 or fewer"):
         FewShotSet.draw(toy_task, 30)
     FewShotSet.draw(toy_task, 24)
-    with pytest.raises(InputError, match="only evaluates"):
+    with pytest.raises(InputError, match="for evaluation only"):
         FewShotSet.draw(replace(toy_task, evaluation_only=True), 4)
 
 

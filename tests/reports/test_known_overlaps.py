@@ -32,5 +32,5 @@ def test_a_damaged_file_is_told(tmp_path, text):
 
 def test_a_folder_that_takes_no_files_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file is a file, so that nothing can be written there"):
+    with pytest.raises(InputError, match=r"file is a file, so nothing can be written there"):
         write_overlaps(tmp_path / "file", KNOWN)

@@ -44,8 +44,8 @@ def test_a_number_that_is_read_as_an_error_since_it_is_no_date_is_said(tmp_path,
     table = read_excel(tmp_path / "rows.xlsx")
     assert table.rows[0][1]["id"] == "#VALUE!"
     assert table.notes == (
-        f"rows.xlsx: {shown} is formatted as a date, and its number is none, so that '#VALUE!' is read. Give it a "
-        "number's format.",
+        f"rows.xlsx: {shown} is formatted as a date but its number is not one, so '#VALUE!' is read. Format it as a "
+        "number.",
     )
 
 

@@ -51,3 +51,8 @@ def test_json_lines_under_this_ending_are_read_and_said(tmp_path):
 )
 def test_what_holds_no_array_of_rows_is_refused(tmp_path, content, said):
     check_refusal(tmp_path, "rows.json", content, said)
+
+
+def test_a_line_break_in_a_key_breaks_no_sentence(tmp_path):
+    content = json.dumps({"a\nb": ROWS, "c": ROWS}).encode()
+    check_refusal(tmp_path, "rows.json", content, r"several arrays of rows \(a\\nb, c\)")

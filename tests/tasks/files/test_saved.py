@@ -5,7 +5,7 @@ import pytest
 
 from ia2.errors import InputError
 from ia2.tasks.files import load_file
-from ia2.tasks.files.saved import read_saved
+from ia2.tasks.files.saved import read_saved, source_of_splits
 
 FEATURES = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])})
 
@@ -78,3 +78,10 @@ def test_columns_of_images_are_left_alone(tmp_path):
     image = {"bytes": b"no image at all", "path": None}
     datasets.Dataset.from_dict({"text": ["a"], "image": [image]}, features=features).save_to_disk(tmp_path / "rows")
     assert read_saved(tmp_path / "rows").table.rows[0][1]["text"] == "a"
+
+
+def test_a_line_break_in_a_splits_name_breaks_no_sentence(tmp_path):
+    splits = {name: (tmp_path / name, dataset(["a"], [0])) for name in ("a\nb", "c")}
+    with pytest.raises(InputError, match=r"there are a\\nb, c\. Name one, such as .*a\\nb\.$") as raised:
+        source_of_splits(splits, "rows", "folder rows")
+    assert "\n" not in str(raised.value)

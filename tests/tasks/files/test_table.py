@@ -53,3 +53,10 @@ def test_every_leaf_leads_to_its_value(value):
         return [leaf for part in inner.values() for leaf in values(part)] if isinstance(inner, dict) else [inner]
 
     assert [cell_of(row, leaf) for leaf in leaf_columns(row)] == values(row)
+
+
+@pytest.mark.parametrize("column", ["text", "te\nxt"])
+def test_a_line_break_in_a_name_breaks_no_sentence(column):
+    with pytest.raises(InputError, match=r"Name what is in it, such as .*\\nb\.$") as raised:
+        cell_text({"a\nb": 1}, "rows.json, row 1", column)
+    assert "\n" not in str(raised.value)

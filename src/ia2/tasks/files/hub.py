@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ia2.errors import InputError
+from ia2.errors import InputError, printable
 from ia2.tasks.files.saved import RowSource, source_of_splits, table_of_dataset
 from ia2.tasks.hub_commit import commit_of
 
@@ -47,8 +47,8 @@ def read_hub(path: Path) -> RowSource:
         raise InputError(f"{path}: this dataset can't be loaded ({reason}). Check its name, or {INSTEAD}.") from error
     if configs:
         raise InputError(
-            f"{path}: this dataset has several configurations: {', '.join(configs)}. Name one, such as "
-            f"hf:{name}:{configs[0]}."
+            f"{path}: this dataset has several configurations: {', '.join(map(printable, configs))}. Name one, such as "
+            f"hf:{name}:{printable(configs[0])}."
         )
     origin = f"hub {name}@{commit}"
     configured = f"hf:{name}:{config or ''}"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import InputError, printable
 from ia2.tasks.files.jsonl import read_json_lines, table_of_objects
 from ia2.tasks.files.table import Table
 
@@ -53,7 +53,8 @@ def _only_array(path: Path, value: dict[str, Any]) -> tuple[str, list[Any]]:
     arrays = {key: rows for key, rows in value.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
     if len(arrays) > 1:
         raise InputError(
-            f"{path}: this holds several arrays of rows ({', '.join(arrays)}). Save one of them as a separate file."
+            f"{path}: this holds several arrays of rows ({', '.join(map(printable, arrays))}). Save one of them as a "
+            "separate file."
         )
     if not arrays:
         raise InputError(f"{path}: this holds an object without an array of rows. Save it as {AS_AN_ARRAY}.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import InputError, printable
 from ia2.tasks.files.arrow import check_arrow_folder
 from ia2.tasks.files.header import distinct_columns
 from ia2.tasks.files.parquet import named_rows
@@ -74,8 +74,9 @@ def source_of_splits(splits: Mapping[str, tuple[Path, Any]], name: str, origin: 
     train = next(iter(splits)) if len(splits) == 1 else TRAIN
     if train not in splits:
         alone = next((path for path, _ in splits.values()), name)
+        names = ", ".join(map(printable, splits))
         raise InputError(
-            f"{name}: no split is called train; the splits are {', '.join(splits)}. Name one, such as {alone}."
+            f"{name}: no split is called train; the splits are {names}. Name one, such as {printable(alone)}."
         )
     evaluation = [splits[split] for split in EVALUATION_SPLITS if split in splits and split != train]
     notes = (f"{Path(name).name}: the split {train} is read.",)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ia2.errors import InputError
+from ia2.errors import InputError, printable
 
 Row = Mapping[str, Any]
 
@@ -89,7 +89,7 @@ def cell_text(value: Any, position: str, column: str) -> str:
     hint = ""
     if isinstance(value, Mapping):
         plain = [leaf for leaf in leaf_columns(value) if isinstance(cell_of(value, leaf), (str, int, float))]
-        hint = f" Name what is in it, such as {column}.{plain[0]}." if plain else ""
+        hint = f" Name what is in it, such as {printable(f'{column}.{plain[0]}')}." if plain else ""
     raise InputError(
         f"{position}: {column!r} holds a {type(value).__name__}; texts and labels must be plain values.{hint}"
     )
