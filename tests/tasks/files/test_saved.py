@@ -82,6 +82,6 @@ def test_columns_of_images_are_left_alone(tmp_path):
 
 def test_a_line_break_in_a_splits_name_breaks_no_sentence(tmp_path):
     splits = {name: (tmp_path / name, dataset(["a"], [0])) for name in ("a\nb", "c")}
-    with pytest.raises(InputError, match=r"there are a\\nb, c\. Name one, such as .*a\\nb\.$") as raised:
+    with pytest.raises(InputError, match=r"the splits are a\\nb, c\. Name one, such as .*a\\nb\.$") as raised:
         source_of_splits(splits, "rows", "folder rows")
     assert "\n" not in str(raised.value)
