@@ -200,7 +200,7 @@ def test_what_another_run_has_written_while_its_lock_was_waited_for_is_not_writt
     monkeypatch.setattr("ia2.cli.predict.journal_of", ended_meanwhile)
     status, _, err = run(capsys, "predict", "--adapter", folder, "--data", rows, "--out", out)
     assert status == 2
-    assert "this exists, and nothing is overwritten" in err
+    assert "this already exists and is not overwritten" in err
     assert out.read_text() == "another run's"
     assert not list(tmp_path.glob(".*"))
 
