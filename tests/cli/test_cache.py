@@ -4,7 +4,7 @@ import time
 import pytest
 from command_line import run
 
-from ia2.cache import mark_in_use
+from ia2.locks import mark_in_use
 from ia2.cli.cache import DAY, entries, prune
 
 

@@ -72,6 +72,11 @@ def gradient_of(reader):
     return reader.adapters.values.grad
 
 
+def assert_same_gradient(gradient, expected):
+    # beside fetched weights the gradients of module and update are added in another order
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=2e-6 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_step_holds_no_fetched_matrix_and_its_gradients_are_the_same(architecture):
     expected = gradient_of(reader_of(tiny_network(architecture)))
@@ -86,7 +91,7 @@ def test_a_step_holds_no_fetched_matrix_and_its_gradients_are_the_same(architect
     loss = loss_of(reader)
     assert weights.held() == []
     loss.backward()
-    torch.testing.assert_close(reader.adapters.values.grad, expected, rtol=1e-5, atol=1e-7)
+    assert_same_gradient(reader.adapters.values.grad, expected)
     assert weights.held() == []
 
 
@@ -101,7 +106,7 @@ def test_what_is_held_is_counted_without_weights_and_blocks_are_computed_again()
         loss = loss_of(reader)
     assert weights.held() == []
     loss.backward()
-    torch.testing.assert_close(reader.adapters.values.grad, gradient_of(whole), rtol=1e-5, atol=1e-7)
+    assert_same_gradient(reader.adapters.values.grad, gradient_of(whole))
 
 
 def test_a_model_on_disk_is_loaded_so(folder, monkeypatch):
