@@ -4,8 +4,8 @@ import time
 import pytest
 from command_line import run
 
-from ia2.locks import mark_in_use
 from ia2.cli.cache import DAY, entries, prune
+from ia2.locks import mark_in_use
 
 
 @pytest.fixture
