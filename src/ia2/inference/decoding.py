@@ -1,4 +1,4 @@
-"""Continuing prompts with text: how long a response may get, and what ends it."""
+"""Text generation for prompts: length limits and stop conditions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ from ia2.tasks.task import Example, Shown, Task
 def checked_prompts(
     tokenizer: PromptTokenizer, examples: Sequence[Example], contexts: Sequence[Sequence[Shown]], task: Task
 ) -> list[tuple[int, ...]]:
-    """The tokens of prompts that are to be continued.
+    """Tokenise the prompts to continue, and check that each fits in the context with its longest response.
 
     Raises:
-        InputError: a prompt, with as many tokens as a response may have, is longer than the model's context.
+        InputError: a prompt plus the maximum number of response tokens is longer than the model's context.
     """
     prompts = [tokenizer.asked(row.query, context) for row, context in zip(examples, contexts, strict=True)]
     for row, prompt in zip(examples, prompts, strict=True):
@@ -29,23 +29,23 @@ def checked_prompts(
 
 
 def stops_at(tokenizer: PromptTokenizer, stop: str | None) -> Callable[[Sequence[int]], bool]:
-    """Whether tokens hold the stop string; it may begin in the middle of one."""
+    """Return a predicate: whether decoded tokens contain the stop string, which may begin inside a token."""
     if stop is None:
         return lambda tokens: False
-    # a token has at least one byte, and a character four at the most
+    # a token has at least one byte, a character at most four
     tail = 4 * len(stop) + 1
     return lambda tokens: stop in tokenizer.text(tokens[-tail:])
 
 
 def stop_token(tokenizer: Any, stop: str | None) -> int | None:
-    """The special token that a stop string names, as no text holds it; None for other strings.
+    """Return the special token that a stop string names, since decoded text never contains it; None for other strings.
 
     Args:
         tokenizer: transformers' tokenizer.
-        stop: the string, if there is one.
+        stop: the stop string; None for no stop.
 
     Raises:
-        FieldError: a special token is but a part of the string, which could never come.
+        FieldError: the string contains a special token and more, so it could never occur in decoded text.
     """
     marks = special_tokens(tokenizer)
     if stop in marks:
@@ -62,7 +62,7 @@ def stop_token(tokenizer: Any, stop: str | None) -> int | None:
 
 
 def end_tokens(model: LanguageModel, tokenizer: PromptTokenizer, stop: str | None) -> frozenset[int]:
-    """All tokens that end a response: the model's own, the task's end token, and a stop that is a special token.
+    """Return all tokens that end a response: the model's own, the task's end token, and a stop that is a special token.
 
     Raises:
         FieldError: as `stop_token`.
@@ -80,10 +80,10 @@ def generated(
     adapters: Sequence[int] | None = None,
     batch_size: int | None = None,
 ) -> Iterator[tuple[int, str, Ending]]:
-    """The texts with which prompts are continued; the arguments are those of `continued`.
+    """Decode responses as text; the arguments are those of `continued`.
 
     Yields:
-        The index of a prompt, its response up to the stop string, and what ended it, in the order in which they end.
+        A prompt's index, its response up to the stop string, and why it ended, in order of completion.
     """
     tokenizer = PromptTokenizer.of(model, task)
     for number, decoded in continued(reader, model, prompts, task, adapters=adapters, batch_size=batch_size):
@@ -101,19 +101,19 @@ def continued(
     batch_size: int | None = None,
     sites: Sequence[Site] = (),
 ) -> Iterator[tuple[int, Decoded]]:
-    """Continue prompts greedily until an end token, the task's stop string, or as many tokens as it allows.
+    """Decode greedily until an end token, the task's stop string, or the task's maximum number of tokens.
 
     Args:
-        reader: the network with the adapters, behind what the prompts have in common if it is read once.
-        model: says which tokens end a text.
-        prompts: tokens of each prompt, a shared prefix included.
-        task: says how long a response may get, and what ends it.
-        adapters: which of the reader's adapters continues each prompt; by default the first.
-        batch_size: prompts that are continued at once; by default as many as fit.
-        sites: what to record at the positions that predict the response.
+        reader: the network with the adapters, with the prompts' common prefix cached if it is read only once.
+        model: the model, for its end tokens.
+        prompts: each prompt's tokens, including a shared prefix.
+        task: the task, for the maximum response length and the stop string.
+        adapters: index of the reader's adapter for each prompt; by default 0.
+        batch_size: number of prompts decoded at once; by default as many as fit.
+        sites: sites to record at the positions that predict the response.
 
     Yields:
-        The index of a prompt and what was decoded after it, in the order in which they are finished.
+        A prompt's index and its decoded response, in order of completion.
     """
     tokenizer = PromptTokenizer.of(model, task)
     limits = Limits(task.max_new_tokens, end_tokens(model, tokenizer, task.stop), stops_at(tokenizer, task.stop))

@@ -1,4 +1,4 @@
-"""Answers kept on disk as they come, so that a run that was stopped goes on behind the last one."""
+"""Answers saved to disk as they are computed, so that an interrupted run resumes after the last one."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from ia2.record_metrics import Share
 
 
 class _Line(BaseModel):
-    """An answer as a line of a journal has it."""
+    """An answer as stored on one line of a journal."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,31 +29,31 @@ class _Line(BaseModel):
 
 
 class Journal:
-    """A file beside the output that its answers will become: what they answer on the first line, then one a line.
+    """A file next to the output with the answers so far: a header line that identifies the run, then one answer a line.
 
-    `journal_of` gives one, which no other process has at the same time.
+    Create it with `journal_of`, which locks it for one process.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        """The output."""
+        """Path of the output."""
         self.path = _path_of(out)
         self.answers: list[Answer] = []
-        """Those that are there, once `go_on` has read them."""
+        """The answers in the file, once `go_on` has read them."""
         self._head = ""
         self._there = True
 
     def go_on(self, answers_what: str) -> None:
-        """Begin anew, or go on behind the answers to the same that an earlier run has left.
+        """Start a new journal, or resume the one of an earlier run with the same inputs.
 
         Args:
-            answers_what: a digest of the texts, the adapter and all else that the answers depend on.
+            answers_what: a digest of the texts, the adapter and everything else that the answers depend on.
 
         Raises:
-            InputError: what is left answers something else, or is damaged.
+            InputError: the existing journal belongs to a different run, or is damaged.
         """
         self._head = json.dumps({"answers": answers_what}) + "\n"
-        # the last line may have been cut short when the process was killed
+        # the last line is incomplete if the process was killed while writing it
         whole, _, _ = self.path.read_bytes().rpartition(b"\n")
         head, *lines = whole.split(b"\n") if whole else [b""]
         if whole and head.decode(errors="replace") + "\n" != self._head:
@@ -68,32 +68,32 @@ class Journal:
         os.truncate(self.path, len(whole) + 1 if whole else 0)
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Write more answers behind those that are there."""
+        """Append answers to the file."""
         with self.path.open("a", encoding="utf-8") as file:
             head = self._head if file.tell() == 0 else ""
             file.write(head + "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
         self.answers += answers
 
     def delete(self) -> None:
-        """Take it away, as its output is there."""
+        """Delete the journal once the output exists."""
         self.path.unlink()
         self._there = False
 
     def delete_if_empty(self) -> None:
-        """Take it away where nothing was answered."""
+        """Delete the journal if it has no answers."""
         if self._there and self.path.stat().st_size == 0:
             self.delete()
 
 
 @contextmanager
 def journal_of(out: Path) -> Iterator[Journal]:
-    """The journal of an output, for one process at a time; what it holds stays for a run that goes on.
+    """Open an output's journal, locked for one process; its contents stay on disk for a later run to resume.
 
     Args:
-        out: the output.
+        out: path of the output.
 
     Raises:
-        InputError: another process has it.
+        InputError: another process holds the lock.
     """
     with held(_path_of(out)) as is_ours:
         if not is_ours:

@@ -1,7 +1,7 @@
-"""Greedy decoding in batches, one token a step from a cache; sites are recorded as it goes.
+"""Batched greedy decoding with a key-value cache, one token per step, with optional recording of sites.
 
-transformers' `generate` is not used: it can't keep activations of chosen positions, nor start many prompts from one
-prefill, nor give the place of a response that has ended to a prompt that waits.
+transformers' `generate` isn't used: it can't keep activations at chosen positions, start many prompts from one prefill,
+or hand the slot of a finished response to a waiting prompt.
 """
 
 from collections import deque
@@ -30,8 +30,9 @@ from ia2.models.slot_cache import ROOM, SlotCache
 from ia2.models.transfer import on_device
 
 STEPS_UNREAD = {"cuda": 8}
-"""On which devices how many tokens are chosen before they are read back: reading back waits for all that a device has
-been told to do, and a response that ends meanwhile costs the rest of them. Elsewhere each is read at once."""
+"""Decoding steps between two reads of the chosen tokens, by device type; 1 if not listed.
+
+A read synchronises with the GPU. The steps decoded for a response after its end and before the next read are wasted."""
 
 
 @torch.no_grad()
@@ -44,25 +45,25 @@ def decode(
     batch_size: int | None = None,
     sites: Sequence[Site] = (),
 ) -> Iterator[tuple[int, Decoded]]:
-    """Continue prompts with the likeliest token again and again, and give out each as it is finished.
+    """Decode greedily after each prompt, and yield each response when it has finished.
 
-    Where a response ends, its place is given to a prompt that waits, the longest first. What a prompt is continued with
-    doesn't depend on the others (in float32; in less, ties may fall otherwise).
+    When a response ends, its slot goes to the longest waiting prompt. A response doesn't depend on the other prompts,
+    except that below float32 near-ties may resolve differently.
 
     Args:
         reader: the network, its adapters, and the prompts' shared prefix.
-        prompts: tokens of each prompt, a shared prefix included.
-        limits: what ends a response.
-        adapters: which of the reader's adapters continues each prompt; by default the first.
-        batch_size: prompts that are continued at once; by default as many for each adapter as fit in memory.
-        sites: what to record, at response positions; it is held until a response is given out.
+        prompts: each prompt's tokens, including a shared prefix.
+        limits: conditions that end a response.
+        adapters: index of the reader's adapter for each prompt; by default 0.
+        batch_size: number of prompts decoded at once; by default, for each adapter, as many as fit in memory.
+        sites: sites to record at response positions; activations stay in memory until the response is yielded.
 
     Yields:
-        The index of a prompt and what was decoded after it, in the order in which they are finished.
+        A prompt's index and its decoded response, in order of completion.
 
     Raises:
-        InputError: a site is to be read at other positions than a response's, or is logits; or the device has no room
-            for one response.
+        InputError: a site has positions other than `response` or is logits, or a single response doesn't fit in the
+            device's memory.
     """
     if wrong := [site for site in sites if site.positions != "response" or site.name == "logits"]:
         raise InputError(f"{wrong[0]}: this isn't recorded while a response is decoded; read the response again.")
@@ -85,7 +86,7 @@ def decode(
         if finished[1] is not None:
             if size == 1:
                 raise no_room(reader.network, "one response", finished[1])
-            # those that were under way begin anew, which changes none of them
+            # unfinished responses restart from their prompts, with the same result
             limit.responses = -(-size // 2)
             limit.say()
 
@@ -98,7 +99,7 @@ def _decoded(
     sites: Sequence[Site],
     size: int,
 ) -> Iterator[tuple[int, Decoded]]:
-    """What `decode` gives, `size` prompts at a time."""
+    """Yield what `decode` yields, with `size` prompts at a time."""
     if not row_form_of(reader.network).packs:
         yield from decode_in_step(reader, prompts, limits, adapter_of, sites, size)
         return
@@ -116,7 +117,7 @@ def _decoded(
 
 @dataclass(frozen=True)
 class _PromptsRead:
-    """Prompts that were read, and the token that each is continued with first."""
+    """Prompts after prefill: their rows, their cache, and the first token of each response."""
 
     rows: list[Row]
     cache: Cache
@@ -124,7 +125,7 @@ class _PromptsRead:
 
 
 class _Slots:
-    """The responses that are being written, each in its slot; a slot whose response has ended waits for another."""
+    """The batch of responses being decoded, one per slot; the slot of an ended response is free for another prompt."""
 
     def __init__(
         self,
@@ -141,25 +142,25 @@ class _Slots:
         self.rows: list[Row] = []
         self.cache: SlotCache | None = None
         self.token = self.column = torch.zeros(0, dtype=torch.long, device=self.device)
-        """The token of each slot that is read next, and its place in the sequence, which is its column in the cache."""
+        """Each slot's next input token, and its position in the sequence, which is also its cache column."""
 
     @property
     def ended(self) -> list[int]:
-        """The slots whose response has ended."""
+        """Return the slots whose response has ended."""
         return [slot for slot, row in enumerate(self.rows) if row.ending is not None]
 
     @property
     def free(self) -> int:
-        """How many prompts could be taken in."""
+        """Return the number of slots that new prompts can take."""
         return len(self.ended) if self.rows else self.size
 
     @property
     def worth_refilling(self) -> bool:
-        """Whether so many slots are free that reading prompts for them is worth a pass."""
+        """Return whether enough slots are free to justify a prefill pass."""
         return self.free >= max(1, self.size // 8)
 
     def refill(self, indices: Sequence[int]) -> Iterator[tuple[int, Decoded]]:
-        """Read prompts, and give a slot to each that isn't finished with its first token."""
+        """Prefill prompts and give each a slot; yield at once the responses that end with their first token."""
         read = self._read(indices)
         if self.cache is None:
             room = max(row.length for row in read.rows) + min(self.limits.most_tokens, ROOM)
@@ -178,7 +179,7 @@ class _Slots:
                 yield row.index, row.finished()
 
     def drop_ended(self) -> None:
-        """Go on with the slots whose response hasn't ended."""
+        """Remove the slots whose response has ended from the batch."""
         going = [slot for slot, row in enumerate(self.rows) if row.ending is None]
         self.rows = [self.rows[slot] for slot in going]
         if self.cache is not None and going:
@@ -187,7 +188,7 @@ class _Slots:
             self.token = self.token.index_select(0, staying)
 
     def run_until_one_ends(self) -> Iterator[tuple[int, Decoded]]:
-        """Go on with all, and give out what ends."""
+        """Decode in all slots until at least one response ends; yield those that end."""
         before = set(self.ended)
         assert self.cache is not None, "refill has made it"
         self._point()
@@ -213,12 +214,12 @@ class _Slots:
             yield self.rows[slot].index, self.rows[slot].finished()
 
     def _steps(self) -> int:
-        """How many tokens are chosen before they are read back."""
+        """Return the number of steps to decode before the tokens are read back."""
         left = max(self.limits.most_tokens - len(row.tokens) for row in self.rows if row.ending is None)
         return min(left, STEPS_UNREAD.get(self.device.type, 1))
 
     def _take(self, tokens: Sequence[Sequence[int]], read: Sequence[dict[Site, Tensor]]) -> None:
-        """Hand each response the tokens that were chosen for it, and what was recorded meanwhile."""
+        """Append the decoded tokens and the recorded activations to each live response."""
         steps = {site: _stacked([at_step[site] for at_step in read]) for site in self.sites}
         for slot, row in enumerate(self.rows):
             if row.ending is None:
@@ -227,13 +228,13 @@ class _Slots:
                     row.recorded.append({site: values[slot, :count] for site, values in steps.items()})
 
     def _point(self) -> None:
-        """Say where the next token of each slot stands; one whose response has ended writes over its prompt's last."""
+        """Set the cache column of each slot's next token; an ended slot overwrites the last token of its prompt."""
         columns = [row.length - 1 if row.ending is not None else row.length + len(row.tokens) - 1 for row in self.rows]
         self.column = on_device(columns, self.device)
         self._live = on_device([row.ending is None for row in self.rows], self.device)
 
     def _read(self, indices: Sequence[int]) -> _PromptsRead:
-        """Read prompts, and choose the first token of each."""
+        """Prefill prompts and choose the first token of each response."""
         virtual = self.reader.adapters.virtual_tokens
         rows = [Row(index, virtual + len(self.prompts[index])) for index in indices]
         sequences = [TokenSequence(self.prompts[index], (0,)) for index in indices]
@@ -258,5 +259,5 @@ class _Slots:
 
 
 def _stacked(steps: Sequence[Float[Tensor, "rows layers width"]]) -> Float[Tensor, "rows steps layers width"]:
-    """What was read at some steps; nothing is copied where it is one."""
+    """Stack the activations of several steps; those of a single step aren't copied."""
     return steps[0][:, None] if len(steps) == 1 else torch.stack(list(steps), dim=1)

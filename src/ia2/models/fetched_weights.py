@@ -1,8 +1,8 @@
-"""Weights of a spread model that a training step doesn't hold: they are fetched again in its backward pass.
+"""Offloaded weights in training: fetched again in the backward pass instead of kept since the forward pass.
 
-Where a layer's weights lie in memory or on disk, accelerate fetches them each time the layer runs, and lets them go
-behind it. A linear module's gradient towards its input needs its weights once more, so that autograd would hold all
-that were fetched until then, which is the whole model. Here it holds where they are to be fetched from.
+accelerate fetches a layer's weights from CPU memory or disk for each forward call and frees them afterwards. A linear
+module's gradient with respect to its input needs the weights again, so autograd would keep all fetched weights: the
+whole model. Here autograd saves only where to fetch them from.
 """
 
 from collections.abc import Callable
@@ -20,36 +20,36 @@ from ia2.models.quantised import quantisation_of
 
 @dataclass(frozen=True)
 class _Elsewhere:
-    """A view of a module's weights that autograd needs in the backward pass."""
+    """A view of a module's weight that autograd needs in the backward pass."""
 
     hook: Any
-    """Accelerate's hook, which fetches the weights."""
+    """accelerate's hook, which fetches the weight."""
     size: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
 
     def fetched(self) -> Tensor:
-        """The same view of the weights, fetched again."""
+        """Fetch the weight again, and return the same view of it."""
         weights: Tensor = self.hook.weights_map["weight"].to(device=self.hook.execution_device, dtype=self.dtype)
         return weights.contiguous().as_strided(self.size, self.stride)
 
 
 def fetch_again_in_backward(network: PreTrainedModel) -> None:
-    """Have autograd hold no weights of linear modules that are fetched each time they run; results are the same.
+    """Make autograd save no offloaded weights of linear modules; results are the same.
 
-    Quantised weights, and those of experts, which stand together in one tensor, are held as before.
+    Quantised weights are still saved, and so are those of experts, which share one tensor.
 
     Args:
-        network: spread over devices by accelerate; where nothing of it is fetched, nothing changes.
+        network: dispatched over devices by accelerate; unchanged if none of it is offloaded.
     """
     if quantisation_of(network) is not None:
         return
     for module in network.modules():
         attached: Any = vars(module).get("_hf_hook")
-        # a module may have several, one after the other
+        # a module may have several hooks in sequence
         hooks = [hook for hook in getattr(attached, "hooks", (attached,)) if getattr(hook, "offload", False)]
         if hooks and features(module) is not None:
-            # what accelerate calls between fetching the weights and letting them go
+            # accelerate calls this between fetching the weights and freeing them
             held: dict[str, Any] = vars(module)
             held["_old_forward"] = _holding_none(module, hooks[0], held["_old_forward"])
 

@@ -1,9 +1,9 @@
-"""Greedy decoding for networks whose rows are padded.
+"""Greedy decoding for networks that need padded rows instead of packed ones.
 
-A layer with a state has no way to leave padding out of it, so that prompts of one length are read together. Rows that
-have read as many tokens can go on together, whatever their prompts' lengths, and rows that have read different numbers
-of tokens where the network leaves out the empty columns of a cache (`ia2.models.stacked_cache`), which is tried when it
-is loaded. A row whose response has ended is computed no further.
+A recurrent layer can't exclude padding from its state, so prompts of equal length are read together. Rows that have
+read equally many tokens can be decoded together, whatever their prompts' lengths. Rows that have read different numbers
+of tokens can be, too, if the network masks the empty columns of a cache (`ia2.models.stacked_cache`); this is tested
+when the network is loaded. A row whose response has ended leaves the batch.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,18 +31,18 @@ def decode_in_step(
     sites: Sequence[Site],
     batch_size: int,
 ) -> Iterator[tuple[int, Decoded]]:
-    """Continue prompts with the likeliest token again and again; see `ia2.models.decoding.decode`.
+    """Decode greedily after each prompt; see `ia2.models.decoding.decode`.
 
     Args:
         reader: the network, its adapters, and the prompts' shared prefix.
-        prompts: tokens of each prompt, a shared prefix included.
-        limits: what ends a response.
-        adapter_of: which of the reader's adapters continues each prompt.
-        sites: what to record, at response positions.
-        batch_size: prompts that are continued at once.
+        prompts: each prompt's tokens, including a shared prefix.
+        limits: conditions that end a response.
+        adapter_of: index of the reader's adapter for each prompt.
+        sites: sites to record at response positions.
+        batch_size: number of prompts decoded at once.
 
     Yields:
-        The index of a prompt and what was decoded after it, in the order in which they are finished.
+        A prompt's index and its decoded response, in order of completion.
     """
     kind = _RowsBehindCache if row_form_of(reader.network).caches else _RowsReadAgain
     rows = kind(reader, prompts, limits, adapter_of, sites, min(batch_size, len(prompts)))
@@ -53,7 +53,7 @@ def decode_in_step(
 
 
 class _Rows:
-    """The responses that are being written, and the prompts that wait."""
+    """The responses being decoded, and the waiting prompts."""
 
     def __init__(
         self,
@@ -69,17 +69,17 @@ class _Rows:
         self.network = reader.network
         self.rows: list[Row] = []
         self.waiting: dict[int, list[int]] = {}
-        """Indices of the prompts that wait, by length."""
+        """Indices of the waiting prompts, by prompt length."""
         for index in reversed(range(len(prompts))):
             self.waiting.setdefault(len(prompts[index]), []).append(index)
 
     @property
     def free(self) -> int:
-        """How many prompts could be taken in."""
+        """Return the number of prompts that can join the batch."""
         return self.size - len(self.rows)
 
     def taken_in(self, length: int) -> list[Row]:
-        """As many of the prompts of a length as there is room for, which wait no longer."""
+        """Remove waiting prompts of this length, as many as the batch has room for, and return a row for each."""
         indices = self.waiting[length]
         rows = [Row(indices.pop(), length) for _ in range(min(self.free, len(indices)))]
         if not indices:
@@ -87,7 +87,7 @@ class _Rows:
         return rows
 
     def read(self, rows: Sequence[Row], cache: Cache | None) -> Int[Tensor, " rows"]:
-        """Read prompts and what was decoded after them, and choose the next token of each."""
+        """Run the network on prompts and the tokens decoded so far; return the next token of each row."""
         texts = [TokenSequence((*self.prompts[row.index], *row.tokens), (0,)) for row in rows]
         batch, adapter_of_row = self.reader.laid_out(texts, [self.adapter_of[row.index] for row in rows])
         at = batch.at()
@@ -100,48 +100,48 @@ class _Rows:
         return token
 
     def hand_out(self, rows: Sequence[Row], token: Int[Tensor, " rows"], read: Activations) -> None:
-        """Give each response its token, and what was recorded at it."""
+        """Append each response's token and the activations recorded with it."""
         for number, (row, chosen) in enumerate(zip(rows, token.tolist(), strict=True)):
             if row.ending is not None:
-                continue  # it can't leave the others
+                continue  # an ended row that can't be removed from the cache
             row.take([chosen], self.limits)
             if read:
                 row.recorded.append({site: values[number : number + 1] for site, values in read.items()})
 
 
 class _RowsReadAgain(_Rows):
-    """Without a cache: each text is read again for each of its tokens, so that rows of any length go together."""
+    """Decoding without a cache: the whole text is read again for each token, so rows of any length share a batch."""
 
     def refill(self) -> Iterator[tuple[int, Decoded]]:
-        """Give free rows to prompts that wait, the longest first."""
+        """Fill free rows with waiting prompts, the longest first."""
         while self.waiting and self.free:
             self.rows += self.taken_in(max(self.waiting))
         yield from ()
 
     def run_until_rows_change(self) -> Iterator[tuple[int, Decoded]]:
-        """Choose a token for each row, and give out what ends."""
+        """Decode one token for each row, and yield the responses that end."""
         self.read(self.rows, None)
         yield from _finished(self.rows)
         self.rows = [row for row in self.rows if row.ending is None]
 
 
 class _RowsBehindCache(_Rows):
-    """Each token is read behind a cache of those before it."""
+    """Decoding with a cache of the previous tokens."""
 
     cache: Cache
     token: Int[Tensor, " rows"]
-    """The token of each row that is read next."""
+    """Each row's next input token."""
 
     @property
     def tokens_read(self) -> list[int]:
-        """How many tokens each row has read, but the last that it chose; of an ended one it doesn't matter."""
+        """Return each row's number of cached tokens, which excludes its newest token; irrelevant for ended rows."""
         return [row.length + len(row.tokens) - 1 for row in self.rows]
 
     def length_to_join(self, *, filling: bool = False) -> int | None:
-        """The length of the prompts that are taken in next; None where none that wait may join the rows.
+        """Return the length of the prompts to prefill next; None if no waiting prompt may join the batch now.
 
         Args:
-            filling: prompts are being taken in, so that free rows are filled though there are few.
+            filling: a refill is under way, so free rows are filled even if there are few.
         """
         if not self.waiting or not self.free:
             return None
@@ -149,12 +149,12 @@ class _RowsBehindCache(_Rows):
             worth_a_pass = filling or not self.rows or self.free >= self.size // 8
             return max(self.waiting) if worth_a_pass else None
         if not self.rows:
-            return min(self.waiting)  # as rows grow, longer prompts can join them
+            return min(self.waiting)  # shortest first: as rows grow, longer prompts can join them
         length = self.tokens_read[0]
         return length if length in self.waiting and stacks(self.cache) else None
 
     def refill(self) -> Iterator[tuple[int, Decoded]]:
-        """Read prompts, and take in those whose response doesn't end with its first token."""
+        """Prefill prompts that may join, and add their rows; yield the responses that end with their first token."""
         length = self.length_to_join()
         while length is not None:
             rows = self.taken_in(length)
@@ -176,7 +176,7 @@ class _RowsBehindCache(_Rows):
             length = self.length_to_join(filling=True)
 
     def run_until_rows_change(self) -> Iterator[tuple[int, Decoded]]:
-        """Go on with all rows until a response ends or a prompt may join, and give out what ends."""
+        """Decode in all rows until a response ends or a prompt may join; yield the responses that end."""
         everywhere = Positions(None, torch.arange(len(self.rows), device=self.network.device), 1)
         adapters = [self.adapter_of[row.index] for row in self.rows]
         with (
@@ -196,12 +196,12 @@ class _RowsBehindCache(_Rows):
         self.rows = [self.rows[number] for number in going]
 
     def _changes(self) -> bool:
-        """Whether a row leaves now, or a prompt may join."""
+        """Return whether a row must leave the batch now, or a prompt may join it."""
         ended = [row.ending is not None for row in self.rows]
         leaves = any(ended) if holds_states(self.cache) else all(ended)
         return leaves or self.length_to_join() is not None
 
 
 def _finished(rows: Iterable[Row]) -> Iterator[tuple[int, Decoded]]:
-    """The responses that have ended."""
+    """Return the index and the decoded response of each ended row."""
     return ((row.index, row.finished()) for row in rows if row.ending is not None)

@@ -1,4 +1,4 @@
-"""Attention masks that follow from whose tokens stand where, and nothing else."""
+"""Attention masks, computed only from the owner and the position of each token."""
 
 from typing import NamedTuple
 
@@ -11,24 +11,24 @@ from ia2.models.gqa_attention import NAME as GROUPED
 from ia2.models.layout import SHARED, Batch
 
 WINDOW_IGNORED = {"moshi"}
-"""Kinds whose configuration names a sliding window that their attention doesn't have."""
+"""Model types whose configuration has a sliding window that their attention doesn't apply."""
 
 
 class Keys(NamedTuple):
-    """Whose keys stand in a cache, and at which place of their sequence each token was."""
+    """The sequence and the position of each token whose keys are in a cache."""
 
     owner: Int[Tensor, "rows k"]
-    """The index of each token's sequence; PADDING where there is none, SHARED in a prefix that all share."""
+    """Index of each token's sequence; PADDING for empty columns, SHARED in a prefix shared by all sequences."""
     position: Int[Tensor, "rows k"]
 
     def followed_by(self, batch: Batch) -> "Keys":
-        """The same with the tokens of a batch behind them."""
+        """Return these keys with a batch's tokens appended."""
         owner = torch.cat([self.owner, batch.owner], dim=1)
         return Keys(owner, torch.cat([self.position, batch.position_ids], dim=1))
 
 
 def shared_keys(batch: Batch, length: int) -> Keys:
-    """The keys of a prefix of this length that all of the batch's sequences share."""
+    """Return the keys of a prefix of this length, shared by all sequences of the batch."""
     position = torch.arange(length, device=batch.owner.device).expand(batch.owner.shape[0], length)
     return Keys(torch.full_like(position, SHARED), position)
 
@@ -38,12 +38,12 @@ def visible(
     key: tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
     window: int | None,
 ) -> Bool[Tensor, "rows 1 q k"]:
-    """Which keys each query token may attend to: earlier ones of its own sequence, or of a prefix that all share.
+    """Return the keys that each query token may attend to: earlier ones and itself, of its sequence or a shared prefix.
 
     Args:
-        query: owner and position of each token that asks.
-        key: owner and position of each token that may be attended to.
-        window: how many last tokens are visible under sliding-window attention, the token itself counted.
+        query: owner and position of each query token.
+        key: owner and position of each key token.
+        window: number of tokens visible under sliding-window attention, including the query token; None for all.
     """
     (query_owner, query_position), (key_owner, key_position) = query, key
     distance = query_position[:, :, None] - key_position[:, None, :]
@@ -59,14 +59,14 @@ def attention_masks(
     query: tuple[Int[Tensor, "rows q"], Int[Tensor, "rows q"]],
     key: Keys | tuple[Int[Tensor, "rows k"], Int[Tensor, "rows k"]],
 ) -> Tensor | dict[str, Tensor]:
-    """The mask in the form the network takes: one tensor, or one for each kind of layer where kinds differ.
+    """Return the mask in the form that the network takes: one tensor, or a dictionary by layer type.
 
     Raises:
-        ValueError: the network has layers whose attention is neither full nor a sliding window.
+        ValueError: a layer's attention is neither full nor sliding-window.
     """
     config = network.config.get_text_config(decoder=True)
     kinds = set(getattr(config, "layer_types", None) or [_only_kind(config)])
-    # some of GPT-Neo's layers have a window of their own, which counts columns and not positions
+    # some of GPT-Neo's layers have their own window, which counts columns instead of positions
     kinds |= {"local"} & set(getattr(config, "attention_layers", ()))
     if unknown := kinds - {"full_attention", "sliding_attention"}:
         raise ValueError(f"{config.model_type}: layers of kind {sorted(unknown)} are not supported")
@@ -81,12 +81,12 @@ def _only_kind(config: PreTrainedConfig) -> str:
 
 
 def _takes_masks_by_kind(network: PreTrainedModel) -> bool:
-    # the decoders that look a layer's mask up by its kind do so for every layer, also where all are of one kind
+    # decoders with `layer_types` look masks up by layer type, even if all layers are of one type
     return getattr(network.config.get_text_config(decoder=True), "layer_types", None) is not None
 
 
 def _as_taken(seen: Bool[Tensor, "rows 1 q k"], network: PreTrainedModel) -> Float[Tensor, "rows 1 q k"]:
-    """The mask as what is added to scores; torch would make the same of truth values, but anew in every layer."""
+    """Return the mask as a bias added to scores; torch would convert a boolean mask again in every layer."""
     by_torch = network.config._attn_implementation in ("sdpa", GROUPED)
     floor = -torch.inf if by_torch else torch.finfo(network.dtype).min
     return torch.zeros(seen.shape, dtype=network.dtype, device=seen.device).masked_fill(~seen, floor)

@@ -1,4 +1,4 @@
-"""How much memory is free, and how much a forward pass keeps for its backward pass."""
+"""Free memory of a device, memory budgets, and the bytes that a forward pass saves for its backward pass."""
 
 import math
 import os
@@ -12,15 +12,15 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 CPU_RESPONSES, GPU_RESPONSES = 32, 512
-"""How many responses are worth writing at once for each adapter."""
+"""Maximum number of responses worth decoding at once, per adapter."""
 CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may take."""
+"""Where Linux shows a container's memory limit."""
 
 
 def free_bytes(device: torch.device) -> int:
-    """What can still be taken on a device."""
+    """Return the number of bytes that can still be allocated on a device."""
     if device.type == "cuda":
-        # torch holds on to what was let go, and uses it again
+        # torch keeps freed blocks reserved and reuses them
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + held)
     _, left = _container()
@@ -28,18 +28,18 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _machine() -> tuple[int, int]:
-    """All bytes of the machine's memory, and what is left of them."""
+    """Return the total and the available bytes of the machine's memory."""
     try:
         memory = psutil.virtual_memory()
-    except (OSError, RuntimeError):  # where /proc isn't mounted the kernel itself is asked
+    except (OSError, RuntimeError):  # /proc isn't mounted: ask the kernel
         page = os.sysconf("SC_PAGE_SIZE")
         return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     return int(memory.total), int(memory.available)
 
 
 def _container() -> tuple[float, float]:
-    """The most bytes that the container may take that this runs in, and what is left of them; infinite without one."""
-    # of the second version of cgroups, then of the first
+    """Return the memory limit of the enclosing container and the bytes left of it; infinite without a limit."""
+    # cgroups v2, then v1
     for folder, limit, use, read in (
         (CGROUP, "memory.max", "memory.current", "inactive_file"),
         (CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -47,21 +47,21 @@ def _container() -> tuple[float, float]:
         if (folder / limit).exists():
             most = float((folder / limit).read_text().replace("max", "inf"))
             counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            # files that were read are let go when room is needed
+            # the page cache is evicted when memory is needed
             used = int((folder / use).read_text()) - int(counts[read])
             return most, max(0.0, most - used)
     return math.inf, math.inf
 
 
 def steady_bytes(network: PreTrainedModel) -> float:
-    """What training may take beyond a model wherever a run must be repeatable to the last bit.
+    """Return the bytes that training may use beyond the model's weights, in runs that must be bitwise reproducible.
 
-    How many adapters share a bank decides the order of some sums, so that it mustn't depend on what is free at the
-    moment. It is a share of all memory: nearly all of a GPU's, less than half of a machine's or a container's, on which
-    two processes may share a study.
+    The number of adapters in a bank determines the order of some sums, so the budget mustn't depend on what happens to
+    be free. It is a fixed share of total memory: 90% on a GPU; 40% of the machine's or container's memory on a CPU,
+    where two processes may share a study.
     """
     device = network.device
-    # of a model that is spread over devices, those on the one that it computes on
+    # of a model dispatched over devices, only the weights on its main device
     there = [tensor for tensor in network.parameters() if tensor.device == device]
     weights: int = sum(tensor.numel() * tensor.element_size() for tensor in there)
     if device.type == "cuda":
@@ -71,19 +71,19 @@ def steady_bytes(network: PreTrainedModel) -> float:
 
 
 def responses_that_fit(network: PreTrainedModel, tokens: int, sites: int = 0) -> int:
-    """How many responses can be written at once, their keys and values and what is recorded in half of the memory.
+    """Return how many responses fit at once, if keys, values and recorded activations take half of `steady_bytes`.
 
     Args:
         network: a causal language model.
-        tokens: of the longest prompt and response together.
-        sites: how many sites are recorded at each token.
+        tokens: length of the longest prompt and response together.
+        sites: number of sites recorded at each token.
 
     Returns:
-        At least one, and at most as many as are worth it: every one more of few is nearly free, as all weights are read
-        for each token.
+        At least 1, at most `CPU_RESPONSES` or `GPU_RESPONSES`. In small batches each additional response is nearly
+        free, since every step reads all weights anyway.
     """
     config = network.config.get_text_config(decoder=True)
-    # each layer's, as Gemma 4's differ
+    # per layer, because Gemma 4's layers differ
     keys = sum(_key_numbers(layer) for layer in config.per_layer_config)
     numbers = 2 * keys + config.num_hidden_layers * sites * config.hidden_size
     most = CPU_RESPONSES if network.device.type == "cpu" else GPU_RESPONSES
@@ -92,7 +92,7 @@ def responses_that_fit(network: PreTrainedModel, tokens: int, sites: int = 0) ->
 
 
 def _key_numbers(config: PreTrainedConfig) -> int:
-    """Numbers of one token's keys in a layer of this configuration; of a state about as many."""
+    """Return the number of values in one token's keys in a layer like this; a recurrent state has about as many."""
     query_heads = getattr(config, "num_attention_heads", None) or 1
     heads = getattr(config, "num_key_value_heads", None) or query_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // query_heads
@@ -100,7 +100,7 @@ def _key_numbers(config: PreTrainedConfig) -> int:
 
 
 def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:
-    """The bytes of all tensors kept for the backward pass of a computation, each once, and no weight of the network."""
+    """Return the bytes that a computation saves for backward, each storage once, without the network's weights."""
     weights_of_network = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     saved: dict[int, int] = {}
 
@@ -112,5 +112,5 @@ def saved_bytes(forward: Callable[[], Any], network: PreTrainedModel) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         result = forward()
-    del result  # until here it holds on to everything that was noted
+    del result  # the result keeps everything noted alive until here
     return sum(saved.values())

@@ -1,4 +1,4 @@
-"""Which sequences share a row of a batch, and which a forward pass, so that little of it is padding."""
+"""Assign sequences to rows of a batch and to forward passes, with little padding."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,31 +7,31 @@ import torch
 from ia2.models.sequences import TokenSequence, shared_tokens
 
 DEAR_WIDTH = 3000
-"""The width of a row, in tokens, at which attention costs about as much as everything else (six hidden sizes)."""
+"""Row width in tokens at which attention costs about as much as everything else (six times the hidden size)."""
 CPU_PASS_TOKENS, GPU_PASS_TOKENS = 1024, 16384
 
 
 def common_tokens(sequences: Sequence[TokenSequence], skip: int, share: bool) -> int:
-    """How many first tokens stand in a row once for these sequences, those counted that are skipped."""
+    """Return the number of leading tokens that a row holds once for all of these sequences, including skipped ones."""
     return max(skip, len(shared_tokens(sequences))) if share and len(sequences) > 1 else skip
 
 
 def shared_rows(
     sequences: Sequence[TokenSequence], groups: Sequence[int], *, skip: int = 0, share: bool = True
 ) -> tuple[list[list[int]], list[int]]:
-    """Which sequences share a row of a packed batch: some of one group, so that the batch costs least.
+    """Assign sequences to rows of a packed batch, each row from a single group, at the lowest cost.
 
-    Wide rows cost attention, which grows with the square of the width; narrow ones padding, which grows with how uneven
-    they are. Some widths are tried, the longest sequence put first, each where it fits.
+    Wide rows are expensive in attention, which is quadratic in width; narrow rows waste padding on uneven lengths.
+    Several widths are tried, each filled first-fit with the longest sequences first.
 
     Args:
-        sequences: what is to be read.
-        groups: the group of each, such as the adapter that reads it.
-        skip: how many first tokens of every sequence are left out.
-        share: whether what all prompts of a group begin with stands in a row once.
+        sequences: the sequences to read.
+        groups: each sequence's group, such as the adapter that reads it.
+        skip: number of leading tokens of every sequence to leave out.
+        share: whether the tokens that all prompts of a group begin with occur once per row.
 
     Returns:
-        The rows, each a list of sequences, ordered by group; and the group of each row.
+        The rows, each a list of sequence indices, ordered by group; and each row's group.
     """
     members: dict[int, list[TokenSequence]] = {}
     for group, sequence in zip(groups, sequences, strict=True):
@@ -58,9 +58,9 @@ def shared_rows(
 def _filled(
     lengths: Sequence[int], groups: Sequence[int], begun: Mapping[int, int], width: int
 ) -> list[tuple[int, list[int]]]:
-    """Rows of at most this width, each with its group, the longest sequences first put where they fit.
+    """Return rows of at most this width with their groups, filled first-fit with the longest sequences first.
 
-    A row of a group begins with as many tokens as `begun` says.
+    A row of a group begins with `begun[group]` shared tokens.
     """
     rows: dict[int, list[list[int]]] = {}
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -78,13 +78,13 @@ def _filled(
 def by_length(
     sequences: Sequence[TokenSequence], batch_size: int | None = None, *, most_tokens: int | None = None, skip: int = 0
 ) -> list[list[int]]:
-    """Indices of the sequences in batches of like length, so that little of a batch is padding.
+    """Return the sequences' indices in batches of similar length, which have little padding.
 
     Args:
-        sequences: what is to be read.
-        batch_size: how many a batch has at the most.
-        most_tokens: how many tokens it has at the most, unless a single sequence has more.
-        skip: how many first tokens of every sequence don't count.
+        sequences: the sequences to read.
+        batch_size: maximum number of sequences per batch.
+        most_tokens: maximum number of tokens per batch, unless a single sequence has more.
+        skip: number of leading tokens of every sequence that don't count.
     """
     batches: list[list[int]] = []
     tokens = 0
@@ -100,13 +100,13 @@ def by_length(
 
 
 def pass_tokens(device: torch.device, behind: int = 0) -> int:
-    """How many tokens are worth reading at once where no gradient asks for whole batches.
+    """Return the number of tokens worth reading in one pass when no gradient requires whole batches.
 
-    Fewer leave a processor's cores idle, and the activations of more don't fit its caches; a GPU wants more.
+    On a CPU, fewer tokens leave cores idle, and the activations of more don't fit in its caches; a GPU needs more.
 
     Args:
-        device: where they are read.
-        behind: how many tokens stand before every sequence in a cache; keys and values of these need room as well.
+        device: the device that runs the pass.
+        behind: number of cached tokens before every sequence, whose keys and values need memory as well.
     """
     most = CPU_PASS_TOKENS if device.type == "cpu" else GPU_PASS_TOKENS
     return max(most - behind, most // 4)
@@ -120,15 +120,14 @@ def passes(
     skip: int = 0,
     copies: int = 1,
 ) -> list[list[int]]:
-    """Indices of the sequences of each forward pass without gradients, those of like length together.
+    """Return the sequences' indices for each forward pass without gradients, grouped by similar length.
 
     Args:
-        sequences: what is to be read.
-        batch_size: how many a pass has at the most; where it isn't given, a pass has as many as `pass_tokens` has room
-            for.
-        device: where they are read.
-        skip: how many first tokens of every sequence a cache holds.
-        copies: how often each sequence stands in a pass, such as once for every adapter.
+        sequences: the sequences to read.
+        batch_size: maximum number of sequences per pass; by default as many as fit in `pass_tokens`.
+        device: the device that runs the passes.
+        skip: number of leading tokens of every sequence that are cached.
+        copies: number of copies of each sequence in a pass, such as one per adapter.
     """
     room = pass_tokens(device, skip) // copies if batch_size is None else None
     return by_length(sequences, batch_size, most_tokens=room, skip=skip)

@@ -1,4 +1,4 @@
-"""A device whose memory runs out: what was tried is tried again in halves, which is said once for each model."""
+"""Handling of out-of-memory errors: halve the batch and retry, with one message per model."""
 
 import weakref
 from collections.abc import Callable
@@ -16,19 +16,19 @@ Result = TypeVar("Result")
 
 @dataclass
 class PassLimit:
-    """How much a pass without gradients may take of a network's device, once its memory was not enough for more."""
+    """Limits on the size of a pass without gradients, set once the device has run out of memory."""
 
     progress: Progress = SILENT
-    """Told when the memory runs out."""
+    """Where the message is shown when memory runs out."""
     tokens: int | None = None
-    """Tokens of texts that are read at once; None for as many as are worth it."""
+    """Maximum number of tokens to read in one pass; None for no limit besides the default size."""
     responses: int | None = None
-    """Responses that are written at once; None for as many as are worth it."""
+    """Maximum number of responses to decode at once; None for no limit besides the default size."""
     is_said: bool = False
-    """Whether it was said."""
+    """Whether the message was shown."""
 
     def say(self) -> None:
-        """Say it, if it wasn't."""
+        """Show the message, the first time only."""
         if not self.is_said:
             self.progress.say(
                 "The device's memory ran out: what the model reads or writes at once is halved from now on, until it "
@@ -41,24 +41,27 @@ _LIMITS: "weakref.WeakKeyDictionary[PreTrainedModel, PassLimit]" = weakref.WeakK
 
 
 def pass_limit(network: PreTrainedModel) -> PassLimit:
-    """The limit of a network, which all that reads with it shares."""
+    """Return the network's limit, shared by everything that runs the network."""
     return _LIMITS.setdefault(network, PassLimit())
 
 
 def attempt(compute: Callable[[], Result]) -> tuple[Result | None, str | None]:
-    """What a computation gives, or why the device's memory was not enough for it; what it held is let go by then."""
+    """Return a computation's result and None, or None and the reason if the device ran out of memory.
+
+    In the latter case, the memory of the failed computation has been freed.
+    """
     try:
         return compute(), None
     except torch.OutOfMemoryError as error:
         reason = (str(error).splitlines() or [""])[0]
-    # the failed computation's tensors live until its error is forgotten
+    # the failed computation's tensors live until the exception object is gone
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None, reason
 
 
 def no_room(network: PreTrainedModel, least: str, reason: str) -> InputError:
-    """What to raise where not even the least that can be computed at once fits, such as `one text`."""
+    """Return the error to raise if even the smallest unit of work, such as `one text`, doesn't fit in memory."""
     return InputError(
         f"{network.config.model_type}: the device's memory is not enough for {least} ({reason}). Use a smaller model, "
         "shorter rows or a device with more memory."

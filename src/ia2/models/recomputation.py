@@ -1,7 +1,7 @@
-"""Feed-forward blocks that keep only their inputs for the backward pass, in which they are computed again.
+"""Activation checkpointing of feed-forward blocks: only their inputs are saved, the rest is recomputed in backward.
 
-Between its two products a frozen gated block keeps three tensors, each several times as wide as the residual stream:
-about two fifths of all that a training step keeps. Computing them again is a fifth of a step's arithmetic.
+A frozen gated block saves three tensors between its two matrix products, each several times as wide as the residual
+stream: about two fifths of all that a training step saves. Recomputing them is a fifth of a step's arithmetic.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from ia2.models.architectures import feed_forward_blocks
 
 
 class _Kept(torch.autograd.Function):
-    """A tensor as it is, kept for the backward pass where what is kept can be counted."""
+    """The identity; it saves its input for backward, where saved-tensor hooks can count it."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -32,17 +32,17 @@ class _Kept(torch.autograd.Function):
 
 @contextmanager
 def recomputed_feed_forward(network: PreTrainedModel) -> Iterator[None]:
-    """Meanwhile feed-forward blocks are computed again in the backward pass; gradients are the same but for rounding.
+    """Recompute feed-forward blocks in backward passes inside the `with` block; gradients are the same up to rounding.
 
-    A block inside which something is attached while it runs, such as adapters on its projections, keeps all: what is
-    attached is gone when the backward pass runs.
+    A block with hooks on its submodules, such as those of adapters on its projections, isn't checkpointed, because the
+    hooks are gone when backward runs.
 
     Args:
-        network: a causal language model; where its family has no such blocks, nothing changes.
+        network: a causal language model; unchanged if its family has no such blocks.
     """
     with ExitStack() as restored:
         for block in feed_forward_blocks(network):
-            # of a model that is spread over devices, a function that moves weights stands in the block's place
+            # accelerate replaces a block's `forward` if the model is dispatched over devices
             if (before := vars(block).get("forward")) is None:
                 restored.callback(vars(block).pop, "forward")
             else:
@@ -57,7 +57,7 @@ def _recomputing(block: nn.Module, forward: Callable[..., Any]) -> Callable[...,
         if attached or not (torch.is_grad_enabled() and hidden.requires_grad):
             return forward(hidden, *arguments, **keywords)
         inputs = _Kept.apply(hidden)  # type: ignore[no-untyped-call]
-        # nothing in a frozen block is drawn
+        # a frozen block uses no random numbers
         return checkpoint(forward, inputs, *arguments, use_reentrant=False, preserve_rng_state=False, **keywords)
 
     return run

@@ -1,8 +1,8 @@
-"""A cache whose rows are slots: each holds one response's keys and values, and is given to another when that ends.
+"""A key-value cache with one slot per response; a slot is reused when its response ends.
 
-transformers' own joins old and new keys for every token, which makes a copy of all of them, nearly half of the time of
-decoding a long response on a CPU. Here there is room behind each row's tokens, and a token is written at its row's own
-place, so that rows of different lengths have no padding between their prompt and their response.
+transformers' cache concatenates old and new keys at every token, which copies all of them: nearly half of the time to
+decode a long response on a CPU. Here each row has spare columns, and a token is written at its own row's next column.
+So rows of different lengths need no padding between prompt and response.
 """
 
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 64
-"""Tokens that there is room for when rows have to be moved."""
+"""Spare columns to allocate whenever rows have to be copied."""
 
 
 class SlotLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values, each (slots, heads, room, size). For use without gradients."""
+    """One layer's keys and values, each (slots, heads, room, size). Not for use with gradients."""
 
     def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
         self.states = [_widened(keys, room), _widened(values, room)]
         self.written_at: tuple[Int[Tensor, " slots"], Int[Tensor, " slots"]] | None = None
-        """Which slots there are, and the column at which the next token of each is written."""
+        """The slot indices, and the column at which each slot's next token is written."""
         self.width = 0
-        """How many columns are read."""
+        """Number of columns that attention reads."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_arguments: object, **_keywords: object
     ) -> tuple[Tensor, Tensor]:
-        """Add a token to each slot, (slots, heads, 1, size), and give all columns that are read."""
+        """Write one token to each slot, (slots, heads, 1, size), and return `width` columns of keys and values."""
         assert self.written_at is not None, "SlotCache.next_token says where it is written"
         slots, columns = (numbers.to(key_states.device) for numbers in self.written_at)
         for states, new in zip(self.states, (key_states, value_states), strict=True):
@@ -41,12 +41,12 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """How many tokens stand before those that are read next, in the longest slot."""
+        """Return the number of tokens before the next one, in the longest slot."""
         return max(0, self.width - 1)
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """Keys and values of a network's layers, a slot for each response that is being written.
+    """Keys and values of all layers, with a slot for each response being decoded.
 
     Example:
         >>> from transformers import DynamicCache
@@ -60,25 +60,25 @@ class SlotCache(Cache):  # type: ignore[misc]
     """
 
     def __init__(self, read: Cache, room: int) -> None:
-        """Begin with what another cache holds.
+        """Start from the cache of a prefill.
 
         Args:
-            read: keys and values of prompts, each from the first column of its row.
-            room: how many columns there are to be at the least.
+            read: keys and values of prompts, right-padded: each row starts at column 0.
+            room: minimum number of columns.
         """
         super().__init__(layers=[SlotLayer(layer.keys, layer.values, room) for layer in read.layers])
 
     @property
     def room(self) -> int:
-        """How many columns there are."""
+        """Return the number of allocated columns."""
         return int(self.layers[0].states[0].shape[2])
 
     def next_token(self, columns: Int[Tensor, " slots"], width: int) -> None:
-        """Say where the next token of each slot is written.
+        """Set the column at which each slot's next token is written.
 
         Args:
             columns: the column for each slot.
-            width: how many columns are read, that one counted; more are made where there aren't as many.
+            width: number of columns to read, including the new one; the cache grows if it has fewer.
         """
         slots = torch.arange(len(columns), device=columns.device)
         if width > self.room:
@@ -87,16 +87,16 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.written_at, layer.width = (slots, columns), width
 
     def widen(self, room: int) -> None:
-        """Make room for as many columns."""
+        """Grow the cache to at least `room` columns."""
         for layer in self.layers:
             layer.states = [_widened(states, room) for states in layer.states]
 
     def refill(self, row_of_slot: Mapping[int, int], read: Cache) -> None:
-        """Give slots to others.
+        """Replace the contents of some slots with new prompts.
 
         Args:
-            row_of_slot: which row of the other cache each slot gets.
-            read: keys and values of prompts, each from the first column of its row.
+            row_of_slot: for each slot to replace, the row of the other cache to copy.
+            read: keys and values of prompts, right-padded: each row starts at column 0.
         """
         width = read.get_seq_length()
         if width > self.room:
@@ -105,19 +105,19 @@ class SlotCache(Cache):  # type: ignore[misc]
             for states, new in zip(layer.states, (other.keys, other.values), strict=True):
                 for slot, row in row_of_slot.items():
                     states[slot, :, :width] = new[row]
-                    # as in `_widened`: what stood there may be no number, and is multiplied by nothing
+                    # zeroed as in `_widened`: masked values are multiplied by 0, and 0 · NaN is NaN
                     states[slot, :, width:] = 0
 
     def keep(self, slots: Int[Tensor, " staying"]) -> None:
-        """Go on with these slots only, in this order."""
+        """Keep only these slots, in this order."""
         for layer in self.layers:
             layer.states = [states.index_select(0, slots.to(states.device)) for states in layer.states]
 
 
 def _widened(states: Tensor, room: int) -> Tensor:
-    """Keys or values, (slots, heads, columns, size), with room for as many columns; what is new holds nothing yet."""
+    """Return keys or values, (slots, heads, columns, size), zero-padded on the right to at least `room` columns."""
     columns = states.shape[2]
-    # zeros, since what is masked is multiplied by nothing, and nothing times NaN would still be NaN
+    # not left uninitialised: masked values are multiplied by 0, and 0 · NaN is NaN
     wide = states.new_zeros(*states.shape[:2], max(room, columns), states.shape[3])
     wide[:, :, :columns] = states
     return wide

@@ -1,8 +1,8 @@
-"""Rows of a cache that leave it, and rows of another that join it.
+"""Adding rows to a cache, and removing rows from it.
 
-Keys and values stand in columns, the last token of every row in the last one. A row that has read fewer tokens than
-others has empty columns before its first token, which the network must be told to leave out. A state has no columns,
-so that rows of any length stand beside each other.
+Keys and values are aligned on the right: the last column holds every row's last token. A row that has read fewer tokens
+than others has empty columns on the left, which the network must mask. Recurrent states have no columns, so rows of any
+length can be stacked.
 """
 
 from collections.abc import Sequence
@@ -30,32 +30,32 @@ KNOWN = {
     LinearAttentionAndFullAttentionLayer,
     LinearAttentionAndSlidingWindowAttentionLayer,
 }
-"""Layers of which it is known what they keep; a family's own may keep something else as well."""
+"""Cache layers whose contents are fully known; a model family's own class may keep something else as well."""
 
 
 def holds_states(cache: Cache) -> bool:
-    """Whether a cache that has been read into holds all states: RecurrentGemma's are in the network's own modules."""
+    """Return whether a filled cache holds all recurrent states; RecurrentGemma keeps them in its modules instead."""
     layers = [layer for layer in cache.layers if isinstance(layer, LinearAttentionCacheLayerMixin)]
     return all(_kept(layer.conv_states) or _kept(layer.recurrent_states) for layer in layers)
 
 
 def stacks(cache: Cache) -> bool:
-    """Whether rows can join a cache that has been read into: whether all that each of its layers keeps is known."""
+    """Return whether rows can be added to a filled cache: all contents of each layer must be known."""
     return holds_states(cache) and all(type(layer) in KNOWN for layer in cache.layers)
 
 
 def has_columns(cache: Cache) -> bool:
-    """Whether a layer keeps keys and values, so that the columns of rows of different lengths differ."""
+    """Return whether a layer keeps keys and values, so that rows of different lengths need padding columns."""
     return any(isinstance(layer, CacheLayerMixin) for layer in cache.layers)
 
 
 @torch.no_grad()
 def stack(cache: Cache, other: Cache) -> None:
-    """Put the rows of another cache behind those of this one.
+    """Append the rows of another cache to this one.
 
     Args:
-        cache: it is grown; `stacks` says whether it can be.
-        other: read by the same network.
+        cache: extended in place; `stacks` must be true of it.
+        other: a cache filled by the same network.
 
     Example:
         >>> from transformers import DynamicCache
@@ -82,16 +82,16 @@ def stack(cache: Cache, other: Cache) -> None:
 
 @torch.no_grad()
 def keep_rows(cache: Cache, rows: Sequence[int], width: int) -> None:
-    """Go on with some of a cache's rows, in this order.
+    """Keep only some of a cache's rows, in this order.
 
     Args:
-        cache: it is changed; its layers may be of any kind, but it holds all states.
-        rows: numbers of the rows that stay.
-        width: how many tokens the longest of them has read; columns before them are dropped where they are empty.
+        cache: changed in place; layers of any class, but the cache must hold all states (`holds_states`).
+        rows: indices of the rows to keep.
+        width: number of tokens that the longest of them has read; empty columns before those are dropped.
     """
     cache.reorder_cache(torch.tensor(rows))
     if not stacks(cache):
-        return  # nothing has joined it, so that no column is empty
+        return  # no rows were ever added to it, so it has no empty columns
     for layer in cache.layers:
         if isinstance(layer, DynamicLayer) and layer.is_initialized:
             layer.keys, layer.values = (states[:, :, -width:] for states in (layer.keys, layer.values))
@@ -100,7 +100,7 @@ def keep_rows(cache: Cache, rows: Sequence[int], width: int) -> None:
 
 
 def _beneath(states: Tensor, new: Tensor) -> Tensor:
-    """Keys or values, (rows, heads, columns, size), of both; empty columns hold zeros, as `SlotCache`'s do."""
+    """Concatenate the rows of keys or values, (rows, heads, columns, size), left-padded with zeros to equal width."""
     width = max(states.shape[2], new.shape[2])
     return torch.cat([pad(part, (0, 0, width - part.shape[2], 0)) for part in (states, new)])
 
