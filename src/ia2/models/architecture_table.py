@@ -1,7 +1,7 @@
-"""The tables of what each family of networks calls its parts: layers, the block that mixes tokens, its projections.
+"""Tables of how each model family names its parts: the layers, the mixer of each, and the mixer's projections.
 
-All knowledge of architectures is here. A network is recognised by its modules, not by its name, so that a family built
-like a listed one works without an entry of its own.
+All knowledge of architectures is here. A network is recognised by its modules, not by its name, so a family built like
+a listed one works without its own entry.
 """
 
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ Projection = Literal["query", "key", "value", "output"]
 
 @dataclass(frozen=True)
 class LayerParts:
-    """How a layer names the block that mixes tokens, the block's projections, and its feed-forward block."""
+    """How a layer names its mixer (the block that mixes tokens), its projections, and its feed-forward block."""
 
     block: str
     query: str
     key: str | None
-    """None where a layer uses another one's keys and values."""
+    """None if the layer reuses another layer's keys and values."""
     value: str | None
     output: str
     feed_forward: str | None = "mlp"
-    """The feed-forward block of a layer; None where its parts stand in the layer itself, or it is given more than the
-    positions that it is to compute."""
+    """The layer's feed-forward block; None if its parts are submodules of the layer itself, or if the block takes more
+    inputs than the positions it transforms."""
     feed_forward_output: str = "mlp"
-    """The module of a layer whose output is the feed-forward block's."""
+    """The layer's module whose output is that of the feed-forward block."""
     recurrent: bool = False
-    """Whether tokens are mixed by a state, such as Mamba's, and not by attention."""
+    """Whether the mixer is recurrent, such as Mamba, instead of attention."""
 
     def projection(self, which: Projection) -> str | None:
-        """The module inside the block that holds this projection, or stands for it."""
+        """Return the module in the mixer that holds this projection, or stands for it."""
         return {"query": self.query, "key": self.key, "value": self.value, "output": self.output}[which]
 
     def fits(self, layer: nn.Module) -> bool:
-        """Whether a layer has all of these modules, each with a weight."""
+        """Return whether a layer has all of these modules, each with a weight."""
         names = [name for name in (self.query, self.key, self.value, self.output) if name is not None]
         try:
             block = layer.get_submodule(self.block)
@@ -46,12 +46,12 @@ class LayerParts:
 
 
 def _fused(block: str, inputs: str, output: str, feed_forward: str | None = "mlp") -> LayerParts:
-    """Attention that multiplies by W_Q, W_K and W_V in one module, which then stands for all three."""
+    """Return the parts of attention with W_Q, W_K and W_V in a single module, which stands for all three."""
     return LayerParts(block, inputs, inputs, inputs, output, feed_forward)
 
 
 def _recurrent(block: str, inputs: str, output: str) -> LayerParts:
-    """A mixer with a state, whose input projection stands for W_Q, W_K and W_V, and its output projection for W_O."""
+    """Return a recurrent mixer's parts: its input projection stands for W_Q, W_K and W_V, its output one for W_O."""
     return LayerParts(block, inputs, inputs, inputs, output, None, recurrent=True)
 
 
@@ -65,12 +65,12 @@ LAYERS = (
     "encoder.layer",
     "encoder.layers",
 )
-"""Where the layers are, inside the decoder."""
+"""Paths of the list of layers inside the decoder."""
 
 LAYER_PARTS = (
     # Llama, Qwen 2 and 3, Mistral, Gemma 2 and 3, OLMo 2
     LayerParts("self_attn", "q_proj", "k_proj", "v_proj", "o_proj"),
-    # Moshi and Inkling 2, whose projections hold their matrix beside something else
+    # Moshi and Inkling 2, whose projections wrap their linear module
     LayerParts("self_attn", "q_proj.linear", "k_proj.linear", "v_proj.linear", "o_proj.linear"),
     # Phi-3
     _fused("self_attn", "qkv_proj", "o_proj"),
@@ -89,7 +89,7 @@ LAYER_PARTS = (
     _fused("attn", "qkv_proj", "out_proj"),
     # GPT-Neo
     LayerParts("attn", "attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.out_proj"),
-    # Bloom, whose feed-forward block is given the residual stream as well; Falcon
+    # Bloom, whose feed-forward block also takes the residual stream; Falcon
     _fused("self_attention", "query_key_value", "dense", None),
     # MPT, the same; DBRX
     _fused("attn", "Wqkv", "out_proj", None),
@@ -99,20 +99,20 @@ LAYER_PARTS = (
     # CTRL; CPM-Ant
     LayerParts("multi_head_attention", "Wq", "Wk", "Wv", "dense", None, "ffn"),
     LayerParts("self_att.self_attention", "project_q", "project_k", "project_v", "attention_out", None, "ffn.ffn"),
-    # BERT and its kin as decoders
+    # BERT and its relatives as decoders
     LayerParts("attention", "self.query", "self.key", "self.value", "output.dense", None, "output.dense"),
-    # latent attention: DeepSeek V2 and V3, whose keys and values come out of one projection
+    # latent attention: DeepSeek V2 and V3, whose keys and values share one projection
     LayerParts("self_attn", "q_b_proj", "kv_b_proj", "kv_b_proj", "o_proj"),
     LayerParts("self_attn", "q_proj", "kv_b_proj", "kv_b_proj", "o_proj"),
     LayerParts("self_attn", "q_gate_proj", "kv_b_proj", "kv_b_proj", "o_proj"),
-    # Zaya, whose keys' and queries' neighbours are mixed and whose W_V is two modules: that of the token itself stands
-    # for both; its experts are given more than positions
+    # Zaya, which mixes neighbouring keys and queries. Its W_V is two modules; the one for the token itself stands for
+    # both. Its experts take more inputs than the positions they transform
     LayerParts("self_attn", "qkv_proj.q_proj", "qkv_proj.k_proj", "qkv_proj.v_proj_current", "o_proj", None),
     # DeepSeek V4
     LayerParts("self_attn", "q_b_proj", "kv_proj", "kv_proj", "o_b_proj"),
-    # layers of Gemma 3n and 4 that use the keys and values of an earlier one
+    # layers of Gemma 3n and 4 that reuse the keys and values of an earlier layer
     LayerParts("self_attn", "q_proj", None, None, "o_proj"),
-    # attention in Nemotron-H, in RecurrentGemma, and across to pictures in Llama 3.2
+    # attention in Nemotron-H and RecurrentGemma; cross-attention to images in Llama 3.2
     LayerParts("mixer", "q_proj", "k_proj", "v_proj", "o_proj", None, "mixer"),
     LayerParts("temporal_block", "q_proj", "k_proj", "v_proj", "o_proj", None, "mlp_block"),
     # gated delta networks: Qwen 3.5, Qwen3-Next, OLMo hybrid
@@ -121,11 +121,11 @@ LAYER_PARTS = (
     LayerParts("linear_attn", "q_proj", "k_proj", "v_proj", "o_proj", None, recurrent=True),
     # lightning attention: MiniMax
     _recurrent("self_attn", "qkv_proj", "out_proj"),
-    # Mamba in hybrids, and alone; short convolutions: LFM 2 and 3
+    # Mamba in hybrids and on its own; short convolutions: LFM 2 and 3
     _recurrent("mamba", "in_proj", "out_proj"),
     _recurrent("mixer", "in_proj", "out_proj"),
     _recurrent("conv", "in_proj", "out_proj"),
-    # Zamba 2, whose layers with attention have a Mamba block as well
+    # Zamba 2, whose attention layers also have a Mamba block
     _recurrent("mamba_decoder.mamba", "in_proj", "out_proj"),
     # RG-LRU: RecurrentGemma; RWKV; xLSTM
     LayerParts("temporal_block", "linear_x", "linear_y", "linear_x", "linear_out", None, "mlp_block", True),
@@ -134,8 +134,8 @@ LAYER_PARTS = (
 )
 
 NO_MIXER = ("mixer.down_proj", "mixer.experts", "cross_attn.q_proj")
-"""What layers have that are nothing but a feed-forward block, as some of Nemotron-H's are, or that look at pictures, of
-which a text has none, as some of Llama 3.2's do."""
+"""Modules that identify layers without a mixer: pure feed-forward layers, as in Nemotron-H, and cross-attention to
+images, as in Llama 3.2, which does nothing for text."""
 
 NOT_ADAPTABLE = {
     "jetmoe": "its W_Q and W_O are mixtures of experts, "
@@ -143,7 +143,7 @@ NOT_ADAPTABLE = {
     "xlm": "transformers has no layers of it, but lists of attention, norm and feed-forward blocks, "
     "and runs it as an encoder alone",
 }
-"""Kinds that other libraries leave no way to adapt, and why."""
+"""Model types that can't be adapted because of transformers or PEFT, and why."""
 
 ONLY_INPUTS_ADAPTED = frozenset({"falcon_mamba", "mamba", "mamba2", "nemotron_h"})
-"""Kinds whose fast kernels multiply by W_O themselves, so that PEFT puts no adapter on that module."""
+"""Model types whose fused kernels apply W_O themselves, so PEFT refuses an adapter on that module."""

@@ -1,7 +1,7 @@
-"""Where a network has its parts: layers, the block that mixes tokens, its projections, feed-forward.
+"""Locate a network's parts: layers, their mixers (the blocks that mix tokens), projections, feed-forward blocks.
 
-They are found by the entries of the table that fit. Layers of one network may be built differently, as those of hybrids
-are, in which some layers attend and others have a recurrent state.
+Parts are identified by the table entries that fit. Layers of one network may differ, as in hybrids, where some layers
+attend and others are recurrent.
 """
 
 from collections.abc import Sequence
@@ -29,24 +29,24 @@ class Architecture:
     """Where a network's layers are, and how each is built."""
 
     path: str
-    """The module that holds the layers."""
+    """Path of the module that holds the layers."""
     parts: Sequence[LayerParts | None]
-    """How each layer names its parts, first to last; None for a layer that mixes no tokens."""
+    """Each layer's parts, in order; None for a layer without a mixer."""
     is_inferred: bool = False
-    """Whether the table doesn't know the layers, and names and shapes of their modules told their parts."""
+    """Whether the parts were inferred from module names and shapes, because no table entry fits."""
 
     @property
     def mixing(self) -> list[tuple[str, LayerParts]]:
-        """The path of each layer that mixes tokens, and how it names its parts."""
+        """Return the path and the parts of each layer with a mixer."""
         return [(f"{self.path}.{layer}", parts) for layer, parts in enumerate(self.parts) if parts is not None]
 
 
 def architecture_of(network: PreTrainedModel) -> Architecture:
-    """How this network is built, by the entries of the table that fit its layers, or as their modules leave no doubt.
+    """Return how a network is built, from the table or, if its modules are unambiguous, inferred from them.
 
     Raises:
-        InputError: a layer mixes tokens in no way that is known: aligning the others alone would be a half-measure; or
-            other libraries leave no way to adapt this kind.
+        InputError: a layer's mixer can't be identified (aligning only the others would be a half-measure), or other
+            libraries give no way to adapt this model type.
     """
     if (reason := NOT_ADAPTABLE.get(network.config.model_type)) is not None:
         raise InputError(f"{network.config.model_type}: {reason}. Use a causal decoder such as Llama, Qwen or Gemma.")
@@ -69,7 +69,7 @@ def architecture_of(network: PreTrainedModel) -> Architecture:
 
 
 def _inferred(network: PreTrainedModel) -> Architecture | None:
-    """How a network is built that the table doesn't know; None where that is in doubt."""
+    """Return the architecture of a network that isn't in the table; None if its modules are ambiguous."""
     config = network.config.get_text_config(decoder=True)
     candidates = []
     for path in layer_lists(network):
@@ -80,23 +80,23 @@ def _inferred(network: PreTrainedModel) -> Architecture | None:
 
 
 def layers_of(network: PreTrainedModel) -> list[nn.Module]:
-    """The layers, first to last. Raises as `architecture_of`."""
+    """Return the layers, in order. Raises as `architecture_of`."""
     return _layers(network, architecture_of(network).path)
 
 
 def attention_blocks(network: PreTrainedModel) -> list[nn.Module]:
-    """The block of every layer that mixes tokens, first to last. Raises as `architecture_of`."""
+    """Return the mixer of every layer that has one, in order. Raises as `architecture_of`."""
     return [network.get_submodule(f"{path}.{parts.block}") for path, parts in architecture_of(network).mixing]
 
 
 def output_projections(network: PreTrainedModel) -> list[nn.Module]:
-    """The module that multiplies by W_O in every layer that mixes tokens. Raises as `architecture_of`."""
+    """Return the W_O module of every layer with a mixer, in order. Raises as `architecture_of`."""
     mixing = architecture_of(network).mixing
     return [network.get_submodule(f"{path}.{parts.block}.{parts.output}") for path, parts in mixing]
 
 
 def attention_outputs(network: PreTrainedModel) -> list[nn.Module]:
-    """The module that multiplies by W_O in every layer that attends, not in those that have a state.
+    """Return the W_O module of every attention layer, in order, without recurrent layers.
 
     Raises:
         InputError: as `architecture_of`, or no layer attends.
@@ -108,7 +108,7 @@ def attention_outputs(network: PreTrainedModel) -> list[nn.Module]:
 
 
 def aligned_layers(network: PreTrainedModel, which: Literal["mixers", "attention"]) -> dict[str, Any]:
-    """What a record says of the layers whose mixers are aligned: which, and their numbers from 0."""
+    """Return a record's entry on the layers whose mixers are aligned: the choice, and the layers' indices."""
     numbers = [
         layer
         for layer, parts in enumerate(architecture_of(network).parts)
@@ -118,10 +118,10 @@ def aligned_layers(network: PreTrainedModel, which: Literal["mixers", "attention
 
 
 def feed_forward_outputs(network: PreTrainedModel) -> list[nn.Module]:
-    """The module of every layer whose output is the feed-forward block's, first to last. Raises as `architecture_of`.
+    """Return the module of every layer whose output is that of the feed-forward block, in order.
 
     Raises:
-        InputError: a layer's feed-forward block isn't where its family has it.
+        InputError: as `architecture_of`, or a layer's feed-forward block isn't where its family has it.
     """
     architecture = architecture_of(network)
     try:
@@ -134,12 +134,12 @@ def feed_forward_outputs(network: PreTrainedModel) -> list[nn.Module]:
 
 
 def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> list[str]:
-    """The full names of these projections' modules in every layer, each once, in the network's own naming.
+    """Return the full module names of these projections in every layer, without duplicates.
 
-    The output projection of a Mamba layer is left out where PEFT refuses it.
+    The output projection of a Mamba layer is left out if PEFT refuses it.
 
     Raises:
-        InputError: as `architecture_of`, or a layer has none of them.
+        InputError: as `architecture_of`, or a layer has none of the projections.
     """
     names: list[str] = []
     for path, parts in architecture_of(network).mixing:
@@ -156,7 +156,7 @@ def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> l
 
 
 def feed_forward_blocks(network: PreTrainedModel) -> list[nn.Module]:
-    """The feed-forward block of every layer; none where the network's family isn't in the table or has no blocks."""
+    """Return every layer's feed-forward block; an empty list if the family isn't in the table or has no blocks."""
     for path in _paths(network):
         layers = _layers(network, path)
         parts = _parts_of(layers[-1]) if layers else None
@@ -167,12 +167,12 @@ def feed_forward_blocks(network: PreTrainedModel) -> list[nn.Module]:
 
 
 def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
-    """The feed-forward block of the last layer, if nothing behind it looks at other tokens' outputs; else None.
+    """Return the last layer's feed-forward block; None if a later module mixes its outputs across tokens.
 
-    None as well where the network's family isn't in the table or has no block.
+    Also None if the family isn't in the table or has no blocks.
     """
     for path in _paths(network):
-        # Inkling's layers mix the block's outputs of neighbouring tokens
+        # Inkling's layers mix the block's outputs across neighbouring tokens
         if any("conv" in name for layer in _layers(network, path)[-1:] for name, _ in layer.named_children()):
             return None
     blocks = feed_forward_blocks(network)
@@ -180,7 +180,7 @@ def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:
 
 
 def _paths(network: PreTrainedModel) -> list[str]:
-    """Where layers may be, from the network."""
+    """Return the paths from the network at which layers may be."""
     inside = network.base_model_prefix if network.base_model is not network else "model"
     return [f"{inside}.{path}" for path in LAYERS]
 

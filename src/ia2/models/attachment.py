@@ -1,4 +1,4 @@
-"""What runs on a network while it is read: adapters, each with rows of its own, or nothing."""
+"""Adapters to run on a network, each on its own rows of a batch, or none."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,42 +9,41 @@ from transformers import Cache
 from ia2.models.layout import Batch
 
 AdapterOfRow = Sequence[int]
-"""Which adapter each row of a batch belongs to. It is known where the batch is laid out, so that nothing has to be read
-back from a device for it."""
+"""Index of each row's adapter. A sequence of Python integers, known when the batch is laid out, so that using it needs
+no synchronisation with a GPU."""
 
 
 class Attachment(ABC):
-    """Adapters that can be run on a network; the network as it is counts as one adapter that does nothing."""
+    """Adapters that can be run on a network; the unadapted network counts as one adapter that does nothing."""
 
     shares_prefill: bool = False
-    """Whether a prefix that prompts have in common can be read once for all of them: its keys and values are the same
-    for every row."""
+    """Whether a common prefix of prompts can be prefilled once: its keys and values are the same for every row."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many adapters there are."""
+        """Return the number of adapters."""
 
     @property
     def virtual_tokens(self) -> int:
-        """Tokens that stand before every text, in the cache that `prefix` gives."""
+        """Return the number of virtual tokens before every text, in the cache that `prefix` returns."""
         return 0
 
     def prefix(self, adapter_of_row: AdapterOfRow) -> Cache | None:
-        """Keys and values of the virtual tokens, each row's with its own adapter; None where there are none."""
+        """Return keys and values of the virtual tokens, for each row those of its adapter; None if there are none."""
         del adapter_of_row
         return None
 
     def shares_tokens(self, noise: Sequence[int | None]) -> bool:
-        """Whether sequences of an adapter may have their common tokens stand in a row once; `noise` as in `reading`."""
+        """Return whether an adapter's sequences may share their common tokens once per row; `noise` as in `reading`."""
         del noise
         return True
 
     @abstractmethod
     def attached(self, adapter_of_row: AdapterOfRow, *, one_token: bool = False) -> AbstractContextManager[None]:
-        """Run the network with the adapters; it is as it was when the block is left.
+        """Run the network with the adapters inside the `with` block; it is unchanged afterwards.
 
         Args:
-            adapter_of_row: which adapter each row belongs to.
+            adapter_of_row: index of each row's adapter.
             one_token: rows have one token each, as in decoding.
         """
 
@@ -52,13 +51,13 @@ class Attachment(ABC):
     def reading(
         self, batch: Batch, adapter_of_row: AdapterOfRow, noise: Sequence[int | None] = ()
     ) -> Iterator[tuple[Batch, Cache | None]]:
-        """Run the network on a batch with the adapters: gives the batch and the cache to run it with.
+        """Run the network on a batch with the adapters; yield the batch and the cache to run it with.
 
         Args:
-            batch: what is read.
-            adapter_of_row: which adapter each of its rows belongs to.
-            noise: where adapters have dropout, a number for each sequence, from which its masks follow; None for those
-                that aren't learnt from.
+            batch: the batch to read.
+            adapter_of_row: index of each row's adapter.
+            noise: for adapters with dropout, a seed for each sequence's masks; None for sequences that aren't
+                trained on.
         """
         del noise
         with self.attached(adapter_of_row):
@@ -66,12 +65,12 @@ class Attachment(ABC):
 
 
 class Unadapted(Attachment):
-    """The network as it is, or as somebody else has changed it."""
+    """The network without adapters, or with changes made elsewhere."""
 
     shares_prefill = True
 
     def __len__(self) -> int:
-        """One: the network."""
+        """Return 1: the network itself."""
         return 1
 
     @contextmanager

@@ -1,8 +1,8 @@
-"""How a layer that no entry of the table fits is built, where its modules leave no doubt: their names and their shapes.
+"""Infer the parts of a layer that no table entry fits, if the names and shapes of its modules are unambiguous.
 
-A layer must have one block with W_Q, W_K, W_V and W_O, each told by its name and of the size that the configuration
-gives it, or with the first three in one module. What was inferred is held to what the network computes when it is
-loaded (`ia2.models.residual_check`).
+A layer must have exactly one block with W_Q, W_K, W_V and W_O, each identified by its name and of the size that the
+configuration implies; or the first three in a fused module. What was inferred is checked against what the network
+computes when it is loaded (`ia2.models.residual_check`).
 """
 
 import re
@@ -19,7 +19,7 @@ LETTERS = {"query": "q", "key": "k", "value": "v"}
 
 
 def layer_lists(network: PreTrainedModel) -> list[str]:
-    """The paths of all lists in a network that have as many modules as its decoder has layers."""
+    """Return the paths of all module lists with as many modules as the decoder has layers."""
     count = network.config.get_text_config(decoder=True).num_hidden_layers
     return [
         path for path, module in network.named_modules() if isinstance(module, nn.ModuleList) and len(module) == count
@@ -27,16 +27,16 @@ def layer_lists(network: PreTrainedModel) -> list[str]:
 
 
 def inferred_parts(layer: nn.Module, config: PreTrainedConfig) -> LayerParts | None:
-    """How a layer names its parts; None where its modules leave a doubt.
+    """Return how a layer names its parts; None if its modules are ambiguous.
 
     Args:
         layer: one of a decoder's layers.
         config: the decoder's configuration.
     """
     if any(isinstance(module, nn.Conv1d) for module in layer.modules()):
-        return None  # it may mix tokens by a state
+        return None  # it may be recurrent
     candidates = list(_candidates(layer, config))
-    # a block that holds nothing but another one is the same
+    # a wrapper around a single block has the same projections
     innermost = [
         parts
         for parts in candidates
@@ -54,7 +54,7 @@ def _candidates(layer: nn.Module, config: PreTrainedConfig) -> Iterator[LayerPar
 
 
 def _projections(linear: dict[str, Sizes], config: PreTrainedConfig) -> tuple[str, str, str, str] | None:
-    """The names of W_Q, W_K, W_V and W_O among a block's linear modules; None unless they are all, and told apart."""
+    """Return the names of W_Q, W_K, W_V and W_O among a block's linear modules; None if incomplete or ambiguous."""
     hidden, heads = config.hidden_size, getattr(config, "num_attention_heads", None)
     if heads is None:
         return None
@@ -79,7 +79,7 @@ def _projections(linear: dict[str, Sizes], config: PreTrainedConfig) -> tuple[st
 
 
 def _is_called(name: str, which: str) -> bool:
-    """Whether a module's name is that of this projection: the word, or its letter with or without a `w` or `to`."""
+    """Return whether a module's name denotes this projection: the word, or its letter with or without a `w` or `to`."""
     words = re.split(r"[._]", name.lower())
     letter = LETTERS[which]
     return any(word in (which, f"{which}s", letter, f"w{letter}", f"{letter}w") for word in words)

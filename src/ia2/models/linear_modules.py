@@ -1,4 +1,4 @@
-"""Linear modules of networks, of either class: their weights, and their numbers of input and output features."""
+"""Linear modules, `nn.Linear` or `Conv1D`: their weights, biases, and numbers of input and output features."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,15 +27,15 @@ def weight_of(module: nn.Module) -> Float[Tensor, "outputs inputs"]:
 
 
 def frozen_weight(module: nn.Module, inputs: Tensor) -> Float[Tensor, "outputs inputs"] | None:
-    """The weight of a module that multiplies by it, adds its bias, and does nothing else.
+    """Return the weight of a plain frozen linear module: inputs · Wᵀ plus bias, and nothing else.
 
     Args:
         module: any linear module.
-        inputs: what it is given.
+        inputs: the module's input.
 
     Returns:
-        None where the module is of a class of its own, as quantised ones are, where its weight is trained, of another
-        dtype or elsewhere, or where something stands in the place of its `forward`, such as what moves weights between
+        None if the module has a class of its own (quantised modules do), if its weight is trainable or has another
+        dtype or device than the inputs, or if its `forward` is replaced, as accelerate does to move weights between
         devices.
     """
     if type(module) not in (nn.Linear, Conv1D) or type(module.weight) is not nn.Parameter or "forward" in vars(module):

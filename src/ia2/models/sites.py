@@ -1,6 +1,6 @@
-"""Sites: places in a network where activations are read, and recording them during a forward pass.
+"""Sites: places in a network where activations are read, and hooks that record them during a forward pass.
 
-A site is a value that teacher, student, analysis and decoding all use. The first axis of an activation is always
+Teacher, student, analysis and decoding all identify activations by site. The first axis of an activation is always
 positions.
 """
 
@@ -27,7 +27,7 @@ output; the heads' outputs before W_O, concatenated; next-token logits."""
 
 @dataclass(frozen=True)
 class Site:
-    """Where a network's activations are read: a place in each layer, and positions of a sequence.
+    """Where to read a network's activations: a place in each layer, and positions of a sequence.
 
     Example:
         >>> print(Site("mlp-output"), Site("residual", "all"))
@@ -54,35 +54,35 @@ ATTENTION_LAYERS = Site("attention-layers")
 LOGITS = Site("logits")
 
 Activations = Mapping[Site, Float[Tensor, "n *size"]]
-"""The activations at each site, positions first: (n, layers, width), and logits (n, vocabulary)."""
+"""Activations by site, positions first: (n, layers, width), or (n, vocabulary) for logits."""
 
 FINAL_FEED_FORWARD: frozenset[SiteName] = frozenset({"residual", "mlp-output"})
-"""Sites behind the last layer's feed-forward block, which otherwise serves the language-model head alone."""
+"""Sites that need the last layer's feed-forward block, which otherwise affects only the language-model head."""
 
 
 class Recording:
-    """What hooks have kept of a forward pass: a tensor for each site and layer."""
+    """Activations captured by hooks during a forward pass: one tensor per site and layer."""
 
     def __init__(self, at: Mapping[Site, Positions]) -> None:
         self.at = at
-        """Where each site is read."""
+        """The positions at which each site is read."""
         self.layers = dict.fromkeys(at, 0)
-        """In how many layers each site is read: all, or those that mix tokens."""
+        """Number of layers in which each site is read: all layers, or only those with a mixer."""
         self._outputs: dict[Site, dict[int, Tensor]] = {site: {} for site in at}
 
     def keep(self, site: Site, layer: int, hidden: Tensor) -> Tensor:
-        """Keep one layer's output at the site's positions.
+        """Store one layer's output at the site's positions.
 
         Args:
-            site: where it was read.
-            layer: the layer, from 0.
-            hidden: (rows, width, size); some families give (rows · width, size).
+            site: where the output was read.
+            layer: the layer's index.
+            hidden: (rows, width, size), or (rows · width, size) in some families.
 
         Returns:
-            The output to go on with: the same numbers, whose gradient is found together with that of what was kept.
+            The output to pass on: the same values; its gradient is computed together with that of the stored positions.
 
         Raises:
-            InputError: the layer was run before in this pass, so that there are several outputs of it.
+            InputError: the layer has already run in this pass, so it has several outputs.
         """
         if layer in self._outputs[site]:
             raise InputError(f"layer {layer} ran twice in one pass: networks that repeat layers can't be aligned.")
@@ -91,15 +91,15 @@ class Recording:
             hidden, taken = _Taken.apply(hidden, at.token.to(hidden.device))  # type: ignore[no-untyped-call]
         else:
             taken = at.taken(hidden)
-        # layers may lie on several devices
+        # layers may be on several devices
         self._outputs[site][layer] = taken.to(at.example.device)
         return hidden
 
     def taken(self) -> dict[Site, Float[Tensor, "n layers width"]]:
-        """The outputs of the last pass at all sites; the recording is empty afterwards.
+        """Return the activations of the last pass at all sites, and clear the recording.
 
         Raises:
-            RuntimeError: a layer has recorded nothing: no forward pass was run, or it went around the module.
+            RuntimeError: a layer recorded nothing: no forward pass was run, or it bypassed the module.
         """
         for site, outputs in self._outputs.items():
             if missing := [layer for layer in range(self.layers[site]) if layer not in outputs]:
@@ -112,15 +112,15 @@ class Recording:
 
 
 class _Taken(torch.autograd.Function):
-    """A tensor as it is, and what stands at some positions of it, with the gradients of both added up where they meet.
+    """The identity, and a selection of positions as second output; backward adds the two gradients in one step.
 
-    Autograd would make a tensor of zeros as large as the first, and add it, for every layer.
+    Autograd would allocate a zero tensor of the full size and add it, for every layer.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(token)
-        # no view, as some layers add to what they are given in place
+        # not a view, because some layers modify their input in place
         return hidden.detach(), hidden.reshape(-1, hidden.shape[-1]).index_select(0, token)
 
     @staticmethod
@@ -133,14 +133,14 @@ class _Taken(torch.autograd.Function):
 
 @contextmanager
 def record(network: PreTrainedModel, at: Mapping[Site, Positions]) -> Iterator[Recording]:
-    """Record sites in every layer during the forward passes in the block; the hooks are removed at its end.
+    """Record sites in every layer during forward passes inside the `with` block; the hooks are removed afterwards.
 
     Args:
-        network: a causal language model, with or without an adapter injected into it.
-        at: the sites, each with its positions; not logits, which come from the head.
+        network: a causal language model, with or without an injected adapter.
+        at: the sites and the positions of each; without logits, which come from the head.
 
     Raises:
-        InputError: a layer's module can't be found.
+        InputError: a layer's module can't be identified.
 
     Example:
         >>> from ia2.models.forward import response_logits
@@ -172,10 +172,10 @@ def _modules(network: PreTrainedModel, site: Site) -> Iterable[nn.Module]:
 
 
 def _hooked(module: nn.Module, site: Site, layer: int, recorded: Recording) -> Callable[[], None]:
-    """Set a hook; what is returned takes it away."""
+    """Register a hook, and return the function that removes it."""
 
     def output_hook(_module: nn.Module, _arguments: Any, output: Any) -> Any:
-        # a layer may say its attention's scores as well, a mixture of experts what its router chose
+        # layers may also return attention weights, and mixtures of experts router outputs
         if isinstance(output, tuple):
             return (recorded.keep(site, layer, output[0]), *output[1:])
         return recorded.keep(site, layer, output)
