@@ -1,7 +1,7 @@
-"""A bank: many adapters over one frozen network, run and trained in one forward and backward pass.
+"""A bank: many adapters on one frozen network, run and trained in one forward and backward pass.
 
-Each row of a batch belongs to one adapter. The adapters' tensors are stacked along a first axis, so that a module needs
-only a few batched products, whatever the number of adapters.
+Each row of a batch belongs to one adapter. The adapters' tensors are stacked along the first axis, so a module needs
+only a few batched matrix products, whatever the number of adapters.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from ia2.models.transfer import on_device
 
 
 class Bank(Attachment):
-    """K adapters of one kind on the same modules; their values are one matrix with a row for each adapter.
+    """K adapters of one kind on the same modules; their values form one matrix with one row per adapter.
 
     Example:
         >>> configuration = LoRA(rank=2).configuration(model.network)
@@ -58,7 +58,7 @@ class Bank(Attachment):
         if any(not torch.equal(tensors[name], tensor) for tensors in adapters for name, tensor in shared.items()):
             raise ValueError("a bank needs adapters whose shared tensors are the same")
         self.effect = effect.bound({name: tensor.to(network.device, torch.float32) for name, tensor in shared.items()})
-        """The adapters' computation, with the tensors shared by all modules."""
+        """The adapters' computation, with the tensors that all modules share."""
         flat = [torch.cat([tensors[name].reshape(-1) for name in self.shapes]) for tensors in trained]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
         """Each adapter's tensors, concatenated; the optimiser's parameters."""
@@ -68,7 +68,7 @@ class Bank(Attachment):
         }
 
     def __len__(self) -> int:
-        """How many adapters there are."""
+        """Return the number of adapters."""
         return len(self.values)
 
     def keep(self, indices: Sequence[int]) -> None:
@@ -78,11 +78,11 @@ class Bank(Attachment):
         self.values = self.values.detach().index_select(0, staying).requires_grad_(trained)
 
     def weights(self, index: int) -> dict[str, Tensor]:
-        """A copy of one adapter's tensors on the CPU, named as in PEFT's file."""
+        """Copy one adapter's tensors to the CPU, named as in PEFT's file."""
         return self.named(self.values[index].detach())
 
     def named(self, values: Float[Tensor, " values"]) -> dict[str, Tensor]:
-        """One adapter's values, cut and named as in PEFT's file, copied to the CPU."""
+        """Split one adapter's values into tensors named as in PEFT's file, copied to the CPU."""
         parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()])
         return {
             name: part.reshape(shape).to("cpu", copy=True)
@@ -91,11 +91,11 @@ class Bank(Attachment):
 
     @property
     def virtual_tokens(self) -> int:
-        """Number of virtual tokens before every text, in the cache that `prefix` returns."""
+        """Return the number of virtual tokens before every text, in the cache that `prefix` returns."""
         return self.effect.virtual_tokens
 
     def prefix(self, adapter_of_row: AdapterOfRow) -> Cache | None:
-        """Keys and values of the virtual tokens, for each row those of its adapter; None if there are none."""
+        """Return keys and values of the virtual tokens, for each row those of its adapter; None if there are none."""
         if not isinstance(self.effect, VirtualTokens):
             return None
         (values,) = self._by_module(self.values).values()
@@ -106,21 +106,21 @@ class Bank(Attachment):
         return cache
 
     def shares_tokens(self, noise: Sequence[int | None]) -> bool:
-        """Not where inputs of some sequences are left out, as each leaves out others."""
+        """Return False if any sequence has dropout, because each has its own mask."""
         return self.effect.dropout_rate == 0 or all(number is None for number in noise)
 
     @contextmanager
     def attached(
         self, adapter_of_row: AdapterOfRow | None = None, *, one_token: bool = False, dropout: Dropout | None = None
     ) -> Iterator[None]:
-        """Run the network with the adapters inside the block; it is unchanged afterwards.
+        """Run the network with the adapters inside the `with` block; it is unchanged afterwards.
 
         Args:
-            adapter_of_row: which adapter each row of a batch belongs to; by default row i is adapter i's.
-            one_token: rows have one token each, as in decoding. The rows of an adapter then always form one group, as
-                they do where they lie side by side, in equal numbers. Otherwise each row is a group with a copy of its
-                adapter's tensors, unless the effect says that those are too large; the outcome is the same.
-            dropout: which of their inputs the adapters drop; the modules themselves drop none.
+            adapter_of_row: index of each row's adapter; by default row i has adapter i.
+            one_token: rows have one token each, as in decoding. Then an adapter's rows always form one group, as they
+                also do if they are adjacent and equally many for each adapter. Otherwise each row is a group with a
+                copy of its adapter's tensors, unless the effect says that those are too large; the result is the same.
+            dropout: dropout of the adapters' inputs; the modules' own inputs have none.
         """
         if isinstance(self.effect, VirtualTokens):
             yield
@@ -131,7 +131,7 @@ class Bank(Attachment):
         if groups.adapters != list(range(len(self))):
             values = _taken(values, on_device(groups.adapters, values.device))
         by_module = self._by_module(values.to(self._dtype))
-        # before all other hooks, so that they are given what the module gives with its adapters
+        # runs before all other hooks, which then see the adapted output
         handles = [
             module.register_forward_hook(self._hook(by_module[path], groups, dropout, number), prepend=True)
             for number, (path, module) in enumerate(self._modules.items())
@@ -153,7 +153,7 @@ class Bank(Attachment):
             yield batch.behind(self.virtual_tokens), cache
 
     def _by_module(self, values: Float[Tensor, "groups values"]) -> dict[str, Values]:
-        # one split has one gradient, where as many slices would each make one of the whole
+        # a split has a single gradient; slices would each allocate one of the full size
         parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()], dim=1)
         by_module: dict[str, dict[str, Tensor]] = {path: {} for path in self._modules}
         for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
@@ -163,7 +163,7 @@ class Bank(Attachment):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """What the adapters compute in."""
+        """Return the dtype in which the adapters compute."""
         half = self.effect.in_bfloat16 and self.network.dtype == torch.bfloat16
         return torch.bfloat16 if half else torch.float32
 
@@ -171,7 +171,7 @@ class Bank(Attachment):
         effect, dtype = self.effect, self._dtype
 
         def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            # a model's layers may lie on several devices
+            # a model's layers may be on several devices
             shape, inputs, groups = output.shape, arguments[0].to(output.device, dtype), of_groups.on(output.device)
             values = {suffix: tensor.to(output.device) for suffix, tensor in of_module.items()}
             if inputs.ndim > 3:  # latent attention gives (rows, 1, width, n)
@@ -192,7 +192,7 @@ class Bank(Attachment):
 
 
 def _place(name: str, effect: Effect) -> tuple[str, str]:
-    """The module that a tensor belongs to, and what it is there; ValueError where the effect has no such tensor."""
+    """Return a tensor's module and its name within the module; ValueError if the effect has no such tensor."""
     suffix = next((suffix for suffix in effect.suffixes if name.endswith(suffix)), None)
     if suffix is None:
         raise ValueError(f"a bank of the effect {effect} has no tensor {name}")
@@ -201,16 +201,15 @@ def _place(name: str, effect: Effect) -> tuple[str, str]:
 
 @torch.no_grad()
 def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> bool:
-    """Whether a bank can run adapters that have these tensors: on linear modules that are given whole rows.
+    """Return whether a bank can run adapters with these tensors: modules must be linear and take whole rows as input.
 
-    By rows a bank tells adapters apart. Some families' feed-forward blocks are given tokens without their rows, experts
-    those that are sent to them, and the head response positions alone.
+    A bank assigns adapters by row. In some families, feed-forward blocks take tokens without their rows; experts take
+    only the tokens routed to them, and the head takes only response positions.
 
     Args:
-        network: the frozen model; where modules lie outside attention, its decoder reads one token, to see what they
-            are given.
+        network: the frozen model; for modules outside attention, its decoder reads one token to test their inputs.
         names: the tensors' names in PEFT's file.
-        effect: what the adapters do.
+        effect: the adapters' computation.
     """
     if isinstance(effect, VirtualTokens):
         return True
@@ -220,7 +219,7 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> 
         return False
     if not all(features(module) for module in modules):
         return False
-    with suppress(InputError):  # of a family whose attention isn't known
+    with suppress(InputError):  # raised if the family's attention isn't known
         modules -= {module for block in attention_blocks(network) for module in block.modules()}
     if not modules:
         return True
@@ -240,36 +239,36 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> 
 
 
 def _taken(values: Float[Tensor, "adapters *shape"], indices: Int[Tensor, " rows"]) -> Float[Tensor, "rows *shape"]:
-    """`values[indices]`, with a gradient that is the same each time to the last bit."""
-    # threads add up the gradient of an index in whatever order they come; this is also faster
+    """Return `values[indices]`, with a bitwise deterministic gradient."""
+    # the gradient of indexing is summed by threads in any order; this is also faster
     return values.index_select(0, indices)
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """Rows of a batch side by side in groups, each of one adapter: all tokens of a group as if of one row."""
+    """Adjacent rows of a batch in groups, one adapter each; the tokens of a group are treated as a single row."""
 
     adapters: list[int]
     """The adapter of each group."""
     rows: Int[Tensor, " places"] | None = None
-    """The row at each place of each group; None where the rows are in that order."""
+    """The row at each place of the groups, concatenated; None if rows are in that order already."""
     at: Int[Tensor, " rows"] | None = None
-    """The place of each row."""
+    """Each row's place."""
 
     @classmethod
     def of(cls, adapter_of_row: AdapterOfRow, *, gather: bool, device: torch.device) -> "_Groups":
-        """A group for each adapter where its rows can stand in one, else for each row.
+        """Make one group per adapter if its rows can form one, else one per row.
 
         Args:
-            adapter_of_row: the adapter of each row.
-            gather: whether rows are moved, so that those of an adapter lie side by side.
-            device: where the rows are.
+            adapter_of_row: index of each row's adapter.
+            gather: whether to move rows so that an adapter's rows are adjacent.
+            device: the rows' device.
         """
         members: dict[int, list[int]] = {}
         for row, adapter in enumerate(adapter_of_row):
             members.setdefault(adapter, []).append(row)
         size = max(map(len, members.values()))
-        # a group with fewer rows than others is filled up with its last one, so that nothing of another gets in
+        # smaller groups are padded with copies of their last row, never with rows of another adapter
         padded = [row for rows in members.values() for row in (*rows, *[rows[-1]] * (size - len(rows)))]
         if padded == list(range(len(adapter_of_row))):
             return cls(list(members))
@@ -280,17 +279,17 @@ class _Groups:
         return cls(list(members), on_device(padded, device), on_device(at, device))
 
     def on(self, device: torch.device) -> "_Groups":
-        """The same for rows on this device."""
+        """Return the groups for rows on this device."""
         if self.rows is None or self.at is None or self.rows.device == device:
             return self
         return replace(self, rows=self.rows.to(device), at=self.at.to(device))
 
     def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:
-        """The tokens in groups."""
+        """Return the tokens in groups."""
         taken = values if self.rows is None else _taken(values, self.rows)
         return taken.reshape(len(self.adapters), -1, values.shape[-1])
 
     def scattered(self, values: Float[Tensor, "groups tokens n"], width: int) -> Float[Tensor, "rows width n"]:
-        """The tokens in rows of `width` tokens again."""
+        """Return the tokens in rows of `width` tokens again."""
         rows = values.reshape(-1, width, values.shape[-1])
         return rows if self.at is None else _taken(rows, self.at)

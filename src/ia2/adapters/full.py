@@ -54,7 +54,7 @@ class FullFineTuning(AdapterKind):
         return True
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's configuration for a network: modules that are saved whole, and no low-rank update."""
+        """Return PEFT's configuration for a network: modules to save whole, and no low-rank update."""
         return LoraConfig(
             task_type="CAUSAL_LM",
             target_modules=DUMMY_TARGET_MODULES,

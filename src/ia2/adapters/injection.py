@@ -1,4 +1,4 @@
-"""A network in PEFT's hands for a while: an adapter's modules are injected into it, and all is as it was afterwards."""
+"""Inject an adapter's PEFT modules into a network temporarily, and restore the network afterwards."""
 
 import copy
 import warnings
@@ -16,41 +16,41 @@ from ia2.errors import InputError
 from ia2.models.gguf import first_line
 
 UNREPEATABLE = ("corda", "lora_ga")
-"""PEFT's initialisations that took from the model's weights what only the data of training could tell."""
+"""PEFT's initialisations that modify the base weights in a way that only the training data could reproduce."""
 
 
 def peft_model(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool = False) -> PeftModel:
-    """PEFT's model of a network with a new adapter injected; see `injected` for one that is taken out again.
+    """Return PEFT's model of a network with a new adapter injected; `injected` also removes it again.
 
     Args:
-        network: what it is injected into.
-        configuration: the adapter's kind and size.
-        empty: leave the adapter's tensors without values.
+        network: the network to inject into, changed in place.
+        configuration: the adapter's configuration.
+        empty: leave the adapter's tensors uninitialised.
 
     Raises:
-        InputError: the network has no modules of the names that the configuration gives.
+        InputError: the configuration doesn't fit the network, such as by naming modules that it lacks.
     """
     with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.24 for an attribute that was renamed
-        # an adapter of another model is looked at here, by its tensors
+        # peft 0.21 reads an attribute that transformers 5.24 has renamed
+        # whether an adapter fits the model is checked here, by its tensors
         warnings.filterwarnings("ignore", "The PEFT config's `base_model_name_or_path` was renamed", UserWarning)
-        # which is refused here where somebody asks for it
+        # ia2 refuses this setting elsewhere
         warnings.filterwarnings("ignore", "`lora_bias=True` was passed but the targeted layer", UserWarning)
         warnings.filterwarnings(
             "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning, r"transformers\.modeling_utils"
         )
         try:
             return get_peft_model(network, configuration, low_cpu_mem_usage=empty)
-        except Exception as error:  # of a configuration that makes no sense PEFT's own code breaks anywhere
+        except Exception as error:  # an invalid configuration can raise anything inside PEFT
             raise InputError(f"the adapter doesn't fit this model: {first_line(error)}.") from error
 
 
 @contextmanager
 def injected(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool = False) -> Iterator[PeftModel]:
-    """The same for the length of a block; then the network has its own modules, with every number as it was.
+    """Inject an adapter inside the `with` block; afterwards the network has its own modules and values again.
 
     Raises:
-        InputError: as `peft_model`, or the adapter began with weights taken from the model that can't be told any more.
+        InputError: as `peft_model`, or the adapter's initialisation modified base weights irreproducibly.
     """
     originals = [(tensor, tensor.data, tensor.detach().clone()) for tensor in _written_to(network, configuration)]
     modules = dict(network.named_modules())
@@ -69,18 +69,18 @@ def injected(network: PreTrainedModel, configuration: PeftConfig, *, empty: bool
 
 
 def check_reloads(network: PreTrainedModel, configuration: PeftConfig, weights: Mapping[str, Tensor]) -> None:
-    """Refuse a network of which PEFT would read an adapter's tensors under other names, and so not at all.
+    """Refuse a network for which PEFT would silently load an adapter's tensors under wrong names.
 
-    transformers keeps patterns by which names of old checkpoints become those of a network, and PEFT applies them to
-    adapters. Of a few kinds they match the new names once more, and PEFT's reload says nothing.
+    transformers has patterns that rename the tensors of old checkpoints, and PEFT applies them to adapters. For a few
+    model types they also match new names, and PEFT then skips the tensors without a message.
 
     Args:
-        network: what the adapter is for.
-        configuration: the adapter's.
-        weights: its tensors, named as in PEFT's file.
+        network: the adapter's base model.
+        configuration: the adapter's configuration.
+        weights: the adapter's tensors, named as in PEFT's file.
 
     Raises:
-        InputError: a tensor would be renamed to that of a module which isn't there; names both.
+        InputError: a tensor would be renamed to one of a module that doesn't exist; the message names both.
     """
     read = convert_peft_adapter_state_dict_for_transformers(network, configuration, dict(weights))
     modules = {name for name, _ in network.named_modules()}
@@ -95,25 +95,25 @@ def check_reloads(network: PreTrainedModel, configuration: PeftConfig, weights: 
 
 
 def names_read(model: PeftModel, configuration: PeftConfig, weights: Mapping[str, Tensor]) -> set[str]:
-    """The names under which PEFT reads an adapter's tensors: of old checkpoints those that the network has now.
+    """Return the names under which PEFT loads an adapter's tensors; names of old checkpoints become current ones.
 
     Args:
         model: PEFT's model with an adapter of this configuration.
-        configuration: the adapter's.
-        weights: its tensors, named as in PEFT's file.
+        configuration: the adapter's configuration.
+        weights: the adapter's tensors, named as in PEFT's file.
     """
     return set(convert_peft_adapter_state_dict_for_transformers(model, configuration, dict(weights)))
 
 
 def peft_state(model: PeftModel) -> dict[str, Tensor]:
-    """The tensors of the adapter that is attached, named as in PEFT's file."""
-    # embeddings are never adapted; left to itself PEFT asks the hub whether they were
+    """Return the attached adapter's tensors, named as in PEFT's file."""
+    # embeddings are never adapted; by default PEFT asks the hub whether they were
     state: dict[str, Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     return state
 
 
 def _empty(configuration: PeftConfig) -> PeftConfig:
-    """The same without anything that is computed from the network at the beginning."""
+    """Return the configuration without initialisations that are computed from the network's weights."""
     empty = copy.deepcopy(configuration)
     if hasattr(empty, "init_lora_weights"):
         empty.init_lora_weights = True
@@ -123,7 +123,7 @@ def _empty(configuration: PeftConfig) -> PeftConfig:
 
 
 def _written_to(network: PreTrainedModel, configuration: PeftConfig) -> list[nn.Parameter]:
-    """The network's own parameters that PEFT changes with an adapter of this configuration."""
+    """Return the base model's parameters that PEFT modifies with an adapter of this configuration."""
     beginning = getattr(configuration, "init_lora_weights", True)
     if isinstance(beginning, str) and beginning.startswith(UNREPEATABLE):
         raise InputError(
@@ -142,10 +142,10 @@ def _written_to(network: PreTrainedModel, configuration: PeftConfig) -> list[nn.
 
 
 def _put_back(network: PreTrainedModel, modules: dict[str, nn.Module]) -> None:
-    # PEFT's unload leaves modules that were saved whole in the place of the network's own
+    # PEFT's unload leaves copies in place of modules that were saved whole
     current = dict(network.named_modules())
     for name, module in modules.items():
         if current.get(name) is not module:
             network.set_submodule(name, module)
-    # PEFT would warn when it meets the network again
+    # otherwise PEFT warns when it sees the network again
     vars(network).pop("peft_config", None)

@@ -35,9 +35,9 @@ from ia2.models.linear_modules import bias_of, frozen_weight, weight_of
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
-"""Initialisations that leave the model's own weights as they are."""
+"""Initialisations that leave the base model's weights unchanged."""
 _SETTINGS = PLACES | {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
-# details of initialisations, and of settings that are left as they are
+# details of initialisations, and settings left at their defaults
 _SETTINGS |= {"modules_to_save", "eva_config", "corda_config", "lora_ga_config", "loftq_config", "megatron_core"}
 _SETTINGS |= {"qalora_group_size"}
 
@@ -80,11 +80,11 @@ class LoRA(AdapterKind):
 
     @property
     def needs_plain_weights(self) -> bool:
-        """Where magnitudes are learned, which norms of the weights are divided by."""
+        """Return whether magnitudes are learned: DoRA divides by norms of the weights."""
         return self.dora
 
     def configuration(self, network: PreTrainedModel) -> PeftConfig:
-        """PEFT's configuration for a network. Raises InputError if its attention can't be found."""
+        """Return PEFT's configuration for a network. Raises InputError if its attention can't be located."""
         return LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -99,7 +99,7 @@ class LoRA(AdapterKind):
 
     @classmethod
     def effect_of(cls, configuration: PeftConfig) -> Effect | None:
-        """W + scaling · BA, or DoRA's; None for other kinds, and for settings or initialisations that aren't known."""
+        """Return LoRA's or DoRA's effect; None for other kinds and for unknown settings or initialisations."""
         if not is_understood(configuration, LoraConfig, _SETTINGS) or configuration.modules_to_save:
             return None
         beginning, targets = configuration.init_lora_weights, configuration.target_modules
@@ -111,7 +111,7 @@ class LoRA(AdapterKind):
 
     @classmethod
     def unusual(cls, record: Mapping[str, Any]) -> list[str]:
-        """Rank and alpha where they aren't 8, variants, dropout."""
+        """Return rank and alpha unless both are 8, variants, and dropout."""
         parts = []
         if (record["rank"], record["alpha"]) != (8, 8):
             parts.append(f"r{record['rank']} α{record['alpha']}")
@@ -132,23 +132,23 @@ class LowRank(AdditiveEffect):
 
     @property
     def dropout_rate(self) -> float:
-        """The share of A's inputs that is left out while training."""
+        """Return the dropout probability of A's inputs in training."""
         return self.dropout
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
-        """A is (rank, inputs), B (outputs, rank)."""
+        """Return the shapes: A is (rank, inputs), B (outputs, rank)."""
         return _factor_shapes(network, configuration)
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """A drawn as PEFT draws it, B zero: the update is nothing at first."""
+        """Draw A as PEFT does, and set B to zero, so that the initial update is zero."""
         return _fresh_factors(network, configuration)
 
     def delta(self, module: nn.Module, inputs: Tensor, values: Values) -> Tensor:
-        """What the two factors give, scaled."""
+        """Return the scaled product of inputs, A and B."""
         return self.scaling * torch.bmm(torch.bmm(inputs, values[A].mT), values[B].mT)
 
     def added(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
-        """The same in one product where the output has the factors' dtype."""
+        """Return output plus delta, in one product if the output has the factors' dtype."""
         if output.dtype != inputs.dtype:
             return super().added(module, inputs, output, values)
         weight = frozen_weight(module, inputs)
@@ -157,11 +157,11 @@ class LowRank(AdditiveEffect):
 
 
 class _Added(torch.autograd.Function):
-    """output + scaling · inputs Aᵀ Bᵀ, with a gradient of as few products as there are factors.
+    """output + scaling · inputs Aᵀ Bᵀ, with a backward pass of as few matrix products as possible.
 
-    Autograd's own scales and transposes whole tensors for the same numbers, which on a GPU are kernels to be launched.
-    Where the module's weight is given, the gradient of its own product, output = inputs Wᵀ, is computed here as well:
-    the update's is added to it in one product.
+    Autograd's version also scales and transposes whole tensors, each a kernel launch on a GPU. If the module's weight
+    is given, backward also computes the gradient of its product, output = inputs Wᵀ, and adds the update's in one
+    product.
     """
 
     @staticmethod
@@ -195,7 +195,7 @@ class _Added(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Decomposed(ModuleEffect):
-    """m · (W + scaling · BA) / ‖W + scaling · BA‖, the norms taken as constants (DoRA, Liu et al. 2024)."""
+    """m · (W + scaling · BA) / ‖W + scaling · BA‖, with the norm treated as a constant (DoRA, Liu et al. 2024)."""
 
     scaling: float
     suffixes: ClassVar[tuple[str, ...]] = (A, B, MAGNITUDE)
@@ -203,23 +203,23 @@ class Decomposed(ModuleEffect):
     reads_weights: ClassVar[bool] = True
 
     def shapes(self, network: PreTrainedModel, configuration: PeftConfig) -> Shapes | None:
-        """Those of LoRA, and a magnitude for each output."""
+        """Return LoRA's shapes, plus one magnitude per output."""
         return _factor_shapes(network, configuration, magnitudes=True)
 
     def fresh(self, network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
-        """LoRA's factors, and the magnitudes that leave modules as they are, in float32.
+        """Return LoRA's factors, and magnitudes in float32 that leave the modules unchanged.
 
-        PEFT rounds magnitudes to the precision of the weights, which changes what a network in half precision says.
+        PEFT rounds magnitudes to the dtype of the weights, which changes the outputs of a network in half precision.
         """
         tensors = _fresh_factors(network, configuration)
         for path in linear_targets(network, configuration) or {}:
             weight = weight_of(network.get_submodule(path)).detach().to(torch.float32)
             tensors[f"{PREFIX}{path}.{MAGNITUDE}"] = torch.linalg.vector_norm(weight, dim=1).cpu()
-        # module by module, as PEFT has them
+        # in PEFT's order, module by module
         return {name: tensors[name] for name in self.shapes(network, configuration) or {}}
 
     def update(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
-        """What the module and the factors give, each output at its own magnitude; a bias stays as it is."""
+        """Return the output with the update, each output feature rescaled to its magnitude; a bias is unchanged."""
         a, b, magnitude = (values[suffix] for suffix in self.suffixes)
         weight, bias = weight_of(module), bias_of(module)
         with torch.no_grad():
@@ -235,7 +235,7 @@ class Decomposed(ModuleEffect):
         a: Float[Tensor, "adapters rank inputs"],
         b: Float[Tensor, "adapters outputs rank"],
     ) -> Float[Tensor, "adapters outputs"]:
-        """‖W + scaling · BA‖ of each output, by the square of a sum: no adapter's whole weight is ever made.
+        """Return ‖W + scaling · BA‖ of each output, from the expanded square; no adapter's full weight is formed.
 
         ‖w + s b·A‖² = ‖w‖² + 2 s b·(A w) + s² b·(A Aᵀ) b, for each row w of W and b of B.
         """
@@ -263,10 +263,10 @@ def _factor_shapes(
 def _fresh_factors(network: PreTrainedModel, configuration: PeftConfig) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path, (inputs, outputs) in (linear_targets(network, configuration) or {}).items():
-        # so PEFT makes them, and so the same seed gives the same numbers: two layers draw their own, then A anew
+        # as in PEFT, so that a seed gives the same numbers: two layers draw their own, then A is drawn again
         down, up = nn.Linear(inputs, configuration.r, bias=False), nn.Linear(configuration.r, outputs, bias=False)
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-        # PEFT rounds to the dtype of the weights; beside quantised ones, of eight bits or fewer, values stay in float32
+        # PEFT rounds to the dtype of the weights; beside quantised weights (8 bits or fewer) values stay in float32
         dtype: torch.dtype = network.get_submodule(path).weight.dtype
         rounded: Float[Tensor, "rank inputs"] = down.weight.detach()
         if dtype.is_floating_point and dtype.itemsize > 1:

@@ -1,4 +1,4 @@
-"""The training loop: a stage of many adapters together, each optimiser step one forward and one backward pass."""
+"""The training loop: a stage of many adapters in parallel, with one forward and backward pass per optimiser step."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +27,12 @@ from ia2.training.shares import PassSize
 from ia2.training.student import Part, StageRows
 
 Outcome = tuple[Adapter, StageHistory]
-"""The adapter that a stage ends with, and how the stage went."""
+"""The adapter at the end of a stage, and the stage's history."""
 
 
 @dataclass
 class Job:
-    """One adapter on its way through a stage."""
+    """One adapter in a training stage."""
 
     rows: StageRows
     start: Adapter
@@ -40,39 +40,39 @@ class Job:
     learning_rate: float
     """Learning rate of this adapter's Adam."""
     stages_before: int
-    """Stages that it has been through."""
+    """Number of stages that it has completed."""
     best_values: Tensor | None = None
-    """Its values when early stopping last said to keep them."""
+    """Its values at the best dev evaluation so far."""
 
     @property
     def noise(self) -> int:
-        """What the next step's dropout follows from: of a set, the same for all methods and learning rates."""
+        """Return the seed of the next step's dropout, which is the same for all methods and learning rates of a set."""
         return derived_seed(self.stopping.seed, f"dropout of stage {self.stages_before}, step {self.stopping.step}")
 
 
 class BankSize(NamedTuple):
-    """How adapters are trained together in the memory there is."""
+    """How many adapters to train together in the available memory."""
 
     adapters: int
-    """How many at a time; one at the least."""
+    """Number of adapters per bank, at least 1."""
     recomputed: bool = False
-    """Whether feed-forward blocks are computed again in the backward pass, so that more fit."""
+    """Whether feed-forward blocks are recomputed in the backward pass, so that more adapters fit."""
 
 
 def bank_size(
     network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, budget: float, progress: Progress
 ) -> BankSize:
-    """How many of these adapters can be trained together in the memory there is.
+    """Return how many of these adapters can be trained together within a memory budget.
 
-    Where all don't fit, and those that do wouldn't keep the device busy, more are trained with feed-forward blocks that
-    keep less: computing these again then costs less than smaller banks.
+    If not all fit, and those that do wouldn't keep the device busy, feed-forward blocks are recomputed in the backward
+    pass, so that more fit: recomputation then costs less than smaller banks.
 
     Args:
         network: the frozen model.
         jobs: the adapters.
-        effect: what they do.
-        budget: bytes that training may take beyond the model.
-        progress: told where they can't all be trained together.
+        effect: the adapters' computation.
+        budget: bytes that training may use beyond the model.
+        progress: where a message is shown if not all can be trained together.
     """
     if len(jobs) == 1:
         return BankSize(1)
@@ -107,7 +107,7 @@ def bank_size(
 
 
 def trained_reader(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect) -> Reader:
-    """Reads with a bank of the jobs' adapters, which gradients reach."""
+    """Return a reader with a bank of the jobs' adapters, whose values require gradients."""
     bank = Bank(network, [job.start.weights for job in jobs], effect)
     bank.values.requires_grad_(True)
     return Reader(network, bank)
@@ -116,18 +116,18 @@ def trained_reader(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect
 def train_stage(
     network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, training: Training, name: str, progress: Progress
 ) -> list[Outcome]:
-    """Train a stage of every job, each until its own early stopping; finished adapters are dropped from the bank.
+    """Train a stage of every job until its own early stopping; finished adapters are removed from the bank.
 
     Args:
         network: the frozen model.
         jobs: the adapters.
-        effect: what they do.
-        training: in which passes rows are read; the rest each job knows.
-        name: what the stage is called in what is said.
-        progress: told which steps are done.
+        effect: the adapters' computation.
+        training: rows per pass and gradient clipping; all other settings are each job's own.
+        name: the stage's name in progress messages.
+        progress: where completed steps are shown.
 
     Returns:
-        Each job's best adapter, which is the one that it started with where training diverged, and its history.
+        Each job's best adapter and its history; the adapter is the initial one if training diverged.
     """
     stage = RunningStage(network, jobs, effect, training, progress)
     with progress.phase(f"train {name}", sum(job.stopping.most_steps for job in jobs)) as advance:
@@ -144,7 +144,7 @@ def train_stage(
 
 @contextmanager
 def _shared_time(jobs: Sequence[Job]) -> Iterator[None]:
-    """Each of these adapters has its share of the seconds that the block takes."""
+    """Add to each of these adapters an equal share of the seconds that the block takes."""
     begun = time.perf_counter()
     yield
     for job in jobs:
@@ -152,7 +152,7 @@ def _shared_time(jobs: Sequence[Job]) -> Iterator[None]:
 
 
 class RunningStage:
-    """The adapters of a stage that aren't finished, and the outcomes of those that are."""
+    """The unfinished adapters of a stage, and the outcomes of the finished ones."""
 
     def __init__(
         self,
@@ -164,20 +164,20 @@ class RunningStage:
     ) -> None:
         self.training, self.progress = training, progress
         self.size = PassSize(None, training.rows_per_pass)
-        """How much a pass may take; less once the device's memory was not enough."""
+        """Maximum size of a pass, reduced when the device runs out of memory."""
         self.reader = trained_reader(network, jobs, effect)
         self.bank = bank_of(self.reader)
         self.optimiser = Adam(self.bank.values.detach(), [job.learning_rate for job in jobs])
         self.numbers, self.active = list(range(len(jobs))), list(jobs)
-        """Those that aren't finished, in the order of the bank."""
+        """The unfinished jobs and their indices, in the order of the bank."""
         self.outcomes: dict[int, Outcome] = {}
         self.unread: list[Float[Tensor, " adapters"]] = []
-        """The losses of the steps since the last dev evaluation; they are read back with its own."""
+        """Losses of the steps since the last dev evaluation, on the device until the next one reads them back."""
         self.laid_out: dict[tuple[int, ...], list[TrainingPass]] = {}
-        """The dev evaluations of the adapters as they stand in the bank now, by which of them are measured."""
+        """Batches of dev evaluations, by the bank indices that they evaluate; valid until the bank changes."""
 
     def evaluate_due(self) -> None:
-        """Take the dev losses that are due at this step, and keep the adapters that are the best so far."""
+        """Compute the dev losses due at this step, and keep the values of adapters that are the best so far."""
         due = tuple(index for index, job in enumerate(self.active) if job.stopping.awaits_dev_loss)
         if not due:
             return
@@ -186,7 +186,7 @@ class RunningStage:
             Part(of.stage, of.dev, range(len(of.dev.sequences)), index) for index, of in zip(due, rows, strict=True)
         ]
         dev_losses = self._in_memory(parts, lambda: self._dev_losses(due, parts))
-        # the only place where training waits for the device
+        # the only synchronisation with the device during training
         read = torch.cat([*self.unread, dev_losses]).tolist()
         for position, loss in enumerate(read[: -len(due)]):
             self.active[position % len(self.active)].stopping.note_train_loss(loss)
@@ -196,18 +196,18 @@ class RunningStage:
                 self.active[index].best_values = self.bank.values[index].detach().clone()
 
     def _dev_losses(self, due: tuple[int, ...], parts: Sequence[Part]) -> Float[Tensor, " due"]:
-        """The dev losses of these adapters, whose rows are laid out once for as long as they stand in the bank."""
+        """Return these adapters' dev losses; their batches are laid out once and reused until the bank changes."""
         if due not in self.laid_out:
             self.laid_out[due] = dev_passes(self.reader, parts, self.size)
         return mean_losses(self.reader, self.laid_out[due], len(due))
 
     def _in_memory(self, parts: Sequence[Part], losses: Callable[[], Tensor]) -> Tensor:
-        """The losses of the parts, in smaller passes from now on where the device's memory isn't enough for them.
+        """Compute the losses of the parts; if the device runs out of memory, use smaller passes from now on.
 
-        Nothing is learnt and nothing noted before they are there, so that they can be taken again.
+        `losses` changes no state before it returns, so it can be repeated.
 
         Raises:
-            InputError: there is no room for one row of one adapter.
+            InputError: one row of one adapter doesn't fit.
         """
         while True:
             result, reason = attempt(losses)
@@ -224,7 +224,7 @@ class RunningStage:
             )
 
     def drop_finished(self) -> None:
-        """Take the adapters that are finished out of the bank."""
+        """Remove finished adapters from the bank."""
         staying = [index for index, job in enumerate(self.active) if not job.stopping.finished]
         if len(staying) == len(self.active):
             return
@@ -238,7 +238,7 @@ class RunningStage:
         self.laid_out.clear()
 
     def step(self) -> None:
-        """One optimiser step of every adapter, each with its own next rows."""
+        """Take one optimiser step for every adapter, each on its own next batch."""
         noisy = self.bank.effect.dropout_rate > 0
         parts = [
             Part(job.rows.stage, job.rows.train, job.stopping.next_batch(), index, job.noise if noisy else None)
@@ -256,7 +256,7 @@ class RunningStage:
 
 @torch.no_grad()
 def clip(gradient: Float[Tensor, "adapters values"], most: float) -> None:
-    """Scale each adapter's gradient in place to a norm of at most `most`; a smaller one stays as it is."""
+    """Scale each adapter's gradient in place to a norm of at most `most`; smaller gradients are unchanged."""
     gradient.mul_((most / gradient.norm(dim=1, keepdim=True)).clamp(max=1.0))
 
 

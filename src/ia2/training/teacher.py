@@ -26,7 +26,7 @@ from ia2.training.targets import Target, TargetRows, Targets
 
 SCHEMA = 2
 TeacherStop = Literal["task", "none"]
-"""Whether the teacher's text ends at the task's stop string, or is never stopped by one (the published scripts)."""
+"""Whether the teacher's text ends at the task's stop string (`task`) or ignores it (`none`: the published scripts)."""
 INDEX_FILE = "index.json"
 
 
@@ -44,21 +44,21 @@ def collect_targets(
 ) -> Targets:
     """Collect the teacher's responses and activations for a set, or read them from the cache (PROTOCOL, Teacher).
 
-    A training row's prompt has the other N-1 rows as demonstrations, a dev row's N-1 of the training rows. The response
-    is the likeliest token, or a text decoded greedily. Responses and activations are stored, the latter in the model's
-    dtype; logits are float32.
+    The prompt of a training row has the other N-1 rows as demonstrations, that of a dev row N-1 of the training rows.
+    The response is the most likely token, or a greedily decoded text. Responses and activations are stored; activations
+    in the model's dtype, logits in float32.
 
     Args:
         model: the model, which is its own teacher.
         few_shot_set: the rows.
         sites: the sites to read; next-token logits take far more space than the others.
-        label_scoring: if whole labels are scored, the response is the likeliest label, of any number of tokens.
+        label_scoring: if whole labels are scored, the response is the most likely label, of any number of tokens.
         teacher_stop: what ends the teacher's texts, besides the end token and the maximum length.
         on_responses: let the teacher read the training and dev rows' own responses instead of answering.
         batch_size: prompts per forward pass; by default as many as keep the device busy, or, for texts, as fit in
             memory.
         cache_dir: where targets are stored; by default the cache folder.
-        progress: told which rows are done.
+        progress: where completed rows are shown.
 
     Raises:
         InputError: a prompt is longer than the model's context, or labels are not single tokens.
@@ -95,7 +95,7 @@ def _name(index: int) -> str:
 
 
 def _kept(folder: Path, count: int, progress: Progress) -> list[Path] | None:
-    """The files of an earlier pass, if all of them are as they were written."""
+    """Return the files of an earlier pass if all of them are intact; else None."""
     if not folder.exists():
         return None
     files = [folder / _name(index) for index in range(count)]
@@ -113,7 +113,7 @@ def _kept(folder: Path, count: int, progress: Progress) -> list[Path] | None:
 
 
 def _write(made: Iterator[tuple[int, Target]], count: int, folder: Path, advance: Callable[[int], None]) -> None:
-    """Write each target as soon as it is made, so that memory holds one batch of them."""
+    """Write each target as soon as it is computed, so that only one batch of them is in memory."""
     with folder_written_whole(folder, replace=True) as partial:
         for index, target in made:
             target.save(partial / _name(index))
@@ -124,7 +124,7 @@ def _write(made: Iterator[tuple[int, Target]], count: int, folder: Path, advance
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the teacher is asked for a set."""
+    """The teacher's inputs for a set."""
 
     model: LanguageModel
     task: Task
@@ -132,15 +132,16 @@ class _Asked:
     sites: Sequence[Site]
     prompts: Sequence[tuple[int, ...]]
     query_tokens: Sequence[int | None]
-    """How many last tokens each prompt shares with the query's own; None where only responses are read."""
+    """Number of trailing tokens that each prompt shares with the prompt of the bare query; None if only response
+    positions are read."""
     labels: LabelTokens | None
-    """The labels that compete; None where responses are free text."""
+    """The candidate labels; None if responses are free text."""
     key: dict[str, Any]
-    """All that the answers depend on, beside the model and the sites."""
+    """Everything that the answers depend on, besides the model and the sites."""
     instructed: bool
-    """Whether all prompts begin with one instruction, instead of each with demonstrations of its own."""
+    """Whether all prompts begin with the same instruction, instead of each with its own demonstrations."""
     responses: Sequence[tuple[int, ...]] | None = None
-    """What is read behind each prompt; by default the model answers."""
+    """Responses to read after the prompts (teacher forcing); by default the model answers."""
 
     @classmethod
     def of(
@@ -151,11 +152,11 @@ class _Asked:
         label_scoring: LabelScoringChoice,
         teacher_stop: TeacherStop,
     ) -> "_Asked":
-        """The prompts of a set, tokenised and checked."""
+        """Tokenise and check the prompts of a set."""
         task = few_shot_set.task.as_asked_of_the_teacher
         task = task if teacher_stop == "task" else replace(task, stop=None)
         tokenizer = PromptTokenizer.of(model, task)
-        # what an unlabelled query is answered with is for the teacher to say
+        # unlabelled queries have no response; the teacher provides it
         unlabelled = tuple(Example(query, "") for query in few_shot_set.unlabelled_queries())
         rows = few_shot_set.train + few_shot_set.dev + unlabelled
         contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts() + few_shot_set.unlabelled_contexts()
@@ -182,7 +183,7 @@ class _Asked:
         return cls(model, task, tokenizer, sites, prompts, shared, labels, key, instructed)
 
     def reading_responses(self, few_shot_set: FewShotSet) -> "_Asked":
-        """The same for the training and dev rows alone, behind whose prompts their own responses are read."""
+        """Return the inputs for the training and dev rows only, with their own responses to read after the prompts."""
         rows = few_shot_set.train + few_shot_set.dev
         contexts = few_shot_set.training_contexts() + few_shot_set.dev_contexts()
         responses = [
@@ -196,27 +197,27 @@ class _Asked:
 
     @cached_property
     def _decoder(self) -> Reader:
-        """The model behind the instruction, which is read once; the model alone where there are demonstrations."""
+        """Return a reader with the instruction cached; without a cached prefix if prompts have demonstrations."""
         reader = Reader(self.model.network)
-        # what is read of a query's own tokens can't stand in a prefix
+        # positions to be recorded can't be in a cached prefix
         if not self.instructed or any(site.positions != "response" for site in self.sites):
             return reader
         return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in self.prompts])
 
     @property
     def _reader(self) -> Reader:
-        """The same for prompts that are read whole, which have little in common where there are demonstrations."""
+        """Return the reader for whole sequences, which have little in common if prompts have demonstrations."""
         return self._decoder if self._decoder.prefix.tokens else Reader(self.model.network, layout="right")
 
     def answered(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
-        """Each prompt's number and what the teacher did, in the order in which they are done."""
+        """Yield each prompt's index and target, in order of completion."""
         if self.responses is not None:
             yield from self._read(dict(enumerate(self.responses)), batch_size)
         elif self.labels is None:
             yield from self._written(batch_size)
         elif self.labels.scoring != "token":
             (scores,) = score_labels(self._reader, self.prompts, self.labels, batch_size=batch_size)
-            # without what labels may compete with behind them
+            # the response has no separator or end token, which labels may be scored with
             responses_of_labels = LabelTokens.alone(self.task, self.tokenizer).tokens
             responses = dict(enumerate(responses_of_labels[index] for index in scores.label.tolist()))
             yield from self._read(responses, batch_size)
@@ -225,7 +226,7 @@ class _Asked:
 
     @torch.no_grad()
     def _first_tokens(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
-        """The likeliest token of each prompt, read off the same pass that records."""
+        """Yield each prompt's most likely token and its activations, from the same pass."""
         sequences = [self._sequence(index, (0,)) for index in range(len(self.prompts))]
         for read in self._reader.passes(sequences, [*self.sites, LOGITS], batch_size=batch_size):
             chosen = read.activations[LOGITS].argmax(-1)
@@ -234,7 +235,7 @@ class _Asked:
 
     @torch.no_grad()
     def _read(self, responses: dict[int, tuple[int, ...]], batch_size: int | None) -> Iterator[tuple[int, Target]]:
-        """What the model does as it reads responses that are known, by the number of their prompts."""
+        """Yield targets for known responses (teacher forcing); `responses` has them by prompt index."""
         numbers = list(responses)
         sequences = [self._sequence(index, responses[index]) for index in numbers]
         for read in self._reader.passes(sequences, self.sites, batch_size=batch_size):
@@ -243,10 +244,9 @@ class _Asked:
                 yield numbers[position], self._target(numbers[position], tokens, read.of_sequence(number, self.sites))
 
     def _written(self, batch_size: int | None) -> Iterator[tuple[int, Target]]:
-        """What the teacher writes after each prompt, up to the stop string, the end token behind it.
+        """Decode a text after each prompt, and yield it cut at the stop string, with the end token appended.
 
-        Where cutting the text makes other tokens of it than were decoded, and where sites aren't recorded while it is
-        decoded, it is read once more.
+        A text is read again if cutting it changes its tokenisation, or if some sites can't be recorded while decoding.
         """
         recorded = [site for site in self.sites if site.positions == "response" and site != LOGITS]
         again: dict[int, tuple[int, ...]] = {}
@@ -275,6 +275,6 @@ class _Asked:
 
 
 def _common_end(alone: Sequence[int], in_context: Sequence[int]) -> int:
-    """How many last tokens two prompts share: those of the query, whatever a tokenizer does where it begins."""
+    """Return how many trailing tokens two prompts share: the query's, however the tokenizer merges its beginning."""
     same = [ours == theirs for ours, theirs in zip(reversed(alone), reversed(in_context), strict=False)]
     return next((number for number, alike in enumerate(same) if not alike), len(same))

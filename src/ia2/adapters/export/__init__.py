@@ -1,1 +1,1 @@
-"""What others serve is made of an adapter: merged weights, a GGUF file, a repository of the hub."""
+"""Exports of an adapter for other software: merged weights, a GGUF file, a repository on the hub."""

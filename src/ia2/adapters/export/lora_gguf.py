@@ -1,6 +1,6 @@
-"""A LoRA as a GGUF file, which llama.cpp and Ollama apply to a GGUF of its base model.
+"""Export a LoRA as a GGUF file, which llama.cpp and Ollama apply to a GGUF of its base model.
 
-Names and keys are those of llama.cpp's `convert_lora_to_gguf.py`.
+Tensor names and metadata keys are those of llama.cpp's `convert_lora_to_gguf.py`.
 """
 
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ from ia2.errors import FieldError, InputError
 
 @dataclass(frozen=True)
 class GGUFFamily:
-    """How llama.cpp has a family of models."""
+    """How llama.cpp represents a model family."""
 
     architecture: str
-    """Its name there."""
+    """llama.cpp's name of the architecture."""
     permuted: bool = False
-    """Whether the rows of W_Q and W_K stand in another order there: rotary embeddings turn neighbours, not halves."""
+    """Whether the rows of W_Q and W_K are reordered: rotary embeddings rotate adjacent pairs instead of halves."""
 
 
 FAMILIES = {
@@ -41,14 +41,14 @@ FAMILIES = {
     "olmo2": GGUFFamily("olmo2"),
     "phi3": GGUFFamily("phi3"),
 }
-"""By transformers' names: those whose projections llama.cpp has as they are, or permuted."""
+"""Supported families by transformers' model type: llama.cpp has their projections unchanged or permuted."""
 
 
 def check_gguf(adapter: Adapter, path: Path) -> LowRank:
-    """What the adapter does, if a GGUF file can hold it and may be written to `path`.
+    """Return the adapter's effect if it can be exported as GGUF to `path`.
 
     Raises:
-        InputError: it can't, or there is something at `path`.
+        InputError: it can't, or `path` exists or isn't writable.
     """
     if path.exists():
         raise FieldError("gguf", path, "this already exists and is not overwritten. Name another file.")
@@ -68,17 +68,17 @@ def check_gguf(adapter: Adapter, path: Path) -> LowRank:
 
 
 def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, name: str) -> None:
-    """Write a LoRA as llama.cpp reads it, in float32.
+    """Write a LoRA in llama.cpp's format, in float32.
 
     Args:
         adapter: a plain LoRA.
-        config: the base model's configuration; weights aren't needed.
-        path: the file, which must not exist; it appears whole or not at all.
-        name: what the file calls the adapter.
+        config: the base model's configuration; its weights aren't needed.
+        path: the file, which must not exist; written atomically.
+        name: the adapter's name in the file.
 
     Raises:
-        InputError: the adapter is no plain LoRA, was made for another model, the file exists, or llama.cpp has the base
-            model's family otherwise.
+        InputError: the adapter isn't a plain LoRA or was made for another model, the file exists, or the base model's
+            family isn't in `FAMILIES`.
     """
     effect = check_gguf(adapter, path)
     family = FAMILIES.get(config.model_type)
@@ -97,7 +97,7 @@ def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, 
         writer.add_name(name)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-        # llama.cpp scales by alpha / rank, whatever PEFT did
+        # llama.cpp scales by alpha / rank, so alpha is set to give the effect's scaling
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, effect.scaling * rank)
         for tensor_name, tensor in _tensors(adapter, config, family):
             writer.add_tensor(tensor_name, tensor.to(torch.float32).contiguous().numpy())
@@ -108,7 +108,7 @@ def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, 
 
 
 def _check_fits(adapter: Adapter, effect: LowRank, config: PretrainedConfig) -> None:
-    """Compare with a network of the base model's shapes that has no weights."""
+    """Check names and shapes against a network without weights, built from the base model's configuration."""
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config)
     expected = effect.shapes(network, adapter.configuration) or {}
@@ -120,7 +120,7 @@ def _check_fits(adapter: Adapter, effect: LowRank, config: PretrainedConfig) -> 
 
 
 def _tensors(adapter: Adapter, config: PretrainedConfig, family: GGUFFamily) -> Iterator[tuple[str, Tensor]]:
-    """llama.cpp's name and the values of each factor."""
+    """Yield llama.cpp's name and the values of each factor."""
     architecture = next(arch for arch, known in gguf.MODEL_ARCH_NAMES.items() if known == family.architecture)
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     for key, tensor in adapter.weights.items():
@@ -136,7 +136,7 @@ def _tensors(adapter: Adapter, config: PretrainedConfig, family: GGUFFamily) -> 
 
 
 def permuted(rows: Float[Tensor, "outputs rank"], heads: int) -> Float[Tensor, "outputs rank"]:
-    """The rows of each head in llama.cpp's order: the first of either half, then the second of either, and so on.
+    """Return each head's rows in llama.cpp's order: the first row of each half, then the second of each, and so on.
 
     Example:
         >>> permuted(torch.arange(8).float()[:, None], heads=2).flatten().tolist()

@@ -1,4 +1,4 @@
-"""Merged weights: the base model with an adapter's updates in its own matrices, which loads without PEFT."""
+"""Export merged weights: the base model with an adapter's updates added to its matrices, which loads without PEFT."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from ia2.models.load import LanguageModel
 from ia2.models.quantised import check_plain_weights
 
 MERGED = ("lora", "ia3", "vera")
-"""PEFT's kinds that change matrices alone; full fine-tuning is a `lora` there, of modules that are saved whole."""
+"""PEFT's kinds that change only weight matrices; full fine-tuning is a `lora` with modules saved whole."""
 
 
 def check_mergeable(adapter: Adapter, folder: Path) -> None:
-    """Refuse an adapter that a model's own matrices can't hold, and a folder that holds something.
+    """Refuse an adapter that can't be merged into the model's matrices, and a folder that isn't empty.
 
     Raises:
-        InputError: it is of such a kind, or the folder isn't absent or empty.
+        InputError: the adapter's kind can't be merged, or the folder exists and isn't empty.
     """
     check_absent_or_empty(folder)
     kind = adapter.as_record(None)["kind"]
@@ -46,15 +46,16 @@ def check_mergeable(adapter: Adapter, folder: Path) -> None:
 
 
 def export_merged(adapter: Adapter, model: LanguageModel, folder: Path) -> None:
-    """Merge an adapter and write the model in the hub's layout: safetensors, configuration and tokenizer.
+    """Merge an adapter and write the model in the hub's format: safetensors, configuration and tokenizer.
 
     Args:
-        adapter: of a kind that changes matrices.
-        model: the base model; its network is changed, and isn't to be used afterwards.
-        folder: absent or empty; it appears whole or not at all.
+        adapter: an adapter of a mergeable kind.
+        model: the base model; its network is modified and must not be used afterwards.
+        folder: the output folder, absent or empty; written atomically.
 
     Raises:
-        InputError: the adapter can't be merged, was made for another model, or the folder holds something.
+        InputError: the adapter can't be merged or was made for another model, the base weights are quantised or
+            offloaded, or the folder isn't empty.
     """
     check_mergeable(adapter, folder)
     check_plain_weights(

@@ -1,4 +1,4 @@
-"""An adapter's folder as a repository of the hub. The token comes from the environment and is never said."""
+"""Upload an adapter's folder to a new repository on the hub. The token comes from the environment, never printed."""
 
 import json
 import os
@@ -23,23 +23,23 @@ FILES = (
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
     *("*.model", "*.tiktoken", "tekken.json", "chat_template.jinja"),
 )
-"""What is an adapter's: nothing else that a person keeps in its folder is given away."""
+"""Patterns of an adapter's files; anything else in its folder is not uploaded."""
 
 
 def push(folder: Path, repository: str, *, public: bool = False) -> str:
-    """Make a repository of the hub and upload an adapter's folder as one commit.
+    """Create a repository on the hub and upload an adapter's folder as one commit.
 
     Args:
-        folder: the adapter's, with its card.
+        folder: the adapter's folder, with its model card.
         repository: the new repository, OWNER/NAME.
-        public: whether everyone may see it.
+        public: whether the repository is public.
 
     Returns:
-        The repository's address.
+        The repository's URL.
 
     Raises:
-        InputError: there is no token, no card or no such name, the base model isn't one of the hub's, the repository
-            holds something already, or the hub can't be reached or refuses.
+        InputError: the token or the model card is missing, the name is invalid, the base model isn't from the hub, the
+            repository isn't empty, or the hub refuses or can't be reached.
     """
     token = check_push(folder, repository)
     api = HfApi(endpoint=os.environ.get(ENDPOINT) or None, token=token)
@@ -47,7 +47,7 @@ def push(folder: Path, repository: str, *, public: bool = False) -> str:
     disable_progress_bars()
     try:
         address = api.create_repo(repository, private=not public, exist_ok=True)
-        # an upload that failed leaves an empty repository behind, which may be filled
+        # a failed upload leaves an empty repository, which may be filled
         if held := sorted(set(api.list_repo_files(repository)) - {".gitattributes"}):
             raise FieldError(
                 "push",
@@ -63,7 +63,7 @@ def push(folder: Path, repository: str, *, public: bool = False) -> str:
     except HfHubHTTPError as error:
         raise _refusal(repository, error.response.status_code, error.response.reason_phrase) from None
     except (httpx.HTTPError, ConnectionError) as error:
-        # an error's own text, and what it was raised from, may hold the request with its headers
+        # the exception's text and its cause may contain the request's headers
         raise FieldError(
             "push",
             repository,
@@ -76,7 +76,7 @@ def push(folder: Path, repository: str, *, public: bool = False) -> str:
 
 
 def check_push(folder: Path, repository: str) -> str:
-    """Refuse what can't be pushed before anything is asked of the hub; returns the token.
+    """Check everything that can be checked before the first request to the hub; return the token.
 
     Raises:
         InputError: as in `push`.
