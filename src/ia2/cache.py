@@ -1,4 +1,4 @@
-"""Where fetched and computed things are kept, and how anything is written: whole or not at all."""
+"""The cache folder, and atomic writes of files and folders."""
 
 import errno
 import os
@@ -12,13 +12,13 @@ from pathlib import Path
 from ia2.errors import FullDiskError, InputError
 
 _NO_SPACE = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
-"""What libraries say of a full disk that don't raise the system's own error."""
+"""Messages of libraries that report a full disk without the system's own error."""
 
 
 def cache_folder() -> Path:
-    """The folder for what can be fetched or computed again: `$IA2_CACHE_DIR`, else the system's cache folder.
+    """Return the folder for data that can be downloaded or computed again, which may not exist yet.
 
-    The latter is `$XDG_CACHE_HOME/ia2`, or `~/.cache/ia2` where that isn't set. The folder may not exist yet.
+    It is `$IA2_CACHE_DIR` if set, else `$XDG_CACHE_HOME/ia2`, else `~/.cache/ia2`.
 
     Raises:
         InputError: there is no home folder either.
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
     if configured := os.environ.get("IA2_CACHE_DIR"):
         return Path(configured).expanduser().absolute()
     shared = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification: a relative path is to be ignored
+    # the XDG specification requires relative paths to be ignored
     if Path(shared).is_absolute():
         return Path(shared) / "ia2"
     try:
@@ -37,13 +37,13 @@ def cache_folder() -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path to write a file to, with the same ending; it becomes `path` on success and vanishes on failure.
+    """Yield a temporary path with the same extension; the file moves to `path` on success and is deleted on failure.
 
-    A file that stood at `path` is replaced in one step. Folders above it are made.
+    An existing file at `path` is replaced atomically. Parent folders are created.
 
     Raises:
-        InputError: something above it is a file, or may not be written to.
-        FullDiskError: there is no room for it.
+        InputError: a parent is a file or isn't writable.
+        FullDiskError: the disk is full.
     """
     check_writable(path)
     partial = _partial(path.parent, path.name)
@@ -58,10 +58,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file or folder that can't be made, before anything is computed that would go there.
+    """Refuse a file or folder that can't be created, before computing its content.
 
     Raises:
-        InputError: something above it is a file, or may not be written to.
+        InputError: a parent is a file or isn't writable.
     """
     path = path.absolute()
     above = next(folder for folder in (path if path.is_dir() else path.parent, *path.parents) if folder.exists())
@@ -72,7 +72,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Refuse a folder of ours in which a link leads out of it, so that nothing elsewhere is read or written over.
+    """Refuse a folder of ours with a symbolic link out of it, so that nothing outside is read or overwritten.
 
     The folder itself may be a link.
 
@@ -87,10 +87,10 @@ def check_links(folder: Path) -> None:
 
 
 def check_absent_or_empty(path: Path) -> None:
-    """Refuse an output folder that holds something: nothing of a person's is ever overwritten or mixed with ours.
+    """Refuse an output folder that isn't empty, so that a user's files are never overwritten or mixed with ours.
 
     Raises:
-        InputError: it is a file, or a folder that isn't empty or can't be made.
+        InputError: the path is a file, or a folder that isn't empty or can't be created.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: this is a file, but a folder is needed. Name another one.")
@@ -104,22 +104,22 @@ def check_absent_or_empty(path: Path) -> None:
 
 @contextmanager
 def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to write into; it becomes `path` on success and vanishes on failure.
+    """Yield an empty temporary folder; it moves to `path` on success and is deleted on failure.
 
     Args:
-        path: the folder to be; folders above it are made.
-        replace: whether a folder that stands at `path` is replaced by the new one. That is for caches, where every
-            process writes the same: of several at once the last or the first stays, and each finds a whole folder.
+        path: the final folder; parent folders are created.
+        replace: whether to replace an existing folder at `path`. This is meant for caches, where every process writes
+            the same content: if several write at once, the first or the last folder stays, and each process finds a
+            complete one.
 
     Raises:
-        InputError: something is at `path` other than an empty folder, and it isn't to be replaced; or no folder can be
-            made there.
-        FullDiskError: there is no room for it.
+        InputError: `path` exists, isn't an empty folder and isn't to be replaced; or no folder can be created there.
+        FullDiskError: the disk is full.
     """
     path = path.absolute()
     if not replace:
         check_absent_or_empty(path)
-    # an empty folder that exists is filled, not swapped: it may be a mount, a link, or where the person's shell is
+    # an existing empty folder is filled in place, as it may be a mount, a link, or a shell's working directory
     fill = path.is_dir() and not replace
     partial = _partial(path if fill else path.parent, path.name)
     try:
@@ -127,7 +127,7 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
             partial.mkdir(parents=True)
     except FullDiskError:
         raise
-    except OSError as error:  # a disk that is read-only, or a place such as /proc
+    except OSError as error:  # a read-only disk, or a path such as /proc
         raise InputError(f"{path}: this folder can't be made ({error.strerror}). Name another place.") from error
     try:
         with _full_disk_named(path, partial):
@@ -150,14 +150,14 @@ def _partial(folder: Path, name: str) -> Path:
 
 @contextmanager
 def _full_disk_named(path: Path, partial: Path) -> Iterator[None]:
-    """Say of a full disk which folder is on it and how much was needed, whatever library was writing.
+    """Report a full disk with the folder and the size needed, whatever library was writing.
 
     Raises:
-        FullDiskError: there was no room for `path`, of which `partial` holds what was written.
+        FullDiskError: the disk was full while writing `path`; `partial` holds what was written.
     """
     try:
         yield
-    except FullDiskError:  # told of a file in the folder that was being written
+    except FullDiskError:  # already reported for a file in this folder
         raise
     except Exception as error:
         if not _is_full_disk(error):
@@ -177,18 +177,18 @@ def _is_full_disk(error: BaseException) -> bool:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder, links not followed; 0 where there is nothing."""
+    """Return the bytes of a file, or of all files in a folder without following links; 0 if it doesn't exist."""
     entries = [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]
     total = 0
     for entry in entries:
-        with suppress(OSError):  # another process may take it away
+        with suppress(OSError):  # another process may delete it
             status = entry.lstat()
             total += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return total
 
 
 def shown_size(size: int) -> str:
-    """Bytes as people read them, such as 12.3 MB.
+    """Return a size in bytes for display, such as 12.3 MB.
 
     Example:
         >>> shown_size(12_345_678)
@@ -219,5 +219,5 @@ def _swap(partial: Path, path: Path) -> None:
     except OSError:
         if not path.is_dir():
             raise
-        shutil.rmtree(partial)  # another process was quicker, and wrote the same
+        shutil.rmtree(partial)  # another process was faster, and wrote the same content
     shutil.rmtree(aside, ignore_errors=True)

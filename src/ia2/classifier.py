@@ -40,7 +40,7 @@ WITHOUT_TRAINING = ("zero-shot", "icl")
 
 @lru_cache(maxsize=1)
 def _loaded(name: str, dtype: str | None, device: str | None) -> LanguageModel:
-    """A model that stays loaded, so that the folds of a cross-validation share it."""
+    """Return a model that stays loaded, so that the folds of a cross-validation share it."""
     return load_model(name, dtype=dtype, device=device)
 
 
@@ -130,7 +130,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return _loaded(str(self.model), self.dtype, self.device)
 
     def _trained(self, model: LanguageModel, method: Method, kind: AdapterKind) -> Adapter:
-        """The adapter with the lowest dev loss."""
+        """Return the adapter with the lowest dev loss."""
         few_shot_set = self.few_shot_set_
         targets = None
         if method.needs_targets:
@@ -168,7 +168,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         )
 
     def _scoring(self) -> AnyLabelScoring:
-        """How labels are scored: as in training."""
+        """Return the label scoring, the same as in training."""
         if self.taught_ is not None:
             return self.taught_.label_scoring or "auto"
         few_shot_set = self.few_shot_set_
@@ -177,13 +177,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return adapter_scoring_of(few_shot_set.task, tokenizer, "auto", fits_tokens=fits_tokens)
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
-        """The likeliest label of each text, with the values given to `fit`."""
+        """Return the most likely label of each text, with the values given to `fit`."""
         probabilities = self.predict_proba(X)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(-1)]
         return labels
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
-        """The labels' probabilities, which sum to 1: a row for each text and a column for each label of `classes_`."""
+        """Return label probabilities, shape (texts, labels): columns follow `classes_`, and each row sums to 1."""
         answers = self._answers(X)
         names = [str(label) for label in self.classes_]
         rows = [[(answer.probabilities or {})[name] for name in names] for answer in answers]
@@ -245,7 +245,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return made
 
     def __sklearn_tags__(self) -> Any:
-        """It takes texts, not a matrix of numbers."""
+        """Return tags that declare text input instead of a numeric matrix."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array = True, False
         return tags
@@ -262,7 +262,7 @@ def _checked_texts(texts: Iterable[str]) -> list[str]:
 
 
 def _checked_labels(labels: Iterable[Any]) -> NDArray[Any]:
-    """The labels, if each is a text, a number or a boolean; numpy would make texts and None of the missing ones."""
+    """Return the labels as an array. Refuse missing ones, which numpy would turn into text or keep as None."""
     checked = list(labels)
     for number, label in enumerate(checked):
         # only NaN isn't itself
@@ -272,10 +272,10 @@ def _checked_labels(labels: Iterable[Any]) -> NDArray[Any]:
 
 
 def _task(texts: Sequence[str], labels: NDArray[Any], classes: NDArray[Any]) -> Task:
-    """Labelled texts as a task of a person's own rows.
+    """Return a task made of labelled texts.
 
     Raises:
-        InputError: there is one label, one is empty, or two are the same as text.
+        InputError: there is only one label, a label is empty, or two labels are the same as text.
     """
     names = [str(label) for label in classes]
     if len(names) < 2:

@@ -1,4 +1,4 @@
-"""A limit to the seconds that a stranger's program may take, such as an adapter's pattern of names."""
+"""A time limit for untrusted code, such as an adapter's regular expression for module names."""
 
 import signal
 import threading
@@ -8,21 +8,21 @@ from typing import Any, NoReturn
 
 
 class TimeLimitError(Exception):
-    """What ran for longer than it may."""
+    """Raised if the time limit is exceeded."""
 
 
 @contextmanager
 def time_limit(seconds: int | float) -> Iterator[None]:
-    """End the block after so many seconds.
+    """Interrupt the block after this many seconds.
 
-    Python hears the system's clock in its main thread alone, in which commands and workers run; in other threads there
-    is no limit.
+    It only works in the main thread, where Python handles signals and where commands and workers run. In other threads
+    there is no limit.
 
     Args:
-        seconds: how long the block may take.
+        seconds: the time limit.
 
     Raises:
-        TimeLimitError: it took longer.
+        TimeLimitError: the block took longer.
 
     Example:
         >>> with time_limit(0.1):

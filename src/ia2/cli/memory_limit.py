@@ -1,16 +1,16 @@
-"""A limit of a process's memory that is too small for the libraries: some of them would wait for more without end."""
+"""Checks the process's memory limit: with too little, some libraries wait forever."""
 
 import resource
 
 LEAST = 2**30
-"""Bytes of address space that importing torch, transformers and scipy takes with one thread, and a little more."""
+"""Bytes of address space to import torch, transformers and scipy with one thread, plus a margin."""
 
 
 def check_memory_limit() -> None:
-    """Refuse to begin where the system gives this process less memory than its libraries take.
+    """Refuse to start if the process's memory limit is too low for its libraries.
 
     Raises:
-        MemoryError: it does; says how much, and where such a limit comes from.
+        MemoryError: the limit is too low; the message states it, and where such limits come from.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < LEAST:

@@ -1,4 +1,4 @@
-"""`ia2 predict`: rows or texts without labels, answered by an adapter that knows how it was taught."""
+"""`ia2 predict`: predictions for unlabelled rows or texts, in the prompt format that the adapter was trained with."""
 
 import hashlib
 import itertools
@@ -32,13 +32,13 @@ from ia2.tasks.files.table import Row
 from ia2.tasks.files.writing import TEXTS, as_text, check_ending, check_rows, without_formulas, write_rows
 
 AT_ONCE = 32
-"""Texts that are answered together: each answer is printed or kept as soon as those of its company are there."""
+"""Number of texts predicted together; their answers are printed or saved as soon as all are done."""
 
 Ask = Callable[[Iterable[str]], Iterator[Answer]]
 
 
 def run_predict(options: Predict) -> None:
-    """Answer texts and print the answers, or rows of a file and write them."""
+    """Predict texts and print the answers, or predict a file's rows and write them."""
     progress = ConsoleProgress()
     taught, adapter = _taught(options.adapter), Adapter.load(options.adapter)
     name = options.model or taught.model
@@ -46,7 +46,7 @@ def run_predict(options: Predict) -> None:
         raise FieldError("model", None, f"{options.adapter} doesn't say which model it was trained on. Name it.")
     check_model_name(name)
     rows = _FileRows(options, taught, progress) if options.data is not None else None
-    # nobody else answers into the same file meanwhile
+    # the journal keeps other processes from writing to the same file
     with journal_of(options.out) if options.out is not None else nullcontext() as journal:
         if options.out is not None:
             _check_absent(options.out)
@@ -71,7 +71,7 @@ def run_predict(options: Predict) -> None:
 
 
 def _check_absent(out: Path) -> None:
-    """Refuse to write over a file. Raises InputError."""
+    """Refuse to overwrite a file. Raises InputError."""
     if out.exists():
         raise InputError(f"{out}: this already exists and is not overwritten. Name another with --out.")
 
@@ -91,17 +91,17 @@ def _taught(folder: Path) -> Provenance:
 
 
 def _lines(stream: Iterable[str]) -> Iterator[str]:
-    """The texts of a stream, one on each line that isn't blank."""
+    """Yield the texts of a stream, one per non-blank line."""
     return (line.strip() for line in stream if line.strip())
 
 
 def _query(text: str, taught: Provenance) -> str:
-    """A text as the adapter was taught to be asked; of a benchmark's rows a text is a whole query."""
+    """Return a text in the prompt format used in training; for a benchmark, a text is a whole query."""
     return query_of_text(taught.form, text) if taught.as_written else text
 
 
 def _columns(answer: Answer, *, probabilities: bool) -> dict[str, Any]:
-    """What an answer adds to a row."""
+    """Return the columns that an answer adds to a row."""
     columns: dict[str, Any] = {"prediction": answer.prediction}
     if answer.confidence is not None:
         columns["confidence"] = round(answer.confidence, 6)
@@ -111,12 +111,12 @@ def _columns(answer: Answer, *, probabilities: bool) -> dict[str, Any]:
 
 
 def _probability_of(label: str) -> str:
-    """The column of a label's probability."""
+    """Return the name of a label's probability column."""
     return f"probability of {label}"
 
 
 def _print_answers(ask: Ask, texts: Iterable[str], taught: Provenance, *, probabilities: bool) -> None:
-    """A table for a person, JSON lines for a program, the latter as they come."""
+    """Print a table in a terminal, and otherwise JSON lines as answers arrive."""
     texts, asked = itertools.tee(texts)
     answers = ask(_query(text, taught) for text in asked)
     rows = (
@@ -131,7 +131,7 @@ def _print_answers(ask: Ask, texts: Iterable[str], taught: Provenance, *, probab
     shown = list(rows)
     if not shown:
         return
-    # the text last, which is of any length
+    # the text comes last, as its length varies
     names = [*(name for name in shown[0] if name != "text"), "text"]
     columns = [Column(name, None if name in ("text", "prediction") else ".3f") for name in names]
     table = Table.of("", "", columns, [[row[name] for name in names] for row in shown])
@@ -139,13 +139,13 @@ def _print_answers(ask: Ask, texts: Iterable[str], taught: Provenance, *, probab
 
 
 class _FileRows:
-    """The rows of a person's file, read and checked before the model is loaded."""
+    """The rows of a user's file, read and checked before the model is loaded."""
 
     def __init__(self, options: Predict, taught: Provenance, progress: ConsoleProgress) -> None:
         assert options.data is not None, "run_predict reads a file where one is given"
         self.options, self.path, self.out = options, options.data, options.out
         self.generates = not taught.labels
-        """Whether predictions are a model's own words, and not labels of the person's."""
+        """Whether predictions are generated text instead of labels."""
         if self.out is not None:
             _check_absent(self.out)
             check_ending(self.out)
@@ -156,7 +156,7 @@ class _FileRows:
         notes = list(table.notes)
         known = taught.text_column if taught.text_column in table.columns else None
         self.queries = queries_of_rows(table, taught.form, options.text or known, notes)
-        """One a row; empty where a row has none."""
+        """A query per row; empty for rows without text."""
         for note in notes:
             progress.say(note)
         added = ["prediction", "confidence"]
@@ -169,7 +169,7 @@ class _FileRows:
             progress.say(f"{self.path.name}: {rows} no prediction.")
 
     def answer(self, ask: Ask, model: dict[str, Any], progress: ConsoleProgress, journal: Journal | None) -> None:
-        """Answer all rows that have a text, and print or write them; what is written has a journal."""
+        """Predict all rows that have a text, and print or write them; writing to a file uses a journal."""
         asked = [query for query in self.queries if query]
         if journal is not None:
             journal.go_on(self._digest(model))
@@ -198,7 +198,7 @@ class _FileRows:
         print(f"{self.out}: {len(rows)} rows with their predictions")
 
     def _answered(self, answers: Sequence[Answer]) -> tuple[list[str], Sequence[Row]]:
-        """The file's columns and rows with what the answers add."""
+        """Return the file's columns and rows, with the columns added by answers."""
         remaining = iter(answers)
         added = [
             _columns(next(remaining), probabilities=self.options.probabilities) if query else {}
@@ -211,7 +211,7 @@ class _FileRows:
         return [*self.table.columns, *names], rows
 
     def _digest(self, model: dict[str, Any]) -> str:
-        """Of all that the answers depend on: the texts, the adapter and the model."""
+        """Return a digest of everything that the answers depend on: texts, adapter and model."""
         files = file_digests([self.options.adapter / name for name in (CONFIGURATION_FILE, WEIGHTS_FILE, FILE)])
         content = json.dumps([[repr(query) for query in self.queries], sorted(files.values()), model])
         return hashlib.sha256(content.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Conversations in a model's own chat template, the same whatever the day, and the special tokens that mark them."""
+"""Renders conversations in a model's chat template, independent of the date, and finds their special tokens."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -8,11 +8,11 @@ from ia2.errors import FieldError
 from ia2.prompting.rendering import TemplateError, UnboundedTemplateError, rendered
 
 PATIENCE = 5
-"""Seconds that a template may take for a conversation; those in use take a few milliseconds."""
+"""Time limit of a template per conversation, in seconds; common ones take a few milliseconds."""
 
 TODAY = date(2024, 7, 26)
-"""The day it is to every template, so that prompts are the same tomorrow: Llama 3's own where there is no clock."""
-# transformers gives templates a clock, which a macro hides; a function among the variables would reach them as a text
+"""Date given to every template, so that prompts never change; Llama 3's default when it has no clock."""
+# macro that shadows the clock transformers gives to templates; a function passed as a variable would arrive as text
 _CLOCK = (
     "{%- macro strftime_now(format) -%}{{ format"
     + "".join(f"|replace('%{part}', '{TODAY.strftime('%' + part)}')" for part in "aAbBdHIjmMpSyY")
@@ -21,22 +21,23 @@ _CLOCK = (
 
 
 def tells_the_day(tokenizer: Any) -> bool:
-    """Whether the chat template of transformers' tokenizer asks what day it is."""
+    """Return whether the tokenizer's chat template uses the current date."""
     return "strftime_now" in tokenizer.get_chat_template()
 
 
 def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool = True) -> str:
-    """The text of a conversation.
+    """Return the text of a conversation.
 
     Args:
         tokenizer: transformers' tokenizer, with a chat template.
-        turns: each with its role and content.
-        asks: whether the text goes on to where the assistant's next turn begins.
+        turns: the turns, each with its role and content.
+        asks: whether to add the start of the assistant's next turn.
 
     Raises:
-        FieldError: the chat template refuses these turns, such as a system message, or goes beyond its time or memory.
+        FieldError: the chat template refuses these turns, such as a system message, or exceeds its time or memory
+            limit.
     """
-    # templates of models that think aloud know the last of these; to others it means nothing
+    # enable_thinking turns off the thoughts of reasoning models; other templates ignore it
     variables = {**tokenizer.special_tokens_map, "add_generation_prompt": asks, "enable_thinking": False}
     try:
         return rendered(_CLOCK + tokenizer.get_chat_template(), turns, variables, seconds=PATIENCE)
@@ -47,7 +48,7 @@ def conversation(tokenizer: Any, turns: Sequence[dict[str, str]], *, asks: bool 
 
 
 def takes_system(tokenizer: Any) -> bool:
-    """Whether the tokenizer's chat template writes what a system turn says; Gemma's refuses it."""
+    """Return whether the tokenizer's chat template supports system turns; Gemma's refuses them."""
     said = "This is said first."
     turns = [{"role": "system", "content": said}, {"role": "user", "content": "What is it?"}]
     try:
@@ -59,31 +60,31 @@ def takes_system(tokenizer: Any) -> bool:
 
 
 class AnswerOpening(NamedTuple):
-    """How a chat template's text that asks for an answer differs from the one that stands before a given answer."""
+    """The difference between a chat template's generation prompt and its text before a given answer."""
 
     removed: str
-    """What ends the text that asks and doesn't stand before an answer, such as `<think>`."""
+    """End of the generation prompt that is absent before an answer, such as `<think>`."""
     added: str
-    """What stands before an answer and isn't asked with, such as an empty thought, or the name of a channel."""
+    """Text before an answer that the generation prompt lacks, such as an empty thought or a channel's name."""
 
     def before_answer(self, asked: str) -> str:
-        """The text that asks, as it stands before an answer."""
+        """Return the generation prompt, changed to the text before an answer."""
         return asked.removesuffix(self.removed) + self.added
 
 
 def answer_opening(tokenizer: Any) -> AnswerOpening:
-    """What to change of the text that asks, so that an answer is taught and scored where the template puts it.
+    """Return how to change the generation prompt, so that answers are trained and scored where the template has them.
 
-    The templates of models that reason may ask with an open thought, in which no label belongs.
+    The templates of reasoning models may open a thought in the generation prompt, where a label doesn't belong.
 
     Raises:
-        FieldError: the template writes an answered turn otherwise than it asks for one.
+        FieldError: the template's answered turn doesn't match its generation prompt.
     """
     question, answer = {"role": "user", "content": "What is it?"}, "This is the answer."
     asked = conversation(tokenizer, [question])
     turns = [question, {"role": "assistant", "content": answer}]
     answered, matched, _ = conversation(tokenizer, turns, asks=False).rpartition(answer)
-    # white space alone is for the tokenizer's boundary to settle
+    # differences in white space are handled at the tokenizer's boundary
     if not matched or asked.rstrip() == answered.rstrip():
         return AnswerOpening("", "")
     if answered.startswith(asked):
@@ -99,22 +100,23 @@ def answer_opening(tokenizer: Any) -> AnswerOpening:
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """The tokens of transformers' tokenizer that mark what a text is, not what it says, by how they are written."""
+    """Return the ids of the tokenizer's special tokens that mark structure, by their text."""
     return {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 def turn_end(tokenizer: Any) -> int | None:
-    """The special token that ends the assistant's turn in the tokenizer's chat template; None where none does.
+    """Return the special token that ends the assistant's turn in the chat template; None if there is none.
 
-    It is the first one behind what the assistant said: others may follow, as Phi-3's template ends the whole text too.
+    It is the first special token after the assistant's text. Others may follow: Phi-3's template also ends the whole
+    text.
 
     Raises:
-        FieldError: the chat template refuses a question and its answer.
+        FieldError: the chat template refuses a question with its answer.
     """
     answer = "This is the answer."
     turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": answer}]
     _, matched, behind = conversation(tokenizer, turns, asks=False).rpartition(answer)
     tokens = special_tokens(tokenizer).items()
-    # where one special token begins another, the longer one is meant
+    # if one special token is a prefix of another, take the longer one
     places = [(behind.index(text), -len(text), token) for text, token in tokens if text in behind]
     return min(places)[2] if matched and places else None

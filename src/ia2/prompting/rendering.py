@@ -1,7 +1,7 @@
-"""Chat templates, which are programs by strangers, rendered in a process of their own with little time and memory.
+"""Renders chat templates, which are untrusted programs, in a separate process with limited time and memory.
 
-A single operation of a template, such as `{{ 'x' * 10**10 }}`, can take all memory or run for hours, and Python can't
-be interrupted in it. The operating system can end a process.
+A single operation of a template, such as `{{ 'x' * 10**10 }}`, can use all memory or run for hours, and Python can't
+interrupt it. The operating system can end a process.
 """
 
 import atexit
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 MOST_MEMORY = 512 * 2**20
-"""Bytes that the process may take, libraries included; a conversation takes about its own size."""
+"""Memory limit of the process in bytes, including libraries; a conversation takes about its own size."""
 MOST_ADDED, MOST_TIMES = 2**20, 10
-"""Characters that a template may write beyond so many times what the turns say; those in use write a few thousand."""
+"""Limit of a template's output: MOST_TIMES the turns' characters plus MOST_ADDED; common ones add a few thousand."""
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from ia2.prompting.rendering import serve; serve(int(sys.argv[1]))"
@@ -30,27 +30,27 @@ _PROGRAM = (
 
 
 class TemplateError(Exception):
-    """What a template raised."""
+    """An error raised by a template."""
 
 
 class UnboundedTemplateError(Exception):
-    """A template that takes more time, memory or text than it may; what is said completes `this template …`."""
+    """Raised if a template exceeds its limit of time, memory or output; the message completes `this template …`."""
 
 
 def rendered(
     template: str, turns: Sequence[Mapping[str, str]], variables: Mapping[str, Any], *, seconds: int | float
 ) -> str:
-    """What transformers renders of a conversation, in a process that is started once and ended where it goes too far.
+    """Return a conversation rendered as by transformers, in a process that is reused, and ended if it exceeds a limit.
 
     Args:
         template: a chat template, in Jinja.
-        turns: each with its role and content.
-        variables: what else the template can read, as JSON has it.
-        seconds: how long rendering may take.
+        turns: the turns, each with its role and content.
+        variables: the template's other variables, as JSON values.
+        seconds: time limit for rendering.
 
     Raises:
         TemplateError: the template raised an error.
-        UnboundedTemplateError: it takes more time or memory, or writes more, than it may.
+        UnboundedTemplateError: the template exceeded its limit of time, memory or output.
 
     Example:
         >>> rendered("{{ messages[0].content * 2 }}", [{"role": "user", "content": "ab"}], {}, seconds=5)
@@ -62,12 +62,12 @@ def rendered(
 
 
 class _Renderer:
-    """The process, and the end of the pipe to it."""
+    """The rendering process, and our end of the pipe to it."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
         self.pipe, theirs = Pipe()
-        # modules are taken from where this process has them, and (-P) never from the folder that it is started in
+        # import modules from this process's paths, and (-P) never from the working directory
         paths = [str(Path(path).absolute()) for path in sys.path]
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(paths)],
@@ -91,11 +91,11 @@ class _Renderer:
 
     @property
     def usable(self) -> bool:
-        """Whether it can be asked: not by a fork of the process that started it."""
+        """Return whether the process can be used; a fork of the process that started it can't."""
         return self.owner == os.getpid() and self.process.poll() is None
 
     def ask(self, told: Mapping[str, Any]) -> str:
-        """The text of a conversation. Raises as `rendered`."""
+        """Return the text of a conversation. Raises as `rendered`."""
         try:
             self.pipe.send_bytes(json.dumps(told).encode())
             answer = json.loads(self.pipe.recv_bytes())
@@ -105,7 +105,7 @@ class _Renderer:
             raise UnboundedTemplateError(
                 f"doesn't end within {told['seconds']:g} seconds" if late else "breaks the process that renders it"
             ) from error
-        except BaseException:  # an answer that is still to come would be taken for the next one
+        except BaseException:  # a late answer would be taken for the next one
             self.end()
             raise
         if answer["unbounded"]:
@@ -129,7 +129,7 @@ _running: list[_Renderer] = []
 
 
 def _renderer() -> _Renderer:
-    """The process, which is started where there is none that can be asked."""
+    """Return the rendering process, and start it if none is usable."""
     if not _running or not _running[0].usable:
         _end_all()
         _running.append(_Renderer())
@@ -143,23 +143,23 @@ def _end_all() -> None:
 
 
 def serve(descriptor: int) -> None:
-    """Be that process: render what is asked for, until whoever asks is gone.
+    """Run the rendering process: answer requests until the pipe is closed.
 
     Args:
-        descriptor: the end of the pipe.
+        descriptor: file descriptor of the process's end of the pipe.
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    # what stops the command is for the command to hear
+    # only the main command handles interrupts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(ValueError, OSError):  # where it is less already
+    with suppress(ValueError, OSError):  # the limit is already lower
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     pipe = Connection(descriptor)
     pipe.send_bytes(b"ready")
     with suppress(EOFError, ConnectionError):
         while True:
             asked = json.loads(pipe.recv_bytes())
-            # nobody handles this signal, so that it ends the process wherever it is
+            # without a handler this signal ends the process, whatever it is doing
             signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
             answer = _answer(render_jinja_template, asked)
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -167,7 +167,7 @@ def serve(descriptor: int) -> None:
 
 
 def _answer(render: Any, asked: Mapping[str, Any]) -> dict[str, str | None]:
-    """The text of a conversation, or why there is none."""
+    """Return the text of a conversation, or the error."""
     unbounded = f"takes over {MOST_MEMORY // 2**20} MiB of memory"
     try:
         texts, _ = render(conversations=[asked["turns"]], chat_template=asked["template"], **asked["variables"])
@@ -177,7 +177,7 @@ def _answer(render: Any, asked: Mapping[str, Any]) -> dict[str, str | None]:
         unbounded = f"writes {len(texts[0])} characters, where at most {most} make sense"
     except MemoryError:
         pass
-    except Exception as error:  # a template is a program, which may break in any way
+    except Exception as error:  # templates are programs, which may fail in any way
         reason = (str(error)[:1000].splitlines() or [type(error).__name__])[0]
         return {"text": None, "error": reason, "unbounded": None}
     return {"text": None, "error": None, "unbounded": unbounded}

@@ -1,1 +1,1 @@
-"""Tables and figures, made from records and their predictions and nothing else."""
+"""Tables and figures of a study, made only from its records and predictions."""

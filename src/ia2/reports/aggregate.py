@@ -1,4 +1,4 @@
-"""From records to the cells of a table: mean and standard deviation over sets at the best learning rate and β."""
+"""Turns records into table cells: mean and standard deviation over sets, at the best learning rate and β."""
 
 import statistics
 from collections import defaultdict
@@ -13,18 +13,18 @@ from ia2.reports.table import Number
 
 Select = Literal["accuracy", "evaluated", "dev"]
 MADE_WITH = ("dtype", "device", "revision", "sha256")
-"""What of a model may not differ among the records of one number."""
+"""Model properties that must be the same in all records of a number."""
 HASH = 12
-"""Letters of a hash that are shown."""
+"""Number of digits of a hash that are shown."""
 
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What a row of a table is about: everything but the method."""
+    """The setting of a table row: everything but the method."""
 
     model: str
     adapter: str
-    """Kind and sizes."""
+    """Kind of adapter, with its sizes."""
     label_source: str
     n: int
     source: str
@@ -32,57 +32,57 @@ class Setting:
 
     @property
     def out_of_distribution(self) -> bool:
-        """Whether another task is measured than was trained on."""
+        """Return whether the evaluation task differs from the training task."""
         return self.source != self.eval
 
     @property
     def listed(self) -> tuple[str | int | bool, ...]:
-        """As CSV has it, a column for each part."""
+        """Return the setting's columns in CSV."""
         return (self.model, self.adapter, self.label_source, self.n, self.source, self.eval, self.out_of_distribution)
 
 
 @dataclass(frozen=True)
 class Result:
-    """A method in one setting, over the sets."""
+    """One method's results in one setting, over all sets."""
 
     setting: Setting
     method: str
     accuracy: tuple[float, ...]
-    """Of each set, in [0, 1]."""
+    """Accuracy on each set, in [0, 1]."""
     ece: tuple[float, ...]
-    """Of each set; empty where responses are free text."""
+    """Expected calibration error on each set; empty for free-text responses."""
     asim: tuple[float, ...]
     lr: float | None
     """The best learning rate."""
     beta: float | None
     records: tuple[Record, ...]
-    """What it was computed from, a record for each set."""
+    """The records behind the result, one per set."""
 
     @property
     def differing_in_words(self) -> str:
-        """What its records were made with differently, in words; empty where nothing is."""
+        """Return in words how the conditions of the records differ; empty if they don't."""
         return "; ".join(f"{name}: {', '.join(values)}" for name, values in differing(self).items())
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean; None of nothing."""
+    """Return the mean; None if there are no values."""
     return statistics.fmean(values) if values else None
 
 
 def deviation(values: Sequence[float], *, as_paper: bool = False) -> float:
-    """The standard deviation over sets as a sample's (n - 1), or with the paper's divisor n; 0 of a single one."""
+    """Return the standard deviation over sets, with divisor n - 1 or the paper's n; 0 for a single set."""
     if len(values) < 2:
         return 0.0
     return statistics.pstdev(values) if as_paper else statistics.stdev(values)
 
 
 def number_over_sets(cell: Result, measure: str, values: Sequence[float]) -> Number:
-    """What CSV lists of a mean over sets.
+    """Return the CSV row of a mean over sets.
 
     Args:
-        cell: what was measured.
-        measure: what the values are of.
-        values: one a set; at least one.
+        cell: the result.
+        measure: name of the measure.
+        values: one value per set; at least one.
     """
     return Number(
         *(cell.setting.listed, cell.method, measure),
@@ -96,7 +96,7 @@ def number_over_sets(cell: Result, measure: str, values: Sequence[float]) -> Num
 
 
 def differing(cell: Result) -> dict[str, list[str]]:
-    """What the records of a number were made with differently: precision, device, weights or libraries' versions."""
+    """Return the conditions in which a result's records differ: precision, device, weights or library versions."""
     libraries = sorted({name for record in cell.records for name in record.versions})
     values = {name: {str(record.model.get(name))[:HASH] for record in cell.records} for name in MADE_WITH}
     values |= {name: {str(record.versions.get(name)) for record in cell.records} for name in libraries}
@@ -104,20 +104,19 @@ def differing(cell: Result) -> dict[str, list[str]]:
 
 
 def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result]:
-    """Every cell that records have, at the best learning rate and β of each.
+    """Return the results of all methods and settings, each at its best learning rate and β.
 
-    A model without adapters (`zero-shot`, `icl`), or with one of its own kind (`mean-shift`), stands beside each
-    adapter and label source that it is compared with, and alone where no adapter came out; a method that fits no labels
-    of its own (`ia2`) stands beside each label source. Of equally good pairs the one with the lowest learning rate is
-    taken, then the one with the lowest β. Where accuracy on the source task decides and that wasn't measured, the mean
-    over the tasks that were does. A pair that has fewer sets than another one, since it diverged on some, isn't chosen:
-    means over other sets can't be compared.
+    Rows of models without an adapter (`zero-shot`, `icl`), or with their own kind (`mean-shift`), are repeated for each
+    adapter and label source that they are compared with, if any. Rows of methods without labels (`ia2`) are repeated
+    for each label source. Ties go to the lowest learning rate, then the lowest β. If accuracy on the source task
+    decides but wasn't measured, the mean over the measured tasks does. Pairs that diverged on more sets than others
+    aren't chosen: means over different sets can't be compared.
 
     Args:
-        records: a study's.
-        select: whether the best has the highest mean accuracy on the source task's evaluation set (accuracy), on that
-            of the very task that a cell is of (evaluated, as the paper and its scripts do), or the lowest mean dev
-            loss, which never looks at either (dev; PROTOCOL, Evaluation).
+        records: the study's records.
+        select: the best pair has the highest mean accuracy on the source task's evaluation set (accuracy) or on the
+            cell's own task (evaluated, as in the paper and its scripts), or the lowest mean dev loss, which uses no
+            evaluation data (dev; PROTOCOL, Evaluation).
     """
     groups: dict[tuple[Any, ...], dict[tuple[float | None, float | None], list[Record]]] = defaultdict(
         lambda: defaultdict(list)
@@ -154,7 +153,7 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
             ]
     compared = dict.fromkeys(cell.setting for cell in measured)
     beside_adapters = {(setting.model, setting.n, setting.source, setting.eval) for setting in compared}
-    # also where adapters came out at another N alone, for example
+    # also if adapters were only trained at another N, for example
     alone = [record for record in baselines if _measured_on(record) not in beside_adapters]
     for setting in (*compared, *_settings_of(alone)):
         alike = defaultdict(list)
@@ -166,7 +165,7 @@ def cells(records: Iterable[Record], select: Select = "accuracy") -> list[Result
 
 
 def by_model(cells: Iterable[Result]) -> dict[str, list[Result]]:
-    """The results of each model, by setting and then in the order in which reports have methods."""
+    """Return the results of each model, sorted by setting and then in the reports' order of methods."""
     models: dict[str, list[Result]] = defaultdict(list)
     for cell in cells:
         models[cell.setting.model].append(cell)
@@ -177,7 +176,7 @@ def by_model(cells: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def _label_sources(groups: Iterable[tuple[Any, ...]], model: str, adapter: str) -> list[str]:
-    """What other methods with the same adapter fit; a dash where there are none."""
+    """Return the label sources of other methods with the same adapter; a dash if there are none."""
     sources = dict.fromkeys(group[2] for group in groups if group[:2] == (model, adapter) and group[2] is not None)
     return list(sources) or ["–"]
 
@@ -189,7 +188,7 @@ def _best(
         if select == "dev":
             return statistics.fmean(record.options.dev_loss or 0.0 for record in records)
         at_home = [record for record in records if record.task.eval == source and select == "accuracy"] or records
-        # sums in another order may differ in the last digits, which is a tie
+        # values that only differ by the order of summation are ties
         return -round(statistics.fmean(record.metrics.accuracy or 0.0 for record in at_home), 12)
 
     sets = {key: len({record.seeds for record in records}) for key, records in tried.items()}
@@ -207,7 +206,7 @@ def _cell(setting: Setting, method: str, records: Sequence[Record], lr: float | 
 
 
 def _measured_on(record: Record) -> tuple[str, int | None, str | None, str]:
-    """Model, N, source and evaluation task."""
+    """Return the model, N, source task and evaluation task."""
     return record.model.id, record.options.set_n, record.task.train, record.task.eval
 
 

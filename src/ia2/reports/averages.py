@@ -1,4 +1,4 @@
-"""Cells over several tasks and models, as the paper's Figures 1 and 2 average them."""
+"""Averages results over tasks and models, as in the paper's Figures 1 and 2."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ ALL_TASKS, ALL_MODELS = "all tasks", "all models"
 
 
 def pooled(cells: Sequence[Result]) -> list[Result]:
-    """A cell for each method and N, whose values are the means of the tasks and models that all methods have there.
+    """Return one result per method and N, averaged over the tasks and models that all methods share.
 
     Args:
-        cells: of one adapter and label source.
+        cells: results with the same adapter and label source.
 
     Returns:
-        The cells, which have no records and none of the tasks' own names; none where there is one task of one model.
+        The averages, without records and task names; empty for a single task of a single model.
     """
     settings_averaged = {_model_and_tasks(cell) for cell in cells}
     if len(settings_averaged) < 2:
@@ -27,7 +27,7 @@ def pooled(cells: Sequence[Result]) -> list[Result]:
         for cell in cells:
             if cell.setting.n == n:
                 of_method.setdefault(cell.method, {})[_model_and_tasks(cell)] = cell
-        # a method's mean over other tasks couldn't be compared
+        # means over different tasks can't be compared
         shared = set.intersection(*(set(by_model_and_tasks) for by_model_and_tasks in of_method.values()))
         for method, method_cells in of_method.items():
             shared_cells = [method_cells[key] for key in sorted(shared)]

@@ -1,6 +1,6 @@
-"""Which methods are accurate enough for their other scores to be called the best: the one-standard-error rule.
+"""Chooses the methods whose other scores may be marked as best, by the one-standard-error rule for accuracy.
 
-A method that answers at random can be well calibrated, so that the lowest ECE of a table says little by itself.
+A method that guesses at random can be well calibrated, so the lowest ECE alone means little.
 """
 
 import math
@@ -18,10 +18,10 @@ BEST_ECE = (
 
 
 def as_accurate(cells: Sequence[Result]) -> list[Result]:
-    """Those of one setting's cells whose accuracy is no worse than the highest.
+    """Return the results of a setting that are about as accurate as the best (one-standard-error rule).
 
     Args:
-        cells: of one setting, over equally many sets; those without an accuracy are left out.
+        cells: results of one setting, over the same number of sets; those without an accuracy are skipped.
     """
     measured = [cell for cell in cells if cell.accuracy]
     if not measured:
@@ -43,5 +43,5 @@ def _no_worse(cell: Result, leader: Result) -> bool:
         return False
     error = statistics.stdev(differences) / math.sqrt(len(differences))
     difference = statistics.fmean(differences)
-    # where two sets differ in one of them both are the same but for rounding
+    # with two sets that differ in only one, both sides are equal up to rounding
     return difference < error or math.isclose(difference, error)

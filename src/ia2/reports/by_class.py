@@ -1,4 +1,4 @@
-"""What one measurement says of each class: precision, recall and F1, and which labels were taken for which."""
+"""Scores of each class in one measurement: precision, recall, F1 and the confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ CLASS_COLUMNS = (
 
 @dataclass(frozen=True)
 class ByClass:
-    """The classes of one adapter or baseline."""
+    """Per-class scores of one adapter or baseline."""
 
     heading: str
     tables: tuple[Table, ...]
-    """A row for each class, and the confusion matrix, where the record has one."""
+    """A table with a row per class, and the confusion matrix if the record has one."""
 
 
 def by_class(cells: Sequence[Result]) -> tuple[ByClass, ...]:
-    """The classes of everything that was measured in a study of one unit, as `ia2 adapt` writes it.
+    """Return the per-class scores of every measurement in a study of one unit, as written by `ia2 adapt`.
 
-    Larger studies have too many records for it, and free text and records of earlier versions have no classes.
+    Larger studies have too many records. Free-text tasks and records of earlier versions have no class scores.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
     """
-    # a baseline stands beside every adapter that it is compared with
+    # a baseline is repeated for every adapter that it is compared with
     records = list({record.file: record for cell in cells for record in cell.records}.values())
     if len({record.options.unit for record in records}) != 1:
         return ()
@@ -44,7 +44,7 @@ def by_class(cells: Sequence[Result]) -> tuple[ByClass, ...]:
 def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
     classes, confusion = record.metrics.classes or [], record.metrics.confusion
     heading = _heading(record, records)
-    # labels have the space that stands between the colon and them
+    # labels start with the space after the prompt's colon
     labels = [row.label.strip() for row in classes]
     rows = [(name, row.precision, row.recall, row.f1, row.n) for name, row in zip(labels, classes, strict=True)]
     tables = [Table.of(f"{heading}: each class", "n: number of rows with this correct label.", CLASS_COLUMNS, rows)]
@@ -62,7 +62,7 @@ def _of_record(record: Record, records: Sequence[Record]) -> ByClass:
 
 
 def _heading(record: Record, records: Sequence[Record]) -> str:
-    """The method and the task, with what of the adapter and its labels tells it from another record."""
+    """Return the method and task, plus the adapter and labels where needed to tell records apart."""
     alike = [other for other in records if (other.method, other.task.eval) == (record.method, record.task.eval)]
     parts = [method_name(record)]
     if record.adapter is not None and len(alike) > 1:

@@ -1,4 +1,4 @@
-"""How a study's tables are to be read, in sentences: what stands in them, and what the numbers were made with."""
+"""Sentences on how to read a study's tables: what they contain, and how the numbers were made."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from ia2.reports.paper import Paper
 from ia2.reports.study import StudyTable, eval_name
 
 NAMED = 3
-"""Numbers that are named."""
+"""Maximum number of cells that a sentence lists by name."""
 
 
 def explained(
@@ -22,15 +22,15 @@ def explained(
     *,
     each_set: bool = False,
 ) -> list[str]:
-    """How the tables are to be read, in sentences.
+    """Return sentences on how to read the tables.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
         select: how the best learning rate and β were chosen.
-        tables: the tables of these cells.
-        paper: the paper's numbers, where they stand beside ours.
-        planned: how many sets the study has, where numbers of fewer say so.
-        each_set: whether learning rate and β were chosen in each set for itself.
+        tables: the tables of these results.
+        paper: the paper's numbers, if the tables show them.
+        planned: the study's number of sets, if numbers over fewer sets are marked.
+        each_set: whether learning rate and β were chosen for each set separately.
     """
     if not cells:
         return ["Nothing was measured."]
@@ -71,7 +71,7 @@ def explained(
 
 
 def _beside_the_paper(tables: Sequence[StudyTable]) -> str:
-    """How many numbers have the paper's beside them."""
+    """Return a sentence on how many numbers are shown next to the paper's."""
     entries = [entry for table in tables for line in table.lines for entry in line.entries]
     in_paper = sum(entry.paper is not None for entry in entries)
     if not in_paper:
@@ -83,7 +83,7 @@ def _beside_the_paper(tables: Sequence[StudyTable]) -> str:
 
 
 def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
-    """What a study asked for in the published scripts' way instead of PROTOCOL's."""
+    """Return sentences on the settings that follow the published scripts instead of PROTOCOL."""
     options = [record.options for cell in cells for record in cell.records]
     ways = {
         ("confidence", "top-10"): "Confidence is divided by the total probability of the ten likeliest tokens.",
@@ -110,7 +110,7 @@ def _as_the_scripts(cells: Sequence[Result]) -> list[str]:
 
 
 def _rows(cells: Iterable[Result]) -> list[str]:
-    """How many rows of each task were evaluated."""
+    """Return sentences on the number of evaluated rows of each task."""
     rows_of: dict[str, set[int]] = defaultdict(set)
     for cell in cells:
         rows_of[cell.setting.eval] |= {record.metrics.n for record in cell.records if record.metrics.n is not None}

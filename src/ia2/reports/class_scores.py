@@ -1,4 +1,4 @@
-"""Scores of classes and probabilities over sets, a row for each method: macro-F1, balanced accuracy, NLL and Brier."""
+"""Table of class and probability scores over sets, a row per method: macro-F1, balanced accuracy, NLL and Brier."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,21 +9,21 @@ from ia2.reports.table import Cell as TableCell
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
 GROUPED = 5
-"""The setting's columns, which methods have in common."""
+"""Number of leading columns that describe the setting."""
 SCORES: Mapping[str, tuple[Column, float]] = {
     "macro_f1": (Column("macro-F1 %", ".1f", better="higher"), 100.0),
     "balanced_accuracy": (Column("balanced %", ".1f", better="higher"), 100.0),
     "nll": (Column("NLL", ".3f", better="lower"), 1.0),
     "brier": (Column("Brier", ".3f", better="lower"), 1.0),
 }
-"""The column of each metric, and what it is multiplied by."""
+"""Column of each metric, and the factor that its values are multiplied by."""
 
 
 def class_scores(cells: Sequence[Result]) -> list[Table]:
-    """A table for each model whose records have such scores, of every method in every setting.
+    """Return a table for each model whose records have these scores, with every method and setting.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
     """
     return scores_tables(
         cells,
@@ -39,14 +39,14 @@ def class_scores(cells: Sequence[Result]) -> list[Table]:
 def scores_tables(
     cells: Sequence[Result], scores: Mapping[str, tuple[Column, float]], title: str, caption: str, needed: str
 ) -> list[Table]:
-    """A table for each model, of scores that records have under these names, of every method in every setting.
+    """Return a table for each model, with the chosen scores of every method and setting.
 
     Args:
-        cells: what was measured.
-        scores: the column of each metric, and what it is multiplied by.
-        title: behind the model's name.
-        caption: how the table is to be read.
-        needed: the metric that a method must have a value of to be in the table.
+        cells: the study's results.
+        scores: the column of each metric, and the factor that its values are multiplied by.
+        title: the part of the title after the model's name.
+        caption: the table's caption.
+        needed: the metric that a method must have to be in the table.
     """
     tables = []
     for model, model_cells in by_model([cell for cell in cells if _values(cell, needed)]).items():
@@ -72,7 +72,7 @@ def _row(cell: Result, scores: Mapping[str, tuple[Column, float]]) -> tuple[Tabl
 
 
 def _values(cell: Result, metric: str) -> list[float]:
-    """Of each set that has one."""
+    """Return the metric's value on each set that has one."""
     values = (record.metrics.get(metric) for record in cell.records)
     return [value for value in values if value is not None]
 

@@ -1,4 +1,4 @@
-"""A table of records, which a command ends with."""
+"""The table of records that a command prints last."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,17 +15,17 @@ MEASURES = {
     "NLL": ("nll", 1.0, ".3f"),
     "Brier": ("brier", 1.0, ".3f"),
 }
-"""What a column shows: the metric, how many times as large, and how it is printed."""
+"""Metric of each column, the factor that it is multiplied by, and its number format."""
 WITHOUT_INTERVAL = ("macro-F1 %", "scaled ECE", "NLL", "Brier")
-"""Columns that would be too many with their intervals, which records have."""
+"""Columns shown without the confidence intervals that records have, to save space."""
 DROPPED = {"equivalent %": 1, "ECE": 1, "macro-F1 %": 2, "NLL": 3, "scaled ECE": 4, "Brier": 6}
-"""How early measures are left out of a narrow terminal; accuracy never is."""
+"""Order in which columns are dropped in a narrow terminal, highest first; accuracy is never dropped."""
 EXPLAINED = {
     **dict.fromkeys(("macro-F1 %", "NLL", "Brier"), "macro-F1, NLL and Brier are over the labels alone"),
     "equivalent %": "accuracy counts answers spelled the same, equivalent those that are mathematically equal",
     "scaled ECE": "scaled ECE: ECE of the likeliest label after temperature scaling on the dev rows",
 }
-"""What a measure's heading doesn't say."""
+"""Explanation of each measure, for the table's caption."""
 TRAINED = (
     Column("asim", ".3f", dropped=5, explained="asim: similarity to in-context learning"),
     Column("tokens", ".0f", dropped=7, explained="tokens: prompt length of a query"),
@@ -35,10 +35,10 @@ SPENT = (Column("train s", ".1f", dropped=9), Column("evaluate s", ".1f", droppe
 
 
 def comparison_table(records: Sequence[Record]) -> Table:
-    """One row a record: accuracy and ECE with their 95 % intervals, other scores, asim, and where the time went.
+    """Return a table with a row per record: accuracy and ECE with 95 % intervals, other scores, asim, and times.
 
-    Responses of free text have accuracy alone; mathematical answers have a second accuracy, of those that mean the
-    same. What no record has a value of has no column.
+    Free-text responses only have accuracy. Mathematical answers also have the accuracy of equivalent answers. Measures
+    that no record has get no column.
     """
     first = records[0].metrics
     binnings = {record.metrics.ece_binning for record in records if record.metrics.ece_binning}
@@ -61,7 +61,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
                 *(column.cell(value) for column, value in zip((*TRAINED, *SPENT), values, strict=True)),
             )
         )
-    # a measurement alone was never trained
+    # a measurement without training has no values in these columns
     optional = [column.heading for column in (*TRAINED, *SPENT)]
     most = max(record.n for record in records)
     title = f"{records[0].task.eval}, {first.n} rows"
@@ -71,7 +71,7 @@ def comparison_table(records: Sequence[Record]) -> Table:
 
 
 def _column(heading: str, binnings: Iterable[str]) -> Column:
-    """The column of a measure; `binnings` are those that the records' ECE is of."""
+    """Return the column of a measure; `binnings` are the ECE binnings of the records."""
     explained = EXPLAINED.get(heading, "")
     if heading == "ECE":
         explained = f"ECE with 15 {' or '.join(sorted(binnings))} bins"
@@ -79,7 +79,7 @@ def _column(heading: str, binnings: Iterable[str]) -> Column:
 
 
 def _training_seconds(seconds: Mapping[str, float]) -> float | None:
-    """Of the teacher and the student together; None where nothing was trained."""
+    """Return the training time of teacher and student together; None if nothing was trained."""
     return sum(seconds[phase] for phase in ("teacher", "train") if phase in seconds) or None
 
 

@@ -1,4 +1,4 @@
-"""How far two methods are apart over pairs of the same set, and over sets, for each adapter, label source and N."""
+"""Compares two methods over pairs and over sets, for each adapter, label source and N."""
 
 import math
 import statistics
@@ -28,84 +28,84 @@ from ia2.reports.method_names import OF_ANY_ADAPTER
 from ia2.reports.paper import PairedTTest, Paper
 
 COMPARED = ("ia2-sft", "sft")
-"""Less the second; both must have been trained on the same set and measured on the same task."""
+"""The first method is compared with the second, on the same training set and evaluation task."""
 Pair = tuple[Setting, Record, Record]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two methods are apart with an adapter and a label source at one N."""
+    """The difference between two methods for one adapter, label source and N."""
 
     methods: tuple[str, str]
-    """The first's values less the second's."""
+    """The two methods; differences are the first minus the second."""
     adapter: str
     label_source: str
     responses: str
     """`single-token` or `multi-token`."""
     n: int
     measure: str
-    """Its name in records; accuracies are in points."""
+    """Name of the measure in records; accuracies are in percentage points."""
     test: PairedTest
     by_set: PairedTest
-    """The same over means of sets, whose pairs on several tasks and models aren't independent."""
+    """The same test over set means, as a set's pairs on several tasks and models aren't independent."""
     uneven: bool
-    """Whether some sets have more pairs than others, so that the difference over sets isn't that over pairs."""
+    """Whether sets have different numbers of pairs, so that the difference over sets isn't the one over pairs."""
     means: tuple[float, float]
-    """Of the first method and of the second, each set counted once as in the difference over sets."""
+    """Mean of the first and of the second method, where each set counts once."""
     sign_flip_p: float | None
-    """Of the exact test over sets."""
+    """p value of the exact sign-flip test over sets."""
     settings: tuple[Setting, ...]
-    """Which models and tasks its pairs are of."""
+    """Models and tasks of the pairs."""
     records: tuple[Record, ...]
-    """What it was computed from: of each pair the first method's, then the second's."""
+    """The records that were compared: for each pair the first method's, then the second's."""
     paper: PairedTTest
-    """The paper's own, where it's of the same kind."""
+    """The paper's test, if it covers the same settings."""
     equivalence: EquivalenceTest | None = None
-    """Over sets, where a bound was stated."""
+    """Equivalence test over sets, if a bound was given."""
 
     @property
     def t(self) -> float | None:
-        """Positive where the first one is better, as in Table 8."""
+        """Return t, positive if the first method is better, as in Table 8."""
         return None if self.test.t is None else MEASURES[self.measure].better * self.test.t
 
     @property
     def advantages(self) -> list[bool]:
-        """Whether the first method is better, of each pair."""
+        """Return for each pair whether the first method is better."""
         values = [record.metrics.get(self.measure) for record in self.records]
         return [MEASURES[self.measure].better * (a - b) > 0 for a, b in zip(values[::2], values[1::2], strict=True)]
 
     @property
     def p(self) -> float | None:
-        """Two-sided; None of fewer than `LEAST_PAIRS` pairs too."""
+        """Return the two-sided p value; None for fewer than `LEAST_PAIRS` pairs."""
         return self.test.p if self.test.pairs >= LEAST_PAIRS else None
 
     @property
     def p_by_set(self) -> float | None:
-        """Of the t-test over sets; None of fewer than `LEAST_PAIRS` of them."""
+        """Return the p value of the t-test over sets; None for fewer than `LEAST_PAIRS` sets."""
         return self.by_set.p if self.by_set.pairs >= LEAST_PAIRS else None
 
     @property
     def detectable(self) -> float | None:
-        """The difference that so many sets find four times in five; None where nothing says how they vary."""
+        """Return the difference detected with 80 % power at this number of sets; None if the variance is unknown."""
         if self.by_set.interval is None:
             return None
-        # not of t, which is 0 where the differences cancel out
+        # not from t, which is 0 if the differences cancel out
         (low, high), pairs = self.by_set.interval, self.by_set.pairs
         error = (high - low) / 2 / float(stats.t(pairs - 1).ppf(0.975))
         return detectable_difference(error * math.sqrt(pairs), pairs)
 
     @property
     def better(self) -> Verdict:
-        """Whether the first method is better, by the interval over sets."""
+        """Return whether the first method is better, from the confidence interval over sets."""
         return verdict_on_difference(self.by_set, MEASURES[self.measure].better)
 
     @property
     def equal(self) -> Verdict | None:
-        """Whether the two are equal within the bound; None where none was stated."""
+        """Return whether the methods are equal within the bound; None if no bound was given."""
         return None if self.equivalence is None else verdict_on_equality(self.equivalence)
 
     def pooled(self, part: str) -> list[str]:
-        """What it is over: the different values of a part of its settings."""
+        """Return the distinct values of a part of the settings."""
         return list(dict.fromkeys(getattr(setting, part) for setting in self.settings))
 
 
@@ -117,17 +117,18 @@ def compared(
     measures: Sequence[str] = ("accuracy", "ece"),
     within: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Comparison]:
-    """How far the two methods are apart, adapters, label sources, N, labels and texts apart; none where one is lacking.
+    """Compare two methods, separately by adapter, label source, N and kind of response.
 
-    Two methods that no adapter changes, or no label source, are compared once, whatever adapters and label sources a
-    study has: else Holm's correction would count the same test several times.
+    Methods that don't depend on the adapter, or on the label source, are compared once, whatever adapters and label
+    sources the study has. Otherwise Holm's correction would count the same test several times. If either method is
+    missing, there are no comparisons.
 
     Args:
-        cells: what was measured, at the best learning rate of each method.
-        paper: the paper's tests, to stand beside ours of LoRA and ground truth on its models and tasks.
-        methods: the two, whose differences are the first's values less the second's.
-        measures: what they are compared in, where both records of a pair have it.
-        within: how far apart they may be in a measure and count as equal, where that is asked.
+        cells: the study's results, at the best learning rate of each method.
+        paper: the paper's tests, shown next to ours for LoRA and ground-truth labels on its models and tasks.
+        methods: the two methods; differences are the first minus the second.
+        measures: the measures to compare, if both records of a pair have them.
+        within: the equivalence bound of each measure that has one.
     """
     records_of: dict[str, dict[tuple[Setting, Any], Record]] = {method: {} for method in methods}
     for cell in cells:
@@ -138,7 +139,7 @@ def compared(
     counted: set[tuple[Setting, Any]] = set()
     for beside, seeds in sorted(first.keys() & second.keys()):
         pair = first[beside, seeds], second[beside, seeds]
-        # the same two records may stand beside several adapters and label sources
+        # the same two records may be listed for several adapters and label sources
         setting = _told_apart_by(beside, pair)
         if (setting, seeds) in counted:
             continue
@@ -156,7 +157,7 @@ def compared(
 
 
 def _told_apart_by(setting: Setting, pair: tuple[Record, Record]) -> Setting:
-    """A setting without what makes no difference to either of two methods: the adapter, or the label source."""
+    """Return the setting without the adapter or label source if neither method depends on it."""
     if all(record.adapter is None or record.method in OF_ANY_ADAPTER for record in pair):
         setting = replace(setting, adapter="–")
     if all(record.options.label_source is None for record in pair):
@@ -165,13 +166,13 @@ def _told_apart_by(setting: Setting, pair: tuple[Record, Record]) -> Setting:
 
 
 def mean_over_sets(values: Sequence[float], sets: Sequence[Hashable]) -> float:
-    """The mean of values in which each set counts once, however many it has.
+    """Return the mean of the values in which each set counts once, whatever its number of values.
 
     Args:
-        values: one for each pair.
+        values: one value per pair.
         sets: the set of each pair.
     """
-    # where sets have equally many, this is the mean over pairs, to the last digit
+    # for sets of equal size this is exactly the mean over pairs
     return statistics.fmean(cluster_means(values, sets) if are_uneven(sets) else values)
 
 
@@ -189,7 +190,7 @@ def _compared(
     scale = MEASURES[measure].scale
     ours, others = ([scale * pair[side].metrics.get(measure) for _, *pair in pairs] for side in (0, 1))
     settings = tuple(dict.fromkeys(setting for setting, _, _ in pairs))
-    # the rows of a set are drawn from its task and seed alone, whichever model learns them
+    # a set's rows depend only on its task and seed, not on the model
     sets = [(setting.source, record.seed) for setting, record, _ in pairs]
     alike = methods == COMPARED and paper is not None and all(map(paper.tests_of, settings))
     theirs = paper.test(responses, n, measure) if paper is not None and alike else PairedTTest(None, None)

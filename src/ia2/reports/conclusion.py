@@ -1,4 +1,4 @@
-"""What an adaptation came to, in a sentence: whether the method is better than what it was compared with."""
+"""A sentence that concludes an adaptation: whether the method is better than its baselines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +16,17 @@ from ia2.tasks.json_lines import json_lines
 
 
 def conclusion(records: Sequence[Record], folder: Path) -> str:
-    """Compare the last record's method with the most accurate of the others, on the same rows.
+    """Compare the last record's method with the most accurate other method on the same rows.
 
-    The interval is of the mean difference over rows, each method's answer to a row taken with the other's (a paired
-    percentile bootstrap). Of the training rows it says nothing: others may give another result.
+    The interval is a paired percentile bootstrap over evaluation rows of the mean difference. It doesn't cover the
+    choice of training rows: others may give a different result.
 
     Args:
-        records: of one unit, each measured on the same rows.
-        folder: where they lie.
+        records: records of one unit, measured on the same rows.
+        folder: the folder of the records.
 
     Raises:
-        ValueError: nothing was measured, or the records are of different rows.
+        ValueError: nothing was measured, or the records have different rows.
     """
     *others, chosen = records
     name, share = method_name(chosen), _percent(chosen)
@@ -53,15 +53,15 @@ def conclusion(records: Sequence[Record], folder: Path) -> str:
 
 
 def conclusion_of_study(experiment: Experiment, folder: Path) -> str | None:
-    """The same of a folder, as an adaptation ended in.
+    """Return the conclusion of a study's folder, as for a finished adaptation.
 
     Args:
         experiment: the study.
-        folder: its folder.
+        folder: the study's folder.
 
     Returns:
-        The sentence; None where there are several units or measured tasks, methods have several adapters each, or a
-        record or its rows are missing.
+        The sentence. None if there are several units or evaluation tasks, if a method has several adapters, or if a
+            record or its rows are missing.
     """
     every = units(experiment)
     if len(every) != 1 or len(every[0].evaluate) != 1 or experiment.measure != "chosen":
@@ -81,5 +81,5 @@ def _percent(record: Record) -> str:
 
 
 def _correct(record: Record, folder: Path) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Whether each row was answered rightly."""
+    """Return whether each row was answered correctly."""
     return np.array([bool(row["correct"]) for _, row in json_lines(record.rows(folder))])

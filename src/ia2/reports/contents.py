@@ -1,7 +1,7 @@
-"""What reports read of a study: the folder that `ia2 run` wrote, or the compressed file that its records are kept in.
+"""Reads a study for reports, from the folder of `ia2 run` or from the compressed file of its records.
 
-The file has a JSON object a line: the plan, then each record, each overlap of two adapters' subspaces, and each unit
-that failed. Its bytes depend on these alone.
+The file has one JSON object per line: first the plan, then each record, each subspace overlap of two adapters, and each
+failed unit. Its bytes depend only on these.
 """
 
 import gzip
@@ -30,33 +30,33 @@ from ia2.reports.known_overlaps import (
 from ia2.unpacking import check_unpacked
 
 KEPT = "records.jsonl.gz"
-"""The compressed file, in a folder of its own or beside a report."""
+"""Name of the compressed file, in its own folder or next to a report."""
 
 
 @dataclass(frozen=True)
 class StudyContents:
-    """A study and what was computed of it."""
+    """A study's plan and results."""
 
     plan: Mapping[str, Any]
-    """As the study's folder has it."""
+    """The plan, as in the study's folder."""
     experiment: Experiment
     records: tuple[Record, ...]
-    """In the order of their files' names."""
+    """The records, sorted by file name."""
     done: frozenset[str]
-    """The ids of units whose records are there."""
+    """Ids of the units that have records."""
     failures: Mapping[str, str]
-    """The error of each unit that failed, by its id."""
+    """Error of each failed unit, by unit id."""
     overlaps: Mapping[Paths, KnownOverlap]
-    """Of adapters' subspaces, as far as they were computed before."""
+    """Subspace overlaps of adapters that were computed before."""
     in_files: bool
-    """Whether each record is a file of its own, which a page can lead to."""
+    """Whether each record is a file of its own that a page can link to."""
 
     @classmethod
     def of(cls, folder: Path) -> "StudyContents":
-        """Read a study's folder, or one with the compressed file.
+        """Read a study's folder, or a folder with the compressed file.
 
         Raises:
-            InputError: neither is there, or a part can't be read.
+            InputError: neither exists, or a part can't be read.
         """
         if not (folder / PLAN_FILE).exists() and (folder / KEPT).is_file():
             return kept_in(folder / KEPT)
@@ -67,18 +67,18 @@ class StudyContents:
         return cls(plan, experiment, records, done, store.failures(), overlaps, in_files=True)
 
     def with_overlaps(self, overlaps: Mapping[Paths, KnownOverlap]) -> "StudyContents":
-        """The same with overlaps that were computed of its adapters."""
+        """Return a copy with overlaps that were computed for its adapters."""
         return replace(self, overlaps={**self.overlaps, **overlaps})
 
     def keep(self, path: Path) -> None:
-        """Write everything into one compressed file, whole or not at all."""
+        """Write everything to one compressed file, atomically."""
         lines: list[dict[str, Any]] = [{"plan": dict(self.plan)}]
         lines += [{"file": record.file, "record": record.as_json()} for record in self.records]
         lines += [{"overlap": overlap} for overlap in overlaps_as_json(self.overlaps)]
         lines += [{"failed": unit, "error": error} for unit, error in sorted(self.failures.items())]
         text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
         packed = io.BytesIO()
-        # a name or a time in the head would make other bytes of the same records
+        # a name or time in the header would make the bytes differ between runs
         with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
             file.write(text.encode())
         with written_whole(path) as partial:
@@ -86,7 +86,7 @@ class StudyContents:
 
 
 def kept_in(path: Path) -> StudyContents:
-    """What a compressed file holds.
+    """Read a compressed file.
 
     Args:
         path: the file.
@@ -121,7 +121,7 @@ def kept_in(path: Path) -> StudyContents:
 
 
 def _inside(record: Record, path: Path) -> Record:
-    """A record, if neither it nor a file that it names lies outside the compressed file's folder. Raises InputError."""
+    """Return the record; refuse it if it or a file that it names is outside the folder. Raises InputError."""
     folder = path.parent
     named = [folder / str(record.file)]
     named += [record.rows(folder)] if record.predictions is not None else []
@@ -133,11 +133,11 @@ def _inside(record: Record, path: Path) -> Record:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a compressed file with the numbers of their lines. Raises InputError."""
+    """Yield the JSON objects of a compressed file with their line numbers. Raises InputError."""
     unpacked = 0
     try:
         with gzip.open(path) as file:
-            # a line at a time, since a small file may unpack to more than fits in memory
+            # read line by line, since a small file may unpack to more than fits in memory
             for number, line in enumerate(iter(lambda: file.readline(MOST_BYTES + 1), b""), start=1):
                 unpacked += len(line)
                 check_unpacked(unpacked, path.stat().st_size)

@@ -1,4 +1,4 @@
-"""What each method took and how near it came to in-context learning: asim, steps and seconds, a row for each."""
+"""Cost of each method and its similarity to in-context learning: asim, steps and seconds, a row per method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ NAMED = (
     *(Column("acc %", ".1f"), Column("ECE", ".2f")),
 )
 GROUPED = 5
-"""The setting's columns, which methods have in common."""
+"""Number of leading columns that describe the setting."""
 SPENT: Mapping[str, Column] = {
     "asim": Column("asim", ".3f"),
     "steps": Column("steps", ".0f"),
@@ -19,15 +19,15 @@ SPENT: Mapping[str, Column] = {
     "train_seconds": Column("train s", ".1f"),
     "evaluate_seconds": Column("evaluate s", ".1f"),
 }
-"""The column of each number that `cost` gives."""
+"""Column of each number that `cost` returns."""
 CHOSEN = (Column("lr", "g"), Column("β", "g"))
 
 
 def costs(cells: Sequence[Result]) -> list[Table]:
-    """A table for each model, of every method in every setting, at its best learning rate and β.
+    """Return a table for each model with every method and setting, at the best learning rate and β.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
     """
     tables = []
     for model, model_cells in by_model(cells).items():
@@ -60,18 +60,18 @@ def _row(cell: Result) -> tuple[Cell, ...]:
 
 
 def _number(cell: Result, measure: str, values: Sequence[float]) -> Number | None:
-    """The line in CSV of what a method took; None where that isn't known."""
+    """Return the CSV row of a method's cost; None if it is unknown."""
     return number_over_sets(cell, measure, values) if values else None
 
 
 def cost(cell: Result) -> Mapping[str, Sequence[float]]:
-    """What a method took: a value for each set that has one.
+    """Return a method's costs, each with a value for every set that has one.
 
-    That is asim, optimiser steps in all stages, the share of trained stages that ended at the most epochs, in percent,
-    and seconds of training and evaluation.
+    They are asim, optimiser steps over all stages, the percentage of trained stages that stopped at the maximum number
+    of epochs, and seconds of training and evaluation.
 
     Args:
-        cell: what was measured.
+        cell: the method's result.
     """
     spent: dict[str, list[float]] = {"steps": [], "cut_off": [], "train_seconds": [], "evaluate_seconds": []}
     for record in cell.records:

@@ -1,4 +1,4 @@
-"""What a study found of each claim: its comparisons, each with an estimate, how sure that is, and a verdict."""
+"""A study's findings on each claim: its comparisons, each with an estimate, its uncertainty, and a verdict."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from ia2.reports.overlaps import SetOverlap, paths_of
 from ia2.reports.table import Cell, Column, Number, Table, Value
 
 VERDICTS: Mapping[Verdict, float] = {"holds": 1.0, "inconclusive": 0.0, "doesn't hold": -1.0}
-"""How each verdict stands in CSV, which has numbers alone."""
+"""Number of each verdict in CSV, which only has numbers."""
 OVERLAP = "overlap"
 NAMED = (
     *(Column("adapter"), Column("labels"), Column("responses"), Column("N", "d")),
     *(Column("compared"), Column("measure"), Column("claimed")),
 )
 LISTED = ("difference", "difference_low", "difference_high", "p", "holm_p")
-"""What CSV has of each comparison besides the verdict, as its measures' names end."""
+"""Suffixes of the measures that CSV lists for each comparison, besides the verdict."""
 VERDICT = Column("verdict")
 COUNTED = (Column("first", ".3f"), Column("second", ".3f"), Column("sets", "d"), Column("pairs", "d"))
 OVERVIEW = (Column("claim"), *(Column(verdict, "d") for verdict in VERDICTS))
@@ -42,18 +42,18 @@ ON_EQUALITY = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one comparison of a claim."""
+    """The finding on one comparison of a claim."""
 
     setting: tuple[str, str, str, int]
-    """Adapter, label source, kind of responses and N."""
+    """Adapter, label source, kind of response and N."""
     pooled: tuple[str, str, str]
     """Models, sources and evaluation tasks, joined by semicolons."""
     methods: Pair
     measure: str
     means: tuple[float, float]
-    """Of the first method and of the second, over means of sets."""
+    """Mean of the first and of the second method, over set means."""
     difference: float
-    """Over means of sets, as are the next three."""
+    """Mean difference over set means; the next three fields are over set means too."""
     interval: tuple[float, float] | None
     p: float | None
     sets: int
@@ -64,7 +64,7 @@ class Finding:
 
     @property
     def compared(self) -> str:
-        """The two methods in words."""
+        """Return the two methods in words."""
         first, second = (METHOD_NAMES.get(method, method) for method in self.methods)
         return f"{first} and {second} minus chance" if self.measure == OVERLAP else f"{first} minus {second}"
 
@@ -72,12 +72,12 @@ class Finding:
 def findings_tables(
     claims: Sequence[Claim], cells: Sequence[Result], overlaps: Sequence[SetOverlap], select: Select
 ) -> list[Table]:
-    """A table for each claim that something was measured for, and one of all claims above them.
+    """Return a summary table of all claims, then a table for each claim that has measurements.
 
     Args:
-        claims: the study's.
-        cells: what was measured, at the best learning rate of each method.
-        overlaps: of adapters' subspaces.
+        claims: the study's claims.
+        cells: the study's results, at the best learning rate of each method.
+        overlaps: the subspace overlaps of adapters.
         select: how the learning rates and β were chosen.
     """
     found_of = [(claim, list(_findings(claim, cells, overlaps))) for claim in claims]
@@ -128,11 +128,11 @@ def _of_comparison(row: Comparison, claim: Claim) -> Finding:
 
 
 def _of_overlaps(pair: Pair, overlaps: Sequence[SetOverlap], bound: float) -> Iterator[Finding]:
-    """How far two methods' overlap is from that of random subspaces, for each adapter, label source and N."""
+    """Yield how far two methods' overlap is above that of random subspaces, by adapter, label source and N."""
     groups: dict[tuple[str, str, int], list[SetOverlap]] = defaultdict(list)
     counted = set()
     for overlap in overlaps:
-        # two adapters that fit no labels stand beside every label source
+        # adapters trained without labels are listed for every label source
         if set(overlap.methods) == set(pair) and paths_of(overlap.records) not in counted:
             counted.add(paths_of(overlap.records))
             groups[overlap.adapter, overlap.label_source, overlap.n].append(overlap)
@@ -204,7 +204,7 @@ def _row(claim: Claim, finding: Finding, holm_p: float | None, tested: Sequence[
 
 
 def _number(claim: Claim, finding: Finding, name: str) -> Number:
-    """The line in CSV of one number of a comparison."""
+    """Return the CSV row of one number of a comparison."""
     models, sources, tasks = finding.pooled
     adapter, labels, _, n = finding.setting
     between = " and " if finding.measure == OVERLAP else " minus "

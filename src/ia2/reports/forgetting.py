@@ -1,4 +1,4 @@
-"""What adapters forget, over sets: accuracy in other tasks and log-likelihood of held texts, with and without them."""
+"""Forgetting over sets: accuracy on other tasks and log-likelihood of held-out texts, with and without adapter."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,16 +8,16 @@ from ia2.reports.table import Cell, Column, Table, Value
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("method"))
 GROUPED = 4
-"""The setting's columns, which methods have in common."""
+"""Number of leading columns that describe the setting."""
 TASKS = (Column("other task"), Column("without %", ".1f"), Column("with %", ".1f"), Column("change", "+.1f"))
 TEXTS = (Column("tokens", ".0f"), Column("without", ".3f"), Column("with", ".3f"), Column("change", "+.3f"))
 
 
 def forgetting(cells: Sequence[Result]) -> list[Table]:
-    """For each model a table of other tasks and one of held texts, where records have these.
+    """Return for each model a table of other tasks and one of held-out texts, if records have them.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
     """
     tables = []
     for model, model_cells in by_model(cells).items():
@@ -52,7 +52,7 @@ def _table(title: str, caption: str, columns: tuple[Column, ...], rows: Sequence
 
 
 def _task_rows(cell: Result) -> Iterator[tuple[Cell, ...]]:
-    """A row for each task that a method's records say was forgotten or not."""
+    """Yield a row for each other task in a method's records."""
     of_records = [record.metrics.forgetting or [] for record in cell.records]
     for name in dict.fromkeys(task.task for tasks in of_records for task in tasks):
         measured = [task for tasks in of_records for task in tasks if task.task == name]
@@ -77,7 +77,7 @@ def _named(cell: Result, last: Cell) -> tuple[Cell, ...]:
 def _compared(
     cell: Result, columns: Sequence[Column], measure: str, without: Sequence[float], adapted: Sequence[float]
 ) -> Iterator[Cell]:
-    """The mean without an adapter and with it, and the mean change with its deviation over sets."""
+    """Yield the mean without and with the adapter, and the mean change with its standard deviation over sets."""
     changes = [after - before for before, after in zip(without, adapted, strict=True)]
     number = number_over_sets(cell, f"{measure}_change", changes)
     spread = number.spread
@@ -90,5 +90,5 @@ def _compared(
 
 
 def _of_sets(cell: Result, name: str) -> list[float]:
-    """Of each set that has one."""
+    """Return the metric's value on each set that has one."""
     return [float(value) for record in cell.records if (value := record.metrics.get(name)) is not None]

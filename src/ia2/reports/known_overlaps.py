@@ -1,4 +1,4 @@
-"""Overlaps of adapters' subspaces that were computed once, kept beside a study's plan to outlive the adapters."""
+"""Stores computed subspace overlaps next to a study's plan, so that they outlive the adapters."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,30 +11,30 @@ from ia2.errors import InputError
 from ia2.records import write_json
 
 FILE = "overlaps.json"
-"""Beside a study's plan."""
+"""File name, next to the study's plan."""
 Paths = tuple[str, str]
-"""Where two adapters lie, relative to the study's folder, so that a folder that was moved or copied knows its own."""
+"""Paths of two adapters relative to the study's folder, which stay valid if it is moved or copied."""
 
 
 @dataclass(frozen=True)
 class KnownOverlap:
-    """How much of two adapters' updates lies in the same directions."""
+    """The subspace overlap of two adapters' updates."""
 
     by_layer: Mapping[int, float]
-    """The mean over modules of each layer, counted from 0; in [0, 1]."""
+    """Mean over a layer's modules, in [0, 1], by layer index from 0."""
     mean: float
-    """Over modules and layers."""
+    """Mean over modules and layers."""
     of_random: float
-    """What random subspaces of the same dimensions would share."""
+    """Expected overlap of random subspaces of the same dimensions."""
 
     @classmethod
     def of(cls, overlap: Overlap) -> "KnownOverlap":
-        """What is kept of an overlap."""
+        """Return the parts of an overlap that are stored."""
         return cls(overlap.by_layer, overlap.mean, overlap.mean_of_random)
 
 
 def overlaps_as_json(overlaps: Mapping[Paths, KnownOverlap]) -> list[dict[str, Any]]:
-    """Overlaps as values that JSON has, in the order of the adapters' paths."""
+    """Return overlaps as JSON values, sorted by the adapters' paths."""
     return [
         {
             "first": first,
@@ -48,10 +48,10 @@ def overlaps_as_json(overlaps: Mapping[Paths, KnownOverlap]) -> list[dict[str, A
 
 
 def overlaps_from_json(values: Iterable[Mapping[str, Any]]) -> dict[Paths, KnownOverlap]:
-    """The overlaps that such values say.
+    """Parse overlaps from JSON values.
 
     Raises:
-        KeyError, TypeError, ValueError: they say none.
+        KeyError, TypeError, ValueError: the values are invalid.
     """
     return {
         (str(value["first"]), str(value["second"])): KnownOverlap(
@@ -64,10 +64,10 @@ def overlaps_from_json(values: Iterable[Mapping[str, Any]]) -> dict[Paths, Known
 
 
 def read_overlaps(folder: Path) -> dict[Paths, KnownOverlap]:
-    """The overlaps that a study's folder knows; none where none was computed yet.
+    """Read the overlaps stored in a study's folder; empty if none were computed yet.
 
     Raises:
-        InputError: their file can't be read.
+        InputError: the file can't be read.
     """
     file = folder / FILE
     if not file.exists():
@@ -82,10 +82,10 @@ def read_overlaps(folder: Path) -> dict[Paths, KnownOverlap]:
 
 
 def write_overlaps(folder: Path, overlaps: Mapping[Paths, KnownOverlap]) -> None:
-    """Keep overlaps in a study's folder.
+    """Store overlaps in a study's folder.
 
     Raises:
-        InputError: the folder can't be written to.
-        OSError: what is written there doesn't arrive.
+        InputError: the folder isn't writable.
+        OSError: writing fails.
     """
     write_json(folder / FILE, {"overlaps": overlaps_as_json(overlaps)})

@@ -1,4 +1,4 @@
-"""What of a study's records its report is made from: those that can be read, are still planned, and didn't diverge."""
+"""Selects the records of a report: those that are readable, still planned, and didn't diverge."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,17 +14,17 @@ from ia2.reports.method_names import method_name
 def sound(
     records: Iterable[Record], folder: Path, planned: Mapping[str, str], select: Select
 ) -> tuple[list[Record], list[str]]:
-    """The records that a report is made from, and sentences on those that are left out.
+    """Return the records for the report, and sentences on those that are left out.
 
     Args:
-        records: all of a study's folder.
-        folder: the study's.
-        planned: the model of each unit that the study plans, as the study names it, by the unit's id. Models of
-            different folders or files may have one name in records, so that it's these that are taken.
+        records: all records of the study's folder.
+        folder: the study's folder.
+        planned: the study's own name for the model of each planned unit, by unit id. These names are used because
+            models from different folders or files may share a name in records.
         select: how the best learning rate and β are chosen.
 
     Raises:
-        InputError: a record lacks what reports need, or none is of a unit that is planned.
+        InputError: a record lacks a field that reports need, or none belongs to a planned unit.
     """
     planned_records: list[Record] = []
     unplanned = 0
@@ -45,7 +45,7 @@ def sound(
 
 
 def _check(record: Record, folder: Path, select: Select) -> None:
-    """Refuse a record that lacks what reports need beyond what every record has."""
+    """Refuse a record without the fields that only reports need. Raises InputError."""
     file = folder / str(record.file)
     needed = {
         "options.unit": record.options.unit,
@@ -61,7 +61,7 @@ def _check(record: Record, folder: Path, select: Select) -> None:
 
 
 def _divergence_notes(records: Sequence[Record]) -> list[str]:
-    """Which adapters diverged, at which learning rate and β, on how many of the sets of all tasks and N."""
+    """Return sentences on diverged adapters: learning rate, β, and the number of sets over all tasks and N."""
     lost: dict[str, dict[str, bool]] = defaultdict(dict)
     for record in records:
         if record.adapter is not None:

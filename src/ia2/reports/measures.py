@@ -1,4 +1,4 @@
-"""The measures in which two methods are compared: what each is called, its unit, and which direction is better."""
+"""Measures for comparing two methods: name, unit, and which direction is better."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of records as comparisons have it."""
+    """How comparisons show a metric of records."""
 
     heading: str
     scale: int = 1
-    """What a record's value is multiplied by."""
+    """Factor that a record's value is multiplied by."""
     better: Literal[1, -1] = -1
-    """Which sign of a difference is the first method's advantage."""
+    """Sign of a difference that favours the first method."""
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -29,4 +29,4 @@ MEASURES: Mapping[str, Measure] = {
     "balanced_accuracy": Measure("balanced accuracy, points", 100, 1),
     "asim": Measure("asim", 1, 1),
 }
-"""By the metric's name in records; the overlap of subspaces isn't of a method alone, and not among them."""
+"""By the metric's name in records. Subspace overlap is missing, as it belongs to a pair of methods."""

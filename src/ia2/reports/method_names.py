@@ -1,4 +1,4 @@
-"""How the paper writes the methods' names."""
+"""The paper's spelling of the methods' names."""
 
 from collections.abc import Sequence
 
@@ -26,25 +26,25 @@ METHOD_NAMES = {
     "ia2-solved-sft": "IA2 solved→SFT",
     "mean-shift": "mean shift",
 }
-"""In the order in which reports have them."""
+"""Display name of each method, in the reports' order."""
 OF_ANY_ADAPTER = ("mean-shift",)
-"""Methods with an adapter of their own kind, which stand beside those of every other kind, as baselines do."""
+"""Methods with their own kind of adapter, which are compared with every other kind, as baselines are."""
 
 
 def method_order(method: str) -> tuple[int, str]:
-    """A key to sort methods by: in the order of reports, those of a person's own behind the others."""
+    """Return a sort key of methods: the reports' order, then custom methods."""
     order = list(METHOD_NAMES)
     return (order.index(method) if method in order else len(order), method)
 
 
 def method_name(record: Record) -> str:
-    """The method as the paper writes it."""
+    """Return the method's name in the paper."""
     name: str = record.method
     return METHOD_NAMES.get(name, name)
 
 
 def told_apart(record: Record, records: Sequence[Record]) -> Record:
-    """A record by its method and what it fits, where another one of these records is by the same method."""
+    """Return the record with its label source in the method name, if other records share the method."""
     if sum(other.method == record.method for other in records) == 1:
         return record
     return record.model_copy(update={"method": f"{record.method}-{record.options.label_source}"})

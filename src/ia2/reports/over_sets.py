@@ -1,4 +1,4 @@
-"""One setting over several sets: what a method's records say together, and how far two methods are apart."""
+"""Results of one setting over several sets, with intervals and paired differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,24 +31,24 @@ CAPTION = "means over sets, with 95 % bootstrap intervals over sets and rows in 
 
 @dataclass(frozen=True)
 class OverSets:
-    """A method's measurements on the same rows, one for each set."""
+    """A method's measurements on the same rows, one per set."""
 
     records: tuple[Record, ...]
-    """By seed."""
+    """Records, sorted by seed."""
     correct: Bool[Array, "sets rows"]
     confidence: Float[Array, "sets rows"]
 
     @classmethod
     def of(cls, records: Sequence[Record], folder: Path) -> "OverSets":
-        """Read what each record's method answered.
+        """Read the predictions of a method's records.
 
         Args:
-            records: of one method and one setting, each of another set.
-            folder: the study's, which holds their predictions.
+            records: one method's records in one setting, each of a different set.
+            folder: the study's folder with their predictions.
 
         Raises:
             InputError: predictions can't be read.
-            ValueError: the sets were measured on other rows, so that rows can't be drawn for all of them at once.
+            ValueError: the sets have different rows, so rows can't be resampled jointly.
         """
         ordered = sorted(records, key=lambda record: record.seeds)
         answers = [[row for _, row in json_lines(record.rows(folder))] for record in ordered]
@@ -61,49 +61,49 @@ class OverSets:
 
     @property
     def method(self) -> str:
-        """The method's key, such as `ia2-sft`."""
+        """Return the method's key, such as `ia2-sft`."""
         return self.records[0].method
 
     @property
     def name(self) -> str:
-        """The method as the paper writes it."""
+        """Return the method's name in the paper."""
         return method_name(self.records[0])
 
     @property
     def accuracy(self) -> float:
-        """The mean over sets, in [0, 1]."""
+        """Return the mean accuracy over sets, in [0, 1]."""
         return accuracy(self.correct.ravel())
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """Of the mean, over sets and rows."""
+        """Return the confidence interval of the mean accuracy, over sets and rows."""
         return interval_over_sets(accuracy, self.correct)
 
     @property
     def ece(self) -> float:
-        """The mean of the sets' expected calibration errors, in [0, 1]."""
+        """Return the mean expected calibration error over sets, in [0, 1]."""
         return float(np.mean([expected_calibration_error(*rows) for rows in self.rows_of_sets]))
 
     @property
     def ece_interval(self) -> tuple[float, float]:
-        """Of the mean, over sets and rows."""
+        """Return the confidence interval of the mean ECE, over sets and rows."""
         return interval_over_sets(expected_calibration_error, self.confidence, self.correct)
 
     @property
     def prompt_tokens(self) -> float:
-        """Tokens of a query's prompt, the mean over rows and sets."""
+        """Return the mean prompt length of a query in tokens, over rows and sets."""
         return float(np.mean([record.metrics.prompt_tokens for record in self.records]))
 
     @property
     def asim(self) -> float | None:
-        """The mean similarity to in-context learning, in [-1, 1]; None where it wasn't measured."""
+        """Return the mean similarity to in-context learning, in [-1, 1]; None if it wasn't measured."""
         return mean([value for record in self.records if (value := record.metrics.get("asim")) is not None])
 
     def more_accurate_than(self, other: "OverSets") -> tuple[float, tuple[float, float]]:
-        """How much higher the accuracy is on the same sets and rows, with its interval; in [-1, 1].
+        """Return the accuracy gain on the same sets and rows, in [-1, 1], with its confidence interval.
 
         Raises:
-            ValueError: the two weren't measured on the same sets.
+            ValueError: the methods have different sets.
         """
         if [record.seeds for record in self.records] != [record.seeds for record in other.records]:
             raise ValueError(f"{self.name} and {other.name} were measured on other sets")
@@ -112,7 +112,7 @@ class OverSets:
 
     @property
     def rows_of_sets(self) -> list[tuple[Array, Array]]:
-        """Each set's confidences and whether they were right."""
+        """Return the confidences of each set and whether its predictions are correct."""
         return list(zip(self.confidence, self.correct, strict=True))
 
     @property
@@ -131,15 +131,15 @@ class OverSets:
 
 
 def methods_over_sets(records: Sequence[Record], folder: Path) -> dict[str, OverSets]:
-    """What every method of one setting came to, by its key and in the order of reports.
+    """Return the results of every method in one setting, by method key in the reports' order.
 
     Args:
-        records: a study's of one model, task and N, a record for each method and set.
-        folder: the study's.
+        records: a study's records of one model, task and N, one per method and set.
+        folder: the study's folder.
 
     Raises:
         InputError: predictions can't be read.
-        ValueError: the sets were measured on other rows.
+        ValueError: the sets have different rows.
     """
     methods = sorted({record.method for record in records}, key=method_order)
     return {
@@ -148,11 +148,11 @@ def methods_over_sets(records: Sequence[Record], folder: Path) -> dict[str, Over
 
 
 def table_over_sets(title: str, measured: Sequence[OverSets]) -> Table:
-    """A row for each method: accuracy and ECE with intervals, asim, the length of a prompt, and training time.
+    """Return a table with a row per method: accuracy and ECE with intervals, asim, prompt length, training time.
 
     Args:
-        title: what was measured.
-        measured: of the same sets and rows.
+        title: the table's title.
+        measured: results on the same sets and rows.
     """
     table = Table(title, CAPTION, COLUMNS, tuple(method._cells for method in measured))
     return table.without_empty_columns([column.heading for column in COLUMNS[3:]])

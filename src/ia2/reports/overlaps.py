@@ -1,4 +1,4 @@
-"""How much of two methods' weight updates lies in the same directions, as curves over layers and as numbers."""
+"""Subspace overlap of two methods' weight updates, as curves over layers and as a table."""
 
 import statistics
 from collections import defaultdict
@@ -19,10 +19,10 @@ from ia2.reports.method_names import METHOD_NAMES, method_order
 from ia2.reports.table import Column, Number, Table, Value
 
 Group = tuple[str, str, str]
-"""A model, an adapter with its sizes, and a label source."""
+"""Model, adapter with its sizes, and label source."""
 Pair = tuple[str, str]
 Curve = Mapping[int, float]
-"""The overlap at each layer."""
+"""Overlap at each layer."""
 COLUMNS = (
     *(Column("model"), Column("adapter"), Column("labels"), Column("first"), Column("second"), Column("pairs", "d")),
     *(Column("overlap", ".3f"), Column("standard deviation", ".3f")),
@@ -32,7 +32,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class SetOverlap:
-    """How much of two methods' weight updates lies in the same directions, of adapters trained on the same set."""
+    """Subspace overlap of two methods' weight updates, for adapters trained on the same set."""
 
     model: str
     adapter: str
@@ -40,12 +40,12 @@ class SetOverlap:
     n: int
     source: str
     records: tuple[Record, Record]
-    """Of the first method and of the second."""
+    """Record of the first and of the second method."""
     shared: KnownOverlap
 
     @property
     def methods(self) -> Pair:
-        """The two, in the order of reports."""
+        """Return the two methods, in the reports' order."""
         first, second = self.records
         return first.method, second.method
 
@@ -53,12 +53,12 @@ class SetOverlap:
 def overlaps_of(
     cells: Iterable[Result], folder: Path, known: Mapping[Paths, KnownOverlap] = MappingProxyType({})
 ) -> list[SetOverlap]:
-    """The overlap of each two methods that were trained on the same set.
+    """Return the overlap of every two methods that were trained on the same set.
 
     Args:
-        cells: what was measured, at the best learning rate of each method.
-        folder: the study's, which holds the adapters.
-        known: overlaps that were computed before; their adapters aren't read, and needn't be there.
+        cells: the study's results, at the best learning rate of each method.
+        folder: the study's folder with the adapters.
+        known: overlaps that were computed before; their adapters aren't read and may be missing.
 
     Raises:
         InputError: a saved adapter can't be read.
@@ -79,18 +79,18 @@ def overlaps_of(
                     continue
                 shared = KnownOverlap.of(subspace_overlap(ours, theirs))
             overlaps.append(SetOverlap(model, adapter, labels, n, source, pair, shared))
-        saved.cache_clear()  # those of a set are compared with each other alone
+        saved.cache_clear()  # adapters are only compared within a set
     return overlaps
 
 
 def paths_of(records: tuple[Record, Record]) -> Paths:
-    """Where two records' adapters lie."""
+    """Return the paths of two records' adapters."""
     first, second = (str(record.adapter.path) for record in records if record.adapter)
     return first, second
 
 
 def curves_of(overlaps: Iterable[SetOverlap]) -> dict[Group, dict[Pair, list[Curve]]]:
-    """A curve over layers for each set and pair of methods."""
+    """Return a curve over layers for each set and pair of methods."""
     curves: dict[Group, dict[Pair, list[Curve]]] = defaultdict(lambda: defaultdict(list))
     for overlap in overlaps:
         group = overlap.model, overlap.adapter, overlap.label_source
@@ -99,12 +99,12 @@ def curves_of(overlaps: Iterable[SetOverlap]) -> dict[Group, dict[Pair, list[Cur
 
 
 def adapters_of(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, Record]]:
-    """A record of each method's adapter of a set; one that is measured on several tasks is one adapter."""
+    """Return a record of each method's adapter on a set; evaluation on several tasks counts as one adapter."""
     records: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
     for cell in cells:
         for record in cell.records:
             adapter = record.adapter
-            # one without a path was never saved
+            # adapters without a path weren't saved
             if adapter and adapter.kind == "lora" and not adapter.get("dora") and adapter.path:
                 setting = cell.setting
                 key = (setting.model, setting.adapter, setting.label_source, setting.n, setting.source, record.seeds)
@@ -113,7 +113,7 @@ def adapters_of(cells: Iterable[Result]) -> dict[tuple[Any, ...], dict[str, Reco
 
 
 def overlap_table(overlaps: Iterable[SetOverlap]) -> list[Table]:
-    """A table with the mean overlap of each two methods (Figure 4 as numbers); none where there are no overlaps."""
+    """Return a table of the mean overlap of each pair of methods (Figure 4 as numbers); none without overlaps."""
     alike: dict[tuple[Group, Pair], list[SetOverlap]] = defaultdict(list)
     for overlap in overlaps:
         alike[(overlap.model, overlap.adapter, overlap.label_source), overlap.methods].append(overlap)
@@ -142,6 +142,6 @@ def overlap_table(overlaps: Iterable[SetOverlap]) -> list[Table]:
 
 
 def group_name(group: Group) -> str:
-    """What is compared, in words."""
+    """Return the group in words."""
     model, adapter, labels = group
     return f"{model}, {adapter}" + (f", {labels} labels" if labels != "–" else "")

@@ -1,4 +1,4 @@
-"""What the paper printed, to stand beside what was measured."""
+"""The paper's printed results, for comparison with ours."""
 
 import csv
 import io
@@ -10,23 +10,23 @@ from typing import NamedTuple
 from ia2.reports.aggregate import Setting
 
 LABELS_MEAN_NOTHING = ("zero-shot", "icl", "ia2", "ia2+sft", "sft-soft")
-"""Methods that fit no labels or, in the paper as here, always the model's own answers in context."""
+"""Methods that use no labels or, in the paper as here, always the model's own in-context answers."""
 ADAPTERS_OF_TABLE_7 = {
     "r8-qko": ("lora",),
     "r8-qk": ("lora q,k",),
     "r8-qkv": ("lora q,k,v",),
-    # which α went with it, the paper doesn't say
+    # the paper doesn't say which α it used
     "r16-qko": ("lora r16 α8", "lora r16 α16"),
 }
 ADAPTERS = {"ia3": ("ia3", "ia3 inputs")}
-"""What the paper calls by one name and we by several: the text scales outputs, the scripts inputs."""
+"""Our adapters for the paper's names: its text describes IA3 on outputs, its scripts use IA3 on inputs."""
 
 
 class Key(NamedTuple):
-    """What a printed number is about; None where a part means nothing for the method."""
+    """The setting of a printed number; None for parts that don't apply to the method."""
 
     model: str
-    """The last part of the hub's id: `Qwen3-4B-Base`."""
+    """Last part of the hub id, such as `Qwen3-4B-Base`."""
     adapter: str | None
     label_source: str | None
     n: int | None
@@ -36,7 +36,7 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, setting: Setting, method: str) -> "Key":
-        """The key of a method in a setting, whose model may be named by the hub's whole id."""
+        """Return the key of a method in a setting, whose model may be named by the full hub id."""
         trained, shown = method not in ("zero-shot", "icl"), method != "zero-shot"
         return cls(
             setting.model.rpartition("/")[2],
@@ -50,51 +50,51 @@ class Key(NamedTuple):
 
 
 class Printed(NamedTuple):
-    """Means over the paper's five sets, with their standard deviations; None where it reports none."""
+    """Means and standard deviations over the paper's five sets; None for numbers it doesn't report."""
 
     accuracy: float | None
-    """In percent."""
+    """Mean accuracy in percent."""
     ece: float | None
     accuracy_deviation: float | None = None
-    """In percent, of all five (its divisor is n)."""
+    """Standard deviation in percentage points over the five sets, with divisor n."""
     ece_deviation: float | None = None
 
 
 class PairedTTest(NamedTuple):
-    """A paired t-test of Table 8; None where it has none."""
+    """A paired t-test of Table 8; None for values it doesn't report."""
 
     t: float | None
-    """Positive where IA2→SFT is better than SFT."""
+    """t, positive if IA2→SFT is better than SFT."""
     p: float | None
-    """Two-sided."""
+    """Two-sided p value."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper's means, and its tests."""
+    """The paper's means and tests."""
 
     means: Mapping[Key, Printed]
     tests: Mapping[tuple[str, int, str], PairedTTest] = field(default_factory=dict)
-    """By kind of response (`single-token`, `multi-token`), N and measure (`accuracy`, `ece`)."""
+    """Tests by kind of response (`single-token`, `multi-token`), N and measure (`accuracy`, `ece`)."""
 
     def of(self, setting: Setting, method: str) -> Printed:
-        """What the paper printed of a method in a setting."""
+        """Return the paper's numbers for a method in a setting."""
         return self.means.get(Key.of(setting, method), Printed(None, None))
 
     def tests_of(self, setting: Setting) -> bool:
-        """Whether its tests are of what a setting is: LoRA and ground truth, on a model and tasks of the paper's."""
+        """Return whether the paper's tests cover the setting: LoRA, ground truth, and its models and tasks."""
         setting_key = Key.of(setting, "sft")
         return (setting_key.adapter, setting_key.label_source) == ("lora", "ground-truth") and any(
             setting_key._replace(n=key.n) == key for key in self.means
         )
 
     def test(self, responses: str, n: int, measure: str) -> PairedTTest:
-        """Its test of IA2→SFT against SFT over all its models and tasks of a kind of response."""
+        """Return the paper's test of IA2→SFT against SFT over all models and tasks with this kind of response."""
         return self.tests.get((responses, n, measure), PairedTTest(None, None))
 
 
 def load_paper() -> Paper:
-    """Tables 1–20, from the package's own copy."""
+    """Load Tables 1–20 from the package's own copy."""
 
     def rows(name: str) -> Iterable[Mapping[str, str]]:
         text = (files("ia2.reports") / "paper_results" / name).read_text(encoding="utf-8")
@@ -109,18 +109,18 @@ def load_paper() -> Paper:
 
 
 def read_means(rows: Iterable[Mapping[str, str]]) -> dict[Key, Printed]:
-    """The means of the printed rows; a setting may be printed in several tables.
+    """Parse the means of the printed rows; a setting may be printed in several tables.
 
     Args:
-        rows: as `results.csv` has them.
+        rows: the rows of `results.csv`.
 
     Raises:
-        ValueError: a setting is printed with different numbers.
+        ValueError: the tables disagree on a setting.
     """
     means: dict[Key, Printed] = {}
     for row in rows:
         if not row["acc_mean"]:
-            continue  # a column that is headed and blank (Table 17)
+            continue  # a column with a heading but no numbers (Table 17)
         columns = ("acc_mean", "ece_mean", "acc_std", "ece_std")
         printed = Printed(*(float(row[column]) if row.get(column) else None for column in columns))
         config = row["adapter_config"]

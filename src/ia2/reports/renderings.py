@@ -1,4 +1,4 @@
-"""A table in the terminal, and all tables of a report as Markdown, LaTeX or CSV."""
+"""Renders tables in the terminal, and all tables of a report as Markdown, LaTeX or CSV."""
 
 import csv
 import io
@@ -24,13 +24,13 @@ STARTS: Mapping[Format, str] = {
     "latex": "% ia2 report",
     "csv": ",".join(CSV_COLUMNS[:12]),
 }
-"""How what is written begins, by which it is known for a report."""
+"""First line of each format, which identifies a file as a report."""
 
 
 def in_terminal(table: Table, width: int) -> rich_table.Table:
-    """A table for a terminal of a width in characters; its first column names the rows and is never cut.
+    """Return a table for a terminal of `width` characters; the first column names the rows and isn't truncated.
 
-    Where it is too wide, columns are left out, the least important first, and the caption names them.
+    If the table is too wide, the least important columns are dropped first, and the caption lists them.
     """
     left_out: list[str] = []
     shown = _in_terminal(table)
@@ -43,7 +43,7 @@ def in_terminal(table: Table, width: int) -> rich_table.Table:
 
 
 def _width(shown: rich_table.Table) -> int:
-    """How many characters a table takes where nothing limits it."""
+    """Return the width of a table in characters when nothing limits it."""
     console = Console(width=10_000)
     return Measurement.get(console, console.options, shown).maximum
 
@@ -66,14 +66,14 @@ def _in_terminal(table: Table, note: str = "") -> rich_table.Table:
 
 
 def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[str], first: str | None = None) -> str:
-    """All tables in one format.
+    """Return all tables in one format.
 
     Args:
         title: the study's name.
         tables: the tables.
         kind: the format.
-        notes: how to read them, printed with them; CSV has no place for it.
-        first: what the study came to, above everything else; not in CSV either.
+        notes: sentences on how to read the tables; omitted in CSV.
+        first: the study's result, shown at the top; also omitted in CSV.
     """
     if kind == "csv":
         return _csv(tables)
@@ -88,12 +88,12 @@ def rendered(title: str, tables: Sequence[Table], kind: Format, notes: Sequence[
 
 
 def illustrated(text: str, kind: Format, figures: Sequence[tuple[str, str, str]]) -> str:
-    """A report in Markdown or LaTeX with figures at its end.
+    """Return a Markdown or LaTeX report with figures appended.
 
     Args:
         text: the report.
         kind: its format.
-        figures: the heading, the caption and the file of each, a picture that stands beside the report.
+        figures: heading, caption and image file of each figure; the files are next to the report.
     """
     parts = [text]
     for heading, caption, file in figures:
@@ -109,7 +109,7 @@ def illustrated(text: str, kind: Format, figures: Sequence[tuple[str, str, str]]
 
 
 def _with_beside(cell: Cell, bold: str, safe: Callable[[str], str], opening: str = "[") -> str:
-    """A cell's text, bold where it is the best of its row, and what stands beside it in brackets."""
+    """Return a cell's text, bold if it is the best of its row, followed by its note in brackets."""
     text = bold.format(safe(cell.text)) if cell.best else safe(cell.text)
     return f"{text} {opening}{safe(cell.beside)}]" if cell.beside else text
 
@@ -139,12 +139,12 @@ LATEX = str.maketrans(
     }
 )  # fmt: skip
 MOST_IN_SMALL = 13
-"""Columns of a table that may be longer than a page, up to which its letters needn't be tiny."""
+"""Maximum number of columns of a multi-page table in small type; wider ones need tiny type."""
 ARROWS = {"higher": " $\\uparrow$", "lower": " $\\downarrow$", None: ""}
 
 
 def _latex(table: Table) -> str:
-    """A table on one page where columns have a heading in common, and otherwise one that may be longer than a page."""
+    """Return a one-page table if columns share headings, and otherwise one that may break across pages."""
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
     caption = ". ".join(filter(None, (table.title, table.whole_caption))).translate(LATEX)
     headings = " & ".join(column.heading.translate(LATEX) + ARROWS[column.better] for column in table.columns)
@@ -157,7 +157,7 @@ def _latex(table: Table) -> str:
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{caption}}}",
-            # made smaller where it is wider than the text
+            # scaled down if it is wider than the text
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
             f"\\begin{{tabular}}{{{alignment}}}",
             "\\toprule",
@@ -187,7 +187,7 @@ def _latex(table: Table) -> str:
 
 
 def _common_headings(columns: Sequence[Column]) -> list[str]:
-    """What stands above several headings, and a rule below each of it."""
+    """Return the headings shared by several columns, and the rule under each."""
     names, rules, first = [], [], 1
     for over, group in groupby(columns, key=lambda column: column.over):
         count = len(list(group))
@@ -201,13 +201,12 @@ def _common_headings(columns: Sequence[Column]) -> list[str]:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """A line for each number, with a standard deviation where there are two sets; those of one setting together.
+    """Return a row per number, grouped by setting, with a standard deviation if there are at least two sets.
 
-    What its records were made with differently stands at its end, as notes have no place here.
-    Accuracy, balanced accuracy and macro-F1 are in percent, ECE and asim in [-1, 1], NLL in nats, Brier in [0, 2];
-    steps are an optimiser's, seconds an adapter's share. A comparison has a line for its difference, the ends of its
-    interval, t and p each, with pairs for sets; where it is over several models or tasks, these are joined by
-    semicolons.
+    Differences in the records' conditions are in the last column, as CSV has no notes. Accuracy, balanced accuracy and
+    macro-F1 are in percent, ECE and asim in [-1, 1], NLL in nats, Brier in [0, 2]; steps are optimiser steps, and
+    seconds an adapter's share. A comparison has a row each for its difference, the two ends of its interval, t and p,
+    with pairs in place of sets. Several models or tasks are joined by semicolons.
     """
     lines: dict[tuple[object, ...], list[list[object]]] = {}
     for table in tables:

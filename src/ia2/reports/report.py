@@ -1,4 +1,4 @@
-"""From a study's folder to its report: its tables as text, or a page, with the figures of its records and files."""
+"""Turns a study's folder into a report: tables as text, or an HTML page, with figures."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -42,44 +42,43 @@ from ia2.reports.variance_table import variance_tables
 
 FILES: dict[str, str] = {"html": "index.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv"}
 WITH_FIGURES: tuple[Format, ...] = ("markdown", "latex")
-"""The formats whose figures are files beside the report."""
+"""Formats whose figures are separate files next to the report."""
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What a study's folder says."""
+    """The report on a study's folder."""
 
     folder: Path
-    """The study's."""
+    """The study's folder."""
     contents: StudyContents
-    """All that was read of it."""
+    """Everything that was read from the folder."""
     experiment: Experiment
     cells: tuple[Result, ...]
     tables: tuple[StudyTable, ...]
-    """What was measured."""
+    """Tables of accuracy and ECE."""
     below: tuple[Table, ...]
-    """Scores of classes and probabilities, calibration before and after scaling, how far methods are apart, and what
-    each took."""
+    """Class and probability scores, calibration before and after scaling, comparisons of methods, and costs."""
     notes: tuple[str, ...]
-    """How the tables are to be read, and what is missing."""
+    """Sentences on how to read the tables, and on what is missing."""
     failures: Mapping[str, str]
-    """The error of each unit that failed, by its id."""
+    """Error of each failed unit, by unit id."""
 
     @classmethod
     def of(cls, folder: Path, *, with_paper: bool) -> "StudyReport":
         """Read a study.
 
         Args:
-            folder: what `ia2 run` wrote.
-            with_paper: set the paper's numbers beside those of the same settings.
+            folder: the output folder of `ia2 run`.
+            with_paper: whether to show the paper's numbers for the same settings.
 
         Raises:
-            InputError: no study is there, it has no records of its plan yet, or one can't be read.
+            InputError: the folder has no study, or no records of its plan yet, or a record can't be read.
         """
         contents = StudyContents.of(folder)
         experiment = contents.experiment
         every = units(experiment)
-        # a study's own names of models, which differ where those of folders or files on disk may not
+        # the study's own model names, as models in different folders or files may share a name in records
         planned = {unit.id: unit.model for unit in every}
         measured, unmeasured = _measured(contents.records, folder)
         records, left_out = sound(measured, folder, planned, experiment.select)
@@ -122,12 +121,12 @@ class StudyReport:
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
-        """Every table, in the order in which they are shown."""
+        """Return every table, in display order."""
         return (*self.findings, *(table.table for table in self.tables), *self.below, *overlap_table(self.overlaps))
 
     @cached_property
     def findings(self) -> tuple[Table, ...]:
-        """What was found of each of the study's claims.
+        """Return the tables of findings on the study's claims.
 
         Raises:
             InputError: a saved adapter can't be read.
@@ -137,7 +136,7 @@ class StudyReport:
 
     @cached_property
     def overlaps(self) -> list[SetOverlap]:
-        """How much of each two methods' updates lies in the same directions, of adapters trained on the same set.
+        """Return the subspace overlap of each pair of methods, for adapters trained on the same set.
 
         Raises:
             InputError: a saved adapter can't be read.
@@ -145,7 +144,7 @@ class StudyReport:
         return overlaps_of(self.cells, self.folder, self.contents.overlaps)
 
     def keep_overlaps(self) -> str | None:
-        """Keep overlaps that were computed now in the study's folder; a sentence says why where that can't be.
+        """Store newly computed overlaps in the study's folder; return a sentence on the reason if that fails.
 
         Raises:
             InputError: a saved adapter can't be read.
@@ -156,15 +155,15 @@ class StudyReport:
             return None
         try:
             write_overlaps(self.folder, {**known, **computed})
-        except (OSError, InputError) as error:  # the report is the same
+        except (OSError, InputError) as error:  # the report is the same without it
             return f"The overlaps of adapters aren't kept, so that the next report computes them again. {error}"
         return None
 
     def keep_records(self, out: Path) -> Path:
-        """Write all records into one compressed file of a folder, of which the same report can be made; return it.
+        """Write all records to one compressed file, which gives the same report, and return its path.
 
         Raises:
-            InputError: a saved adapter can't be read, or the folder keeps the records of another study.
+            InputError: a saved adapter can't be read, or the folder has the records of another study.
         """
         self.check_kept(out)
         overlaps = {paths_of(overlap.records): overlap.shared for overlap in self.overlaps}
@@ -172,10 +171,10 @@ class StudyReport:
         return out / KEPT
 
     def check_kept(self, out: Path) -> None:
-        """Refuse a folder that keeps the records of another study, which may be the only ones that are left.
+        """Refuse a folder with the records of another study, which may be their only copy.
 
         Raises:
-            InputError: it does, or what it keeps can't be read.
+            InputError: it has such records, or they can't be read.
         """
         if (out / KEPT).exists() and (other := kept_in(out / KEPT).experiment.name) != self.experiment.name:
             raise InputError(
@@ -185,12 +184,12 @@ class StudyReport:
 
     @cached_property
     def first(self) -> str | None:
-        """What the study came to, in a paragraph; None where nothing was measured."""
+        """Return a paragraph with the study's result; None if nothing was measured."""
         return conclusion_of_study(self.experiment, self.folder) or summary(self.cells, self.experiment.select)
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
-        """Every figure that there are numbers and files for, by its heading.
+        """Draw every figure that has the numbers and files it needs, by heading.
 
         Raises:
             InputError: a saved adapter can't be read.
@@ -198,7 +197,10 @@ class StudyReport:
         return study_figures(self.cells) | folder_figures(self.cells, self.folder, self.overlaps)
 
     def text(self, kind: Format) -> str:
-        """The tables as Markdown, LaTeX or CSV: in LaTeX, which is for papers, the main ones in the paper's shape."""
+        """Return the tables as Markdown, LaTeX or CSV.
+
+        LaTeX is for papers, so its main tables have the paper's layout.
+        """
         tables = self.all_tables
         if kind == "latex":
             others = tables[len(self.findings) + len(self.tables) :]
@@ -206,7 +208,7 @@ class StudyReport:
         return rendered(self.experiment.name, tables, kind, self.notes, self.first)
 
     def page(self, out: Path) -> str:
-        """The page, for a folder that it is to stand in."""
+        """Return the HTML page, for writing to the folder `out`."""
         return page(
             self.experiment.name,
             self.all_tables,
@@ -214,24 +216,25 @@ class StudyReport:
             notes=self.notes,
             settings=self.experiment.model_dump(mode="json"),
             failures=self.failures,
-            # as the browser goes, which knows no links between folders
+            # browsers resolve relative paths without following symbolic links
             folder=Path(os.path.relpath(self.folder, out)).as_posix() if self.contents.in_files else None,
             by_class=by_class(self.cells),
             figures={heading: (svg_of(drawn.figure), drawn.caption) for heading, drawn in self.figures.items()},
         )
 
     def write(self, out: Path, kind: Format | Literal["html"]) -> list[Path]:
-        """Write the report, and beside Markdown and LaTeX its figures; an earlier one is replaced.
+        """Write the report, plus figures for Markdown and LaTeX; an earlier report is replaced.
 
         Args:
             out: the folder.
             kind: the format.
 
         Returns:
-            What was written, the report first.
+            The written files, the report first.
 
         Raises:
-            InputError: the folder is a file, or what stands in the place of the report or of a figure is none of ours.
+            InputError: the folder is a file, or a file in the way of the report or a figure isn't from an earlier
+                report.
         """
         path = out / FILES[kind]
         _check_replaceable(path, START if kind == "html" else STARTS[kind])
@@ -251,10 +254,10 @@ class StudyReport:
 
 
 def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], list[str]]:
-    """The records without those for which no row was left, and a sentence on these.
+    """Return the records that have evaluation rows, and a sentence on the others.
 
     Raises:
-        InputError: there are no others.
+        InputError: no record has any.
     """
     measured = [record for record in records if not _without_rows(record)]
     if not measured:
@@ -264,12 +267,12 @@ def _measured(records: Sequence[Record], folder: Path) -> tuple[list[Record], li
 
 
 def _without_rows(record: Record) -> bool:
-    """Whether an adapter came out, or needn't have, and nothing was there to measure it on."""
+    """Return whether a record has no evaluation rows although training succeeded or wasn't needed."""
     return record.metrics.n == 0 and record.metrics.accuracy is None and not record.diverged
 
 
 def _of_any_rate(record: Record) -> Record:
-    """A record by its method alone: a set's learning rate and β were chosen before it was measured."""
+    """Return the record without learning rate and β, which were chosen for each set before evaluation."""
     return record.model_copy(update={"lr": None, "options": record.options.model_copy(update={"beta": None})})
 
 
@@ -283,7 +286,7 @@ def _check_replaceable(path: Path, start: str) -> None:
 
 
 def _check_figures(out: Path, count: int) -> None:
-    """Refuse to write so many figures over pictures beside which there is no report of ours. Raises InputError."""
+    """Refuse to overwrite images that don't belong to an earlier report. Raises InputError."""
     reports = [(out / FILES[kind], STARTS[kind].encode()) for kind in WITH_FIGURES]
     if any(path.is_file() and path.read_bytes().startswith(start) for path, start in reports):
         return

@@ -1,4 +1,4 @@
-"""Calibration before and after temperature scaling over sets, a row for each method: ECE, NLL and Brier score."""
+"""Table of calibration before and after temperature scaling, a row per method: ECE, NLL and Brier score over sets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,14 +15,14 @@ SCORES: Mapping[str, tuple[Column, float]] = {
     "brier": (Column("Brier", ".3f", better="lower"), 1.0),
     "scaled_brier": (Column("scaled Brier", ".3f", better="lower"), 1.0),
 }
-"""The column of each metric, and what it is multiplied by."""
+"""Column of each metric, and the factor that its values are multiplied by."""
 
 
 def scaled_scores(cells: Sequence[Result]) -> list[Table]:
-    """A table for each model whose records have a temperature, of every method in every setting.
+    """Return a table for each model whose records have a temperature, with every method and setting.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
     """
     return scores_tables(
         cells,

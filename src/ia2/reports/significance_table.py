@@ -1,4 +1,4 @@
-"""A table of how far two methods are apart, IA2→SFT and SFT above all: tests over pairs, and over sets, at each N."""
+"""Table that compares two methods, usually IA2→SFT and SFT: tests over pairs and over sets, at each N."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ TESTED: Mapping[str, Column] = {
     "t": Column("t", "+.2f"),
     "p": Column("p", ".2g"),
 }
-"""The column of each number of a test, by its name in CSV."""
+"""Column of each number of a test, by its name in CSV."""
 SETS = Column("sets", "d")
 BY_SET: Mapping[str, Column] = {
     "difference_by_set": Column("difference by set", "+.3f"),
@@ -33,7 +33,7 @@ BY_SET: Mapping[str, Column] = {
     "sign_flip_p": Column("sign-flip p", ".2g"),
     "detectable": Column("detectable", ".3g"),
 }
-"""The column of each number of the test over sets, by its name in CSV."""
+"""Column of each number of the test over sets, by its name in CSV."""
 BETTER = Column("better")
 EQUAL: Mapping[str, Column] = {
     "bound": Column("bound", "g"),
@@ -41,7 +41,7 @@ EQUAL: Mapping[str, Column] = {
     "equal_high": Column("90 % CI high", "+.3f"),
     "equal_p": Column("TOST p", ".2g"),
 }
-"""The column of each number of the test of equality over sets, by its name in CSV."""
+"""Column of each number of the equivalence test over sets, by its name in CSV."""
 EQUAL_VERDICT = Column("equal")
 EQUALITY = (
     "The column equal says whether the two are equal within ±bound: this holds if the 90 % CI by set lies entirely "
@@ -56,10 +56,10 @@ PAPERS = (Column("paper's t", "+.2f"), Column("paper's p", ".2g"))
 
 
 def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]:
-    """A table of all comparisons of two methods; none where there are none.
+    """Return a table of all comparisons of two methods; empty without comparisons.
 
     Args:
-        comparisons: the comparisons, all of the same methods.
+        comparisons: comparisons of the same two methods.
         select: how the learning rates and β were chosen.
     """
     if not comparisons:
@@ -101,7 +101,7 @@ def comparison(comparisons: Sequence[Comparison], select: Select) -> list[Table]
 
 
 def _row(row: Comparison, holm_p: float | None, *, uneven: bool) -> tuple[Cell, ...]:
-    """A comparison's cells; the difference over sets stands apart where in some row it isn't that over pairs."""
+    """Return a comparison's cells; `uneven` adds the difference over sets, which can differ from that over pairs."""
     named: tuple[Value, ...] = (
         row.adapter,
         row.label_source,
@@ -129,7 +129,7 @@ def _row(row: Comparison, holm_p: float | None, *, uneven: bool) -> tuple[Cell, 
 
 
 def _p_cell(row: Comparison) -> Cell:
-    """How p stands in a table: a number, or how many pairs are too few for it."""
+    """Return the cell of p: a number, or a note that there are too few pairs."""
     cell = TESTED["p"].cell(row.p, _number(row, "p"))
     if row.test.pairs >= LEAST_PAIRS:
         return cell
@@ -137,10 +137,10 @@ def _p_cell(row: Comparison) -> Cell:
 
 
 def _number(row: Comparison, name: str) -> Number:
-    """The line in CSV of one number of a test, with the paper's own t and p."""
+    """Return the CSV row of one number of a test, with the paper's t and p."""
     models, sources, tasks = ("; ".join(row.pooled(part)) for part in ("model", "source", "eval"))
     return Number(
-        # whether the tasks differ is of each pair, not of all
+        # whether source and evaluation task differ varies by pair
         (models, row.adapter, row.label_source, row.n, sources, tasks, ""),
         " minus ".join(row.methods),
         f"{row.measure}_{name}",
@@ -151,7 +151,7 @@ def _number(row: Comparison, name: str) -> Number:
 
 
 def _pooled(comparisons: Sequence[Comparison]) -> str:
-    """Over what comparisons are: sets, and models and tasks where there are several."""
+    """Return what the comparisons average over: sets, plus models and tasks if there are several."""
     settings = dict.fromkeys(setting for row in comparisons for setting in row.settings)
     tasks = (
         f"{setting.source} → {setting.eval}" if setting.out_of_distribution else setting.eval for setting in settings

@@ -1,4 +1,4 @@
-"""A study's tables: a row for each method in each setting, and in the paper's shape a row for each setting."""
+"""A study's tables: a row per method and setting, or in the paper's layout a row per setting."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,47 +14,47 @@ from ia2.reports.table import Cell, Column, Number, Origin, Table, Value
 Measure = Literal["accuracy", "ece"]
 BOLD = "Bold: highest accuracy in each setting"
 BOLD_ECE = f"{BOLD}, and lowest ECE among the methods whose accuracy is within one standard error of it"
-"""Captions; a report's notes have the rule in full."""
+"""End of a caption; a report's notes state the full rule."""
 SCALES: Mapping[Measure, tuple[int, int]] = {"accuracy": (100, 1), "ece": (1, 2)}
-"""What a measure is multiplied by, and how many decimals are printed (the paper's)."""
+"""Factor of each measure, and its number of printed decimals (as in the paper)."""
 SETTING = (Column("N", "d"), Column("source"), Column("eval"))
 METHOD = Column("method")
 MEASURED: Mapping[Measure, Column] = {
     "accuracy": Column("acc %", ".1f", better="higher"),
     "ece": Column("ECE", ".2f", better="lower"),
 }
-"""The column of each measure."""
+"""Column of each measure."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A number as it is printed, and what is known of it."""
+    """A printed number and its details."""
 
     text: str
-    """Mean and standard deviation."""
+    """Mean and standard deviation, as printed."""
     measure: Measure
     cell: Result | None = None
-    """What it was computed from."""
+    """The result behind the number."""
     center: float | None = None
-    """The mean: accuracy in percent, ECE in [0, 1]."""
+    """Mean: accuracy in percent, ECE in [0, 1]."""
     spread: float | None = None
-    """The standard deviation in the same unit; None of a single set."""
+    """Standard deviation in the same unit; None for a single set."""
     best: bool = False
     paper: float | None = None
     """The paper's mean."""
     paper_spread: float | None = None
     """The paper's standard deviation."""
     difference: float | None = None
-    """Ours, as printed, less the paper's."""
+    """Our mean as printed minus the paper's."""
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """What it was computed from."""
+        """Return the records behind the number."""
         return self.cell.records if self.cell is not None else ()
 
     @property
     def beside(self) -> str:
-        """The paper's number and how far ours is from it; empty where the paper has none."""
+        """Return the paper's number and our difference from it; empty if the paper has none."""
         if self.paper is None:
             return ""
         digits = SCALES[self.measure][1]
@@ -63,7 +63,7 @@ class Entry:
         return shown if self.difference is None else f"{shown}, {self.difference:+.{digits}f}"
 
     def table_cell(self, setting: Setting, method: str) -> Cell:
-        """How it stands in a table, in the row of this setting and the column of this method."""
+        """Return the table cell, for the row of this setting and the column of this method."""
         lr, beta = (self.cell.lr, self.cell.beta) if self.cell is not None else (None, None)
         chosen = [f"{name} {value:g}" for name, value in (("lr", lr), ("β", beta)) if value is not None]
         number = Number(
@@ -96,7 +96,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: a setting, and an entry for each method and measure."""
+    """A table row: a setting, with an entry for each method and measure."""
 
     setting: Setting
     entries: tuple[Entry, ...]
@@ -104,17 +104,17 @@ class Line:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """One model, adapter and label source: a row for each N, source and evaluation task."""
+    """The results of one model, adapter and label source, with a row per N, source and evaluation task."""
 
     title: str
     methods: tuple[str, ...]
     lines: tuple[Line, ...]
     calibrated: bool
-    """Whether there is an ECE beside each accuracy."""
+    """Whether there is an ECE for each accuracy."""
 
     @property
     def table(self) -> Table:
-        """A row for each method, those of a setting below each other, and a number opening to its records."""
+        """Return a table with a row per method, grouped by setting; its numbers list their records."""
         measures = list(dict.fromkeys(measure for _, measure in self.columns))
         rows = []
         for line in self.lines:
@@ -133,14 +133,14 @@ class StudyTable:
 
     @property
     def caption(self) -> str:
-        """What its bold numbers and those in parentheses are."""
+        """Return the caption, which explains bold numbers and those in parentheses."""
         spread = any(entry.spread is not None for line in self.lines for entry in line.entries)
         bold = BOLD_ECE if self.calibrated else BOLD
         return f"Mean (standard deviation) over sets. {bold}." if spread else f"{bold}."
 
     @property
     def papers_shape(self) -> Table:
-        """A row for each setting, as the paper prints it: each method above its measures."""
+        """Return a table in the paper's layout: a row per setting, and methods as column groups."""
         measured = (
             replace(MEASURED[measure], over=METHOD_NAMES.get(method, method)) for method, measure in self.columns
         )
@@ -156,24 +156,24 @@ class StudyTable:
         return Table(self.title, self.caption, (*SETTING, *measured), tuple(rows))
 
     def _named(self, line: Line) -> tuple[Cell, ...]:
-        """The cells that say which setting a row is of."""
+        """Return the cells that describe a row's setting."""
         values: tuple[Value, ...] = (line.setting.n, line.setting.source, eval_name(line.setting))
         return tuple(column.cell(value) for column, value in zip(SETTING, values, strict=True))
 
     @property
     def columns(self) -> list[tuple[str, Measure]]:
-        """The method and measure of each entry."""
+        """Return the method and measure of each entry."""
         measures: tuple[Measure, ...] = ("accuracy", "ece") if self.calibrated else ("accuracy",)
         return [(method, measure) for method in self.methods for measure in measures]
 
 
 def study_tables(cells: Sequence[Result], paper: Paper | None = None, sets: int | None = None) -> list[StudyTable]:
-    """The tables of a study, one for each model, adapter and label source.
+    """Return a study's tables, one per model, adapter and label source.
 
     Args:
-        cells: what was measured.
-        paper: the paper's numbers, to stand beside ours.
-        sets: how many sets the study has. Numbers of fewer say so; by default none does.
+        cells: the study's results.
+        paper: the paper's numbers to show next to ours.
+        sets: the study's number of sets. Numbers over fewer sets are marked; by default none is.
     """
     tables = []
     for key in dict.fromkeys((c.setting.model, c.setting.adapter, c.setting.label_source) for c in cells):
@@ -198,10 +198,10 @@ def _entries(
     paper: Paper | None,
     sets: int | None,
 ) -> list[Entry]:
-    # a mean over fewer sets isn't the best of means over more
+    # a mean over fewer sets can't be the best among means over more
     most = max(len(cell.records) for cell in of_method.values())
     compared = [cell for cell in of_method.values() if len(cell.records) == most]
-    # as printed, so that what reads the same is bold alike
+    # compared as printed, so that numbers that look equal are all bold
     accuracies = [round(100 * value, 1) for cell in compared if (value := mean(cell.accuracy)) is not None]
     accurate = as_accurate(compared)
     errors = [round(value, 2) for cell in accurate if (value := mean(cell.ece)) is not None]
@@ -219,7 +219,7 @@ def _entries(
 def _entry(cell: Result | None, measure: Measure, best: float | None, paper: Printed | None, sets: int | None) -> Entry:
     values = () if cell is None else cell.accuracy if measure == "accuracy" else cell.ece
     average = mean(values)
-    # a table with the paper's numbers has all deviations with its divisor
+    # a table with the paper's numbers uses the paper's divisor for all deviations
     theirs = getattr(paper, measure, None)
     their_spread = getattr(paper, f"{measure}_deviation", None)
     if cell is None or average is None:
@@ -244,5 +244,5 @@ def _entry(cell: Result | None, measure: Measure, best: float | None, paper: Pri
 
 
 def eval_name(setting: Setting) -> str:
-    """The task that is measured, starred where another one was trained on."""
+    """Return the evaluation task, with a star if it differs from the training task."""
     return setting.eval + ("*" if setting.out_of_distribution else "")

@@ -1,4 +1,4 @@
-"""What a study of several sets, tasks or models came to, in a paragraph: what was compared, what came out, how sure.
+"""Summarises a study of several sets, tasks or models in a paragraph: comparisons, outcomes and uncertainty.
 
 Differences and intervals are over sets, since models and tasks on the rows of one set are not independent.
 """
@@ -13,20 +13,20 @@ from ia2.reports.method_names import METHOD_NAMES, method_order
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 FULLY_TOLD = 2
-"""Settings (adapter, labels, N) whose comparison has sentences of its own; of more the outcomes are counted."""
+"""Maximum number of settings (adapter, labels, N) described one by one; with more, outcomes are counted."""
 
 
 def summary(cells: Sequence[Result], select: Select) -> str | None:
-    """The paragraph, whose numbers are those of the tables.
+    """Return the summary paragraph, with the same numbers as the tables.
 
-    IA2→SFT is compared with SFT; where one of the two is lacking, the most accurate method with the runner-up.
+    It compares IA2→SFT with SFT. If either is missing, it compares the most accurate method with the runner-up.
 
     Args:
-        cells: what was measured, at the best learning rate of each method.
+        cells: the study's results, at the best learning rate of each method.
         select: how the learning rates and β were chosen.
 
     Returns:
-        The sentences; None where nothing was measured.
+        The sentences; None if nothing was measured.
     """
     measured = [cell for cell in cells if cell.accuracy]
     if not measured:
@@ -52,14 +52,14 @@ def summary(cells: Sequence[Result], select: Select) -> str | None:
 
 
 def _compared_methods(cells: Sequence[Result]) -> tuple[str, str] | None:
-    """The two methods that a study is about; None where there is one alone."""
+    """Return the two methods to compare; None if there is only one."""
     methods = sorted({cell.method for cell in cells}, key=method_order)
     if set(COMPARED) <= set(methods):
         return COMPARED
     if len(methods) < 2:
         return None
     settings = {method: {cell.setting for cell in cells if cell.method == method} for method in methods}
-    # means over other settings can't be compared, so that where no setting has all methods every one counts
+    # means over different settings can't be compared; if no setting has all methods, all settings count
     shared = set.intersection(*settings.values()) or set.union(*settings.values())
 
     def accuracy(method: str) -> float:
@@ -71,7 +71,7 @@ def _compared_methods(cells: Sequence[Result]) -> tuple[str, str] | None:
 
 
 def _studied(cells: Sequence[Result]) -> str:
-    """Which methods were compared on what."""
+    """Return a sentence on the compared methods, models and tasks."""
     methods = sorted({cell.method for cell in cells}, key=method_order)
     names = [METHOD_NAMES.get(method, method) for method in methods]
     tasks = dict.fromkeys(cell.setting.eval for cell in cells)
@@ -86,7 +86,7 @@ def _studied(cells: Sequence[Result]) -> str:
 
 
 def _alone(cells: Sequence[Result]) -> str:
-    """The accuracy of the only method."""
+    """Return a sentence on the accuracy of the only method."""
     averages = sorted(100 * statistics.fmean(cell.accuracy) for cell in cells)
     if len(cells) > 1:
         return (
@@ -103,7 +103,7 @@ def _group(row: Comparison) -> tuple[str, str, str, int]:
 def _told(
     comparisons: Sequence[Comparison], group: tuple[str, str, str, int], first: str, second: str, named: bool
 ) -> str:
-    """The difference in accuracy and ECE of one adapter, label source and N, and how sure it is."""
+    """Return sentences on the difference in accuracy and ECE for one adapter, label source and N."""
     rows = {row.measure: row for row in comparisons if _group(row) == group}
     accuracy = rows["accuracy"]
     where = f"{_setting_in_words(comparisons, accuracy)}: " * named
@@ -121,7 +121,7 @@ def _told(
 
 
 def _setting_in_words(comparisons: Sequence[Comparison], row: Comparison) -> str:
-    """What tells a comparison from the others."""
+    """Return the parts of the setting that distinguish a comparison from the others."""
     parts = {"adapter": row.adapter, "label_source": f"{row.label_source} labels", "responses": row.responses}
     differing = [text for part, text in parts.items() if len({getattr(other, part) for other in comparisons}) > 1]
     return ", ".join((*differing, f"N = {row.n}"))
@@ -143,7 +143,7 @@ def _interval(row: Comparison, digits: int) -> str:
 
 
 def _share(row: Comparison) -> str:
-    """In how many pairs the first method is the better one."""
+    """Return in how many pairs the first method is better."""
     better = sum(row.advantages)
     if row.test.pairs == 1:
         return "the only pair" if better else "0 of 1 pairs"
@@ -155,7 +155,7 @@ def _share(row: Comparison) -> str:
 
 
 def _outcome(row: Comparison) -> int:
-    """1 where the first method is better, -1 where the second is, 0 where that is inconclusive."""
+    """Return 1 if the first method is better, -1 if the second is, 0 if inconclusive."""
     return {"holds": 1, "doesn't hold": -1}.get(row.better, 0)
 
 
@@ -171,7 +171,7 @@ def _verdict(row: Comparison, first: str, second: str, better: str) -> str:
 
 
 def _counted(comparisons: Sequence[Comparison], measure: str, first: str, second: str) -> str:
-    """In how many comparisons each method is better in a measure; empty where none is of it."""
+    """Return in how many comparisons of a measure each method is better; empty without comparisons."""
     rows = [row for row in comparisons if row.measure == measure]
     if not rows:
         return ""
@@ -193,6 +193,6 @@ def _count(number: int) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Names with commas, and "and" before the last."""
+    """Join names with commas, and "and" before the last."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last

@@ -1,4 +1,4 @@
-"""A table of a report: one model of it, which every format of a report shows in its own way."""
+"""The model of a report's table, shared by all report formats."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,99 +8,99 @@ from typing import Literal
 from ia2.records import Record
 
 Value = str | int | float | None
-"""A text, a number, or nothing."""
+"""A text, a number, or no value."""
 NOTHING = "–"
-"""What stands where there is no value."""
+"""Placeholder for a missing value."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A record that a number was computed from."""
+    """A record behind a number."""
 
     text: str
-    """The set, and the record's own value."""
+    """The set, and the record's value."""
     record: Record
 
 
 @dataclass(frozen=True)
 class Number:
-    """What CSV lists of a cell in a line of its own, besides the cell's value."""
+    """A cell's own row in CSV, with more than the cell's value."""
 
     setting: tuple[str | int | bool, ...]
-    """Model, adapter, label source, N, source, evaluation task, and whether these two differ."""
+    """Model, adapter, label source, N, source, evaluation task, and whether the two tasks differ."""
     method: str
     measure: str
     sets: int
-    """How many values it is the mean of."""
+    """Number of values in the mean."""
     records: tuple[Record, ...] = ()
-    """What it was computed from."""
+    """The records behind the number."""
     spread: float | None = None
-    """The standard deviation in the value's unit; None of a single set."""
+    """Standard deviation in the value's unit; None for a single set."""
     best: bool | None = None
-    """Whether no other method is better; None where that isn't asked."""
+    """Whether no other method is better; None if the table doesn't mark the best."""
     lr: float | None = None
     beta: float | None = None
     paper: float | None = None
     paper_spread: float | None = None
     """The paper's standard deviation, in the value's unit."""
     difference: float | None = None
-    """Ours, as printed, less the paper's."""
+    """Our value as printed minus the paper's."""
     differing: str = ""
-    """What its records were made with differently."""
+    """Differences in the conditions of the records."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a row under a heading."""
+    """A table cell."""
 
     text: str
-    """As it is printed."""
+    """Printed text."""
     value: Value
-    """Without the text's rounding; None where nothing was measured."""
+    """Value without the text's rounding; None if nothing was measured."""
     best: bool = False
     """Whether it is printed in bold."""
     beside: str = ""
-    """What stands behind it: the paper's number, and how far ours is from it."""
+    """Note after the text: the paper's number and our difference from it."""
     chosen: str = ""
-    """The learning rate and β that were chosen."""
+    """The chosen learning rate and β."""
     origins: tuple[Origin, ...] = ()
-    """The records that the page opens it to."""
+    """Records listed when the cell is expanded on the HTML page."""
     number: Number | None = None
-    """Its line in CSV; None of what names a row, or stands in another table too."""
+    """CSV row; None for a cell that names a row, or is also in another table."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What stands under a heading."""
+    """A table column."""
 
     heading: str
     numbers: str | None = None
-    """How its numbers are printed, as `format` takes it; None where there are texts."""
+    """Format specification of its numbers, as for `format`; None for text."""
     over: str = ""
-    """What its heading shares with those beside it: the method whose measures they are."""
+    """Heading shared with neighbouring columns: the method of these measures."""
     better: Literal["higher", "lower"] | None = None
-    """Which of its numbers are the better ones, where that is to be shown."""
+    """Whether higher or lower numbers are better, if the table shows it."""
     dropped: int = 0
-    """How early it is left out of a terminal that is too narrow: the largest number first, 0 never."""
+    """Order in which columns are dropped in a narrow terminal: highest first, 0 never."""
     explained: str = ""
-    """What its numbers are, where the heading doesn't say it; a clause of the table's caption."""
+    """Explanation of its numbers, as a clause of the caption; empty if the heading suffices."""
 
     @property
     def whole_heading(self) -> str:
-        """The heading in one line."""
+        """Return the heading in one line."""
         return f"{self.over} {self.heading}" if self.over else self.heading
 
     @property
     def numeric(self) -> bool:
-        """Whether there are numbers in it."""
+        """Return whether the column holds numbers."""
         return self.numbers is not None
 
     def cell(self, value: Value, number: Number | None = None) -> Cell:
-        """A value as it is printed in this column; a dash for nothing.
+        """Return a cell with the value as printed in this column; a dash for None.
 
         Args:
             value: the value.
-            number: its line in CSV.
+            number: its CSV row.
         """
         if value is None:
             return Cell(NOTHING, None, number=number)
@@ -109,46 +109,46 @@ class Column:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that have their first cells in common."""
+    """Rows that share their first cells."""
 
     heading: str
-    """These cells in words; empty where the table has no groups."""
+    """The shared cells in words; empty if the table has no groups."""
     rows: tuple[tuple[Cell, ...], ...]
-    """The rows without these cells."""
+    """The rows without the shared cells."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under headings."""
+    """A table with columns and rows of cells."""
 
     title: str
     caption: str
-    """How it is to be read, whatever its columns; empty where a report's notes say it of several tables."""
+    """How to read the table, apart from its columns; empty if a report's notes explain it."""
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     grouped: int = 0
-    """How many first columns say what rows one below the other have in common, where a format shows them as a group."""
+    """Number of leading columns by which formats may group consecutive rows."""
 
     @classmethod
     def of(cls, title: str, caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Value]]) -> "Table":
-        """A table of plain values."""
+        """Build a table from plain values."""
         made = (tuple(column.cell(value) for column, value in zip(columns, row, strict=True)) for row in rows)
         return cls(title, caption, tuple(columns), tuple(made))
 
     @property
     def whole_caption(self) -> str:
-        """How it is to be read, and what each of its columns holds where that is explained."""
+        """Return the caption, with explanations of columns that have one."""
         clauses = dict.fromkeys([self.caption, *(column.explained for column in self.columns)])
         return "; ".join(filter(None, clauses))
 
     @property
     def headings(self) -> list[str]:
-        """Each column's heading in one line."""
+        """Return each column's heading in one line."""
         return [column.whole_heading for column in self.columns]
 
     @property
     def groups(self) -> list[RowGroup]:
-        """The rows by what they have in common, each without the cells that say it."""
+        """Return the rows in groups, without the cells that they share."""
         groups = []
         for texts, rows in groupby(self.rows, key=lambda row: [cell.text for cell in row[: self.grouped]]):
             named = (
@@ -160,18 +160,18 @@ class Table:
 
     @property
     def texts(self) -> list[list[str]]:
-        """Every row as it is printed."""
+        """Return the printed text of every row."""
         return [[cell.text for cell in row] for row in self.rows]
 
     def without_column(self, position: int) -> "Table":
-        """The same without one column."""
+        """Return the table without one column."""
         return self._with_columns([index for index in range(len(self.columns)) if index != position])
 
     def without_empty_columns(self, optional: Sequence[str]) -> "Table":
-        """The same without those of the named columns that hold nothing, or the same text in every row.
+        """Return the table without those optional columns that are empty, or have the same text in every row.
 
         Args:
-            optional: headings of columns that may go.
+            optional: headings of columns that may be removed.
         """
         shown = []
         for index, column in enumerate(self.columns):

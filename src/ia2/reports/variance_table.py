@@ -1,4 +1,4 @@
-"""How much of the variance of a method's numbers is between rows, starting values and orders, where seeds are apart."""
+"""Splits a method's variance into rows, initialisation and order, in studies with separate seeds."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,14 +9,14 @@ from ia2.reports.method_names import METHOD_NAMES
 from ia2.reports.table import Cell, Column, Number, Table, Value
 
 FACTORS = ("rows", "start", "order")
-"""In the order of a record's seeds."""
+"""Variance factors, in the order of a record's seeds."""
 SPLIT = ("accuracy", "ece")
 NAMED = (
     *(Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method")),
     *(Column("measure"), Column("values", "d"), Column("deviation", ".3f")),
 )
 GROUPED = 5
-"""The setting's columns, which methods have in common."""
+"""Number of leading columns that describe the setting."""
 SHARES = (*(Column(f"{name} %", ".0f") for name in FACTORS), Column("rest %", ".0f"))
 CAPTION = (
     "How much of the variance of a method's numbers is due to the rows (rows), to the adapter's initial values (start) "
@@ -27,10 +27,10 @@ CAPTION = (
 
 
 def variance_tables(cells: Sequence[Result]) -> list[Table]:
-    """A table for each model of a study whose seeds are apart, of every method that was measured with all of them.
+    """Return a table for each model of a study with separate seeds, with every method measured at all of them.
 
     Args:
-        cells: what was measured.
+        cells: the study's results.
     """
     tables = []
     for model, model_cells in by_model(cells).items():
@@ -43,7 +43,7 @@ def variance_tables(cells: Sequence[Result]) -> list[Table]:
 
 
 def _rows(cell: Result, measure: str) -> Iterator[tuple[Cell, ...]]:
-    """The row of a cell in a measure; none where seeds aren't apart, a number lacks, or one factor alone varies."""
+    """Yield the row of a result and measure; none without separate seeds or all numbers, or for a single factor."""
     if any(record.options.start_seed is None for record in cell.records):
         return
     scale = MEASURES[measure].scale

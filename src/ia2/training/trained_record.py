@@ -1,4 +1,4 @@
-"""The record of an adapter as it came out of training, before anything was measured."""
+"""The record of a trained adapter, before any evaluation."""
 
 from dataclasses import asdict
 from typing import Any
@@ -19,18 +19,18 @@ def trained_record(
     trained: Trained,
     **options: Any,
 ) -> Record:
-    """What is known of a trained adapter: model, rows, method, sizes, stages, and what was chosen.
+    """Return the record of a trained adapter: model, rows, method, sizes, stages, and the chosen settings.
 
     Args:
         model: the base model.
-        few_shot_set: the set that it was trained on.
-        method: what trained it.
-        kind: the adapter's kind with its sizes.
-        trained: how it came out.
-        options: further settings of the record, such as its dev loss.
+        few_shot_set: the training set.
+        method: the training method.
+        kind: the adapter's kind and sizes.
+        trained: the result of training.
+        options: further record fields, such as the dev loss.
 
     Returns:
-        A record whose metrics say that no row was measured.
+        A record whose metrics have no evaluated rows.
     """
     task, labels = few_shot_set.task, [stage.labels for stage in method.stages]
     return Record(

@@ -1,12 +1,12 @@
-"""A figure's colours where a page is dark: the SVG names each as a variable of the page's style sheet."""
+"""Dark-mode colours of figures: each SVG colour becomes a variable of the page's style sheet."""
 
 import re
 
 LIGHT_TO_DARK = {
-    # axes, letters and in-context learning, and what they stand on
+    # axes, text and in-context learning, and their background
     "#000000": "#e8e8ee",
     "#ffffff": "#16161a",
-    # the other baselines, and the diagonal of a reliability diagram
+    # other baselines, and the diagonal of a reliability diagram
     "#7f7f7f": "#8f8f9a",
     "#525252": "#b4b4c0",
     "#999999": "#77777f",
@@ -14,7 +14,7 @@ LIGHT_TO_DARK = {
     "#6a5acd": "#a59af0",
     "#a6761d": "#d3a24a",
     "#666600": "#b0b040",
-    # methods and pairs of them, lighter in the same hue
+    # methods and pairs of methods: the same hue, lighter
     "#d55e00": "#f0803c",
     "#56b4e9": "#6cc4f5",
     "#009e73": "#2cc295",
@@ -30,14 +30,14 @@ LIGHT_TO_DARK = {
     "#bc80bd": "#d3a3d4",
     "#a65628": "#d68a5c",
 }
-"""Each colour that figures have, and the one in its stead on a dark page."""
+"""The dark-mode colour of each colour used in figures."""
 
 
 def following_page(svg: str) -> str:
-    """A figure whose colours are the page's variables; elsewhere, where these aren't set, they stay what they were.
+    """Return a figure whose colours are variables of the page, with the original colours as fallback.
 
     Args:
-        svg: as matplotlib writes it, with colours in style attributes.
+        svg: an SVG written by matplotlib, with colours in style attributes.
     """
     return re.sub(
         r"(fill|stroke): (#[0-9a-f]{6})",
@@ -47,14 +47,14 @@ def following_page(svg: str) -> str:
 
 
 def variable(colour: str) -> str:
-    """The name of a colour's variable.
+    """Return the name of a colour's variable.
 
     Args:
-        colour: its six digits behind a #.
+        colour: six hexadecimal digits after a #.
     """
     return f"drawn-{colour[1:]}"
 
 
 def dark_style() -> str:
-    """The variables of a dark page, as declarations of a style sheet."""
+    """Return the variables of a dark page, as declarations of a style sheet."""
     return " ".join(f"--{variable(light)}: {dark};" for light, dark in LIGHT_TO_DARK.items())

@@ -1,4 +1,4 @@
-"""A figure of methods over several sets: accuracy and ECE as dots with intervals, and the length of a prompt."""
+"""Figure of methods over several sets: accuracy and ECE as dots with intervals, and the prompt length."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +15,10 @@ from ia2.reports.over_sets import OverSets
 
 
 def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
-    """Two panels for each part: accuracy and ECE, a line for each method.
+    """Draw two panels per part, accuracy and ECE, with a line for each method.
 
     Args:
-        parts: by the panel's title, methods that were measured on the same sets and rows.
+        parts: methods measured on the same sets and rows, by panel title.
     """
     with matplotlib.rc_context(STYLE):
         lines = [len(measured) for measured in parts.values()]
@@ -47,7 +47,7 @@ def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
         errors.set_xlim(left=0)
         errors.set_xlabel("expected calibration error")
         for axes in (accuracies, errors):
-            # so few that the last number of one panel and the first of the next don't touch
+            # few enough ticks that the labels of neighbouring panels don't touch
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     return figure
 
@@ -55,7 +55,7 @@ def dots_over_sets(parts: Mapping[str, Sequence[OverSets]]) -> Figure:
 def _dot(
     axes: Axes, position: int, center: float, interval: Sequence[float], sets: Sequence[float], colour: str
 ) -> None:
-    """A line of a panel: the mean, its interval, and every set's value a little below."""
+    """Draw a method's line: the mean, its interval, and the value of each set slightly below."""
     axes.plot(interval, [position, position], color=colour, linewidth=1.6, solid_capstyle="round", clip_on=False)
     axes.plot([center], [position], "o", color=colour, markersize=6, clip_on=False, zorder=3)
     axes.plot(sets, [position + 0.27] * len(sets), "o", color=colour, markersize=2.6, alpha=0.7, clip_on=False)

@@ -1,4 +1,4 @@
-"""Figures of a study that need more of its folder than its records: saved adapters (Figure 4), and predictions."""
+"""Figures that need files besides the records: saved adapters (Figure 4) and predictions."""
 
 import json
 import math
@@ -28,29 +28,29 @@ CAPTIONS = {
     RELIABILITY: "Accuracy by confidence on the training task, with the rows of all sets pooled; accuracy and ECE are "
     "means over sets. On the dashed line, confidence equals accuracy.",
 }
-"""What each figure shows, by its heading."""
+"""Caption of each figure, by heading."""
 
 PAIR_COLOURS = OTHER_COLOURS
-"""A pair is neither of its methods, so it has none of their colours."""
+"""Colours of pairs of methods, different from those of the methods."""
 LINES = ("-", "--", ":", "-.")
 ABREAST, ROW_TITLE = 2, 30
-"""Panels of overlaps that stand abreast, and letters on a line beside a row of diagrams."""
+"""Overlap panels per row, and characters per line of a row title."""
 
 
 def folder_figures(
     cells: Sequence[Result], folder: Path, overlaps: Sequence[SetOverlap] | None = None
 ) -> dict[str, Drawn]:
-    """The figures that a study's folder has files for, by their headings; `absent_files` says what is left out.
+    """Draw the figures that the study's folder has files for, by heading; `absent_files` lists what is missing.
 
-    Adapters that aren't plain LoRA have no place in the first: no factors give their updates.
+    The first figure only shows plain LoRA adapters, as other kinds have no low-rank factors of their updates.
 
     Args:
-        cells: what was measured, at the best learning rate of each method.
-        folder: the study's.
-        overlaps: those of its adapters, where they are known already.
+        cells: the study's results, at the best learning rate of each method.
+        folder: the study's folder.
+        overlaps: the overlaps of its adapters, if already known.
 
     Raises:
-        InputError: an adapter or a file of predictions is there and can't be read.
+        InputError: an adapter or a file of predictions exists but can't be read.
     """
     figures = {}
     curves = curves_of(overlaps_of(cells, folder) if overlaps is None else overlaps)
@@ -64,12 +64,12 @@ def folder_figures(
 
 
 def absent_files(cells: Sequence[Result], folder: Path, known: Iterable[Paths] = ()) -> list[str]:
-    """Sentences on what records name, isn't in the folder, and is left out of figures for that reason.
+    """Return sentences on files that records name but the folder lacks, and that figures leave out.
 
     Args:
-        cells: what was measured.
-        folder: the study's.
-        known: pairs of adapters whose overlaps were computed before, which needn't be there any more.
+        cells: the study's results.
+        folder: the study's folder.
+        known: pairs of adapters with a known overlap, whose files aren't needed any more.
     """
     needless = {path for paths in known for path in paths}
     adapters = {
@@ -89,7 +89,7 @@ def absent_files(cells: Sequence[Result], folder: Path, known: Iterable[Paths] =
 
 
 def _predictions(cell: Result, folder: Path) -> list[dict[str, Any]]:
-    """The rows of all sets; none of another task, of free text, or where a set's are missing."""
+    """Return the rows of all sets; empty for another task, free text, or if a set's rows are missing."""
     files = _files(cell, folder)
     if not all(file.is_file() for file in files):
         return []
@@ -98,7 +98,7 @@ def _predictions(cell: Result, folder: Path) -> list[dict[str, Any]]:
 
 def _rows(file: Path) -> list[dict[str, Any]]:
     try:
-        # only \n ends a line: a prediction may hold other line separators as they are
+        # only \n ends a line: predictions may contain other line separators
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return [{name: row[name] for name in ("confidence", "correct")} for row in rows]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -106,7 +106,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _files(cell: Result, folder: Path) -> list[Path]:
-    """The predictions that a diagram of a cell is drawn from; none of another task or of free text."""
+    """Return the prediction files for a result's diagram; empty for another task or free text."""
     if cell.setting.out_of_distribution or not cell.ece:
         return []
     return [record.rows(folder) for record in cell.records]
@@ -168,7 +168,7 @@ def _reliability_figure(predictions: Sequence[tuple[Result, Sequence[Mapping[str
 
 
 def _row_titles(settings: Sequence[Setting]) -> Iterator[str]:
-    """The task and N, and what else isn't the same in all rows, on lines as short as a row is high."""
+    """Yield row titles of task and N, plus what else differs between rows, wrapped to the height of a row."""
     parts = ("model", "adapter", "label_source")
     differing = [part for part in parts if len({getattr(setting, part) for setting in settings}) > 1]
     for setting in settings:

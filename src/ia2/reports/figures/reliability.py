@@ -1,4 +1,4 @@
-"""Figures of records: how far confidence can be trusted, and how like in-context learning each layer works."""
+"""Figures of records: reliability diagrams, and the similarity of each layer to in-context learning."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from ia2.evaluation.metrics import reliability_bins
 from ia2.records import Record
 from ia2.reports.method_names import METHOD_NAMES, method_name
 
-# Okabe and Ito's colours, which stay apart for every kind of colour vision; others where they have run out
+# Okabe and Ito's colours, which are distinguishable with colour blindness; others when they run out
 COLOURS = {
     "zero-shot": "#7f7f7f", "icl": "#000000", "context": "#525252",
     "icl-contextual": "#3B3B98", "icl-batch": "#6A5ACD", "logistic-hidden": "#A6761D", "logistic-tfidf": "#666600",
@@ -35,18 +35,18 @@ STYLE: Any = {
 }
 SVG_METADATA: Any = {"Date": None, "Creator": None}
 BINS = 10
-"""Fewer than the ECE's 15, so that a bar stands on enough rows to mean something."""
+"""Number of bins; fewer than the ECE's 15, so that each bar has enough rows."""
 
 
 def reliability_and_similarity(
     records: Sequence[Record], predictions: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path
 ) -> list[Path]:
-    """Draw a reliability diagram for each method and asim by layer for all, as PNG and SVG.
+    """Draw a reliability diagram per method, and asim by layer for all methods, as PNG and SVG.
 
     Args:
-        records: one for each method, of the same rows.
-        predictions: each method's rows of `confidence` and `correct`, by the records' `method`.
-        stem: the files' path without its ending.
+        records: one record per method, on the same rows.
+        predictions: rows with `confidence` and `correct` for each `method` of the records.
+        stem: path of the files without extension.
 
     Returns:
         The two files.
@@ -57,7 +57,7 @@ def reliability_and_similarity(
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and SVG, the same bytes each time, and give the two files."""
+    """Write a figure as PNG and SVG with reproducible bytes, and return the two files."""
     written = []
     with matplotlib.rc_context(STYLE):
         for suffix, metadata in ((".png", {"Software": None}), (".svg", SVG_METADATA)):
@@ -69,7 +69,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def svg_of(figure: Figure) -> str:
-    """A figure as the text of an SVG file."""
+    """Return a figure as the text of an SVG file."""
     file = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(file, format="svg", metadata=SVG_METADATA)
@@ -77,7 +77,7 @@ def svg_of(figure: Figure) -> str:
 
 
 def draw(records: Sequence[Record], predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """The figure: a panel of reliability for each record, and one of similarity."""
+    """Draw a reliability diagram for each record, and one panel of similarities."""
     figure = Figure(figsize=(1.9 * len(records) + 4.4, 2.9), layout="constrained")
     FigureCanvasAgg(figure)
     diagrams, similarity = np.ravel(figure.subfigures(1, 2, width_ratios=[1.9 * len(records), 4.4], squeeze=False))
@@ -94,7 +94,7 @@ def draw(records: Sequence[Record], predictions: Mapping[str, Sequence[Mapping[s
 
 
 def draw_reliability(axes: Axes, method: str, accuracy: float, ece: float, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A reliability diagram: a bar's height is the accuracy of rows of that confidence, its strength their share."""
+    """Draw a reliability diagram: bar height is the accuracy of a bin, opacity its share of the rows."""
     confidence = np.array([row["confidence"] for row in rows], dtype=np.float64)
     bins = reliability_bins(confidence, np.array([row["correct"] for row in rows], dtype=bool), bins=BINS)
     share = bins.count / bins.count.sum()
@@ -113,7 +113,7 @@ def draw_reliability(axes: Axes, method: str, accuracy: float, ece: float, rows:
 
 
 def draw_similarity(axes: Axes, records: Sequence[Record]) -> None:
-    """Asim to in-context learning at each layer, a line a method (the paper's Figure 2)."""
+    """Draw asim to in-context learning by layer, a line per method (the paper's Figure 2)."""
     for record in records:
         values = record.metrics.get("asim_by_layer")
         if values:

@@ -1,4 +1,4 @@
-"""Similarity to in-context learning against accuracy and ECE: points, and their correlation (Figures 3 and 5)."""
+"""Scatter plots of similarity to in-context learning against accuracy and ECE (Figures 3 and 5)."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from ia2.reports.method_names import METHOD_NAMES
 
 NAMES = {"accuracy": "accuracy", "ece": "ECE"}
 LEAST_POINTS = 3
-"""From which on there is a correlation: two points always lie on a line."""
+"""Minimum number of points for a correlation: two points are always on a line."""
 
 
 def against(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str]) -> Figure:
-    """Similarity to in-context learning against accuracy and ECE, a point for each set of each cell."""
+    """Draw similarity to in-context learning against accuracy and ECE, with a point per set and result."""
     measures = measures_of(cells)
     figure = new_figure(3.2 * len(measures) + 1.4, 2.8)
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
@@ -36,7 +36,7 @@ def against(cells: Sequence[Result], methods: Sequence[str], colours: dict[str, 
 
 
 def correlations(cells: Sequence[Result]) -> list[str]:
-    """A sentence on each measure: Pearson's correlation of it with similarity; none of few points or equal ones."""
+    """Return a sentence per measure on its Pearson correlation with similarity; none for few or equal points."""
     sentences = []
     for measure in measures_of(cells):
         pairs = _pairs(cells, measure)
@@ -51,7 +51,7 @@ def correlations(cells: Sequence[Result]) -> list[str]:
 
 
 def _pairs(cells: Sequence[Result], measure: str, method: str | None = None) -> list[tuple[float, float]]:
-    """Similarity and the measure of each record that has both; responses that are texts have no ECE."""
+    """Return pairs of similarity and measure for each record with both; free-text responses have no ECE."""
     metrics = [record.metrics for cell in cells if method in (None, cell.method) for record in cell.records]
     pairs = ((row.asim, row.get(measure)) for row in metrics)
     return [(asim, value) for asim, value in pairs if asim is not None and value is not None]

@@ -1,4 +1,4 @@
-"""A study's figures: accuracy and ECE by N (the paper's 1 and 6), and similarity to in-context learning (2, 3, 5)."""
+"""Figures of a study: accuracy and ECE by N (the paper's 1 and 6), similarity to in-context learning (2, 3, 5)."""
 
 import math
 import statistics
@@ -20,9 +20,9 @@ from ia2.reports.figures.scatter import against, correlations
 from ia2.reports.method_names import METHOD_NAMES
 
 OTHER_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#7B3294", "#8C564B", "#B5BD00", "#17BECF")
-"""For methods that `COLOURS` doesn't name."""
+"""Colours of methods that `COLOURS` lacks."""
 WIDEST = 4
-"""Panels that stand abreast."""
+"""Maximum number of panels per row."""
 AGAINST = "Accuracy and ECE against similarity to ICL"
 POOLED = (
     f"{ALL_TASKS}: mean and standard deviation over the tasks and models that every method has at that N, each by its "
@@ -31,10 +31,10 @@ POOLED = (
 
 
 def study_figures(cells: Sequence[Result]) -> dict[str, Drawn]:
-    """Every figure that a study has numbers for, by its heading.
+    """Draw every figure that the study has numbers for, by heading.
 
     Args:
-        cells: what was measured, at the best learning rate of each method.
+        cells: the study's results, at the best learning rate of each method.
     """
     figures: dict[str, Drawn] = {}
     methods = [name for name in METHOD_NAMES if any(cell.method == name for cell in cells)]
@@ -102,7 +102,7 @@ def _likeness(cells: Sequence[Result], methods: Sequence[str], colours: dict[str
 
 
 def _compared(cells: Sequence[Result]) -> list[Result]:
-    """Those that were compared with in-context learning, each on the task that it was trained on."""
+    """Return the results compared with in-context learning, each on its own training task."""
     return [cell for cell in cells if not cell.setting.out_of_distribution and cell.method != "icl" and cell.asim]
 
 
@@ -120,7 +120,7 @@ def _colours(methods: Sequence[str]) -> dict[str, str]:
 
 
 def _panels(cells: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
-    """The cells of each task that was measured, with its name."""
+    """Yield the name and results of each evaluation task."""
     for source, task in dict.fromkeys((cell.setting.source, cell.setting.eval) for cell in cells):
         name = source if source == task else f"{source} → {task}*"
         yield name, [cell for cell in cells if (cell.setting.source, cell.setting.eval) == (source, task)]
@@ -129,9 +129,9 @@ def _panels(cells: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
 def _grid(
     panels: Sequence[str], measures: Sequence[str], width: float, height: float
 ) -> tuple[Figure, list[dict[str, Axes]]]:
-    """A figure with axes for each panel and measure; measures below each other, at most `WIDEST` panels abreast.
+    """Create axes for each panel and measure: measures as rows, at most `WIDEST` panels per row.
 
-    All axes of a measure have the same range.
+    All axes of a measure share their range.
     """
     columns = min(len(panels), WIDEST)
     blocks = math.ceil(len(panels) / columns)
@@ -154,7 +154,7 @@ def _grid(
 
 
 def _measured(axes: Mapping[str, Axes], cells: Sequence[Result]) -> Iterator[tuple[str, Axes]]:
-    """The axes of measures that the cells have; the others, of ECE where responses are texts, are taken away."""
+    """Yield the axes of measures that the results have, and hide the others, such as ECE for free text."""
     for measure, panel in axes.items():
         if any(getattr(cell, measure) for cell in cells):
             yield measure, panel
@@ -219,7 +219,7 @@ def _grouped_bars(
     for index, method in enumerate(methods):
         values = {cell.setting.n: getattr(cell, measure) for cell in cells if cell.method == method}
         centers = [mean(values.get(n, ())) for n in sizes]
-        # no bar where nothing was measured, which is not 0
+        # no bar for a missing value, which isn't 0
         heights = [scale * center if center is not None else math.nan for center in centers]
         errors = [scale * deviation(values.get(n, ())) for n in sizes]
         at = np.arange(len(sizes)) - 0.4 + width * (index + 0.5)
@@ -230,7 +230,7 @@ def _grouped_bars(
 def _curves(
     cells: Sequence[Result], methods: Sequence[str], colours: dict[str, str], along: Literal["layer", "token"]
 ) -> Figure:
-    """Similarity along layers or along response tokens, in a panel for each task and N; along layers one for all."""
+    """Draw similarity by layer or by response token, in a panel per task and N; by layer, one for all."""
     panels = {
         f"{name}, N = {n}": {
             cell.method: _mean_curve([record.metrics.get(f"asim_by_{along}") or () for record in cell.records])
@@ -259,5 +259,5 @@ def _curves(
 
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
-    """The mean at each place of the curves that reach it: responses of one set may be longer than those of another."""
+    """Return the mean at each position over the curves that reach it, as response lengths differ between sets."""
     return [statistics.fmean(value for value in values if value is not None) for values in zip_longest(*curves)]

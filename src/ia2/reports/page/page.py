@@ -1,7 +1,7 @@
-"""A study on one HTML page that needs nothing else: tables that can be sorted, figures, settings and what failed.
+"""A study as a self-contained HTML page: sortable tables, figures, settings and failed units.
 
-What stands in the page is computed here; how it is set is `page.html.jinja`'s, how it looks `style.css`'s, and how its
-tables are sorted `sort.js`'s, all of which become part of the page.
+The content is computed here. `page.html.jinja` has the layout, `style.css` the style, and `sort.js` the sorting of
+tables; all are embedded in the page.
 """
 
 import posixpath
@@ -20,13 +20,13 @@ from ia2.reports.page.settings import setting_rows
 from ia2.reports.table import Cell, Table
 
 START = "<!doctype html>\n<!-- ia2 report -->"
-"""How each page begins."""
+"""First lines of each page."""
 
-# no address of another host can be asked for, whatever a figure holds
+# blocks requests to other hosts, whatever a figure contains
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 OPEN_BY_CLASS = 2
-"""Adapters and baselines whose classes are open at first; where there are more, each opens by a press."""
+"""Maximum number of adapters and baselines whose class scores are initially expanded."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Link:
 
     text: str
     address: str
-    """Relative to the page's folder, with what an address can't hold in percents."""
+    """Percent-encoded path relative to the page's folder."""
     file: str
-    """Relative to the study's folder, as a person reads it."""
+    """Path relative to the study's folder, for display."""
 
 
 @dataclass(frozen=True)
 class InlineFigure:
-    """A figure inside the page."""
+    """A figure embedded in the page."""
 
     heading: str
     caption: str
     drawing: str
-    """An SVG element whose ids no other figure has, in the page's colours."""
+    """An SVG element with unique ids, in the page's colours."""
 
 
 def page(
@@ -62,18 +62,18 @@ def page(
     by_class: Sequence[ByClass] = (),
     figures: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
-    """The page.
+    """Return the HTML page.
 
     Args:
         title: the study's name.
-        tables: its tables.
-        notes: how to read them, in sentences.
-        settings: the study's, as its file has them.
-        failures: the error of each unit that failed.
-        folder: the way from the page's folder to the study's, to which the records' files are relative; None where
-            records have no files of their own, so that nothing leads to them.
-        first: what the study came to, in a sentence above everything else.
-        by_class: what there is to say of each class, closed where there are more than a few.
+        tables: the study's tables.
+        notes: sentences on how to read the tables.
+        settings: the study's settings, as in its file.
+        failures: the error of each failed unit.
+        folder: path from the page's folder to the study's, which the records' files are relative to; None if records
+            aren't separate files, in which case there are no links.
+        first: a sentence with the study's result, shown at the top.
+        by_class: scores of each class, collapsed if there are more than a few.
         figures: an SVG document and its caption, by heading.
     """
     environment = Environment(
@@ -107,14 +107,14 @@ def page(
 
 
 def _sorted_by(cell: Cell) -> str:
-    """What a row is sorted by, without the text's rounding; empty where nothing was measured."""
+    """Return the sort key of a cell, without the text's rounding; empty for a missing value."""
     if cell.value is None:
         return ""
     return cell.value if isinstance(cell.value, str) else f"{cell.value:.6g}"
 
 
 def _links(record: Record, folder: str | None) -> list[Link]:
-    """To a record, and to the rows that it was measured on."""
+    """Return links to a record and to its predictions."""
     if folder is None:
         return []
     links = [_link("record", str(record.file), folder)]
@@ -125,19 +125,19 @@ def _links(record: Record, folder: str | None) -> list[Link]:
 
 
 def _link(text: str, file: str, folder: str) -> Link:
-    # ./ so that a colon in a folder's name is no scheme
+    # ./ so that a colon in a folder's name isn't read as a URL scheme
     return Link(text, quote(posixpath.join(".", folder, file)), file)
 
 
 def _inline(svg: str, prefix: str) -> str:
-    """An SVG document as part of a page, its ids made different from those of other figures."""
+    """Return an SVG document for embedding in a page, with ids that are unique among figures."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
 
 
 def _origins(tables: Sequence[Table]) -> list[str]:
-    """Which weights and which libraries made the numbers, and what was said while they did."""
+    """Return sentences on the weights and libraries used, and on warnings of the runs."""
     records = [origin.record for table in tables for row in table.rows for cell in row for origin in cell.origins]
     sentences: dict[str, None] = {}
     for part in ("model", "versions"):

@@ -1,4 +1,4 @@
-"""A study's settings as rows of a table: a field's name, as its file has it, and its value in words."""
+"""A study's settings as table rows: the field's name in its file, and its value in words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,10 +7,10 @@ from ia2.reports.table import NOTHING
 
 
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A field and a value each, those inside others by the path to them: `training.epochs`, `tasks.1.train`.
+    """Return pairs of field and value, nested fields by path: `training.epochs`, `tasks.1.train`.
 
     Args:
-        settings: as JSON has them. Mappings in lists are counted from 1; a field without a value has a dash.
+        settings: settings from JSON. Mappings in lists are numbered from 1; a field without a value has a dash.
     """
     return list(_rows("", settings))
 

@@ -1,4 +1,4 @@
-"""Arrow's tables as rows, and how much they may stand for: a few bytes of Arrow can mean any number of rows."""
+"""Arrow tables as rows, with limits on their size: a few bytes of Arrow can encode any number of rows."""
 
 import struct
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from typing import Any
 from ia2.unpacking import check_rows
 
 LONGEST_COLUMN = 2**31 - 1
-"""Bytes of text that a column of Arrow's type string holds."""
+"""Maximum bytes of text in a column of Arrow's type string."""
 
 
 def rows_of(batch: Any) -> list[dict[str, Any]]:
-    """The rows of a `pyarrow.RecordBatch` as Python's values, texts that it holds once written out."""
+    """Return the rows of a `pyarrow.RecordBatch` as Python values, with dictionary-encoded texts expanded."""
     import pyarrow
 
     columns = [
@@ -26,7 +26,7 @@ def rows_of(batch: Any) -> list[dict[str, Any]]:
 
 
 def written_bytes(array: Any) -> int:
-    """Bytes of a `pyarrow.Array` once every text stands wherever it is meant.
+    """Return the size in bytes of a `pyarrow.Array` with dictionary-encoded texts expanded.
 
     Example:
         >>> import pyarrow
@@ -55,15 +55,15 @@ def written_bytes(array: Any) -> int:
 
 
 def check_arrow_folder(folder: Path) -> None:
-    """Refuse Arrow files of a saved dataset that stand for far more than their size, which `datasets` never writes.
+    """Refuse a saved dataset whose Arrow files expand to far more than their size, which `datasets` never writes.
 
     Args:
-        folder: what `save_to_disk` wrote.
+        folder: a folder written by `save_to_disk`.
 
     Raises:
-        ValueError: a file is packed, holds a text once for many rows, or says that it has more rows than it can; names
-            it.
-        pyarrow.ArrowException: it is no Arrow file.
+        ValueError: a file is compressed or dictionary-encoded, or claims more rows than its size allows; names the
+            file.
+        pyarrow.ArrowException: a file isn't Arrow.
     """
     for file in sorted(folder.rglob("*.arrow")):
         try:
@@ -73,7 +73,7 @@ def check_arrow_folder(folder: Path) -> None:
 
 
 def _batch_rows(file: Path) -> Iterator[int]:
-    """How many rows each batch of a file has. Raises ValueError where a batch isn't plain."""
+    """Yield the number of rows of each batch. Raises ValueError for a compressed or dictionary-encoded batch."""
     import pyarrow
 
     with pyarrow.memory_map(str(file)) as source:
@@ -91,7 +91,7 @@ def _batch_rows(file: Path) -> Iterator[int]:
 
 
 def _check_plain(kind: Any) -> None:
-    """Refuse types whose values may share their bytes. Raises ValueError."""
+    """Refuse types whose values may share bytes. Raises ValueError."""
     import pyarrow
 
     if str(kind).startswith(("run_end_encoded", "string_view", "binary_view", "list_view", "large_list_view")):
@@ -102,10 +102,10 @@ def _check_plain(kind: Any) -> None:
 
 
 def _header(message: bytes) -> tuple[int, bool]:
-    """The rows of a batch, and whether it is packed, from its head (Arrow's Message.fbs, a FlatBuffer)."""
+    """Return a batch's row count and whether it is compressed, from its header (Arrow's Message.fbs, a FlatBuffer)."""
 
     def field(table: int, number: int) -> int | None:
-        """Where a table's field stands: its list of offsets, behind its own size and the table's, says how far in."""
+        """Return the position of a table's field, looked up in the table's vtable; None if the field is absent."""
         offsets = table - struct.unpack_from("<i", message, table)[0]
         entry = 4 + 2 * number
         has_entry = entry < struct.unpack_from("<H", message, offsets)[0]

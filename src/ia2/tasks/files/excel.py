@@ -1,4 +1,4 @@
-"""Excel workbooks, read and written with openpyxl (the extra `excel`)."""
+"""Reads and writes Excel workbooks with openpyxl (the extra `excel`)."""
 
 import io
 import json
@@ -16,27 +16,27 @@ from ia2.tasks.files.table import Row, Table
 from ia2.unpacking import check_unpacked
 
 LONGEST_TEXT = 32_767
-"""Characters that a cell holds."""
+"""Maximum number of characters in a cell."""
 MOST_ROWS = 1_048_575
-"""Rows that a sheet holds below the one that names its columns."""
+"""Maximum number of rows in a sheet, without the header row."""
 EXACT = 10**15
-"""Whole numbers up to here are exact in a workbook; Excel itself rounds longer ones, such as the ids of posts."""
+"""Largest integer that a workbook stores exactly; Excel rounds longer ones, such as the ids of posts."""
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f]|_(?=x[0-9A-Fa-f]{4}_)")
-"""Characters that a workbook's XML can't hold, and what would be read as the code of one."""
+"""Characters that a workbook's XML can't represent, and underscores that would start an escape code."""
 CODE = re.compile("_x(?![dD][89a-fA-F])([0-9A-Fa-f]{4})_")
-"""How a workbook writes such a character (ECMA-376, ST_Xstring); half of one from beyond 16 bits is none."""
+"""Escape code of such a character (ECMA-376, ST_Xstring); surrogates are excluded."""
 UNDATED = re.compile(r"Cell (\w+) is marked as a date but the serial value")
-"""What openpyxl warns of where it changes a value."""
+"""openpyxl's warning when it changes a value."""
 TIME_OF_WRITING = re.compile(rb"(?<=>)\d{4}-\d\d-\d\dT[\d:]+Z(?=<)")
 
 
 def read_excel(path: Path) -> Table:
-    """Read the first sheet of a workbook, whose first row that isn't blank names the columns.
+    """Read the first sheet of a workbook; its first non-blank row is the header.
 
-    Of a formula the value is taken that was saved with it.
+    Formulas are read as their last saved value.
 
     Raises:
-        InputError: openpyxl isn't installed, this is no workbook or one without a sheet of cells, or two columns share
+        InputError: openpyxl isn't installed, the file isn't a workbook or has no sheet with cells, or two columns share
             a name.
 
     Example:
@@ -52,7 +52,7 @@ def read_excel(path: Path) -> Table:
     try:
         _check_size(path)
         with warnings.catch_warnings(record=True) as warned:
-            # of styles and drop-down lists that it leaves out, which nobody reads here, and of values, which are said
+            # warnings on skipped styles and drop-down lists are ignored, those on changed values are reported
             warnings.simplefilter("always", UserWarning)
             workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
             try:
@@ -60,7 +60,7 @@ def read_excel(path: Path) -> Table:
                 lines = _filled_rows(workbook.worksheets[0]) if titles else []
             finally:
                 workbook.close()
-    except Exception as error:  # archives, XML and openpyxl's own parts have errors of many kinds
+    except Exception as error:  # archives, XML and openpyxl raise many kinds of errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: this is not a readable Excel workbook ({reason}). Save it as .xlsx without a password."
@@ -84,19 +84,19 @@ def read_excel(path: Path) -> Table:
 
 
 def write_excel(file: Path, path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write a workbook of one sheet whose first row names the columns; the same rows give the same bytes.
+    """Write a workbook with one sheet and a header row; the same rows give the same bytes.
 
-    Every text is a text there, also one that begins with `=`, which is no formula. What a cell can't hold stands as
-    text: objects and lists as JSON, whole numbers over 15 digits, times with a zone.
+    All text is stored as text, even if it begins with `=` like a formula. Values that a cell can't hold are stored as
+    text: objects and lists as JSON, integers over 15 digits, and times with a time zone.
 
     Args:
-        file: where it is written.
-        path: the file it will be, for error messages.
-        columns: their names, in order.
-        rows: the values of each row by column.
+        file: the file to write to.
+        path: the final path, for error messages.
+        columns: column names, in order.
+        rows: each row's values by column.
 
     Raises:
-        InputError: openpyxl isn't installed, or a text or the number of rows is more than a workbook holds.
+        InputError: openpyxl isn't installed, or a text or the number of rows exceeds a workbook's limit.
 
     Example:
         >>> write_excel(Path("rows.xlsx"), Path("rows.xlsx"), ["text"], [{"text": "=1+1"}])
@@ -117,7 +117,7 @@ def write_excel(file: Path, path: Path, columns: Sequence[str], rows: Sequence[R
             _fill(sheet.cell(row_number, number), row.get(column), f"{path}, row {row_number}")
     saved = io.BytesIO()
     workbook.save(saved)
-    # openpyxl notes when it wrote, in a part and of each part
+    # openpyxl stores the time of writing, in one part and for every part
     with ZipFile(saved) as dated, ZipFile(file, "w") as undated:
         for part in dated.infolist():
             content = dated.read(part)
@@ -127,9 +127,9 @@ def write_excel(file: Path, path: Path, columns: Sequence[str], rows: Sequence[R
 
 
 def _check_size(path: Path) -> None:
-    """Refuse a workbook that would unpack to far more than a sheet holds. Raises ValueError, or what archives raise."""
+    """Refuse a workbook that unpacks to far more than a sheet holds. Raises ValueError, or an archive's own errors."""
     with ZipFile(path) as archive:
-        # nothing more is ever unpacked than is said here
+        # unpacking never exceeds the sizes declared here
         unpacked = sum(part.file_size for part in archive.infolist())
     check_unpacked(unpacked, path.stat().st_size)
 
@@ -143,10 +143,10 @@ def _openpyxl(path: Path) -> Any:
 
 
 def _fill(cell: Any, value: Any, position: str) -> None:
-    """Put a value into a cell; a text never as a formula. Raises InputError as `write_excel`."""
+    """Set a cell's value, with text never as a formula. Raises InputError as `write_excel`."""
     value = _cell_value(value)
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        # openpyxl would cut it
+        # openpyxl would truncate it
         raise InputError(
             f"{position}: a text of {len(value)} characters is longer than the {LONGEST_TEXT} that a cell can hold. "
             "Write .jsonl instead."
@@ -159,7 +159,7 @@ def _fill(cell: Any, value: Any, position: str) -> None:
 
 
 def _cell_value(value: Any) -> Any:
-    """The value as a cell can hold it."""
+    """Return the value in a type that a cell can hold."""
     if isinstance(value, (Mapping, list, tuple)):
         return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, float):
@@ -173,8 +173,8 @@ def _cell_value(value: Any) -> Any:
 
 
 def _filled_rows(sheet: Any) -> list[tuple[int, list[Any]]]:
-    """The number and cells of each row that holds something, all as wide as the widest of them."""
-    # some programs write a wrong size, which would cut the sheet
+    """Return the number and cells of each non-blank row, padded to the widest."""
+    # some programs write wrong dimensions, which would truncate the sheet
     sheet.reset_dimensions()
     rows = [(number, _to_the_last(values)) for number, values in enumerate(sheet.iter_rows(values_only=True), start=1)]
     width = max((len(cells) for _, cells in rows), default=0)
@@ -182,7 +182,7 @@ def _filled_rows(sheet: Any) -> list[tuple[int, list[Any]]]:
 
 
 def _to_the_last(values: Iterable[Any]) -> list[Any]:
-    """A row's cells up to the last that isn't blank, with the characters that codes in their texts stand for."""
+    """Return a row's cells up to the last non-blank one, with escape codes in texts decoded."""
     cells = [CODE.sub(lambda match: chr(int(match[1], 16)), cell) if isinstance(cell, str) else cell for cell in values]
     while cells and (cells[-1] is None or cells[-1] == ""):
         cells.pop()

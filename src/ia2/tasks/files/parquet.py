@@ -1,4 +1,4 @@
-"""Parquet, read with pyarrow; integer ids become the names that the file gives them."""
+"""Reads Parquet with pyarrow; integer ids become class names stored in the file."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,22 +13,22 @@ from ia2.tasks.files.table import Row, Table
 from ia2.unpacking import check_rows, check_unpacked, most_unpacked
 
 CODE_TYPES = ("int8", "int16")
-"""The types that pandas gives the codes of a category, and hardly anybody else gives labels."""
+"""Integer types that pandas uses for category codes, and that are rarely used for labels."""
 TEXT_TYPES = ("NONE", "STRING", "ENUM", "JSON", "BSON")
-"""Parquet's logical types of texts."""
+"""Parquet's logical types for text."""
 ROWS_AT_ONCE = 2**16
-"""Rows that are read at a time."""
+"""Rows read at a time."""
 LEAST_VALUES, VALUES_PER_BYTE = 2**23, 10
-"""Values that every file may have in all its columns, and how many a larger one may for each of its bytes."""
+"""Number of values that any file may have over all columns, and values per byte allowed in larger files."""
 
 
 def read_parquet(path: Path) -> Table:
-    """Read a Parquet file; rows are counted from 1.
+    """Read a Parquet file; rows are numbered from 1.
 
     Raises:
-        InputError: this is not a Parquet file, it is damaged, it stands for far more than its size, two columns share a
-            name, or an id has no name.
-        UnicodeDecodeError: a text is not UTF-8.
+        InputError: the file isn't Parquet, is damaged, or expands to far more than its size; two columns share a name;
+            or an id has no class name.
+        UnicodeDecodeError: a text isn't UTF-8.
 
     Example:
         >>> import pyarrow, pyarrow.parquet
@@ -36,26 +36,26 @@ def read_parquet(path: Path) -> Table:
         >>> read_parquet(Path("rows.parquet")).rows
         (('rows.parquet, row 1', {'text': 'a', 'label': 1}),)
     """
-    # takes a while to import, and only Parquet needs it
+    # slow to import, and only needed for Parquet
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
-        # not read_table, which takes folders such as label=x/ above the file for columns
+        # not read_table, which would turn parent folders such as label=x/ into columns
         with ParquetFile(path) as file:
             schema = file.schema_arrow
             columns = distinct_columns(path, schema.names)
             texts, rows = _checked_texts(file, path.stat().st_size)
         values: list[Row] = []
         with ParquetFile(path, read_dictionary=texts) as file:
-            # group by group, as pyarrow can't join nested columns of several whose texts it reads once
+            # one group at a time, as pyarrow can't concatenate nested dictionary-encoded columns
             groups = range(file.metadata.num_row_groups)
             batches = (batch for group in groups for batch in file.iter_batches(rows, row_groups=[group]))
             for batch in _bounded(batches, path.stat().st_size):
                 values += rows_of(batch)
     except UnicodeDecodeError:
         raise
-    except ValueError as error:  # pyarrow's own are some as well
+    except ValueError as error:  # includes pyarrow's own ValueErrors
         if isinstance(error, pyarrow.ArrowException):
             raise _unreadable(path, error) from error
         raise InputError(f"{path}: {error}. Leave out what repeats, or save it as .jsonl.") from error
@@ -71,14 +71,14 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _checked_texts(file: Any, size: int) -> tuple[list[str], int]:
-    """The columns of a `ParquetFile` whose texts can be read once each, and how many rows to read at a time.
+    """Return the text columns of a `ParquetFile` to read dictionary-encoded, and the number of rows per batch.
 
     Args:
-        file: what is to be read.
-        size: its bytes.
+        file: the open file.
+        size: the file's size in bytes.
 
     Raises:
-        ValueError: it stands for far more rows or bytes than its size.
+        ValueError: the file expands to far more rows or bytes than its size allows.
     """
     metadata, leaves = file.metadata, [file.schema.column(number) for number in range(file.metadata.num_columns)]
     check_rows(metadata.num_rows, size)
@@ -91,20 +91,20 @@ def _checked_texts(file: Any, size: int) -> tuple[list[str], int]:
             width = leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0
             unpacked += max(chunk.total_uncompressed_size, width * chunk.num_values)
             if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in TEXT_TYPES:
-                # of texts told by how they differ from the last one, pyarrow writes out each
+                # pyarrow writes out every text of a delta encoding
                 differences = any(encoding.startswith("DELTA") for encoding in chunk.encodings)
                 once[leaf.path] = once.get(leaf.path, True) and not differences
                 widest = max(widest, chunk.total_uncompressed_size if differences else 0)
     check_unpacked(unpacked, size)
     if values > (most := max(LEAST_VALUES, VALUES_PER_BYTE * size)):
         raise ValueError(f"it says that it has {values} values; {most} are the most in {shown_size(size)}")
-    # no text is longer than all that is written of its column
+    # no text is longer than its column's uncompressed size
     rows = min(ROWS_AT_ONCE, most_unpacked(size) // widest) if widest else ROWS_AT_ONCE
     return [path for path, is_once in once.items() if is_once], max(1, rows)
 
 
 def _bounded(batches: Iterable[Any], size: int) -> Iterator[Any]:
-    """The batches of a file, as long as their texts aren't far more than its size. Raises ValueError."""
+    """Yield the batches as long as their expanded text is in proportion to the file's size. Raises ValueError."""
     written = 0
     for batch in batches:
         written += sum(map(written_bytes, batch.columns))
@@ -113,15 +113,15 @@ def _bounded(batches: Iterable[Any], size: int) -> Iterator[Any]:
 
 
 def named_rows(path: Path, values: Iterable[Row], names: Mapping[str, Sequence[str]]) -> tuple[tuple[str, Row], ...]:
-    """Rows with their positions, counted from 1, and names instead of ids; the id -1 stands for a missing value.
+    """Number rows from 1, and replace ids with class names; the id -1 is a missing value.
 
     Args:
-        path: where they come from.
+        path: the source file.
         values: each row's values by column.
-        names: for columns of ids, the name of each id from 0 on.
+        names: for each id column, its class names by id from 0.
 
     Raises:
-        InputError: an id has no name.
+        InputError: an id has no class name.
 
     Example:
         >>> named_rows(Path("rows.parquet"), [{"label": 1}, {"label": -1}], {"label": ["neg", "pos"]})
@@ -146,7 +146,7 @@ def _name(value: Any, names: Sequence[str], position: str, column: str) -> Any:
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """The names of each column of `ClassLabel`, as the library datasets writes them into a file's metadata."""
+    """Return the class names of each `ClassLabel` column, which datasets stores in a file's metadata."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return {
@@ -155,5 +155,5 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        # what other programs keep there says nothing of names
+        # other programs' metadata under this key has no class names
         return {}

@@ -1,4 +1,4 @@
-"""The data formats that can be read. A new one is a module with a reader, and a line here."""
+"""The supported data formats. To add one, write a module with a reader and add a line here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,16 +22,16 @@ BinaryReader = Callable[[Path], Table]
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How files of an ending are read."""
+    """The reader for a file extension."""
 
     read: Callable[[Path, str | None], Table]
-    """Reads a file, its text in an encoding if one is named."""
+    """Reads a file, with the given encoding if it is text."""
     is_text: bool
-    """Whether it is text, which may be in any encoding."""
+    """Whether the file is text, which may have any encoding."""
 
 
 def of_text(reader: TextReader) -> FileFormat:
-    """The format of files whose text, in any encoding, a reader understands."""
+    """Return the format of text files, which may have any encoding."""
 
     def read(path: Path, encoding: str | None) -> Table:
         text, notes = read_text(path, encoding)
@@ -42,7 +42,7 @@ def of_text(reader: TextReader) -> FileFormat:
 
 
 def of_bytes(reader: BinaryReader) -> FileFormat:
-    """The format of files that say themselves how their texts are encoded."""
+    """Return the format of binary files, which define their own encoding."""
 
     def read(path: Path, encoding: str | None) -> Table:
         try:
@@ -64,25 +64,25 @@ READERS: Mapping[str, FileFormat] = MappingProxyType(
         ".xlsx": of_bytes(read_excel),
     }
 )
-"""The format of each file ending."""
+"""Format of each file extension."""
 
 SOURCES: tuple[tuple[Callable[[Path], bool], Callable[[Path], RowSource]], ...] = (
     (is_hub_name, read_hub),
     (Path.is_dir, read_saved),
 )
-"""What isn't a file: how its name is told, and its reader."""
+"""Sources other than files: a test of the name, and the reader."""
 
 
 def read_source(path: Path, encoding: str | None = None) -> RowSource:
-    r"""Read what a name of data stands for: a file by its ending, a folder of a dataset, or a dataset of the hub.
+    r"""Read a data source by its name: a file by extension, a dataset's folder, or a dataset on the hub.
 
     Args:
         path: the name.
-        encoding: the encoding of a text file; by default it is detected.
+        encoding: encoding of a text file; by default it is detected.
 
     Raises:
-        InputError: there is no such file, its ending is not known, it has no rows, or its reader can't read it.
-        FieldError: there is no such encoding, or this is no text file.
+        InputError: the file doesn't exist, is empty or can't be read, or its extension is unknown.
+        FieldError: the encoding is unknown, or the file isn't text.
 
     Example:
         >>> _ = Path("rows.tsv").write_text("text\tlabel\na fine film\t1\n")
@@ -99,15 +99,15 @@ def read_source(path: Path, encoding: str | None = None) -> RowSource:
 
 
 def read_table(path: Path, encoding: str | None = None, *, evaluated: bool = False) -> Table:
-    """One table of a name of data that goes with another: its rows, or the train split's.
+    """Return one table of a data source that accompanies another: all its rows, or its train split.
 
     Args:
         path: the name.
-        encoding: of both, if they are text files.
-        evaluated: take the split that is for evaluation, where there is one.
+        encoding: encoding of both sources, if they are text files.
+        evaluated: whether to take the evaluation split, if there is one.
 
     Raises:
-        InputError: as `read_source`.
+        InputError: as for `read_source`.
     """
     source = read_source(path, encoding if _is_text(path) else None)
     if evaluated and (tables := [table for table in source.evaluation if table.rows]):
@@ -116,12 +116,12 @@ def read_table(path: Path, encoding: str | None = None, *, evaluated: bool = Fal
 
 
 def split_name(table: Table) -> str:
-    """The name of the split that a table holds."""
+    """Return the name of the table's split."""
     return table.path.name.rpartition(":")[2]
 
 
 def source_name(path: Path | str) -> str:
-    """What a task is called by the name of its data: a file's without the ending, a folder's, or a dataset's.
+    """Return a task's name from its data source: a file's without extension, a folder's, or a dataset's.
 
     Example:
         >>> [source_name(path) for path in ("data/rows.csv", "hf:owner/name", "hf:owner/name:config:test")]
