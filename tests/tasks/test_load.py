@@ -268,7 +268,7 @@ def test_every_benchmark_loads_from_real_files_without_leakage(data_dir, name):
     if task.labels:
         assert {row.response for row in task.evaluation} == set(task.labels)
     if benchmark.evaluation_only:
-        with pytest.raises(InputError, match="only evaluates"):
+        with pytest.raises(InputError, match="for evaluation only"):
             FewShotSet.draw(task, 4)
     for seed in range(0 if benchmark.evaluation_only else 5):
         few = FewShotSet.draw(task, 16, seed)
