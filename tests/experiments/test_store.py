@@ -100,7 +100,7 @@ def test_units_may_be_added_whatever_adapters_others_have(tmp_path):
         ('{"limit": nu', "Expecting value: line 1 column 11"),
         ('{"limit": null}', "experiment is missing"),
         ("[]", "experiment is missing"),
-        ('{"limit": null, "experiment": {"name": "a"}}', r"models: field required \(given: dict\); tasks: field"),
+        ('{"limit": null, "experiment": {"name": "a"}}', r"models: field required; tasks: field"),
     ],
 )
 def test_a_damaged_plan_is_named(tmp_path, plan, what):

@@ -188,7 +188,8 @@ def problem(issue: Mapping[str, Any]) -> str:
     """Return a pydantic validation error as a sentence with its location, rule and value."""
     broken = broken_field(issue)
     location = ".".join(map(str, broken_place(issue))) or "the whole file"
-    if broken.value is None:
+    # a missing key's error holds the whole object that lacks it
+    if broken.value is None or issue["type"] == "missing":
         return f"{location}: {broken.rule}"
     shown = broken.shown if len(broken.shown) <= MAX_VALUE_LENGTH else f"{broken.shown[:MAX_VALUE_LENGTH]}…"
     return f"{location}: {broken.rule.removesuffix('.')} (given: {shown})."
