@@ -6,23 +6,14 @@ import torch
 from accelerate.hooks import attach_align_device_hook
 from accelerate.utils import PrefixedDataset
 from conftest import ARCHITECTURES, tiny_network
+from trained_reading import loss_of, reader_of
 
-from ia2.adapters.adapter import fresh_adapter
-from ia2.adapters.bank import Bank
-from ia2.adapters.lora import LoRA
-from ia2.adapters.registry import effect_of
 from ia2.models.architectures import architecture_of
 from ia2.models.fetched_weights import fetch_again_in_backward
-from ia2.models.layout import lay_out
 from ia2.models.linear_modules import features
 from ia2.models.load import load_model
 from ia2.models.memory import saved_bytes
-from ia2.models.reader import Reader
 from ia2.models.recomputation import recomputed_feed_forward
-from ia2.models.sequences import TokenSequence
-from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
-
-BATCH = lay_out([TokenSequence(tuple(range(5, 25)), (7, 3)), TokenSequence((4, 8), (6,))])
 
 
 class Fetched(dict):
@@ -50,21 +41,6 @@ def offloaded(architecture):
     layers = network.get_submodule(path)
     attach_align_device_hook(layers, **fetching, weights_map=PrefixedDataset(weights, f"{path}."))
     return network, weights
-
-
-def reader_of(network):
-    configuration = LoRA(rank=2).configuration(network)
-    fresh = fresh_adapter(network, configuration, 0)
-    generator = torch.Generator().manual_seed(0)
-    weights = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
-    bank = Bank(network, [weights], effect_of(configuration))
-    bank.values.requires_grad_(True)
-    return Reader(network, bank)
-
-
-def loss_of(reader):
-    read = reader.read(BATCH, {site: BATCH.at() for site in (ATTENTION_OUTPUT, LOGITS)})
-    return sum(values.square().mean() for values in read.values())
 
 
 def gradient_of(reader):

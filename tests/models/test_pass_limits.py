@@ -4,6 +4,7 @@ import weakref
 import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
+from recorded_progress import RecordedProgress
 
 from ia2.adapters.adapter import adapted, fresh_adapter
 from ia2.adapters.lora import LoRA
@@ -19,21 +20,10 @@ from ia2.models.reader import Reader
 from ia2.models.responses import Limits
 from ia2.models.row_forms import PADDED, give_rows
 from ia2.models.sites import ATTENTION_OUTPUT
-from ia2.progress import Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.training.demonstration_order import in_context_loss
 from ia2.training.teacher import collect_targets
-
-
-class Said(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def model():
     """A model whose memory nobody has run out of, with who is told of it."""
     identity = ModelIdentity(id="tiny-llama", revision=None, sha256="0" * 64, dtype="float32", device="cpu")
     model = LanguageModel(tiny_network("llama"), byte_level_tokenizer(), identity, ())
-    pass_limit(model.network).progress = Said()
+    pass_limit(model.network).progress = RecordedProgress()
     return model
 
 
@@ -216,7 +206,7 @@ def test_what_failed_is_let_go_and_other_errors_stay_what_they_are():
 
 
 def test_whoever_loads_a_model_is_told_and_each_network_has_a_limit_of_its_own(folder):
-    said = Said()
+    said = RecordedProgress()
     first, second = load_model(folder, device="cpu", progress=said), load_model(folder, device="cpu")
     before = len(said.sentences)
     pass_limit(first.network).tokens = 5

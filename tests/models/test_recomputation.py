@@ -1,37 +1,12 @@
 import pytest
-import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
 from conftest import ARCHITECTURES, tiny_network
 from torch.testing import assert_close
+from trained_reading import BATCH, loss_of, reader_of
 
-from ia2.adapters.adapter import fresh_adapter
-from ia2.adapters.bank import Bank
-from ia2.adapters.lora import LoRA
-from ia2.adapters.registry import effect_of
 from ia2.models.architectures import feed_forward_blocks
-from ia2.models.layout import lay_out
 from ia2.models.memory import saved_bytes
-from ia2.models.reader import Reader
 from ia2.models.recomputation import recomputed_feed_forward
-from ia2.models.sequences import TokenSequence
-from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
-
-BATCH = lay_out([TokenSequence(tuple(range(5, 25)), (7, 3)), TokenSequence((4, 8), (6,))])
-
-
-def reader_of(network):
-    configuration = LoRA(rank=2).configuration(network)
-    fresh = fresh_adapter(network, configuration, 0)
-    generator = torch.Generator().manual_seed(0)
-    weights = {name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.weights.items()}
-    bank = Bank(network, [weights], effect_of(configuration))
-    bank.values.requires_grad_(True)
-    return Reader(network, bank)
-
-
-def loss_of(reader):
-    read = reader.read(BATCH, {site: BATCH.at() for site in (ATTENTION_OUTPUT, LOGITS)})
-    return sum(values.square().mean() for values in read.values())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from recorded_progress import RecordedProgress
 
 from benchmarks.dispatched import dispatched
 from ia2.adapters.adapter import fresh_adapter
@@ -16,7 +17,7 @@ from ia2.adapters.vera import VeRA
 from ia2.errors import FieldError, InputError
 from ia2.models.load import LanguageModel
 from ia2.models.recomputation import recomputed_feed_forward
-from ia2.progress import SILENT, Silent
+from ia2.progress import SILENT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import EarlyStopping, Training
 from ia2.training.layer_weights import Layers
@@ -61,38 +62,29 @@ def test_as_many_adapters_share_a_bank_as_the_budget_holds(tiny_model, few, monk
     jobs = jobs_of(tiny_model, few, (1e-3, 3e-3, 1e-2, 3e-2))
     reader = trained_reader(tiny_model.network, jobs[:1], LowRank(1.0))
     size = step_bytes(reader, Part(FINE_TUNE, jobs[0].rows.train, jobs[0].rows.train.longest(4)))
-    said = []
-
-    class Said(Silent):
-        def say(self, sentence):
-            said.append(sentence)
-
+    said = RecordedProgress()
     # a device that a single adapter keeps busy gains nothing from larger banks
     monkeypatch.setattr("ia2.training.passes.CPU_BUSY_TOKENS", 1)
-    fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), share * size, Said()) for share in (0.1, 2.5, 9.0)]
+    fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), share * size, said) for share in (0.1, 2.5, 9.0)]
     assert fitting == [(1, False), (2, False), (4, False)]
-    assert len(said) == 2
-    assert "2 are trained at a time." in said[1]
+    assert len(said.sentences) == 2
+    assert "2 are trained at a time." in said.sentences[1]
 
 
 def test_where_few_adapters_leave_the_device_idle_more_are_trained_with_blocks_that_keep_less(tiny_model, few):
     jobs = jobs_of(tiny_model, few, (1e-3, 3e-3, 1e-2, 3e-2))
     reader = trained_reader(tiny_model.network, jobs[:1], LowRank(1.0))
-    part, said = Part(FINE_TUNE, jobs[0].rows.train, jobs[0].rows.train.longest(4)), []
+    part, said = Part(FINE_TUNE, jobs[0].rows.train, jobs[0].rows.train.longest(4)), RecordedProgress()
     plain = step_bytes(reader, part)
     with recomputed_feed_forward(tiny_model.network):
         less = step_bytes(reader, part)
     assert less < 0.9 * plain
 
-    class Said(Silent):
-        def say(self, sentence):
-            said.append(sentence)
-
     budgets = (3.99 * plain, 4.01 * less, 4.01 * plain)
-    fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), budget, Said()) for budget in budgets]
+    fitting = [bank_size(tiny_model.network, jobs, LowRank(1.0), budget, said) for budget in budgets]
     assert fitting == [(4, True), (4, True), (4, False)]
-    assert len(said) == 2
-    assert "all are trained together, with feed-forward blocks recomputed" in said[0]
+    assert len(said.sentences) == 2
+    assert "all are trained together, with feed-forward blocks recomputed" in said.sentences[0]
 
 
 def test_a_bank_is_read_with_gradients(tiny_model, few):
@@ -194,16 +186,6 @@ def test_a_clipped_stage_learns_otherwise(tiny_model, few):
         Training(clip=0.0)
 
 
-class Said(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
-
-
 def full_beyond(monkeypatch, rows, after):
     """A device that has no room for passes of more rows, once there were so many; gives the sizes of those that ran."""
     sizes, losses = [], TrainingPass.losses
@@ -233,7 +215,7 @@ def test_where_memory_runs_out_passes_are_halved_and_all_is_learnt_as_before(
 ):
     rates = (1e-4, 1e-3, 1e-2)
     calm = train_stage(tiny_model.network, jobs_of(tiny_model, few, rates), LowRank(1.0), TRAINING, "stage", SILENT)
-    said, sizes = Said(), full_beyond(monkeypatch, rows, after)
+    said, sizes = RecordedProgress(), full_beyond(monkeypatch, rows, after)
     jobs = jobs_of(tiny_model, few, rates)
     outcomes = train_stage(tiny_model.network, jobs, LowRank(1.0), TRAINING, "stage", said)
     assert max(sizes[after:]) <= rows

@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import byte_level_tokenizer, tiny_network
+from recorded_progress import RecordedProgress
 from torch.testing import assert_close
 
 from ia2.errors import InputError
 from ia2.locks import is_in_use
 from ia2.models.load import LanguageModel
 from ia2.models.sites import ATTENTION_OUTPUT
-from ia2.progress import Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 from ia2.tasks.task import Example, Instruction
@@ -18,14 +18,6 @@ from ia2.training import targets as targets_module
 from ia2.training.teacher import INDEX_FILE, collect_targets
 
 SITE = ATTENTION_OUTPUT
-
-
-class Said(Silent):
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
 
 
 @pytest.fixture
@@ -202,7 +194,7 @@ def test_spoiled_files_are_found_and_made_anew_and_that_is_said(tiny_model, few,
     targets = collect_targets(tiny_model, few, cache_dir=tmp_path)
     expected = [target.activations[SITE].clone() for target in [*targets.train, *targets.dev]]
     spoil(targets.folder)
-    said = Said()
+    said = RecordedProgress()
     again = collect_targets(tiny_model, few, cache_dir=tmp_path, progress=said)
     (sentence,) = said.sentences
     assert str(targets.folder) in sentence
@@ -211,7 +203,7 @@ def test_spoiled_files_are_found_and_made_anew_and_that_is_said(tiny_model, few,
         torch.equal(target.activations[SITE], before)
         for target, before in zip([*again.train, *again.dev], expected, strict=True)
     )
-    quiet = Said()
+    quiet = RecordedProgress()
     collect_targets(tiny_model, few, cache_dir=tmp_path, progress=quiet)
     assert quiet.sentences == [f"The teacher's answers are read from the cache ({targets.folder})."]
 

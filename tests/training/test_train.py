@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import tiny_network
 from peft import IA3Config, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from recorded_progress import RecordedProgress
 
 from ia2.adapters.adapter import attached, fresh_adapter
 from ia2.adapters.bank import Bank
@@ -18,7 +19,6 @@ from ia2.errors import InputError
 from ia2.models.architectures import attention_blocks
 from ia2.models.reader import Reader
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS
-from ia2.progress import Silent
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.randomness import generator
@@ -36,14 +36,6 @@ from ia2.training.teacher import collect_targets
 from ia2.training.train import comparable_loss, dev_loss, train, train_all
 
 SHORT = Training(epochs=4)
-
-
-class Said(Silent):
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
 
 
 @pytest.fixture
@@ -444,7 +436,7 @@ def test_a_stage_with_which_two_plans_begin_is_trained_once(tiny_model, few, tar
 
 
 def test_a_bank_that_would_not_fit_is_split_and_that_is_said(tiny_model, few, targets, monkeypatch):
-    sizes, said = [], Said()
+    sizes, said = [], RecordedProgress()
 
     def counted(network, jobs, *rest, plain=training_module.train_stage):
         sizes.append(len(jobs))
@@ -481,7 +473,7 @@ def test_targets_are_read_once_a_stage_and_from_disk_where_they_do_not_fit_and_t
     plans = [Plan(few, IA2, rate, targets) for rate in (1e-3, 1e-2)]
     at_hand = train_all(tiny_model, plans, training=SHORT)
     assert read == [few.n, len(few.dev)]
-    said = Said()
+    said = RecordedProgress()
     from_disk = train_all(tiny_model, plans, training=SHORT, memory=1.0, progress=said)
     assert len(read) == 2
     assert "they are read from disk at each step" in said.sentences[0]
