@@ -16,13 +16,13 @@ from transformers import Cache
 
 from ia2.errors import InputError
 from ia2.models.forward import next_token_logits, response_logits
-from ia2.models.in_step import decode_in_step
+from ia2.models.in_step import rows_in_step
 from ia2.models.layout import Positions, lay_out
 from ia2.models.memory import responses_that_fit
 from ia2.models.packing import by_length
 from ia2.models.pass_limits import attempt, no_room, pass_limit
 from ia2.models.reader import Reader
-from ia2.models.responses import Decoded, Limits, Row
+from ia2.models.responses import Decoded, Limits, ResponseBatch, Row
 from ia2.models.row_forms import empty_cache, row_form_of
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import Site, record
@@ -72,11 +72,13 @@ def decode(
         tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.most_tokens
         copies = len(set(adapter_of))
         batch_size = copies * responses_that_fit(reader.network, copies * tokens, len(sites))
+    batch_kind = _Slots if row_form_of(reader.network).packs else rows_in_step(reader.network)
     limit, left = pass_limit(reader.network), list(range(len(prompts)))
     while left:
         size = min(batch_size or 1, len(left), limit.responses or len(left))
         of_those = [adapter_of[index] for index in left]
-        running = _decoded(reader, [prompts[index] for index in left], limits, of_those, sites, size)
+        waiting = [prompts[index] for index in left]
+        running = batch_kind(reader, waiting, limits, of_those, sites, size).responses()
         ended: set[int] = set()
         while (finished := attempt(partial(next, running, None)))[0] is not None:
             number, decoded = finished[0]
@@ -91,30 +93,6 @@ def decode(
             limit.say()
 
 
-def _decoded(
-    reader: Reader,
-    prompts: Sequence[tuple[int, ...]],
-    limits: Limits,
-    adapter_of: Sequence[int],
-    sites: Sequence[Site],
-    size: int,
-) -> Iterator[tuple[int, Decoded]]:
-    """Yield what `decode` yields, with `size` prompts at a time."""
-    if not row_form_of(reader.network).packs:
-        yield from decode_in_step(reader, prompts, limits, adapter_of, sites, size)
-        return
-    order = by_length([TokenSequence(prompt, (0,)) for prompt in prompts])
-    waiting = deque(reversed(order[0]) if order else ())
-    slots = _Slots(reader, prompts, limits, adapter_of, sites, size)
-    while waiting or slots.rows:
-        if waiting and slots.worth_refilling:
-            yield from slots.refill([waiting.popleft() for _ in range(min(slots.free, len(waiting)))])
-        elif slots.ended and not waiting:
-            slots.drop_ended()
-        if len(slots.ended) < len(slots.rows):
-            yield from slots.run_until_one_ends()
-
-
 @dataclass(frozen=True)
 class _PromptsRead:
     """Prompts after prefill: their rows, their cache, and the first token of each response."""
@@ -124,25 +102,27 @@ class _PromptsRead:
     token: Int[Tensor, " rows"]
 
 
-class _Slots:
+class _Slots(ResponseBatch):
     """The batch of responses being decoded, one per slot; the slot of an ended response is free for another prompt."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        prompts: Sequence[tuple[int, ...]],
-        limits: Limits,
-        adapter_of: Sequence[int],
-        sites: Sequence[Site],
-        size: int,
-    ) -> None:
-        self.reader, self.prompts, self.limits = reader, prompts, limits
-        self.adapter_of, self.sites, self.size = adapter_of, sites, size
-        self.network, self.device = reader.network, reader.network.device
-        self.rows: list[Row] = []
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.device = self.network.device
         self.cache: SlotCache | None = None
         self.token = self.column = torch.zeros(0, dtype=torch.long, device=self.device)
         """Each slot's next input token, and its position in the sequence, which is also its cache column."""
+
+    def responses(self) -> Iterator[tuple[int, Decoded]]:
+        """Yield a prompt's index and its decoded response, in order of completion, the longest prompts first."""
+        order = by_length([TokenSequence(prompt, (0,)) for prompt in self.prompts])
+        waiting = deque(reversed(order[0]) if order else ())
+        while waiting or self.rows:
+            if waiting and self.worth_refilling:
+                yield from self.refill([waiting.popleft() for _ in range(min(self.free, len(waiting)))])
+            elif self.ended and not waiting:
+                self.drop_ended()
+            if len(self.ended) < len(self.rows):
+                yield from self.run_until_one_ends()
 
     @property
     def ended(self) -> list[int]:

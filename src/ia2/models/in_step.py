@@ -11,67 +11,46 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, PreTrainedModel
 
 from ia2.models.forward import logits_behind_rows, response_logits
 from ia2.models.layout import Positions
-from ia2.models.reader import Reader
-from ia2.models.responses import Decoded, Limits, Row
+from ia2.models.responses import Decoded, ResponseBatch, Row
 from ia2.models.row_forms import empty_cache, mixes_lengths, row_form_of
 from ia2.models.sequences import TokenSequence
-from ia2.models.sites import Activations, Site, record
+from ia2.models.sites import Activations, record
 from ia2.models.stacked_cache import holds_states, keep_rows, stack, stacks
 
 
-def decode_in_step(
-    reader: Reader,
-    prompts: Sequence[tuple[int, ...]],
-    limits: Limits,
-    adapter_of: Sequence[int],
-    sites: Sequence[Site],
-    batch_size: int,
-) -> Iterator[tuple[int, Decoded]]:
-    """Decode greedily after each prompt; see `ia2.models.decoding.decode`.
-
-    Args:
-        reader: the network, its adapters, and the prompts' shared prefix.
-        prompts: each prompt's tokens, including a shared prefix.
-        limits: conditions that end a response.
-        adapter_of: index of the reader's adapter for each prompt.
-        sites: sites to record at response positions.
-        batch_size: number of prompts decoded at once.
-
-    Yields:
-        A prompt's index and its decoded response, in order of completion.
-    """
-    kind = _RowsBehindCache if row_form_of(reader.network).caches else _RowsReadAgain
-    rows = kind(reader, prompts, limits, adapter_of, sites, min(batch_size, len(prompts)))
-    while rows.waiting or rows.rows:
-        yield from rows.refill()
-        if rows.rows:
-            yield from rows.run_until_rows_change()
+def rows_in_step(network: PreTrainedModel) -> "type[_Rows]":
+    """Return the class that decodes a network's padded rows: with a cache, or without one."""
+    return _RowsBehindCache if row_form_of(network).caches else _RowsReadAgain
 
 
-class _Rows:
+class _Rows(ResponseBatch):
     """The responses being decoded, and the waiting prompts."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        prompts: Sequence[tuple[int, ...]],
-        limits: Limits,
-        adapter_of: Sequence[int],
-        sites: Sequence[Site],
-        size: int,
-    ) -> None:
-        self.reader, self.prompts, self.limits = reader, prompts, limits
-        self.adapter_of, self.sites, self.size = adapter_of, sites, size
-        self.network = reader.network
-        self.rows: list[Row] = []
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.waiting: dict[int, list[int]] = {}
         """Indices of the waiting prompts, by prompt length."""
-        for index in reversed(range(len(prompts))):
-            self.waiting.setdefault(len(prompts[index]), []).append(index)
+        for index in reversed(range(len(self.prompts))):
+            self.waiting.setdefault(len(self.prompts[index]), []).append(index)
+
+    def responses(self) -> Iterator[tuple[int, Decoded]]:
+        """Yield a prompt's index and its decoded response, in order of completion."""
+        while self.waiting or self.rows:
+            yield from self.refill()
+            if self.rows:
+                yield from self.run_until_rows_change()
+
+    def refill(self) -> Iterator[tuple[int, Decoded]]:
+        """Let waiting prompts join the batch; yield the responses that end with their first token."""
+        raise NotImplementedError
+
+    def run_until_rows_change(self) -> Iterator[tuple[int, Decoded]]:
+        """Decode until a response ends or a prompt can join; yield the responses that have ended."""
+        raise NotImplementedError
 
     @property
     def free(self) -> int:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ia2.models.reader import Reader
 from ia2.models.sites import Activations, Site
 
 Ending = Literal["end", "stop", "length"]
@@ -73,3 +74,26 @@ class Row:
         sites = self.recorded[0] if self.recorded else ()
         activations = {site: torch.cat([steps[site] for steps in self.recorded]) for site in sites}
         return Decoded(tuple(self.tokens), self.ending, activations)
+
+
+@dataclass
+class ResponseBatch:
+    """Responses that are decoded in one batch, and what they are decoded from."""
+
+    reader: Reader
+    """The network, its adapters, and the prompts' shared prefix."""
+    prompts: Sequence[tuple[int, ...]]
+    """Tokens of all prompts, including a shared prefix."""
+    limits: Limits
+    adapter_of: Sequence[int]
+    """Index of the reader's adapter for each prompt."""
+    sites: Sequence[Site]
+    """Sites to record at response positions."""
+    size: int
+    """Maximum number of responses in the batch."""
+    rows: list[Row] = field(default_factory=list)
+    """The responses in the batch."""
+
+    def __post_init__(self) -> None:
+        """Name the network, which is the reader's."""
+        self.network = self.reader.network
