@@ -104,6 +104,7 @@ def test_what_the_scripts_do_otherwise_is_asked_for_wherever_it_changes_a_number
     assert {kind.scale for unit in every for kind in unit.adapters if kind.kind == "ia3"} <= {"input"}
     assert study.benchmark_options.blank_line_before_answer == bool(used & {"sciq_remap", "qasc_remap"})
     assert study.benchmark_options.keep_empty_support == ("sciq" in used)
+    assert study.benchmark_options.answers == ("published" if used & texts else "normalised")
     assert (study.teacher_stop == "none") == bool(used & texts)
     assert (study.confidence == "top-10") == bool(used - texts)
     assert (study.correct == "stripped") == bool(used - texts)

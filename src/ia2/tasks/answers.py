@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from ia2.tasks import published_answers
 from ia2.tasks.formulas import boxed, formula
 from ia2.tasks.numbers import first_number, last_number
 
-AnswerKind = Literal["number", "boxed", "marked", "text"]
-"""A number (GSM8K), a boxed formula (Hendrycks' mathematics), the text after `####` (SciQ), or the whole response."""
+AnswerKind = Literal["number", "boxed", "marked", "text", "published-number", "published-boxed", "published-marked"]
+"""A number (GSM8K), a boxed formula (Hendrycks' mathematics), the text after `####` (SciQ), or the whole response; the
+first three also as the published scripts extract them."""
 
 RECITED = re.compile(r"^\s*(?:Question|Text):", re.MULTILINE)
 MARK = "####"
@@ -65,8 +67,20 @@ def find_text(response: str) -> str | None:
 
 
 FINDERS: Mapping[AnswerKind, Callable[[str], str | None]] = MappingProxyType(
-    {"number": find_number, "boxed": find_boxed, "marked": find_marked, "text": find_text}
+    {
+        "number": find_number,
+        "boxed": find_boxed,
+        "marked": find_marked,
+        "text": find_text,
+        "published-number": published_answers.find_number,
+        "published-boxed": published_answers.find_boxed,
+        "published-marked": published_answers.find_marked,
+    }
 )
+PUBLISHED: Mapping[AnswerKind, AnswerKind] = MappingProxyType(
+    {"number": "published-number", "boxed": "published-boxed", "marked": "published-marked"}
+)
+"""The published scripts' variant of each kind that they parse differently."""
 MATHEMATICAL: frozenset[AnswerKind] = frozenset({"number", "boxed"})
 """Kinds of answers that can be equal although they are spelt differently."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ia2.errors import InputError
-from ia2.tasks.answers import AnswerKind
+from ia2.tasks.answers import PUBLISHED, AnswerKind
 from ia2.tasks.task import Example
 
 Row = Mapping[str, Any]
@@ -27,6 +27,8 @@ class BenchmarkOptions:
     """sciq: keep rows with an empty support, as the scripts do."""
     blank_lines: Literal["kept", "single"] = "kept"
     """hmath_algebra: keep blank lines in a solution, where the stop string cuts it, or make them single line breaks."""
+    answers: Literal["normalised", "published"] = "normalised"
+    """gsm8k, gsm8k_symbolic, hmath_algebra and sciq: extract answers as `ia2.tasks.answers` does, or as the scripts."""
     label_words: Literal["numbers", "natural"] = "numbers"
     """Tasks whose labels are numbers in the paper: use the numbers, or words for their meaning."""
 
@@ -76,7 +78,7 @@ class Benchmark:
     all_local_files: bool = False
     """Whether the local train.jsonl and test.jsonl are both evaluated."""
     answer: AnswerKind = "text"
-    """How the answer is extracted from a free-text response."""
+    """How the answer is extracted from a free-text response by default."""
     max_new_tokens: int = 1
     """Maximum length of a generated response, in tokens."""
     teacher_tokens: int | None = None
@@ -93,6 +95,10 @@ class Benchmark:
     def response(self, label: str, options: BenchmarkOptions) -> str:
         """A label as written in a response: the number, or its word."""
         return self.words.get(label, label) if options.label_words == "natural" else label
+
+    def answer_kind(self, options: BenchmarkOptions) -> AnswerKind:
+        """How the answer is extracted from a free-text response under these options."""
+        return PUBLISHED[self.answer] if options.answers == "published" else self.answer
 
     def relevant(self, options: BenchmarkOptions) -> BenchmarkOptions:
         """The options with those that don't apply to this benchmark reset to their defaults."""

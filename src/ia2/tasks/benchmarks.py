@@ -217,6 +217,7 @@ _ALL = (
         example=_gsm8k,
         answer="number",
         max_new_tokens=200,
+        options=frozenset({"answers"}),
     ),
     Benchmark(
         name="gsm8k_symbolic",
@@ -231,6 +232,7 @@ _ALL = (
         train=(),
         evaluation_only=True,
         max_new_tokens=200,
+        options=frozenset({"answers"}),
     ),
     Benchmark(
         name="hmath_algebra",
@@ -244,7 +246,7 @@ _ALL = (
         answer="boxed",
         max_new_tokens=400,
         teacher_tokens=200,
-        options=frozenset({"blank_lines"}),
+        options=frozenset({"answers", "blank_lines"}),
     ),
     Benchmark(
         name="sciq",
@@ -256,7 +258,7 @@ _ALL = (
         example=_sciq,
         answer="marked",
         max_new_tokens=200,
-        options=frozenset({"keep_empty_support", "sciq_rows"}),
+        options=frozenset({"answers", "keep_empty_support", "sciq_rows"}),
     ),
 )
 
