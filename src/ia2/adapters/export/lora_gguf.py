@@ -11,7 +11,7 @@ import gguf
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from ia2.adapters.adapter import OTHER_MODULES, OTHER_SHAPES, Adapter
 from ia2.adapters.kind import PREFIX
@@ -19,6 +19,7 @@ from ia2.adapters.lora import A, B, LowRank
 from ia2.adapters.registry import effect_of
 from ia2.cache import check_writable, written_whole
 from ia2.errors import FieldError, InputError
+from ia2.models.auto_classes import auto_class_of
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,38 @@ class GGUFFamily:
 
 
 FAMILIES = {
-    "llama": GGUFFamily("llama", permuted=True),
-    "mistral": GGUFFamily("llama", permuted=True),
-    "qwen2": GGUFFamily("qwen2"),
-    "qwen3": GGUFFamily("qwen3"),
+    "arcee": GGUFFamily("arcee", permuted=True),
+    "cohere": GGUFFamily("command-r"),
+    "cohere2": GGUFFamily("cohere2"),
+    "ernie4_5": GGUFFamily("ernie4_5"),
+    "gemma": GGUFFamily("gemma"),
     "gemma2": GGUFFamily("gemma2"),
     "gemma3_text": GGUFFamily("gemma3"),
+    "glm": GGUFFamily("chatglm"),
+    "glm4": GGUFFamily("glm4"),
+    "granite": GGUFFamily("granite", permuted=True),
+    "hunyuan_v1_dense": GGUFFamily("hunyuan-dense"),
+    "llama": GGUFFamily("llama", permuted=True),
+    "ministral3": GGUFFamily("mistral3", permuted=True),
+    "mistral": GGUFFamily("llama", permuted=True),
+    "mixtral": GGUFFamily("llama", permuted=True),
+    "nemotron": GGUFFamily("nemotron"),
+    "olmo": GGUFFamily("olmo", permuted=True),
     "olmo2": GGUFFamily("olmo2"),
+    "olmo3": GGUFFamily("olmo2"),
+    "phi": GGUFFamily("phi2"),
     "phi3": GGUFFamily("phi3"),
+    "qwen2": GGUFFamily("qwen2"),
+    "qwen2_moe": GGUFFamily("qwen2moe"),
+    "qwen3": GGUFFamily("qwen3"),
+    "qwen3_moe": GGUFFamily("qwen3moe"),
+    "seed_oss": GGUFFamily("seed_oss"),
+    "smollm3": GGUFFamily("smollm3", permuted=True),
+    "stablelm": GGUFFamily("stablelm"),
+    "starcoder2": GGUFFamily("starcoder2"),
 }
-"""Supported families by transformers' model type: llama.cpp has their projections unchanged or permuted."""
+"""Supported families by transformers' model type, of the text decoder if that is part of a multimodal model. In a slow
+test llama.cpp runs a small model of each with an adapter, and its logits agree with ours."""
 
 
 def check_gguf(adapter: Adapter, path: Path) -> LowRank:
@@ -81,7 +104,8 @@ def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, 
             family isn't in `FAMILIES`.
     """
     effect = check_gguf(adapter, path)
-    family = FAMILIES.get(config.model_type)
+    text_config = config.get_text_config()
+    family = FAMILIES.get(text_config.model_type)
     if family is None:
         raise FieldError(
             "gguf",
@@ -99,7 +123,7 @@ def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, 
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         # llama.cpp scales by alpha / rank, so alpha is set to give the effect's scaling
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, effect.scaling * rank)
-        for tensor_name, tensor in _tensors(adapter, config, family):
+        for tensor_name, tensor in _tensors(adapter, text_config, family):
             writer.add_tensor(tensor_name, tensor.to(torch.float32).contiguous().numpy())
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -110,7 +134,7 @@ def export_lora_gguf(adapter: Adapter, config: PretrainedConfig, path: Path, *, 
 def _check_fits(adapter: Adapter, effect: LowRank, config: PretrainedConfig) -> None:
     """Check names and shapes against a network without weights, built from the base model's configuration."""
     with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config)
+        network = auto_class_of(config).from_config(config)
     expected = effect.shapes(network, adapter.configuration) or {}
     shapes = {name: tensor.shape for name, tensor in adapter.weights.items()}
     if expected.keys() != shapes.keys():
@@ -126,7 +150,8 @@ def _tensors(adapter: Adapter, config: PretrainedConfig, family: GGUFFamily) -> 
     for key, tensor in adapter.weights.items():
         factor = A if key.endswith(A) else B
         module = key.removeprefix(PREFIX).removesuffix(f".{factor}")
-        module_name = names.get_name(module)
+        # llama.cpp has a multimodal model's text decoder in a file of its own
+        module_name = names.get_name(module.replace("model.language_model.", "model."))
         if module_name is None:
             raise FieldError("gguf", None, f"llama.cpp's {family.architecture} has no module like {module}.")
         if factor == B and family.permuted and module.endswith(("q_proj", "k_proj")):
