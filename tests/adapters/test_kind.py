@@ -14,7 +14,8 @@ from ia2.adapters.full import FullFineTuning
 from ia2.adapters.ia3 import IA3
 from ia2.adapters.injection import injected, peft_state
 from ia2.adapters.kind import check_modules
-from ia2.adapters.lora import LoRA, LowRank
+from ia2.adapters.lora import LoRA
+from ia2.adapters.low_rank_products import JointReduction
 from ia2.adapters.prefix import PrefixTuning
 from ia2.adapters.prompt import PromptTuning
 from ia2.adapters.registry import KINDS, effect_of, kind_named
@@ -88,14 +89,14 @@ def test_peft_loads_what_each_kind_saves_and_a_record_names_its_sizes(tiny_llama
 def test_a_bank_in_bfloat16_errs_less_than_twice_as_much_as_peft(monkeypatch):
     # PEFT keeps the factors in float32, and computes with them in float32
     kind, seen, ratios = LoRA(rank=4, alpha=6), set(), []
-    plain = LowRank.added
+    plain = JointReduction.added
 
-    def noting(self, module, inputs, output, values):
-        changed = plain(self, module, inputs, output, values)
-        seen.add((inputs.dtype, output.dtype, changed.dtype))
+    def noting(self, member, module, output, b):
+        changed = plain(self, member, module, output, b)
+        seen.add((self.a.dtype, b.dtype, output.dtype, changed.dtype))
         return changed
 
-    monkeypatch.setattr(LowRank, "added", noting)
+    monkeypatch.setattr(JointReduction, "added", noting)
     for seed in range(6):
         network, generator = tiny_network("llama", seed).to(torch.bfloat16), torch.Generator().manual_seed(seed)
         configuration = kind.configuration(network)
@@ -121,7 +122,7 @@ def test_a_bank_in_bfloat16_errs_less_than_twice_as_much_as_peft(monkeypatch):
             ]
         )
     # nothing is cast up: the same rounding at every step as the network's own
-    assert seen == {(torch.bfloat16,) * 3}
+    assert seen == {(torch.bfloat16,) * 4}
     of_logits, of_gradients = torch.tensor(ratios).log().mean(0).exp().tolist()
     assert of_logits < 1.5, ratios
     assert of_gradients < 2, ratios

@@ -12,6 +12,7 @@ from ia2.models.architectures import (
     last_feed_forward,
     output_projections,
     projection_names,
+    siblings_of,
 )
 
 
@@ -96,3 +97,14 @@ def test_in_a_plain_decoder_both_are_the_same(network):
 def test_where_no_layer_attends_attention_alone_is_refused():
     with pytest.raises(InputError, match=r"^mamba: no layer attends, all mix tokens by a state\. Align all mixers\.$"):
         attention_outputs(shrunken_network("mamba"))
+
+
+def test_siblings_are_the_queries_keys_and_values_of_a_layer_that_are_named(tiny_llama):
+    stem = "model.layers.{}.self_attn.{}_proj"
+    named = [stem.format(layer, projection) for layer in (0, 2) for projection in "kqo"] + [stem.format(1, "v")]
+    assert siblings_of(tiny_llama, named) == [
+        [stem.format(layer, projection) for projection in "qk"] for layer in (0, 2)
+    ]
+    # queries, keys and values of one module, and a family that isn't known
+    assert siblings_of(tiny_network("gpt2"), ["transformer.h.0.attn.c_attn", "transformer.h.0.attn.c_proj"]) == []
+    assert siblings_of(shrunken_network("jetmoe"), ["model.layers.0.self_attention.kv_proj"]) == []

@@ -4,20 +4,22 @@ Each row of a batch belongs to one adapter. The adapters' tensors are stacked al
 only a few batched matrix products, whatever the number of adapters.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from ia2.adapters.dropout import Dropout
 from ia2.adapters.kind import PREFIX, AdditiveEffect, Effect, ModuleEffect, Values, VirtualTokens
+from ia2.adapters.lora import A, B, LowRank
+from ia2.adapters.low_rank_products import JointReduction
+from ia2.adapters.row_groups import RowGroups, taken
 from ia2.errors import InputError
-from ia2.models.architectures import attention_blocks
+from ia2.models.architectures import attention_blocks, siblings_of
 from ia2.models.attachment import AdapterOfRow, Attachment
 from ia2.models.layout import Batch
 from ia2.models.linear_modules import features
@@ -59,13 +61,16 @@ class Bank(Attachment):
             raise ValueError("a bank needs adapters whose shared tensors are the same")
         self.effect = effect.bound({name: tensor.to(network.device, torch.float32) for name, tensor in shared.items()})
         """The adapters' computation, with the tensors that all modules share."""
-        flat = [torch.cat([tensors[name].reshape(-1) for name in self.shapes]) for tensors in trained]
-        self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
-        """Each adapter's tensors, concatenated; the optimiser's parameters."""
         self._places = {name: _place(name, effect) for name in self.shapes}
         self._modules = {
             path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
         }
+        self._sections = self._laid_out()
+        """Names in the order of the values; tensors whose names are together can be read as one."""
+        names = [name for section in self._sections for name in section]
+        flat = [torch.cat([tensors[name].reshape(-1) for name in names]) for tensors in trained]
+        self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
+        """Each adapter's tensors, concatenated; the optimiser's parameters."""
 
     def __len__(self) -> int:
         """Return the number of adapters."""
@@ -83,11 +88,8 @@ class Bank(Attachment):
 
     def named(self, values: Float[Tensor, " values"]) -> dict[str, Tensor]:
         """Split one adapter's values into tensors named as in PEFT's file, copied to the CPU."""
-        parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()])
-        return {
-            name: part.reshape(shape).to("cpu", copy=True)
-            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
-        }
+        parts = {name: part[0] for (name,), part in self._split(values[None], self._apart).items()}
+        return {name: parts[name].to("cpu", copy=True) for name in self.shapes}
 
     @property
     def virtual_tokens(self) -> int:
@@ -102,7 +104,7 @@ class Bank(Attachment):
         cache = self.effect.cache(self.network, values)
         rows = on_device(adapter_of_row, self.values.device)
         for layer in cache.layers:
-            layer.keys, layer.values = (_taken(states, rows.to(states.device)) for states in (layer.keys, layer.values))
+            layer.keys, layer.values = (taken(states, rows.to(states.device)) for states in (layer.keys, layer.values))
         return cache
 
     def shares_tokens(self, noise: Sequence[int | None]) -> bool:
@@ -126,16 +128,20 @@ class Bank(Attachment):
             yield
             return
         rows = range(len(self)) if adapter_of_row is None else adapter_of_row
-        groups = _Groups.of(rows, gather=one_token or self.effect.by_adapter, device=self.values.device)
+        groups = RowGroups.of(rows, gather=one_token or self.effect.by_adapter, device=self.values.device)
         values = self.values
         if groups.adapters != list(range(len(self))):
-            values = _taken(values, on_device(groups.adapters, values.device))
-        by_module = self._by_module(values.to(self._dtype))
+            values = taken(values, on_device(groups.adapters, values.device))
+        values = values.to(self._dtype)
+        if isinstance(self.effect, LowRank) and groups.rows is None and dropout is None:
+            hooks = self._joint_hooks(self.effect, values, groups)
+        else:
+            by_module = self._by_module(values)
+            hooks = {
+                path: self._hook(by_module[path], groups, dropout, number) for number, path in enumerate(self._modules)
+            }
         # runs before all other hooks, which then see the adapted output
-        handles = [
-            module.register_forward_hook(self._hook(by_module[path], groups, dropout, number), prepend=True)
-            for number, (path, module) in enumerate(self._modules.items())
-        ]
+        handles = [module.register_forward_hook(hooks[path], prepend=True) for path, module in self._modules.items()]
         try:
             yield
         finally:
@@ -152,14 +158,67 @@ class Bank(Attachment):
         with self.attached(adapter_of_row, dropout=dropout):
             yield batch.behind(self.virtual_tokens), cache
 
-    def _by_module(self, values: Float[Tensor, "groups values"]) -> dict[str, Values]:
+    def _laid_out(self) -> tuple[tuple[str, ...], ...]:
+        """Return the tensors' names; those of LoRA's A that multiply the same inputs are together."""
+        if not isinstance(self.effect, LowRank):
+            return tuple((name,) for name in self.shapes)
+        reducing = {path: name for name, (path, suffix) in self._places.items() if suffix == A}
+        sections: dict[str, tuple[str, ...]] = {name: (name,) for name in self.shapes}
+        for siblings in siblings_of(self.network, reducing):
+            names = tuple(reducing[path] for path in siblings)
+            if len({self.shapes[name] for name in names}) == 1:
+                sections |= dict.fromkeys(names, names)
+        return tuple(dict.fromkeys(sections.values()))
+
+    @property
+    def _apart(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((name,) for section in self._sections for name in section)
+
+    def _split(
+        self, values: Float[Tensor, "groups values"], sections: Sequence[tuple[str, ...]]
+    ) -> dict[tuple[str, ...], Tensor]:
+        """Return each section's tensor, with a row of groups in front; several names share one along their rows."""
         # a split has a single gradient; slices would each allocate one of the full size
-        parts = values.split_with_sizes([shape.numel() for shape in self.shapes.values()], dim=1)
+        parts = values.split_with_sizes([sum(self.shapes[name].numel() for name in names) for names in sections], dim=1)
+        return {
+            names: part.view(len(values), -1, *self.shapes[names[0]][1:])
+            for names, part in zip(sections, parts, strict=True)
+        }
+
+    def _by_module(self, values: Float[Tensor, "groups values"]) -> dict[str, Values]:
         by_module: dict[str, dict[str, Tensor]] = {path: {} for path in self._modules}
-        for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
+        for (name,), tensor in self._split(values, self._apart).items():
             path, suffix = self._places[name]
-            by_module[path][suffix] = part.view(len(values), *shape)
+            by_module[path][suffix] = tensor
         return dict(by_module)
+
+    def _joint_hooks(
+        self, effect: LowRank, values: Float[Tensor, "groups values"], groups: RowGroups
+    ) -> dict[str, Callable[..., Tensor]]:
+        """Return the hook of each module; modules that read the same inputs share the product with A."""
+        b, reductions = dict[str, Tensor](), dict[str, tuple[JointReduction, int]]()
+        for names, tensor in self._split(values, self._sections).items():
+            paths = [self._places[name][0] for name in names]
+            if self._places[names[0]][1] == B:
+                b[paths[0]] = tensor
+            else:
+                reduction = effect.joint_reduction(tensor, len(paths))
+                reductions |= {path: (reduction, member) for member, path in enumerate(paths)}
+        return {path: self._joint_hook(*reductions[path], b[path], groups) for path in self._modules}
+
+    def _joint_hook(
+        self, reduction: JointReduction, member: int, b: Tensor, groups: RowGroups
+    ) -> Callable[..., Tensor]:
+        dtype = self._dtype
+
+        def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            source, shape = arguments[0], output.shape
+            # a model's layers may be on several devices, and latent attention gives (rows, 1, width, n)
+            if not reduction.has_read(source):
+                reduction.read(source, groups.gathered(source.to(output.device, dtype)))
+            return reduction.added(member, module, groups.gathered(output), b.to(output.device)).view(shape)
+
+        return change
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -167,7 +226,7 @@ class Bank(Attachment):
         half = self.effect.in_bfloat16 and self.network.dtype == torch.bfloat16
         return torch.bfloat16 if half else torch.float32
 
-    def _hook(self, of_module: Values, of_groups: "_Groups", dropout: Dropout | None, number: int) -> Any:
+    def _hook(self, of_module: Values, of_groups: RowGroups, dropout: Dropout | None, number: int) -> Any:
         effect, dtype = self.effect, self._dtype
 
         def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -236,60 +295,3 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> 
         for handle in handles:
             handle.remove()
     return given_rows == modules
-
-
-def _taken(values: Float[Tensor, "adapters *shape"], indices: Int[Tensor, " rows"]) -> Float[Tensor, "rows *shape"]:
-    """Return `values[indices]`, with a bitwise deterministic gradient."""
-    # the gradient of indexing is summed by threads in any order; this is also faster
-    return values.index_select(0, indices)
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Adjacent rows of a batch in groups, one adapter each; the tokens of a group are treated as a single row."""
-
-    adapters: list[int]
-    """The adapter of each group."""
-    rows: Int[Tensor, " places"] | None = None
-    """The row at each place of the groups, concatenated; None if rows are in that order already."""
-    at: Int[Tensor, " rows"] | None = None
-    """Each row's place."""
-
-    @classmethod
-    def of(cls, adapter_of_row: AdapterOfRow, *, gather: bool, device: torch.device) -> "_Groups":
-        """Make one group per adapter if its rows can form one, else one per row.
-
-        Args:
-            adapter_of_row: index of each row's adapter.
-            gather: whether to move rows so that an adapter's rows are adjacent.
-            device: the rows' device.
-        """
-        members: dict[int, list[int]] = {}
-        for row, adapter in enumerate(adapter_of_row):
-            members.setdefault(adapter, []).append(row)
-        size = max(map(len, members.values()))
-        # smaller groups are padded with copies of their last row, never with rows of another adapter
-        padded = [row for rows in members.values() for row in (*rows, *[rows[-1]] * (size - len(rows)))]
-        if padded == list(range(len(adapter_of_row))):
-            return cls(list(members))
-        if not gather:
-            return cls(list(adapter_of_row))
-        first_at = {row: at for at, row in reversed([*enumerate(padded)])}
-        at = [first_at[row] for row in range(len(adapter_of_row))]
-        return cls(list(members), on_device(padded, device), on_device(at, device))
-
-    def on(self, device: torch.device) -> "_Groups":
-        """Return the groups for rows on this device."""
-        if self.rows is None or self.at is None or self.rows.device == device:
-            return self
-        return replace(self, rows=self.rows.to(device), at=self.at.to(device))
-
-    def gathered(self, values: Float[Tensor, "rows width n"]) -> Float[Tensor, "groups tokens n"]:
-        """Return the tokens in groups."""
-        taken = values if self.rows is None else _taken(values, self.rows)
-        return taken.reshape(len(self.adapters), -1, values.shape[-1])
-
-    def scattered(self, values: Float[Tensor, "groups tokens n"], width: int) -> Float[Tensor, "rows width n"]:
-        """Return the tokens in rows of `width` tokens again."""
-        rows = values.reshape(-1, width, values.shape[-1])
-        return rows if self.at is None else _taken(rows, self.at)

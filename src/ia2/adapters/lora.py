@@ -29,9 +29,10 @@ from ia2.adapters.kind import (
     linear_targets,
     target_names,
 )
+from ia2.adapters.low_rank_products import JointReduction
 from ia2.errors import FieldError
 from ia2.models.architecture_table import Projection
-from ia2.models.linear_modules import bias_of, frozen_weight, weight_of
+from ia2.models.linear_modules import bias_of, weight_of
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 NEUTRAL_BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
@@ -149,48 +150,13 @@ class LowRank(AdditiveEffect):
 
     def added(self, module: nn.Module, inputs: Tensor, output: Tensor, values: Values) -> Tensor:
         """Return output plus delta, in one product if the output has the factors' dtype."""
-        if output.dtype != inputs.dtype:
-            return super().added(module, inputs, output, values)
-        weight = frozen_weight(module, inputs)
-        output = output if weight is None else output.detach()
-        return _Added.apply(output, inputs, weight, values[A], values[B], self.scaling)  # type: ignore[no-any-return, no-untyped-call]
+        reduction = self.joint_reduction(values[A], 1)
+        reduction.read(inputs, inputs)
+        return reduction.added(0, module, output, values[B])
 
-
-class _Added(torch.autograd.Function):
-    """output + scaling · inputs Aᵀ Bᵀ, with a backward pass of as few matrix products as possible.
-
-    Autograd's version also scales and transposes whole tensors, each a kernel launch on a GPU. If the module's weight
-    is given, backward also computes the gradient of its product, output = inputs Wᵀ, and adds the update's in one
-    product.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, output: Tensor, inputs: Tensor, weight: Tensor | None, a: Tensor, b: Tensor, scaling: float
-    ) -> Tensor:
-        reduced = torch.bmm(inputs, a.mT)
-        if scaling != 1:
-            reduced = reduced.mul_(scaling)
-        ctx.save_for_backward(inputs, reduced, weight, a, b)
-        ctx.scaling = scaling
-        return torch.baddbmm(output, reduced, b.mT)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        inputs, reduced, weight, a, b = ctx.saved_tensors
-        to_output, to_inputs, _, to_a, to_b, _ = ctx.needs_input_grad
-        of_inputs = of_a = None
-        if to_a or to_inputs:
-            of_reduced = torch.bmm(gradient, b)
-            if ctx.scaling != 1:
-                of_reduced = of_reduced.mul_(ctx.scaling)
-            of_a = torch.bmm(of_reduced.mT, inputs) if to_a else None
-            if to_inputs:
-                frozen = None if weight is None else torch.matmul(gradient, weight)
-                of_inputs = torch.bmm(of_reduced, a) if frozen is None else frozen.baddbmm_(of_reduced, a)
-        of_b = torch.bmm(gradient.mT, reduced) if to_b else None
-        return gradient if to_output else None, of_inputs, None, of_a, of_b, None
+    def joint_reduction(self, a: Float[Tensor, "groups joined inputs"], members: int) -> JointReduction:
+        """Return the product with the matrices A of several modules that read the same inputs."""
+        return JointReduction(a, members, self.scaling)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Parts are identified by the table entries that fit. Layers of one network may di
 attend and others are recurrent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -153,6 +153,24 @@ def projection_names(network: PreTrainedModel, which: Sequence[Projection]) -> l
             )
         names += [f"{path}.{parts.block}.{name}" for name in modules]
     return list(dict.fromkeys(names))
+
+
+def siblings_of(network: PreTrainedModel, paths: Iterable[str]) -> list[list[str]]:
+    """Return those of these modules that are queries, keys and values of one layer, which read the same inputs.
+
+    An empty list if the network's family isn't known. Latent attention's projections may still read other inputs.
+    """
+    try:
+        mixing = architecture_of(network).mixing
+    except InputError:
+        return []
+    known = set(paths)
+    siblings = []
+    for path, parts in mixing:
+        names = dict.fromkeys(filter(None, (parts.query, parts.key, parts.value)))
+        modules = [module for name in names if (module := f"{path}.{parts.block}.{name}") in known]
+        siblings += [modules] * (len(modules) > 1)
+    return siblings
 
 
 def feed_forward_blocks(network: PreTrainedModel) -> list[nn.Module]:
