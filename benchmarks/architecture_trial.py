@@ -14,7 +14,7 @@ from benchmarks.shrunken import shrunken_configuration, shrunken_network
 from ia2.adapters.adapter import Adapter, bank_of
 from ia2.adapters.kind import ATTENTION
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import Asking, Evaluation, evaluate, evaluate_all
+from ia2.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate, evaluate_all
 from ia2.evaluation.labels import LabelEvaluation
 from ia2.models.architectures import architecture_of, projection_names
 from ia2.models.auto_classes import auto_class_of
@@ -147,9 +147,13 @@ def _compare_ways_of_asking(model: LanguageModel, few: FewShotSet, adapter: Adap
     rows, task, shown = few.evaluation, few.task, few.demonstrations()
     _compare_with_texts_alone(model.network, [PromptTokenizer.of(model, task).asked(row.query, shown) for row in rows])
     in_context = evaluate(model, rows, task, demonstrations=shown)
-    ways = {"one by one": Asking(batch_size=1), "padded": Asking(layout="right"), "whole": Asking(share_prefill=False)}
+    ways = {
+        "one by one": EvaluationSettings(batch_size=1),
+        "padded": EvaluationSettings(layout="right"),
+        "whole": EvaluationSettings(share_prefill=False),
+    }
     for way, asking in ways.items():
-        _compare(in_context, evaluate(model, rows, task, demonstrations=shown, asking=asking), f"in context, {way}")
+        _compare(in_context, evaluate(model, rows, task, demonstrations=shown, settings=asking), f"in context, {way}")
     reversed_rows = evaluate(model, rows[::-1], task, demonstrations=shown)
     in_order = replace(reversed_rows, predictions=reversed_rows.predictions[::-1])
     _compare(in_context, in_order, "in context, in another order")

@@ -25,7 +25,7 @@ from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
 from ia2.adapters.registry import effect_of
 from ia2.cache import written_whole
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.models.decoding import decode
 from ia2.models.load import LanguageModel, ModelIdentity
 from ia2.models.reader import Reader
@@ -144,10 +144,12 @@ class GpuBenchmark:
         for count in (1, 16):
             name = f"{TOKENS} tokens, {count} prompt{'s' * (count > 1)}"
             work[name] = lambda count=count: self.decode(count)
-        asking = Asking(label_scoring="whole")
-        work[f"{ROWS} rows, an adapter"] = lambda: evaluate(self.model, rows, self.task, adapter=adapter, asking=asking)
+        asking = EvaluationSettings(label_scoring="whole")
+        work[f"{ROWS} rows, an adapter"] = lambda: evaluate(
+            self.model, rows, self.task, adapter=adapter, settings=asking
+        )
         work[f"{ROWS} rows, {N} demonstrations"] = lambda: evaluate(
-            self.model, rows, self.task, demonstrations=shown, asking=asking
+            self.model, rows, self.task, demonstrations=shown, settings=asking
         )
         return [self.measure(name, each) for name, each in work.items()]
 

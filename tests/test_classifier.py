@@ -71,7 +71,7 @@ def test_ways_that_train_nothing_have_the_same_interface(folder, tiny_model, met
     fitted = classifier(folder, method=method).fit(TEXTS, LABELS)
     shown = fitted.few_shot_set_.demonstrations() if method == "icl" else ()
     queries = [f"Text:{text}\nLabel:" for text in TEXTS]
-    expected = list(predict(tiny_model, fitted.few_shot_set_.task, queries, shown=shown))
+    expected = list(predict(tiny_model, fitted.few_shot_set_.task, queries, demonstrations=shown))
     assert fitted.predict_proba(TEXTS) == pytest.approx(
         np.array([[answer.probabilities[name] for name in ("bad", "good")] for answer in expected]), abs=1e-6
     )

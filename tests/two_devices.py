@@ -85,7 +85,7 @@ def check_read(kind: AdapterKind | None, *, behind_a_prefix: bool, noise: bool) 
             fakes = [{name: mode.from_tensor(tensor) for name, tensor in tensors.items()} for tensors in adapters]
             reader = Reader(network, Bank(network, fakes, effect_of(configuration)))
         if behind_a_prefix:
-            reader = reader.behind_common_tokens(SEQUENCES)
+            reader = reader.with_common_prefix(SEQUENCES)
             assert reader.prefix.tokens == (5, 9)
         adapter_of = [number % max(1, len(adapters)) for number in range(3)]
         batch, adapter_of_row = reader.laid_out(SEQUENCES, adapter_of, share=not noise)

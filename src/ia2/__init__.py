@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ia2.analysis.subspace import subspace_overlap
     from ia2.classifier import Classifier
     from ia2.errors import InputError
-    from ia2.evaluation.evaluate import Asking, evaluate, evaluate_all
+    from ia2.evaluation.evaluate import EvaluationSettings, evaluate, evaluate_all
     from ia2.models.load import load_model
     from ia2.models.reader import Reader
     from ia2.models.sequences import TokenSequence
@@ -39,9 +39,9 @@ __all__ = [
     "Adapter",
     "Align",
     "AlignAndMatch",
-    "Asking",
     "Bank",
     "Classifier",
+    "EvaluationSettings",
     "FewShotSet",
     "FullFineTuning",
     "InputError",
@@ -81,7 +81,7 @@ _HOMES = {
     "Adapter": "ia2.adapters.adapter",
     "Align": "ia2.training.objectives",
     "AlignAndMatch": "ia2.training.objectives",
-    "Asking": "ia2.evaluation.evaluate",
+    "EvaluationSettings": "ia2.evaluation.evaluate",
     "Bank": "ia2.adapters.bank",
     "Classifier": "ia2.classifier",
     "FewShotSet": "ia2.prompting.fewshot",

@@ -32,7 +32,7 @@ from ia2.training.early_stopping import Training
 from ia2.training.methods import Method, method_named
 from ia2.training.plans import Plan
 from ia2.training.teacher import collect_targets
-from ia2.training.train import comparable_loss, train_all
+from ia2.training.train import selection_loss, train_all
 from ia2.training.trained_record import trained_record
 
 WITHOUT_TRAINING = ("zero-shot", "icl")
@@ -139,7 +139,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         plans = [Plan(few_shot_set, method, rate, targets) for rate in rates]
         trained = train_all(model, plans, adapter=kind, training=Training(epochs=self.epochs))
         losses = [
-            None if outcome.diverged else comparable_loss(model, few_shot_set, method, outcome) for outcome in trained
+            None if outcome.diverged else selection_loss(model, few_shot_set, method, outcome) for outcome in trained
         ]
         sound = [index for index, loss in enumerate(losses) if loss is not None]
         if not sound:
@@ -164,7 +164,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         shown = self.few_shot_set_.demonstrations() if taught is None and self.method == "icl" else ()
         queries = [query_of_text(task.form, text) for text in _checked_texts(texts)]
         return list(
-            predict(self._model(), task, queries, adapter=self.adapter_, shown=shown, label_scoring=self._scoring())
+            predict(
+                self._model(), task, queries, adapter=self.adapter_, demonstrations=shown, label_scoring=self._scoring()
+            )
         )
 
     def _scoring(self) -> AnyLabelScoring:

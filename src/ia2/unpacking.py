@@ -10,7 +10,7 @@ LEAST_ROWS = 2**20
 """Rows that any file may have; larger ones may have a row per byte, as texts differ."""
 
 
-def most_unpacked(packed: int) -> int:
+def max_unpacked(packed: int) -> int:
     """Return the number of bytes that a file of this size may unpack to."""
     return max(LEAST_BYTES, MOST_TIMES * packed)
 
@@ -30,7 +30,7 @@ def check_unpacked(unpacked: int, packed: int) -> None:
         Traceback (most recent call last):
         ValueError: it unpacks to 1.0 GB, from 5.0 kB
     """
-    if unpacked > most_unpacked(packed):
+    if unpacked > max_unpacked(packed):
         raise ValueError(f"it unpacks to {shown_size(unpacked)}, from {shown_size(packed)}")
 
 

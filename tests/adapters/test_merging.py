@@ -12,7 +12,7 @@ from ia2.adapters.merging import check_merges, merged, read_with
 from ia2.adapters.prefix import PrefixTuning
 from ia2.analysis.similarity import response_activations
 from ia2.errors import FieldError
-from ia2.evaluation.evaluate import Asking, evaluate, evaluate_all
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate, evaluate_all
 
 IDS = torch.tensor([[5, 17, 99, 3, 42]])
 
@@ -68,13 +68,13 @@ def test_adapters_are_measured_and_compared_as_they_are_merged(tiny_model, toy_t
     adapters = [small(tiny_model.network, LoRA(), seed, 0.3) for seed in (0, 1)]
     rows = toy_task.evaluation[:6]
     beside = evaluate_all(tiny_model, rows, toy_task, adapters)
-    within = evaluate_all(tiny_model, rows, toy_task, adapters, Asking(weights="merged"))
+    within = evaluate_all(tiny_model, rows, toy_task, adapters, EvaluationSettings(weights="merged"))
     for ours, theirs in zip(within, beside, strict=True):
         for row, same in zip(ours.predictions, theirs.predictions, strict=True):
             assert row.predicted == same.predicted
             assert row.confidence == pytest.approx(same.confidence, abs=1e-5)
     plain = evaluate(tiny_model, rows, toy_task)
-    assert evaluate(tiny_model, rows, toy_task, asking=Asking(weights="merged")) == plain
+    assert evaluate(tiny_model, rows, toy_task, settings=EvaluationSettings(weights="merged")) == plain
     rounded = replace(tiny_model, network=tiny_network("llama").to(torch.bfloat16))
     tiny_update = small(rounded.network, LoRA(), 0, 1e-3)
     of_weights = response_activations(rounded, rows[:2], toy_task, adapter=tiny_update, weights="merged")

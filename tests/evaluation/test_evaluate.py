@@ -10,7 +10,7 @@ from pytest import approx
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
 from ia2.errors import FieldError, InputError
-from ia2.evaluation.evaluate import Asking, PerQuery, evaluate, evaluate_all
+from ia2.evaluation.evaluate import EvaluationSettings, PerQuery, evaluate, evaluate_all
 from ia2.inference.label_scoring import LabelScores, LabelTokens
 from ia2.models.forward import response_logits
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
@@ -63,7 +63,7 @@ def test_padding_batch_size_and_prefill_change_nothing(tiny_model, toy_task):
                     rows,
                     toy_task,
                     demonstrations=demonstrations,
-                    asking=Asking(layout=layout, batch_size=batch_size, share_prefill=share),
+                    settings=EvaluationSettings(layout=layout, batch_size=batch_size, share_prefill=share),
                 )
                 same(evaluation, expected, rows)
 
@@ -130,7 +130,7 @@ def test_metrics_of_predictions_worked_by_hand(tiny_model, toy_task):
 @pytest.mark.parametrize("scoring", ["token", "whole"])
 def test_predictions_hold_the_probability_of_each_label(tiny_model, toy_task, scoring):
     rows = toy_task.evaluation[:6]
-    evaluation = evaluate(tiny_model, rows, toy_task, asking=Asking(label_scoring=scoring))
+    evaluation = evaluate(tiny_model, rows, toy_task, settings=EvaluationSettings(label_scoring=scoring))
     assert evaluation.labels == ("0", "1")
     zero, one = (tiny_model.tokenizer.convert_tokens_to_ids(label) for label in "01")
     for row, prediction, written in zip(rows, evaluation.predictions, evaluation.rows(), strict=True):
@@ -152,7 +152,7 @@ def test_whole_labels_are_answered_among_themselves(tiny_model, toy_task):
     )
     with pytest.raises(FieldError, match="^label_scoring token: .* Use whole"):
         evaluate(tiny_model, task.evaluation, task)
-    evaluation = evaluate(tiny_model, task.evaluation, task, asking=Asking(label_scoring="whole"))
+    evaluation = evaluate(tiny_model, task.evaluation, task, settings=EvaluationSettings(label_scoring="whole"))
     assert {row.predicted for row in evaluation.predictions} <= set(labels)
     assert all(row.confidence >= 0.5 for row in evaluation.predictions)
     assert evaluation.metrics()["accuracy"] == np.mean([row.label_correct for row in evaluation.predictions])
@@ -171,19 +171,23 @@ def test_a_label_that_does_not_fit_behind_a_text_is_refused_though_the_rows_own_
     task = replace(toy_task, labels=labels, pool=(), evaluation=(row,))
     assert len(tiny_model.tokenizer(row.query + row.response).input_ids) == 512
     with pytest.raises(InputError, match="the model reads 512"):
-        evaluate(tiny_model, [row], task, asking=Asking(label_scoring="whole"))
+        evaluate(tiny_model, [row], task, settings=EvaluationSettings(label_scoring="whole"))
     only = replace(task, labels=(" 1", " 2"))
-    assert evaluate(tiny_model, [row], only, asking=Asking(label_scoring="whole")).metrics()["n"] == 1
+    assert evaluate(tiny_model, [row], only, settings=EvaluationSettings(label_scoring="whole")).metrics()["n"] == 1
 
 
 @pytest.mark.parametrize("scoring", ["token", "whole"])
 def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, scoring):
     adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]
     rows = toy_task.evaluation
-    together = evaluate_all(tiny_model, rows, toy_task, adapters, Asking(label_scoring=scoring, batch_size=5))
+    together = evaluate_all(
+        tiny_model, rows, toy_task, adapters, EvaluationSettings(label_scoring=scoring, batch_size=5)
+    )
     assert len({one.predictions for one in together}) == 3
     for adapter, found in zip(adapters, together, strict=True):
-        alone = evaluate(tiny_model, rows, toy_task, adapter=adapter, asking=Asking(label_scoring=scoring))
+        alone = evaluate(
+            tiny_model, rows, toy_task, adapter=adapter, settings=EvaluationSettings(label_scoring=scoring)
+        )
         for one, other in zip(alone.predictions, found.predictions, strict=True):
             assert (one.predicted, one.label_predicted, one.correct) == (
                 other.predicted, other.label_predicted, other.correct
@@ -196,7 +200,7 @@ def test_adapters_that_are_asked_together_answer_as_alone(tiny_model, toy_task, 
 def test_texts_of_adapters_that_are_asked_together_are_those_of_each_alone(tiny_model, toy_texts):
     adapters = [random_adapter(tiny_model.network, seed) for seed in range(3)]
     rows = toy_texts.evaluation
-    together = evaluate_all(tiny_model, rows, toy_texts, adapters, Asking(batch_size=2))
+    together = evaluate_all(tiny_model, rows, toy_texts, adapters, EvaluationSettings(batch_size=2))
     assert len({one.responses for one in together}) == 3
     assert together == [evaluate(tiny_model, rows, toy_texts, adapter=adapter) for adapter in adapters]
 
@@ -210,11 +214,13 @@ def test_adapters_that_cannot_share_a_bank_are_evaluated_one_by_one(tiny_model, 
         return plain(network, batch, cache, **keywords)
 
     monkeypatch.setattr("ia2.models.reader.response_logits", counted)
-    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters, Asking(batch_size=2))
+    found = evaluate_all(tiny_model, toy_task.evaluation, toy_task, adapters, EvaluationSettings(batch_size=2))
     assert max(passes) == 2
     assert sum(passes) == 2 * len(toy_task.evaluation)
     assert [one.metrics() for one in found] == [
-        evaluate(tiny_model, toy_task.evaluation, toy_task, adapter=adapter, asking=Asking(batch_size=2)).metrics()
+        evaluate(
+            tiny_model, toy_task.evaluation, toy_task, adapter=adapter, settings=EvaluationSettings(batch_size=2)
+        ).metrics()
         for adapter in adapters
     ]
 
@@ -254,9 +260,9 @@ def test_spaces_around_an_answer_are_ignored_where_that_is_asked_for(tiny_model,
     monkeypatch.setattr("ia2.evaluation.evaluate.score_labels", lambda *_a, **_k: [scores])
     rows = [replace(row, response="1") for row in toy_task.evaluation[:3]]
     judged = {
-        correct: [row.correct for row in evaluate(tiny_model, rows, toy_task, asking=asking).predictions]
+        correct: [row.correct for row in evaluate(tiny_model, rows, toy_task, settings=settings).predictions]
         for correct in ("exact", "stripped")
-        for asking in [Asking(correct=correct)]
+        for settings in [EvaluationSettings(correct=correct)]
     }
     assert judged == {"exact": [False, True, False], "stripped": [True, True, False]}
 

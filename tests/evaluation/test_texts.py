@@ -7,17 +7,17 @@ from conftest import TOKENIZERS
 from pytest import approx
 
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.evaluation.texts import Response, TextEvaluation
 from ia2.inference.decoding import continued
 from ia2.models.reader import Reader
 from ia2.prompting.prompts import PromptTokenizer, prompt_text
 
 
-def generated_slowly(model, prompt, most_tokens, stop):
+def generated_slowly(model, prompt, max_tokens, stop):
     ids = model.tokenizer(prompt)["input_ids"]
     tokens = list(ids)
-    while len(tokens) < len(ids) + most_tokens:
+    while len(tokens) < len(ids) + max_tokens:
         with torch.no_grad():
             token = model.network(torch.tensor([tokens])).logits[0, -1].argmax().item()
         if token == model.end_token:
@@ -34,7 +34,11 @@ def test_texts_are_those_of_a_forward_pass_for_each_token(tiny_model, toy_texts,
     expected = [generated_slowly(tiny_model, prompt_text(row.query, shown), 10, stop) for row in rows]
     for size, shared in ((1, False), (4, True), (16, True), (16, False)):
         found = evaluate(
-            tiny_model, rows, task, demonstrations=shown, asking=Asking(batch_size=size, share_prefill=shared)
+            tiny_model,
+            rows,
+            task,
+            demonstrations=shown,
+            settings=EvaluationSettings(batch_size=size, share_prefill=shared),
         )
         assert [row.generated for row in found.responses] == expected
         assert [row.query for row in found.responses] == [row.query for row in rows]

@@ -77,7 +77,7 @@ def test_the_teacher_writes_200_tokens_of_a_built_in_task_or_as_many_as_are_said
 
     def lengths(**rows):
         task = load_rows(Rows(**rows), "hmath_algebra", tmp_path)
-        return task.max_new_tokens, task.as_asked_of_the_teacher.max_new_tokens
+        return task.max_new_tokens, task.for_teacher.max_new_tokens
 
     assert lengths() == (400, 200)
     assert lengths(teacher_tokens=50) == (400, 50)

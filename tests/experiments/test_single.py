@@ -15,7 +15,7 @@ from ia2.experiments.plan_file import load_experiment_of
 from ia2.experiments.schema import Experiment
 from ia2.experiments.single import compute_single
 from ia2.experiments.store import Store
-from ia2.models.row_forms import PADDED, give_rows
+from ia2.models.row_forms import PADDED, set_row_form
 from ia2.progress import Silent
 
 
@@ -135,7 +135,7 @@ def test_one_that_was_killed_or_stopped_goes_on_and_ends_the_same(tmp_path, reac
 def test_a_hybrids_records_say_which_mixers_were_aligned(tmp_path, asked, layers):
     # three layers with a state, then one that attends
     model = tiny_language_model(shrunken_network("qwen3_5_text", {"vocab_size": VOCABULARY}))
-    give_rows(model.network, PADDED)
+    set_row_form(model.network, PADDED)
     experiment = single(methods=["sft", "ia2"], training={"epochs": 1}, **asked)
     sft, ia2 = compute_single(experiment, tmp_path / "out", load=lambda _name: model)
     assert sft.options.get("aligned") is None

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from ia2.adapters.adapter import Adapter
 from ia2.errors import FieldError
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.evaluation.logistic import LogisticClassifier
 from ia2.evaluation.temperature import fitted_temperature
 from ia2.experiments import schema
@@ -118,7 +118,7 @@ def test_the_best_learning_rate_by_dev_loss_is_kept_and_saved(tiny_model, tmp_pa
         replace(tiny_model, network=model.get_base_model()),
         few.evaluation,
         few.task,
-        asking=Asking(label_scoring="whole"),
+        settings=EvaluationSettings(label_scoring="whole"),
     )
     assert [row["predicted"] for row in answers(tmp_path, record)] == [row.predicted for row in again.predictions]
 
@@ -146,7 +146,7 @@ def test_one_that_was_stopped_goes_on_with_the_stages_that_it_had_trained(tiny_m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ia2.experiments.unit_asking.evaluate_all", stopped)
+        patched.setattr("ia2.experiments.unit_evaluator.evaluate_all", stopped)
         computed(chosen(), tiny_model, tmp_path / "torn")
     assert len(list(stages.glob("*/*.safetensors"))) == 2
     trained, said, progress = [], [], Silent()
@@ -273,16 +273,20 @@ def test_calibration_is_recorded_at_the_temperature_of_the_dev_rows(tiny_model, 
     few = rows.few_shot_set
     assert len({row.response for row in few.dev}) == 2
     dev = {
-        "zero-shot": evaluate(tiny_model, few.dev, few.task, asking=Asking(label_scoring="whole")),
+        "zero-shot": evaluate(tiny_model, few.dev, few.task, settings=EvaluationSettings(label_scoring="whole")),
         "icl": evaluate(
-            tiny_model, few.dev, few.task, demonstrations=few.demonstrations(), asking=Asking(label_scoring="whole")
+            tiny_model,
+            few.dev,
+            few.task,
+            demonstrations=few.demonstrations(),
+            settings=EvaluationSettings(label_scoring="whole"),
         ),
         "sft": evaluate(
             tiny_model,
             few.dev,
             few.task,
             adapter=Adapter.load(tmp_path / records["sft"].adapter.path),
-            asking=Asking(label_scoring=records["sft"].options.get("label_scoring")),
+            settings=EvaluationSettings(label_scoring=records["sft"].options.get("label_scoring")),
         ),
     }
     for name, evaluation in dev.items():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from small_study import study
 
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.evaluation.logistic import LogisticClassifier
-from ia2.experiments import unit_asking
+from ia2.experiments import unit_evaluator
 from ia2.experiments.plan import units
 from ia2.experiments.shared_work import SharedWork
-from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_baselines import UnitBaselines
+from ia2.experiments.unit_evaluator import UnitEvaluator
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import SILENT
 from ia2.tasks.task import Example
@@ -20,7 +20,7 @@ from ia2.tasks.task import Example
 def baselines(tiny_model):
     experiment = study(sets=1, draw="class")
     rows = unit_rows(experiment, units(experiment)[0], tiny_model)
-    return UnitBaselines(UnitAsking(experiment, tiny_model, rows, SILENT, SharedWork()))
+    return UnitBaselines(UnitEvaluator(experiment, tiny_model, rows, SILENT, SharedWork()))
 
 
 def softmax(scores):
@@ -28,15 +28,15 @@ def softmax(scores):
 
 
 def shown(baselines, examples):
-    few = baselines.asking.rows.few_shot_set
-    asking = Asking(label_scoring="whole")
+    few = baselines.evaluator.rows.few_shot_set
+    settings = EvaluationSettings(label_scoring="whole")
     return evaluate(
-        baselines.asking.model, examples, few.task, demonstrations=few.demonstrations(), asking=asking
+        baselines.evaluator.model, examples, few.task, demonstrations=few.demonstrations(), settings=settings
     ).probabilities
 
 
 def test_recalibrated_answers_follow_from_those_in_context(baselines):
-    few = baselines.asking.rows.few_shot_set
+    few = baselines.evaluator.rows.few_shot_set
     in_context, dev = shown(baselines, few.evaluation), shown(baselines, few.dev)
     nothing = shown(baselines, [Example(f"Text:{text}.\nLabel:", " negative") for text in ("N/A", "", "[MASK]")])
     contextual, _ = baselines.measured("icl-contextual", few.task)
@@ -52,9 +52,9 @@ def test_recalibrated_answers_follow_from_those_in_context(baselines):
 
 
 def test_answers_in_context_are_asked_for_once(baselines, monkeypatch):
-    calls, few = [], baselines.asking.rows.few_shot_set
-    asked = unit_asking.evaluate
-    monkeypatch.setattr(unit_asking, "evaluate", lambda *a, **k: (calls.append(1), asked(*a, **k))[1])
+    calls, few = [], baselines.evaluator.rows.few_shot_set
+    asked = unit_evaluator.evaluate
+    monkeypatch.setattr(unit_evaluator, "evaluate", lambda *a, **k: (calls.append(1), asked(*a, **k))[1])
     seconds = [baselines.measured(name, few.task)[1] for name in ("icl", "icl-batch", "icl-contextual")]
     assert len(calls) == 2  # the rows, and queries that say nothing
     # each is as expensive as if it were alone
@@ -62,9 +62,9 @@ def test_answers_in_context_are_asked_for_once(baselines, monkeypatch):
 
 
 def test_a_classifier_is_fitted_to_the_sets_rows_and_knows_their_labels_alone(baselines):
-    few = baselines.asking.rows.few_shot_set
+    few = baselines.evaluator.rows.few_shot_set
     evaluation, _ = baselines.measured("logistic-hidden", few.task)
-    expected = LogisticClassifier.fit("hidden", baselines.asking.model, few.task, few.train, few.dev)
+    expected = LogisticClassifier.fit("hidden", baselines.evaluator.model, few.task, few.train, few.dev)
     assert evaluation.probabilities == pytest.approx(expected.evaluate(few.evaluation).probabilities, abs=1e-6)
     assert baselines.options("logistic-hidden") == {"inverse_penalty": expected.inverse_penalty}
     assert baselines.options("icl") == {}
@@ -74,7 +74,7 @@ def test_a_classifier_is_fitted_to_the_sets_rows_and_knows_their_labels_alone(ba
 
 
 def test_without_rows_nothing_is_answered(baselines):
-    few = baselines.asking.rows.few_shot_set
-    empty = replace(baselines.asking.rows, few_shot_set=replace(few, evaluation=()))
-    bare = UnitBaselines(replace(baselines.asking, rows=empty))
+    few = baselines.evaluator.rows.few_shot_set
+    empty = replace(baselines.evaluator.rows, few_shot_set=replace(few, evaluation=()))
+    bare = UnitBaselines(replace(baselines.evaluator, rows=empty))
     assert bare.measured("icl-batch", few.task) == (None, 0.0)

@@ -5,13 +5,13 @@ from small_study import study
 
 from ia2.adapters.adapter import Adapter, fresh_adapter
 from ia2.adapters.lora import LoRA
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.evaluation.likelihood import mean_log_likelihood, windows_of
 from ia2.experiments import unit_forgetting
 from ia2.experiments.candidates import Candidate
 from ia2.experiments.plan import Planned, units
 from ia2.experiments.shared_work import SharedWork
-from ia2.experiments.unit_asking import UnitAsking
+from ia2.experiments.unit_evaluator import UnitEvaluator
 from ia2.experiments.unit_forgetting import UnitForgetting
 from ia2.experiments.unit_rows import unit_rows
 from ia2.progress import SILENT
@@ -25,7 +25,7 @@ def forgetting(tiny_model, toy_task):
     rows = unit_rows(experiment, units(experiment)[0], tiny_model)
     other = toy_task.limited(8)
     rows = replace(rows, forgetting=(other,), held_texts=tuple(row.query for row in other.evaluation))
-    return UnitForgetting(UnitAsking(experiment, tiny_model, rows, SILENT, SharedWork()))
+    return UnitForgetting(UnitEvaluator(experiment, tiny_model, rows, SILENT, SharedWork()))
 
 
 def candidate(model, change):
@@ -41,14 +41,14 @@ def candidate(model, change):
 
 
 def test_other_tasks_and_texts_are_measured_with_each_adapter_and_without(tiny_model, forgetting):
-    (task,), candidates = forgetting.asking.rows.forgetting, [candidate(tiny_model, change) for change in (0.0, 0.1)]
+    (task,), candidates = forgetting.evaluator.rows.forgetting, [candidate(tiny_model, change) for change in (0.0, 0.1)]
     metrics, seconds = forgetting.of(candidates)
-    asking = Asking(label_scoring="token")
-    alone = evaluate(tiny_model, task.evaluation, task, asking=asking).metrics()["label_accuracy"]
-    windows = windows_of(tiny_model, forgetting.asking.rows.held_texts)
+    settings = EvaluationSettings(label_scoring="token")
+    alone = evaluate(tiny_model, task.evaluation, task, settings=settings).metrics()["label_accuracy"]
+    windows = windows_of(tiny_model, forgetting.evaluator.rows.held_texts)
     for of_adapter, made in zip(metrics, candidates, strict=True):
         adapter = made.trained.adapter
-        expected = evaluate(tiny_model, task.evaluation, task, adapter=adapter, asking=asking).metrics()[
+        expected = evaluate(tiny_model, task.evaluation, task, adapter=adapter, settings=settings).metrics()[
             "label_accuracy"
         ]
         assert of_adapter["forgetting"] == [
@@ -79,7 +79,7 @@ def test_the_model_alone_is_measured_once(tiny_model, forgetting, monkeypatch):
 
 
 def test_nothing_is_measured_where_nobody_asks(tiny_model, forgetting):
-    rows = replace(forgetting.asking.rows, forgetting=(), held_texts=())
-    quiet = UnitForgetting(replace(forgetting.asking, rows=rows))
+    rows = replace(forgetting.evaluator.rows, forgetting=(), held_texts=())
+    quiet = UnitForgetting(replace(forgetting.evaluator, rows=rows))
     assert quiet.of([candidate(tiny_model, 0.1)]) == ([{}], {})
     assert forgetting.of([]) == ([], {})

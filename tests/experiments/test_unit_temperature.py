@@ -6,7 +6,7 @@ from small_study import study
 
 from ia2.evaluation.labels import LabelEvaluation, Prediction
 from ia2.experiments.plan import units
-from ia2.experiments.unit_asking import Answered
+from ia2.experiments.unit_evaluator import TimedEvaluation
 from ia2.experiments.unit_rows import unit_rows
 from ia2.experiments.unit_temperature import UnitTemperature
 
@@ -36,7 +36,7 @@ def answered(rows, probabilities):
 def test_each_method_has_the_temperature_of_its_own_answers_to_the_dev_rows(rows):
     rows = with_dev(rows, 1, 1, 1, 0)
     sure, unsure = answered(rows, [0.99] * 4), answered(rows, [0.6] * 4)
-    first, second = UnitTemperature(rows).of_all(lambda: [Answered(sure, 0.5), Answered(unsure, 0.25)], 2)
+    first, second = UnitTemperature(rows).of_all(lambda: [TimedEvaluation(sure, 0.5), TimedEvaluation(unsure, 0.25)], 2)
     # three of four are right: log-odds of ln(3)
     assert first.temperature == pytest.approx(np.log(99) / np.log(3), rel=1e-4)
     assert second.temperature == pytest.approx(np.log(1.5) / np.log(3), rel=1e-4)

@@ -62,7 +62,7 @@ def test_labels_have_the_probabilities_of_plain_passes_and_answers_come_in_order
 
 def test_what_is_shown_stands_before_every_text(tiny_model, own, toy_task):
     shown = toy_task.pool[:2]
-    (answer,) = predict(tiny_model, own, ["Text:warm\nLabel:"], shown=shown)
+    (answer,) = predict(tiny_model, own, ["Text:warm\nLabel:"], demonstrations=shown)
     before = "".join(f"{row.query}{row.response}\n\n" for row in shown)
     expected = label_probabilities(tiny_model, tiny_model.network, own, "Text:warm\nLabel:", before)
     assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-5)

@@ -28,10 +28,10 @@ def prompts(count, shared=(), seed=0):
     return [(*shared, *torch.randint(1, 399, (length,), generator=generator).tolist()) for length in lengths]
 
 
-def slowly(network, prompt, most_tokens, end_tokens=frozenset()):
+def slowly(network, prompt, max_tokens, end_tokens=frozenset()):
     """A full forward pass for each token, and the attention output at its last position."""
     tokens, attention = list(prompt), []
-    while len(tokens) < len(prompt) + most_tokens:
+    while len(tokens) < len(prompt) + max_tokens:
         seen = []
         handles = [
             block.register_forward_hook(lambda _m, _a, output: seen.append(output[0][0, -1]))

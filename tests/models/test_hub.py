@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from ia2.errors import InputError
-from ia2.models.hub import fetch_snapshot, kept_snapshot
+from ia2.models.hub import cached_snapshot, fetch_snapshot
 from ia2.models.names import TOKENIZERS
 
 NEEDED = {
@@ -113,7 +113,7 @@ def test_all_that_loading_reads_is_fetched_and_nothing_else(local_hub):
     assert held(snapshot.folder) == set(NEEDED)
     # every file that counts as a tokenizer is among them
     assert all(fnmatch.filter(NEEDED, pattern) for pattern in TOKENIZERS)
-    assert kept_snapshot("org/model") == snapshot.folder
+    assert cached_snapshot("org/model") == snapshot.folder
 
 
 def test_where_the_hub_cannot_be_reached_the_commit_that_was_fetched_is_used_and_it_is_said(local_hub):
@@ -136,14 +136,14 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(local_hub):
     local_hub.stop()
     with pytest.raises(InputError, match=r"^org/model: the model hub can't be reached \(ConnectError\).*`ia2 models`"):
         fetch_snapshot("org/model")
-    assert kept_snapshot("org/model") is None
+    assert cached_snapshot("org/model") is None
 
 
 def test_a_snapshot_that_was_cut_short_is_none(local_hub):
     folder = fetch_snapshot("org/model").folder
     (folder / "model.safetensors").unlink()
     local_hub.stop()
-    assert kept_snapshot("org/model") is None
+    assert cached_snapshot("org/model") is None
     with pytest.raises(InputError, match="its local cache doesn't hold all of the model"):
         fetch_snapshot("org/model")
 

@@ -17,10 +17,10 @@ from ia2.models.sites import ATTENTION_OUTPUT
 PROMPTS = [(5, 9, 13), (4, 8, 6, 2, 2), (7, 7, 1), (3,)]
 
 
-def written(network, prompt, most_tokens, end_tokens=frozenset()):
+def written(network, prompt, max_tokens, end_tokens=frozenset()):
     """A whole forward pass for each token."""
     tokens = list(prompt)
-    while len(tokens) < len(prompt) + most_tokens:
+    while len(tokens) < len(prompt) + max_tokens:
         with torch.no_grad():
             token = network(torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax().item()
         if token in end_tokens:

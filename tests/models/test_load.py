@@ -18,7 +18,7 @@ from ia2.progress import Silent
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
     monkeypatch.setattr(load, "fetch_snapshot", lambda _name: pytest.fail("the hub was asked"))
-    monkeypatch.setattr(load, "kept_snapshot", lambda _name: pytest.fail("the hub's cache was asked"))
+    monkeypatch.setattr(load, "cached_snapshot", lambda _name: pytest.fail("the hub's cache was asked"))
 
 
 def test_a_folder_is_loaded_frozen_and_ready(folder):
@@ -195,7 +195,7 @@ def test_a_tokenizer_is_at_hand_without_weights(folder):
 
 def test_a_tokenizer_of_the_hub_is_at_hand_where_the_hubs_cache_has_it(folder, monkeypatch):
     kept = {"some/model": folder}
-    monkeypatch.setattr(load, "kept_snapshot", kept.get)
+    monkeypatch.setattr(load, "cached_snapshot", kept.get)
     assert tokenizer_at_hand("some/model") is not None
     assert tokenizer_at_hand("other/model") is None
     (folder / "tokenizer.json").unlink()

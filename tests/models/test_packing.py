@@ -30,7 +30,7 @@ def test_rows_are_filled_with_what_sequences_have_alone():
 def test_a_batch_has_as_many_tokens_as_are_allowed_or_a_single_sequence(pairs, most, skip):
     sequences = built(pairs)
     skip = min(skip, *(len(prompt) - 1 for prompt, _ in pairs))
-    batches = by_length(sequences, most_tokens=most, skip=skip)
+    batches = by_length(sequences, max_tokens=most, skip=skip)
 
     def tokens(indices):
         return sum(len(sequences[index].inputs) - skip for index in indices)

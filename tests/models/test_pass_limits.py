@@ -9,7 +9,7 @@ from recorded_progress import RecordedProgress
 from ia2.adapters.adapter import adapted, fresh_adapter
 from ia2.adapters.lora import LoRA
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.evaluation.likelihood import mean_log_likelihood, windows_of
 from ia2.inference.label_scoring import LabelTokens, score_labels
 from ia2.models import decoding, in_step
@@ -18,7 +18,7 @@ from ia2.models.load import LanguageModel, ModelIdentity, load_model
 from ia2.models.pass_limits import attempt, pass_limit
 from ia2.models.reader import Reader
 from ia2.models.responses import Limits
-from ia2.models.row_forms import PADDED, give_rows
+from ia2.models.row_forms import PADDED, set_row_form
 from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
@@ -99,7 +99,7 @@ def test_labels_are_scored_in_halves_as_in_whole_passes(model, toy_task, device,
 @pytest.mark.parametrize("rows", ["packed", "padded"])
 def test_texts_are_written_in_halves_as_at_once(model, monkeypatch, rows):
     if rows == "padded":
-        give_rows(model.network, PADDED)
+        set_row_form(model.network, PADDED)
     generator = torch.Generator().manual_seed(0)
     prompts = [tuple(torch.randint(1, 399, (5 + index % 4,), generator=generator).tolist()) for index in range(11)]
     site, limits = ATTENTION_OUTPUT, Limits(9, frozenset(range(0, 400, 11)))
@@ -142,11 +142,11 @@ def test_the_teacher_answers_in_halves_as_in_whole_passes(model, toy_task, devic
 def test_whole_evaluations_likelihoods_and_orders_are_measured_in_halves(model, toy_task, device):
     few = FewShotSet.draw(toy_task, 6)
     windows = windows_of(model, [row.query for row in toy_task.pool])
-    asking = Asking(share_prefill=False)
+    settings = EvaluationSettings(share_prefill=False)
 
     def measured():
         shown = few.demonstrations()
-        evaluation = evaluate(model, toy_task.evaluation, toy_task, demonstrations=shown, asking=asking)
+        evaluation = evaluate(model, toy_task.evaluation, toy_task, demonstrations=shown, settings=settings)
         answers = [(row.predicted, row.label_predicted) for row in evaluation.predictions]
         metrics = evaluation.metrics()
         numbers = [metrics[name] for name in ("accuracy", "label_accuracy", "ece", "nll", "brier")]

@@ -43,7 +43,7 @@ def test_logits_are_those_of_each_sequence_alone_one_after_another(network):
     expected = torch.cat([plainly(network, sequence) for sequence in SEQUENCES])
     for size in (None, 1, 3):
         assert_close(Reader(network).logits(SEQUENCES, batch_size=size), expected, atol=1e-4, rtol=1e-4)
-    behind = Reader(network).behind_common_tokens(SEQUENCES)
+    behind = Reader(network).with_common_prefix(SEQUENCES)
     assert behind.prefix.tokens == (5, 9)
     assert_close(behind.logits(SEQUENCES), expected, atol=1e-4, rtol=1e-4)
 
@@ -89,9 +89,9 @@ def test_a_bank_reads_whole_prompts(tiny_llama):
     with pytest.raises(ValueError, match="no prefill can be shared with a bank"):
         Reader(tiny_llama, bank, prefill(tiny_llama, (5, 9)))
     reader = Reader(tiny_llama, bank)
-    assert reader.behind_common_tokens(SEQUENCES) is reader
+    assert reader.with_common_prefix(SEQUENCES) is reader
 
 
 def test_a_single_sequence_has_nothing_in_common_with_others():
     reader = Reader(tiny_network("llama"))
-    assert reader.behind_common_tokens(SEQUENCES[:1]) is reader
+    assert reader.with_common_prefix(SEQUENCES[:1]) is reader

@@ -20,9 +20,9 @@ from ia2.models.row_forms import (
     PADDED_BY_POSITION,
     PADDED_FROM_THE_START,
     empty_cache,
-    give_rows,
     mixes_lengths,
     row_form_of,
+    set_row_form,
 )
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import ATTENTION_OUTPUT, LOGITS, Site
@@ -39,10 +39,10 @@ BEHIND = [TokenSequence((*SHARED, *sequence.prompt[1:]), sequence.response) for 
 def test_rows_are_packed_where_nothing_was_chosen_and_a_copy_is_given_them_alike():
     network = tiny_network("llama")
     assert row_form_of(network) is PACKED
-    give_rows(network, PADDED)
+    set_row_form(network, PADDED)
     assert row_form_of(copy.deepcopy(network)) is PADDED
     assert not mixes_lengths(network)
-    give_rows(network, PADDED, mixes_lengths=True)
+    set_row_form(network, PADDED, mixes_lengths=True)
     assert mixes_lengths(copy.deepcopy(network))
 
 
@@ -64,7 +64,7 @@ def test_packed_and_padded_rows_of_one_network_give_the_same():
     network = tiny_network("llama")
     sites = [ATTENTION_OUTPUT, Site("residual", "all")]
     packed = Reader(network).activations(SEQUENCES, sites)
-    give_rows(network, PADDED)
+    set_row_form(network, PADDED)
     padded = Reader(network).activations(SEQUENCES, sites)
     for one, other in zip(packed, padded, strict=True):
         assert all(torch.allclose(one[site], other[site], atol=1e-5) for site in sites)
@@ -75,7 +75,7 @@ def test_padded_rows_stand_behind_a_prefix_that_is_read_once(kind, monkeypatch):
     network = shrunken_network(kind)
     assert check_agreement(network, kind).shares_prefix
     whole = Reader(network).activations(BEHIND, [ATTENTION_OUTPUT, LOGITS])
-    reader = Reader(network).behind_common_tokens(BEHIND)
+    reader = Reader(network).with_common_prefix(BEHIND)
     assert reader.prefix.tokens == SHARED
     read_tokens = []
     embeddings = network.get_input_embeddings()
@@ -93,7 +93,7 @@ def test_responses_are_written_behind_a_prefix_as_behind_whole_prompts(kind):
     check_agreement(network, kind)
     prompts = [sequence.prompt for sequence in BEHIND]
     whole = dict(decode(Reader(network), prompts, Limits(4), sites=[ATTENTION_OUTPUT]))
-    behind = dict(decode(Reader(network).behind_common_tokens(BEHIND), prompts, Limits(4), sites=[ATTENTION_OUTPUT]))
+    behind = dict(decode(Reader(network).with_common_prefix(BEHIND), prompts, Limits(4), sites=[ATTENTION_OUTPUT]))
     for index in range(len(prompts)):
         assert behind[index].tokens == whole[index].tokens
         read, expected = (decoded[index].activations[ATTENTION_OUTPUT] for decoded in (behind, whole))
@@ -103,7 +103,7 @@ def test_responses_are_written_behind_a_prefix_as_behind_whole_prompts(kind):
 def test_a_network_that_reads_one_token_behind_a_cache_and_not_several_begins_at_the_first():
     network = shrunken_network("jamba")
     assert check_agreement(network, "jamba") is PADDED_FROM_THE_START
-    assert Reader(network).behind_common_tokens(BEHIND).prefix.tokens == ()
+    assert Reader(network).with_common_prefix(BEHIND).prefix.tokens == ()
     with pytest.raises(ValueError, match="from its first token"):
         Reader(network, prefix=prefill(network, (5, 9)))
 
@@ -111,7 +111,7 @@ def test_a_network_that_reads_one_token_behind_a_cache_and_not_several_begins_at
 @pytest.mark.parametrize("kind", [PrefixTuning(), PromptTuning()])
 def test_virtual_tokens_are_refused_where_rows_are_padded(kind):
     network = tiny_network("llama")
-    give_rows(network, PADDED)
+    set_row_form(network, PADDED)
     with pytest.raises(InputError, match="llama: virtual tokens can't stand before"):
         kind.configuration(network)
 
@@ -124,7 +124,7 @@ def test_behind_a_cache_positions_are_told_where_a_network_would_count_from_zero
         whole = network(input_ids=tokens, use_cache=False).logits[:, -1]
         read = {}
         for form in (PADDED, PADDED_BY_POSITION):
-            give_rows(network, form)
+            set_row_form(network, form)
             cache = empty_cache(network)
             network(input_ids=tokens[:, :-1], cache=cache, use_cache=True)
             read[form] = logits_behind_rows(network, tokens[:, -1], cache)
@@ -134,7 +134,7 @@ def test_behind_a_cache_positions_are_told_where_a_network_would_count_from_zero
 
 def test_a_cache_has_a_state_where_a_layer_has_one():
     network = shrunken_network("qwen3_5_text")
-    give_rows(network, PADDED)
+    set_row_form(network, PADDED)
     kinds = [type(layer).__name__ for layer in empty_cache(network).layers]
     assert len(set(kinds[:3])) == 1
     assert kinds[3] != kinds[0]

@@ -166,7 +166,7 @@ def test_logits_are_read_where_response_tokens_are_predicted_alone():
 
 def test_a_position_that_a_prefix_holds_is_refused(tiny_llama):
     sequences = [TokenSequence((5, 9, 13), (7,)), TokenSequence((5, 9, 8), (6,))]
-    reader = Reader(tiny_llama).behind_common_tokens(sequences)
+    reader = Reader(tiny_llama).with_common_prefix(sequences)
     assert reader.prefix.tokens == (5, 9)
     with pytest.raises(ValueError, match="a shared prefix holds"):
         reader.activations(sequences, [Site("residual", "prompt")])

@@ -5,7 +5,7 @@ from transformers.cache_utils import DynamicIndexedLayer, DynamicSlidingWindowLa
 
 from benchmarks.shrunken import shrunken_network
 from ia2.models.forward import logits_behind_rows
-from ia2.models.row_forms import PADDED, empty_cache, give_rows
+from ia2.models.row_forms import PADDED, empty_cache, set_row_form
 from ia2.models.stacked_cache import has_columns, holds_states, keep_rows, stack, stacks
 
 WINDOW = 4
@@ -82,7 +82,7 @@ def test_what_a_layer_of_another_kind_keeps_is_not_known():
 @pytest.mark.parametrize(("kind", "holds"), [("qwen3_5_text", True), ("mamba", True), ("recurrent_gemma", False)])
 def test_a_network_may_hold_its_states_itself(kind, holds):
     network = shrunken_network(kind)
-    give_rows(network, PADDED)
+    set_row_form(network, PADDED)
     cache = empty_cache(network)
     with torch.no_grad():
         logits_behind_rows(network, torch.tensor([5]), cache)

@@ -10,7 +10,7 @@ from conftest import REAL
 from peft import PeftModel
 
 from ia2.adapters.adapter import Adapter, attached
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.experiments.baseline_names import LOGISTIC, RECALIBRATED
 from ia2.models import gguf, packaged
 from ia2.models.forward import response_logits
@@ -67,7 +67,7 @@ def test_padding_batch_size_and_prefill_change_nothing(smollm2, data_dir):
             few.evaluation,
             few.task,
             demonstrations=few.demonstrations(),
-            asking=Asking(layout=layout, batch_size=size, share_prefill=shared),
+            settings=EvaluationSettings(layout=layout, batch_size=size, share_prefill=shared),
         ).predictions
         for layout, size, shared in ways
     ]

@@ -6,7 +6,7 @@ import torch
 from conftest import REAL
 from torch.testing import assert_close
 
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.models.architectures import attention_blocks
 from ia2.models.decoding import decode
 from ia2.models.reader import Reader
@@ -52,7 +52,11 @@ def test_texts_do_not_depend_on_the_batch(smollm2, data_dir):
         tuple(
             row.generated
             for row in evaluate(
-                smollm2, few.evaluation, task, demonstrations=few.demonstrations(), asking=Asking(batch_size=size)
+                smollm2,
+                few.evaluation,
+                task,
+                demonstrations=few.demonstrations(),
+                settings=EvaluationSettings(batch_size=size),
             ).responses
         )
         for size in (1, 4, 16)

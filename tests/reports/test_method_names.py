@@ -1,6 +1,6 @@
 from study_records import record
 
-from ia2.reports.method_names import METHOD_NAMES, method_name, method_order, told_apart
+from ia2.reports.method_names import METHOD_NAMES, method_name, method_order, with_distinct_name
 
 
 def test_a_method_is_written_as_in_the_paper():
@@ -20,5 +20,5 @@ def test_methods_stand_in_the_order_of_reports_and_others_behind_them():
 def test_records_by_one_method_are_told_apart_by_what_they_fit():
     alone, *same = [record("icl", 0.5), record("sft", 0.5), record("sft", 0.5, labels="icl-response")]
     records = [alone, *same]
-    names = [told_apart(one, records).method for one in records]
+    names = [with_distinct_name(one, records).method for one in records]
     assert names == ["icl", "sft-ground-truth", "sft-icl-response"]

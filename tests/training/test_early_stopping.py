@@ -49,7 +49,7 @@ def test_training_until_it_has_converged_has_no_limit_but_a_stated_one():
         history = stopping.history("align")
         assert (history.steps, history.stopped_by) == (steps, ending)
     never = EarlyStopping(4, 0, Training(until="converged", patience=2000))
-    assert never.most_steps == 1000
+    assert never.max_steps == 1000
 
 
 def test_epochs_beside_convergence_are_refused():

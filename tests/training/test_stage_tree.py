@@ -5,7 +5,7 @@ from ia2.training.stage_tree import stage_key, stage_tree
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ObjectiveTargets:
     method: Method
     learning_rate: float
     seed: int = 0
@@ -16,7 +16,7 @@ def by_seed(plan, stages):
 
 
 def test_a_stage_with_which_several_begin_stands_once_and_knows_whom_it_serves():
-    plans = [Wanted(method, rate) for method in (SFT, IA2, IA2_THEN_SFT) for rate in (1e-3, 1e-2)]
+    plans = [ObjectiveTargets(method, rate) for method in (SFT, IA2, IA2_THEN_SFT) for rate in (1e-3, 1e-2)]
     first, second = stage_tree(plans, by_seed)
     assert [(node.stage, node.key.learning_rate) for node in first] == [
         (FINE_TUNE, 1e-3), (FINE_TUNE, 1e-2), (ALIGN, 1e-3), (ALIGN, 1e-2)
@@ -28,14 +28,14 @@ def test_a_stage_with_which_several_begin_stands_once_and_knows_whom_it_serves()
 
 
 def test_a_stage_that_no_rate_reaches_serves_all_rates():
-    plans = [Wanted(method, rate) for method in (SOLVED, METHODS["ia2-solved-sft"]) for rate in (1e-3, 1e-2)]
+    plans = [ObjectiveTargets(method, rate) for method in (SOLVED, METHODS["ia2-solved-sft"]) for rate in (1e-3, 1e-2)]
     first, second = stage_tree(plans, by_seed)
     assert [(node.stage, node.key.learning_rate, len(node.plans)) for node in first] == [(SOLVE, None, 4)]
     assert [node.key.learning_rate for node in second] == [1e-3, 1e-2]
 
 
 def test_what_else_an_adapter_depends_on_keeps_stages_apart():
-    plans = [Wanted(SFT, 1e-3, seed) for seed in (0, 1, 0)]
+    plans = [ObjectiveTargets(SFT, 1e-3, seed) for seed in (0, 1, 0)]
     ((*nodes,),) = stage_tree(plans, by_seed)
     assert [len(node.plans) for node in nodes] == [2, 1]
     assert stage_key(plans[0], 1, by_seed) == stage_key(plans[2], 1, by_seed) == nodes[0].key
@@ -44,7 +44,7 @@ def test_what_else_an_adapter_depends_on_keeps_stages_apart():
 
 def test_a_stage_that_takes_the_steps_of_others_stands_behind_them():
     long = METHODS["sft-long"]
-    plans = [Wanted(long, 1e-3), Wanted(SFT, 1e-3), Wanted(IA2_THEN_SFT, 1e-3)]
+    plans = [ObjectiveTargets(long, 1e-3), ObjectiveTargets(SFT, 1e-3), ObjectiveTargets(IA2_THEN_SFT, 1e-3)]
     first, second, third = stage_tree(plans, by_seed)
     assert [node.stage for node in first] == [ALIGN, FINE_TUNE]
     # the stages that are counted are those of the method itself, trained once

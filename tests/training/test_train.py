@@ -33,7 +33,7 @@ from ia2.training.plans import Plan
 from ia2.training.student import Part, StageRows
 from ia2.training.targets import TargetRows
 from ia2.training.teacher import collect_targets
-from ia2.training.train import comparable_loss, dev_loss, train, train_all
+from ia2.training.train import dev_loss, selection_loss, train, train_all
 
 SHORT = Training(epochs=4)
 
@@ -538,7 +538,7 @@ def test_a_dev_rows_own_response_that_does_not_fit_behind_virtual_tokens_is_refu
     method, kind = METHODS["ia2+sft"], PromptTuning(tokens=3)
     trained = train(tiny_model, few, method, learning_rate=1e-3, targets=targets, adapter=kind, training=SHORT)
     with pytest.raises(InputError, match="the model reads 509"):
-        comparable_loss(tiny_model, few, method, trained)
+        selection_loss(tiny_model, few, method, trained)
 
 
 def test_alignment_on_the_rows_own_responses_compares_with_the_teacher_that_reads_them(tiny_model, toy_texts, tmp_path):

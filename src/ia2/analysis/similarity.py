@@ -16,7 +16,7 @@ from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import ATTENTION_OUTPUT, Site
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 ROWS = 100
 """Number of evaluation rows for similarity (appendix B)."""
@@ -55,7 +55,7 @@ def response_activations(
     examples: Sequence[Example],
     task: Task,
     *,
-    demonstrations: Sequence[Shown] = (),
+    demonstrations: Sequence[ContextItem] = (),
     adapter: Adapter | None = None,
     site: Site = ATTENTION_OUTPUT,
     weights: Weights = "adapters",
@@ -79,7 +79,7 @@ def response_activations(
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in examples]
     with read_with(model, adapter, weights=weights) as reader:
-        read = reader.behind_common_tokens(sequences).activations(sequences, [site])
+        read = reader.with_common_prefix(sequences).activations(sequences, [site])
     return [activations[site].cpu() for activations in read]
 
 
@@ -88,7 +88,7 @@ def greedy_activations(
     examples: Sequence[Example],
     task: Task,
     *,
-    demonstrations: Sequence[Shown] = (),
+    demonstrations: Sequence[ContextItem] = (),
     adapter: Adapter | None = None,
     site: Site = ATTENTION_OUTPUT,
     weights: Weights = "adapters",
@@ -115,7 +115,7 @@ def greedy_activations(
     with read_with(model, adapter, weights=weights) as reader:
         tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
         prompts = checked_prompts(tokenizer, examples, [demonstrations] * len(examples), task)
-        reader = reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
+        reader = reader.with_common_prefix([TokenSequence(prompt, (0,)) for prompt in prompts])
         for index, decoded in continued(reader, model, prompts, task, sites=[site]):
             activations[index] = decoded.activations[site].cpu()
     return [activations[index] for index in range(len(examples))]

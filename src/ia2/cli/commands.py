@@ -17,7 +17,7 @@ from ia2.cli.options import Adapt, Demo, Evaluate
 from ia2.cli.resolve import check_demonstrations, load_task_of, study_of_adapt
 from ia2.cli.study_options import Report, Rescore
 from ia2.errors import InputError
-from ia2.evaluation.evaluate import Asking, evaluate
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
 from ia2.evaluation.rescoring import rescore
 from ia2.experiments.plan import check_sets
 from ia2.experiments.rows import read_context
@@ -33,10 +33,10 @@ from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, TaskRecord
 from ia2.reports.comparison_table import comparison_table
 from ia2.reports.conclusion import conclusion
-from ia2.reports.method_names import method_name, told_apart
+from ia2.reports.method_names import method_name, with_distinct_name
 from ia2.reports.renderings import in_terminal
 from ia2.reports.report import StudyReport
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 
 def run_demo(options: Demo) -> None:
@@ -63,7 +63,7 @@ def run_adapt(options: Adapt) -> None:
         progress=progress,
         tracking=Tracking.of(options.track, experiment.name, options.out),
     )
-    named = [told_apart(record, records) for record in records]
+    named = [with_distinct_name(record, records) for record in records]
     copies = copy_adapters(named, options.out)
     if records[-1].metrics.n:
         show(records)
@@ -116,7 +116,7 @@ def run_evaluate(options: Evaluate) -> None:
         task, model, chat=options.chat, stop=options.stop, label_scoring=scoring, taught=taught, context=bool(context)
     )
     notes = task.notes
-    demonstrations: tuple[Shown, ...] = (context,) if context is not None else ()
+    demonstrations: tuple[ContextItem, ...] = (context,) if context is not None else ()
     examples = task.evaluation or task.pool
     if taught is not None:
         examples, adapter_notes = _unseen(taught, model, examples)
@@ -132,8 +132,8 @@ def run_evaluate(options: Evaluate) -> None:
     share = f"{len(examples)} of " if len(examples) < len(every) else ""
     for sentence in (*notes, f"{task.name}: {method} on {share}{_counted(every, 'row')}"):
         progress.say(sentence)
-    asking = Asking(label_scoring=scoring, progress=progress)
-    evaluation = evaluate(model, examples, task, demonstrations=demonstrations, adapter=adapter, asking=asking)
+    settings = EvaluationSettings(label_scoring=scoring, progress=progress)
+    evaluation = evaluate(model, examples, task, demonstrations=demonstrations, adapter=adapter, settings=settings)
     record = Record(
         method=method,
         model=ModelRecord(**model.identity.as_record()),
@@ -168,7 +168,7 @@ def _prompt_tokens(
     model: LanguageModel,
     task: Task,
     examples: tuple[Example, ...],
-    demonstrations: tuple[Shown, ...],
+    demonstrations: tuple[ContextItem, ...],
     adapter: Adapter | None,
 ) -> float:
     """Return the mean number of prompt tokens per query, including virtual tokens."""
@@ -255,4 +255,6 @@ def _counted(rows: Sequence[Any], noun: str) -> str:
 def show(records: Sequence[Record]) -> None:
     """Print the table of results at the end of a command."""
     console = stdout()
-    console.print(in_terminal(comparison_table([told_apart(record, records) for record in records]), console.width))
+    console.print(
+        in_terminal(comparison_table([with_distinct_name(record, records) for record in records]), console.width)
+    )

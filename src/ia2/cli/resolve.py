@@ -18,7 +18,7 @@ from ia2.models.names import check_model_name, kind_of, path_of
 from ia2.progress import Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.task import Task
-from ia2.training.method_files import broken_field, method_of, read_description
+from ia2.training.method_files import field_error, method_of, read_description
 from ia2.training.methods import Method, method_named
 
 MOST_TRAINING_ROWS = 128
@@ -90,7 +90,7 @@ def _checked(kind: type[Checked], settings: dict[str, Any]) -> Checked:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise broken_field(error.errors(include_url=False)[0]) from error
+        raise field_error(error.errors(include_url=False)[0]) from error
 
 
 def _rows_said(options: Source) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
 from ia2.progress import SILENT, Progress
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 Correct = Literal["exact", "stripped"]
 """Whether an answer must be exactly the label's token, or may differ in surrounding spaces (as in the published
@@ -35,11 +35,12 @@ Evaluation = LabelEvaluation | TextEvaluation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
+class EvaluationSettings:
     """How rows are evaluated; answers and their correctness depend on the first four fields only.
 
     Example:
-        >>> evaluate(model, task.evaluation[:4], task, asking=Asking(label_scoring="whole")).metrics()["n"]
+        >>> settings = EvaluationSettings(label_scoring="whole")
+        >>> evaluate(model, task.evaluation[:4], task, settings=settings).metrics()["n"]
         4
     """
 
@@ -64,7 +65,7 @@ class Asking:
     """Name of the phase in the progress bar."""
 
 
-class PerQuery(tuple[Sequence[Shown], ...]):
+class PerQuery(tuple[Sequence[ContextItem], ...]):
     """Different demonstrations for each query."""
 
     __slots__ = ()
@@ -75,9 +76,9 @@ def evaluate(
     examples: Sequence[Example],
     task: Task,
     *,
-    demonstrations: Sequence[Shown] | PerQuery = (),
+    demonstrations: Sequence[ContextItem] | PerQuery = (),
     adapter: Adapter | None = None,
-    asking: Asking = Asking(),
+    settings: EvaluationSettings = EvaluationSettings(),
 ) -> Evaluation:
     """Run the model on each query and compare its answer with the row's response (PROTOCOL, Evaluation).
 
@@ -89,7 +90,7 @@ def evaluate(
         demonstrations: the demonstrations before every query, in this order, or a `PerQuery` with those of each query;
             empty for zero-shot and for adapters.
         adapter: the adapter to run with the model, if any.
-        asking: how rows are evaluated.
+        settings: how rows are evaluated.
 
     Raises:
         InputError: a prompt is longer than the model's context, labels are not single tokens, or the adapter was made
@@ -101,8 +102,8 @@ def evaluate(
         4
     """
     contexts = demonstrations if isinstance(demonstrations, PerQuery) else PerQuery([demonstrations] * len(examples))
-    with read_with(model, adapter, weights=asking.weights) as reader:
-        return _evaluated(model, reader, examples, task, contexts, asking)[0]
+    with read_with(model, adapter, weights=settings.weights) as reader:
+        return _evaluated(model, reader, examples, task, contexts, settings)[0]
 
 
 def evaluate_all(
@@ -110,7 +111,7 @@ def evaluate_all(
     examples: Sequence[Example],
     task: Task,
     adapters: Sequence[Adapter],
-    asking: Asking = Asking(),
+    settings: EvaluationSettings = EvaluationSettings(),
 ) -> list[Evaluation]:
     """Return the result of `evaluate` for each adapter, computed in shared forward passes.
 
@@ -121,7 +122,7 @@ def evaluate_all(
         examples: the rows to evaluate.
         task: the task of the rows.
         adapters: the adapters to evaluate.
-        asking: how rows are evaluated.
+        settings: how rows are evaluated.
 
     Raises:
         InputError: as for `evaluate`.
@@ -131,10 +132,10 @@ def evaluate_all(
         >>> [len(one.predictions) for one in evaluate_all(model, task.evaluation[:4], task, adapters)]
         [4, 4]
     """
-    if asking.weights != "adapters" or bank_of(model.network, adapters) is None:
-        return [evaluate(model, examples, task, adapter=adapter, asking=asking) for adapter in adapters]
+    if settings.weights != "adapters" or bank_of(model.network, adapters) is None:
+        return [evaluate(model, examples, task, adapter=adapter, settings=settings) for adapter in adapters]
     with adapted(model, adapters) as reader:
-        return _evaluated(model, reader, examples, task, PerQuery([()] * len(examples)), asking)
+        return _evaluated(model, reader, examples, task, PerQuery([()] * len(examples)), settings)
 
 
 def _evaluated(
@@ -143,35 +144,35 @@ def _evaluated(
     examples: Sequence[Example],
     task: Task,
     contexts: PerQuery,
-    asking: Asking,
+    settings: EvaluationSettings,
 ) -> list[Evaluation]:
     """Evaluate the reader's adapters, with the context of each query."""
     tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
-    reader = Reader(reader.network, reader.adapters, layout=asking.layout)
+    reader = Reader(reader.network, reader.adapters, layout=settings.layout)
     labels = None
     if task.response_kind == "text":
         prompts = checked_prompts(tokenizer, examples, contexts, task)
     else:
-        labels = LabelTokens.of(task, tokenizer, asking.label_scoring)
+        labels = LabelTokens.of(task, tokenizer, settings.label_scoring)
         prompts = label_prompts(tokenizer, labels, examples, contexts)
     count = len(reader.adapters)
-    with asking.progress.phase(asking.phase, len(prompts) * count) as advance:
-        if asking.share_prefill:
-            reader = reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
+    with settings.progress.phase(settings.phase, len(prompts) * count) as advance:
+        if settings.share_prefill:
+            reader = reader.with_common_prefix([TokenSequence(prompt, (0,)) for prompt in prompts])
         if labels is None:
-            size = asking.batch_size
+            size = settings.batch_size
             return [*generate(reader, model, examples, prompts, task, batch_size=size, advance=advance)]
         scores = score_labels(
             reader,
             prompts,
             labels,
-            confidence=asking.confidence,
-            batch_size=asking.batch_size,
+            confidence=settings.confidence,
+            batch_size=settings.batch_size,
             advance=lambda done: advance(done * count),
         )
     return [
         LabelEvaluation(
-            _predictions(examples, labels, adapter_scores, tokenizer, asking.correct), labels.scoring, labels.texts
+            _predictions(examples, labels, adapter_scores, tokenizer, settings.correct), labels.scoring, labels.texts
         )
         for adapter_scores in scores
     ]

@@ -129,7 +129,7 @@ def hidden_states(model: LanguageModel, task: Task, examples: Sequence[Example])
     """
     tokenizer = PromptTokenizer.of(model, task)
     sequences = [tokenizer.checked(TokenSequence(tokenizer.asked(row.query), (0,)), row.query) for row in examples]
-    read = Reader(model.network).behind_common_tokens(sequences).activations(sequences, [RESIDUAL])
+    read = Reader(model.network).with_common_prefix(sequences).activations(sequences, [RESIDUAL])
     states: Array = np.stack([activations[RESIDUAL][0, -1].double().cpu().numpy() for activations in read])
     return states
 

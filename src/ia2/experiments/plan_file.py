@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ia2.errors import InputError
 from ia2.experiments.schema import Experiment
-from ia2.training.method_files import problem
+from ia2.training.method_files import issue_sentence
 
 PLAN_FILE = "plan.json"
 Plan = tuple[Experiment, int | None, dict[str, dict[str, str]]]
@@ -69,7 +69,7 @@ def plan_of(content: Any, file: Path) -> Plan:
         settings = {"nested": False, **content["experiment"]}
         return Experiment.model_validate(settings), content["limit"], versions
     except (ValueError, TypeError, RecursionError) as error:
-        problems = map(problem, error.errors()) if isinstance(error, ValidationError) else [str(error)]
+        problems = map(issue_sentence, error.errors()) if isinstance(error, ValidationError) else [str(error)]
         raise _damaged(file, "; ".join(text.rstrip(".") for text in problems)) from error
 
 

@@ -13,7 +13,7 @@ from ia2.errors import InputError
 from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import Source
 from ia2.training.early_stopping import Training
-from ia2.training.method_files import broken_place, problem
+from ia2.training.method_files import issue_location, issue_sentence
 from ia2.yaml_files import read_yaml
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -41,8 +41,8 @@ def load_experiment(path: Path) -> Experiment:
             deeper = [other["loc"] for other in issues if len(other["loc"]) > len(issue["loc"])]
             if any(location[: len(issue["loc"])] == issue["loc"] for location in deeper):
                 continue  # reported for the part; pydantic also reports that its list is too short without it
-            message = _unknown(issue) if issue["type"] in UNKNOWN else problem(issue)
-            messages.append(f"{path}, line {_line(tree, broken_place(issue))}: {message}")
+            message = _unknown(issue) if issue["type"] in UNKNOWN else issue_sentence(issue)
+            messages.append(f"{path}, line {_line(tree, issue_location(issue))}: {message}")
         raise InputError("\n".join(messages)) from error
 
 

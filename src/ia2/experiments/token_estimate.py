@@ -14,7 +14,7 @@ from ia2.experiments.schema import Experiment
 from ia2.models.load import tokenizer_at_hand
 from ia2.prompting.literal_text import TextEncoder
 from ia2.prompting.prompts import SEPARATOR
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 from ia2.training.early_stopping import EarlyStopping
 from ia2.training.methods import OTHER_BETAS, Stage
 
@@ -80,7 +80,7 @@ class _UnitEstimate:
         training = sum(self.stage(node.stage) for node in unit_stages(self.adapters))
         return Tokens(self.teacher() if needs_teacher else 0, training, self.evaluation())
 
-    def context_tokens(self, demonstrations: Iterable[Shown]) -> int:
+    def context_tokens(self, demonstrations: Iterable[ContextItem]) -> int:
         """Return the tokens of the demonstrations or the instruction before a query."""
         return sum(
             self.length(demonstration.query) + self.length(demonstration.response) + self.length(SEPARATOR)
@@ -108,7 +108,7 @@ class _UnitEstimate:
         task, rows = self.set.task, self.set.train + self.set.dev
         rows += tuple(Example(query, "") for query in self.set.unlabelled_queries())
         contexts = self.set.training_contexts() + self.set.dev_contexts() + self.set.unlabelled_contexts()
-        max_tokens, endless = task.as_asked_of_the_teacher.max_new_tokens, self.experiment.teacher_stop == "none"
+        max_tokens, endless = task.for_teacher.max_new_tokens, self.experiment.teacher_stop == "none"
         return sum(
             self.context_tokens(context) + self.row_tokens(row, task, max_tokens, endless=endless)
             for row, context in zip(rows, contexts, strict=True)
@@ -124,11 +124,11 @@ class _UnitEstimate:
             return train + dev
         training = self.experiment.training
         # a stage with the step budget of others takes at most the sum of their maxima
-        epochs = [other.epochs or training.most_epochs for other in stage.steps_of if not other.solved]
-        training = training.for_epochs(sum(epochs) or stage.epochs or training.most_epochs)
+        epochs = [other.epochs or training.max_epochs for other in stage.steps_of if not other.solved]
+        training = training.for_epochs(sum(epochs) or stage.epochs or training.max_epochs)
         stopping = EarlyStopping(len(train_rows), self.set.seed_of_order, training)
         evaluations = 0
-        for _ in range(stopping.most_steps):
+        for _ in range(stopping.max_steps):
             stopping.note_step()
             evaluations += stopping.dev_due
         return training.epochs * train + evaluations * dev

@@ -16,8 +16,8 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.schema_parts import best_of
 from ia2.experiments.shared_work import SharedWork
 from ia2.experiments.store import ADAPTERS, PREDICTIONS, RECORDS
-from ia2.experiments.unit_asking import UnitAsking
 from ia2.experiments.unit_baselines import UnitBaselines
+from ia2.experiments.unit_evaluator import UnitEvaluator
 from ia2.experiments.unit_forgetting import UnitForgetting
 from ia2.experiments.unit_record import Measurement, unit_record
 from ia2.experiments.unit_rows import UnitRows, unit_rows
@@ -70,11 +70,11 @@ def compute(
         progress.say(temperature.note)
     work = SharedWork() if work is None else work
     training = UnitTraining(experiment, unit, model, rows, cache_dir, progress, work)
-    asking = UnitAsking(experiment, model, rows, progress, work)
-    baselines, similarity = UnitBaselines(asking), UnitSimilarity(experiment, model, rows, work)
+    evaluator = UnitEvaluator(experiment, model, rows, progress, work)
+    baselines, similarity = UnitBaselines(evaluator), UnitSimilarity(experiment, model, rows, work)
     _Computation(
-        *(experiment, unit, model, rows, folder, progress, training, asking, baselines, similarity, temperature),
-        UnitForgetting(asking),
+        *(experiment, unit, model, rows, folder, progress, training, evaluator, baselines, similarity, temperature),
+        UnitForgetting(evaluator),
     ).run()
 
 
@@ -87,7 +87,7 @@ class _Computation:
     folder: Path
     progress: Progress
     training: UnitTraining
-    asking: UnitAsking
+    evaluator: UnitEvaluator
     baselines: UnitBaselines
     similarity: UnitSimilarity
     temperature: UnitTemperature
@@ -128,7 +128,7 @@ class _Computation:
         (fitted,) = self.temperature.of_all(lambda: [self.baselines.on_dev_rows(name)], 1)
         for task in answerable:
             examples = self.rows.of(task)
-            contexts = self.asking.contexts(len(examples)) if name in IN_CONTEXT else [()] * len(examples)
+            contexts = self.evaluator.contexts(len(examples)) if name in IN_CONTEXT else [()] * len(examples)
             evaluation, seconds = self.baselines.measured(name, task)
             phases = ({"evaluate": seconds} if evaluation is not None else {}) | similarity_seconds | fitted.seconds
             self.write(
@@ -155,12 +155,12 @@ class _Computation:
         similarities = [self.similarity.of(candidate.trained.adapter, asked=candidate.key) for candidate in candidates]
         source, dev = self.rows.few_shot_set.task, self.rows.few_shot_set.dev
         temperatures = self.temperature.of_all(
-            lambda: self.asking.of_adapters(candidates, source, dev, "dev rows of {}"), len(candidates)
+            lambda: self.evaluator.of_adapters(candidates, source, dev, "dev rows of {}"), len(candidates)
         )
         for candidate in candidates:
             folder = self.adapter_folder(candidate)
             candidate.trained.save(folder)
-            scoring = self.asking.label_scoring(candidate, source)
+            scoring = self.evaluator.label_scoring(candidate, source)
             Provenance.by(self.rows.few_shot_set, self.model, scoring).save(folder)
             if self.experiment.measure == "chosen":
                 # only if few adapters are kept: thousands of tokenizers would fill the disk
@@ -193,7 +193,7 @@ class _Computation:
         """Return each adapter's evaluation on a task and its seconds by phase; (None, {}) if the task has no rows."""
         if not (examples := self.rows.of(task)):
             return [(None, {})] * len(candidates)
-        answers = self.asking.of_adapters(candidates, task, examples, "evaluate {} on " + task.name)
+        answers = self.evaluator.of_adapters(candidates, task, examples, "evaluate {} on " + task.name)
         return [(evaluation, {"evaluate": seconds}) for evaluation, seconds in answers]
 
     def write(self, measurement: Measurement) -> Record:

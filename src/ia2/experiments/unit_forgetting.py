@@ -9,7 +9,7 @@ from ia2.adapters.adapter import Adapter
 from ia2.evaluation.evaluate import Evaluation
 from ia2.evaluation.likelihood import mean_log_likelihood, windows_of
 from ia2.experiments.candidates import Candidate
-from ia2.experiments.unit_asking import UnitAsking
+from ia2.experiments.unit_evaluator import UnitEvaluator
 from ia2.models.sequences import TokenSequence
 
 
@@ -17,7 +17,7 @@ from ia2.models.sequences import TokenSequence
 class UnitForgetting:
     """Measures forgetting for each adapter, and once for the model without one."""
 
-    asking: UnitAsking
+    evaluator: UnitEvaluator
     _base_accuracy: dict[str, float] = field(default_factory=dict)
     """Accuracy of the model without an adapter, by task name."""
     _windows: list[TokenSequence] | None = None
@@ -25,16 +25,16 @@ class UnitForgetting:
 
     def of(self, candidates: Sequence[Candidate]) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """Return each adapter's forgetting metrics and the seconds per adapter; empty if the study asks for none."""
-        rows = self.asking.rows
+        rows = self.evaluator.rows
         if not candidates or not (rows.forgetting or rows.held_texts):
             return [{} for _ in candidates], {}
         begun = time.perf_counter()
         metrics: list[dict[str, Any]] = [{"forgetting": []} if rows.forgetting else {} for _ in candidates]
         for task in rows.forgetting:
             phase = "forgetting of {} on " + task.name
-            answers = self.asking.of_adapters(candidates, task, task.evaluation, phase)
+            answers = self.evaluator.of_adapters(candidates, task, task.evaluation, phase)
             if task.name not in self._base_accuracy:
-                alone = self.asking.of_model(task, task.evaluation, phase.format("none"))
+                alone = self.evaluator.of_model(task, task.evaluation, phase.format("none"))
                 self._base_accuracy[task.name] = _accuracy(alone.evaluation)
             for adapter_metrics, answered in zip(metrics, answers, strict=True):
                 adapter_metrics["forgetting"].append(
@@ -51,9 +51,9 @@ class UnitForgetting:
 
     def _likelihood(self, adapter: Adapter) -> dict[str, Any]:
         """Return the mean log-likelihood of the held-out texts with and without an adapter."""
-        model, weights = self.asking.model, self.asking.experiment.evaluate
+        model, weights = self.evaluator.model, self.evaluator.experiment.evaluate
         if self._windows is None:
-            self._windows = windows_of(model, self.asking.rows.held_texts)
+            self._windows = windows_of(model, self.evaluator.rows.held_texts)
         if self._base_log_likelihood is None:
             self._base_log_likelihood = mean_log_likelihood(model, self._windows)
         return {

@@ -19,7 +19,7 @@ from ia2.models.architectures import aligned_layers
 from ia2.models.load import LanguageModel
 from ia2.prompting.prompts import PromptTokenizer
 from ia2.records import AdapterRecord, Metrics, ModelRecord, Options, Record, StageRecord, TaskRecord, without_nan
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 UNMEASURED: Mapping[str, Any] = {"n": 0, "accuracy": None, "ece": None, "asim": None}
 """Metrics of an adapter whose training diverged, and of a task without rows to evaluate."""
@@ -37,7 +37,7 @@ class Measurement:
     """None if training diverged or the task has no rows."""
     similarity: Mapping[str, Any]
     seconds: Mapping[str, float]
-    contexts: Sequence[Sequence[Shown]] = ()
+    contexts: Sequence[Sequence[ContextItem]] = ()
     """Demonstrations or instruction before each query; empty for adapters."""
     candidate: Candidate | None = None
     temperature: float | None = None

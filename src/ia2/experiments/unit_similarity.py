@@ -13,7 +13,7 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.shared_work import SharedWork, form_of, key_of
 from ia2.experiments.unit_rows import UnitRows
 from ia2.models.load import LanguageModel
-from ia2.tasks.task import Shown
+from ia2.tasks.task import ContextItem
 
 
 @dataclass
@@ -68,7 +68,7 @@ class UnitSimilarity:
             return {"asim": None}, {}
         return self.of(None, in_context=name != "zero-shot")
 
-    def _attention(self, demonstrations: Sequence[Shown], adapter: Adapter | None) -> list[Tensor]:
+    def _attention(self, demonstrations: Sequence[ContextItem], adapter: Adapter | None) -> list[Tensor]:
         """Return attention outputs at the responses of the compared rows, one tensor per row."""
         task = self.rows.few_shot_set.task
         greedy = self.experiment.asim_tokens == "greedy" and task.response_kind == "text"

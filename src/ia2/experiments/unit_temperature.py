@@ -9,7 +9,7 @@ import numpy as np
 from ia2.evaluation.evaluate import Evaluation
 from ia2.evaluation.labels import LabelEvaluation
 from ia2.evaluation.temperature import fitted_temperature, refusal
-from ia2.experiments.unit_asking import Answered
+from ia2.experiments.unit_evaluator import TimedEvaluation
 from ia2.experiments.unit_rows import UnitRows
 
 
@@ -39,7 +39,7 @@ class UnitTemperature:
             return None
         return f"{task.name}: no temperature is fitted, as {why} (at least two labels are needed)."
 
-    def of_all(self, answers: Callable[[], list[Answered]], count: int) -> list[Fitted]:
+    def of_all(self, answers: Callable[[], list[TimedEvaluation]], count: int) -> list[Fitted]:
         """Fit the temperature of each of several methods.
 
         Args:

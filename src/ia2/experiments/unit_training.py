@@ -21,7 +21,7 @@ from ia2.training.checkpoints import Checkpoints
 from ia2.training.plans import Plan
 from ia2.training.targets import Targets
 from ia2.training.teacher import collect_targets
-from ia2.training.train import comparable_loss, train_all
+from ia2.training.train import selection_loss, train_all
 
 GIB = 2**30
 
@@ -128,7 +128,7 @@ class UnitTraining:
             progress=self.progress,
         )
         for adapter, result in zip(adapters, trained, strict=True):
-            loss = None if result.diverged else comparable_loss(self.model, few_shot_set, adapter.method, result)
+            loss = None if result.diverged else selection_loss(self.model, few_shot_set, adapter.method, result)
             seconds = {"train": sum(stage.seconds for stage in result.stages)}
             if adapter.method.needs_targets and teacher_seconds is not None:
                 seconds["teacher"] = teacher_seconds

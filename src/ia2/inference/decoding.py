@@ -11,11 +11,11 @@ from ia2.models.responses import Decoded, Ending, Limits
 from ia2.models.sites import Site
 from ia2.prompting.chat_templates import special_tokens
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 
 def checked_prompts(
-    tokenizer: PromptTokenizer, examples: Sequence[Example], contexts: Sequence[Sequence[Shown]], task: Task
+    tokenizer: PromptTokenizer, examples: Sequence[Example], contexts: Sequence[Sequence[ContextItem]], task: Task
 ) -> list[tuple[int, ...]]:
     """Tokenise the prompts to continue, and check that each fits in the context with its longest response.
 

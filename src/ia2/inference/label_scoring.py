@@ -13,7 +13,7 @@ from ia2.models.reader import Pass, Reader
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 LabelScoring = Literal["token", "whole", "separated", "ended"]
 """What is scored: the first token, over the whole vocabulary (the paper); or whole labels against each other, either
@@ -144,7 +144,10 @@ class LabelTokens:
 
 
 def label_prompts(
-    tokenizer: PromptTokenizer, labels: LabelTokens, examples: Sequence[Example], contexts: Sequence[Sequence[Shown]]
+    tokenizer: PromptTokenizer,
+    labels: LabelTokens,
+    examples: Sequence[Example],
+    contexts: Sequence[Sequence[ContextItem]],
 ) -> list[tuple[int, ...]]:
     """Return the tokens of the prompts for label scoring.
 

@@ -11,7 +11,7 @@ from ia2.models.load import LanguageModel
 from ia2.models.reader import Reader
 from ia2.models.sequences import TokenSequence
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 CHUNK_SIZE = 256
 """Queries per chunk; a chunk is sorted into batches of similar length, and its answers come when all are ready."""
@@ -35,7 +35,7 @@ def predict(
     queries: Iterable[str],
     *,
     adapter: Adapter | None = None,
-    shown: Sequence[Shown] = (),
+    demonstrations: Sequence[ContextItem] = (),
     label_scoring: AnyLabelScoring = "auto",
     at_once: int = CHUNK_SIZE,
 ) -> Iterator[Answer]:
@@ -47,7 +47,7 @@ def predict(
             are not read.
         queries: the queries; `ia2.tasks.files.forms.query_of_text` converts a text to a query.
         adapter: the adapter to run with the model, if any.
-        shown: demonstrations or an instruction before every query.
+        demonstrations: demonstrations or an instruction before every query.
         label_scoring: how labels are scored.
         at_once: number of queries that are read before the first answer is yielded.
 
@@ -64,9 +64,9 @@ def predict(
         tokenizer = PromptTokenizer.of(model.beside(reader.adapters.virtual_tokens), task)
         for chunk in _chunks(queries, at_once):
             if task.labels:
-                yield from _labelled(reader, tokenizer, task, chunk, shown, label_scoring)
+                yield from _labelled(reader, tokenizer, task, chunk, demonstrations, label_scoring)
             else:
-                yield from _generated(reader, model, tokenizer, task, chunk, shown)
+                yield from _generated(reader, model, tokenizer, task, chunk, demonstrations)
 
 
 def _labelled(
@@ -74,12 +74,12 @@ def _labelled(
     tokenizer: PromptTokenizer,
     task: Task,
     queries: Sequence[str],
-    shown: Sequence[Shown],
+    demonstrations: Sequence[ContextItem],
     label_scoring: AnyLabelScoring,
 ) -> Iterator[Answer]:
     labels = LabelTokens.of(task, tokenizer, label_scoring, query=queries[0])
     rows = [Example(query, "") for query in queries]
-    prompts = label_prompts(tokenizer, labels, rows, [shown] * len(rows))
+    prompts = label_prompts(tokenizer, labels, rows, [demonstrations] * len(rows))
     (scores,) = score_labels(_after_common_prefix(reader, prompts), prompts, labels)
     names = [text.strip() for text in labels.texts]
     for index, probabilities in zip(scores.label.tolist(), scores.probabilities.tolist(), strict=True):
@@ -92,10 +92,10 @@ def _generated(
     tokenizer: PromptTokenizer,
     task: Task,
     queries: Sequence[str],
-    shown: Sequence[Shown],
+    demonstrations: Sequence[ContextItem],
 ) -> Iterator[Answer]:
     rows = [Example(query, "") for query in queries]
-    prompts = checked_prompts(tokenizer, rows, [shown] * len(rows), task)
+    prompts = checked_prompts(tokenizer, rows, [demonstrations] * len(rows), task)
     responses = {
         number: response
         for number, response, _ in generated(_after_common_prefix(reader, prompts), model, prompts, task)
@@ -105,7 +105,7 @@ def _generated(
 
 def _after_common_prefix(reader: Reader, prompts: Sequence[tuple[int, ...]]) -> Reader:
     """Return a reader that has prefilled the common prefix of all prompts."""
-    return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in prompts])
+    return reader.with_common_prefix([TokenSequence(prompt, (0,)) for prompt in prompts])
 
 
 def _chunks(queries: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:

@@ -69,7 +69,7 @@ def decode(
         raise InputError(f"{wrong[0]}: this isn't recorded while a response is decoded; read the response again.")
     adapter_of = [0] * len(prompts) if adapters is None else list(adapters)
     if batch_size is None and prompts:
-        tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.most_tokens
+        tokens = reader.adapters.virtual_tokens + max(map(len, prompts)) + limits.max_tokens
         copies = len(set(adapter_of))
         batch_size = copies * responses_that_fit(reader.network, copies * tokens, len(sites))
     batch_kind = _Slots if row_form_of(reader.network).packs else rows_in_step(reader.network)
@@ -143,7 +143,7 @@ class _Slots(ResponseBatch):
         """Prefill prompts and give each a slot; yield at once the responses that end with their first token."""
         read = self._read(indices)
         if self.cache is None:
-            room = max(row.length for row in read.rows) + min(self.limits.most_tokens, ROOM)
+            room = max(row.length for row in read.rows) + min(self.limits.max_tokens, ROOM)
             self.cache = SlotCache(read.cache, room)
             self.rows, self.token = list(read.rows), read.token
         else:
@@ -195,7 +195,7 @@ class _Slots(ResponseBatch):
 
     def _steps(self) -> int:
         """Return the number of steps to decode before the tokens are read back."""
-        left = max(self.limits.most_tokens - len(row.tokens) for row in self.rows if row.ending is None)
+        left = max(self.limits.max_tokens - len(row.tokens) for row in self.rows if row.ending is None)
         return min(left, STEPS_UNREAD.get(self.device.type, 1))
 
     def _take(self, tokens: Sequence[Sequence[int]], read: Sequence[dict[Site, Tensor]]) -> None:

@@ -58,7 +58,7 @@ def fetch_snapshot(name: str) -> Snapshot:
     return Snapshot(folder, folder.name)
 
 
-def kept_snapshot(name: str) -> Path | None:
+def cached_snapshot(name: str) -> Path | None:
     """Return the folder of a hub model in the local hub cache; None if files are missing."""
     try:
         return Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=COPIES, local_files_only=True))
@@ -67,7 +67,7 @@ def kept_snapshot(name: str) -> Path | None:
 
 
 def _cached_snapshot(name: str, reason: str) -> Snapshot:
-    folder = kept_snapshot(name)
+    folder = cached_snapshot(name)
     if folder is None:
         raise InputError(
             f"{name}: the model hub can't be reached ({reason}), and its local cache doesn't hold all of the model. "

@@ -12,7 +12,7 @@ from ia2.cache import cache_folder
 from ia2.errors import InputError
 from ia2.models.gguf import dequantised, dequantised_folder, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
-from ia2.models.hub import fetch_snapshot, kept_snapshot
+from ia2.models.hub import cached_snapshot, fetch_snapshot
 from ia2.models.names import TOKENIZERS, Kind, check_model_name, kind_of, path_of
 from ia2.models.packaged import PACKAGED, fetch, sha256_of
 from ia2.models.packing_check import check_agreement
@@ -235,7 +235,7 @@ def tokenizer_at_hand(name: str, *, cache_dir: Path | None = None) -> PreTrained
     """
     kind, cache = kind_of(name), cache_dir or cache_folder()
     if kind == "hub":
-        snapshot = kept_snapshot(name)
+        snapshot = cached_snapshot(name)
         if snapshot is None:
             return None
         folder = snapshot

@@ -76,14 +76,14 @@ def _filled(
 
 
 def by_length(
-    sequences: Sequence[TokenSequence], batch_size: int | None = None, *, most_tokens: int | None = None, skip: int = 0
+    sequences: Sequence[TokenSequence], batch_size: int | None = None, *, max_tokens: int | None = None, skip: int = 0
 ) -> list[list[int]]:
     """Return the sequences' indices in batches of similar length, which have little padding.
 
     Args:
         sequences: the sequences to read.
         batch_size: maximum number of sequences per batch.
-        most_tokens: maximum number of tokens per batch, unless a single sequence has more.
+        max_tokens: maximum number of tokens per batch, unless a single sequence has more.
         skip: number of leading tokens of every sequence that don't count.
     """
     batches: list[list[int]] = []
@@ -91,7 +91,7 @@ def by_length(
     for index in sorted(range(len(sequences)), key=lambda index: len(sequences[index].inputs)):
         length = len(sequences[index].inputs) - skip
         many = batch_size is not None and bool(batches) and len(batches[-1]) == batch_size
-        if not batches or many or (most_tokens is not None and tokens + length > most_tokens):
+        if not batches or many or (max_tokens is not None and tokens + length > max_tokens):
             batches.append([])
             tokens = 0
         batches[-1].append(index)
@@ -130,4 +130,4 @@ def passes(
         copies: number of copies of each sequence in a pass, such as one per adapter.
     """
     room = pass_tokens(device, skip) // copies if batch_size is None else None
-    return by_length(sequences, batch_size, most_tokens=room, skip=skip)
+    return by_length(sequences, batch_size, max_tokens=room, skip=skip)

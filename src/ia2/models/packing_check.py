@@ -28,8 +28,8 @@ from ia2.models.row_forms import (
     PADDED_WITHOUT_CACHE,
     RowForm,
     empty_cache,
-    give_rows,
     row_form_of,
+    set_row_form,
 )
 from ia2.models.sequences import TokenSequence
 from ia2.models.sites import LOGITS
@@ -87,10 +87,10 @@ def check_agreement(network: PreTrainedModel, name: str) -> RowForm:
     problem: Exception | None = None
     # the test texts are shorter than the number of keys that such networks choose
     for form, logits_of in forms[chooses_keys(network) :]:
-        give_rows(network, form)
+        set_row_form(network, form)
         try:
             if _agrees(network, logits_of, prefix, texts, tolerance):
-                give_rows(network, form, mixes_lengths=_mixes_lengths(network, prefix, texts[-1], tolerance))
+                set_row_form(network, form, mixes_lengths=_mixes_lengths(network, prefix, texts[-1], tolerance))
                 return form
         except torch.OutOfMemoryError:
             raise

@@ -88,7 +88,7 @@ class Reader:
             raise ValueError("adapters read the whole prompt: no prefill can be shared with a bank")
         self.network, self.adapters, self.prefix, self.layout = network, adapters, prefix, form.layout(layout)
 
-    def behind_common_tokens(self, sequences: Sequence[TokenSequence]) -> "Reader":
+    def with_common_prefix(self, sequences: Sequence[TokenSequence]) -> "Reader":
         """Return a reader with the common prefix of these prompts prefilled; this one if none can be shared."""
         shares = self.adapters.shares_prefill and row_form_of(self.network).shares_prefix
         if not shares or len(sequences) < 2:

@@ -30,7 +30,7 @@ class Decoded:
 class Limits:
     """Conditions that end a response."""
 
-    most_tokens: int
+    max_tokens: int
     """Maximum number of tokens to decode."""
     end_tokens: frozenset[int] = frozenset()
     """Tokens that end a response and aren't part of it."""
@@ -41,7 +41,7 @@ class Limits:
         """Return why a response ends after these tokens; None if it goes on."""
         if self.stops(tokens):
             return "stop"
-        return "length" if len(tokens) == self.most_tokens else None
+        return "length" if len(tokens) == self.max_tokens else None
 
 
 @dataclass

@@ -136,7 +136,7 @@ def row_form_of(network: PreTrainedModel) -> RowForm:
     return FORMS[vars(network).get(_ATTRIBUTE, PACKED.name)]
 
 
-def give_rows(network: PreTrainedModel, form: RowForm, *, mixes_lengths: bool = False) -> None:
+def set_row_form(network: PreTrainedModel, form: RowForm, *, mixes_lengths: bool = False) -> None:
     """Set the row form of a network and of later copies of it.
 
     Args:

@@ -16,7 +16,7 @@ from ia2.prompting.drawing import (
     nested_by_class,
 )
 from ia2.randomness import generator
-from ia2.tasks.task import Example, Instruction, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Instruction, Task
 
 MAX_LISTED_CLASSES = 5
 """Maximum number of classes without a training row that a note lists."""
@@ -181,7 +181,7 @@ class FewShotSet:
         return {
             "chat": self.task.chat,
             "max_new_tokens": self.task.max_new_tokens if texts else None,
-            "teacher_tokens": self.task.as_asked_of_the_teacher.max_new_tokens if texts else None,
+            "teacher_tokens": self.task.for_teacher.max_new_tokens if texts else None,
             "stop": self.task.stop if texts else None,
             "draw": self.drawing,
             "nested": self.nested,
@@ -198,17 +198,17 @@ class FewShotSet:
             if seed is not None
         }
 
-    def demonstrations(self) -> tuple[Shown, ...]:
+    def demonstrations(self) -> tuple[ContextItem, ...]:
         """Return the context of all queries: the training rows in one order (PROTOCOL, Evaluation), or the text."""
         return self._demonstrations_for(self.train, "demonstrations")
 
-    def reshuffled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
+    def reshuffled_contexts(self, queries: int) -> tuple[tuple[ContextItem, ...], ...]:
         """Return the demonstrations of each query: the training rows in an order of its own."""
         return tuple(
             self._demonstrations_for(self.train, f"demonstrations of query {index}") for index in range(queries)
         )
 
-    def resampled_contexts(self, queries: int) -> tuple[tuple[Shown, ...], ...]:
+    def resampled_contexts(self, queries: int) -> tuple[tuple[ContextItem, ...], ...]:
         """Return the demonstrations of each query: N-1 newly drawn rows, or `most_demonstrations` if that is fewer.
 
         They are drawn from unused rows of the pool, as in the published scripts (PROTOCOL, Evaluation). The seed of the
@@ -235,14 +235,14 @@ class FewShotSet:
             generator(self.seed_of_order, f"order of {named}").shuffle(rows)
         return tuple(rows)
 
-    def training_contexts(self) -> tuple[tuple[Shown, ...], ...]:
+    def training_contexts(self) -> tuple[tuple[ContextItem, ...], ...]:
         """Return the demonstrations of each training row: the other N-1, in an order of its own (PROTOCOL, Teacher)."""
         return tuple(
             self._demonstrations_for(self.train[:index] + self.train[index + 1 :], f"context of training row {index}")
             for index in range(self.n)
         )
 
-    def dev_contexts(self) -> tuple[tuple[Shown, ...], ...]:
+    def dev_contexts(self) -> tuple[tuple[ContextItem, ...], ...]:
         """Return the demonstrations of each dev row: N-1 of the training rows (PROTOCOL, Teacher)."""
         if self.context is not None:
             return ((self.context,),) * len(self.dev)
@@ -268,7 +268,7 @@ class FewShotSet:
         generator(self.seed, f"unlabelled rows of {self.task.name}").shuffle(unused)
         return tuple(unused[:count])
 
-    def unlabelled_contexts(self) -> tuple[tuple[Shown, ...], ...]:
+    def unlabelled_contexts(self) -> tuple[tuple[ContextItem, ...], ...]:
         """Return the demonstrations of each unlabelled query in each order; the orders of a query are consecutive."""
         return tuple(
             self._demonstrations_for(self.train, f"context {number} of unlabelled query {index}")
@@ -282,7 +282,7 @@ class FewShotSet:
 
     def _demonstrations_for(
         self, examples: tuple[Example, ...], purpose: str, most: int | None = None
-    ) -> tuple[Shown, ...]:
+    ) -> tuple[ContextItem, ...]:
         if self.context is not None:
             return (self.context,)
         count = min(len(examples), most or len(examples), self.most_demonstrations or len(examples))

@@ -8,15 +8,15 @@ from ia2.models.load import LanguageModel
 from ia2.models.sequences import TokenSequence
 from ia2.prompting.chat_templates import answer_opening, conversation, takes_system, turn_end
 from ia2.prompting.literal_text import TextEncoder
-from ia2.tasks.task import Example, Instruction, Shown, Task, Turn, turns_of
+from ia2.tasks.task import ContextItem, Example, Instruction, Task, Turn, turns_of
 
 SEPARATOR = "\n\n"
 """Separator between demonstrations, and before the query (PROTOCOL, Data)."""
 
 
-def prompt_text(query: str, shown: Sequence[Shown] = ()) -> str:
+def prompt_text(query: str, context: Sequence[ContextItem] = ()) -> str:
     """Return the demonstrations and the query, separated by blank lines; only the query if there are none."""
-    texts = [part.text if isinstance(part, Instruction) else part.query + part.response for part in shown]
+    texts = [part.text if isinstance(part, Instruction) else part.query + part.response for part in context]
     return "".join(text + SEPARATOR for text in texts) + query
 
 
@@ -86,7 +86,7 @@ class PromptTokenizer:
         """The end token as a tuple; empty if responses have none."""
         return () if self.end_token is None else (self.end_token,)
 
-    def sequence(self, query: str, response: str, shown: Sequence[Shown] = ()) -> TokenSequence:
+    def sequence(self, query: str, response: str, context: Sequence[ContextItem] = ()) -> TokenSequence:
         """Return the tokens of a prompt and its response, including the end token if any.
 
         The prompt's tokens are the same as without a response.
@@ -94,15 +94,15 @@ class PromptTokenizer:
         Raises:
             InputError: prompt and response together exceed the model's context length.
         """
-        prompt = self.rendered(query, shown)
+        prompt = self.rendered(query, context)
         tokens = TokenSequence(self.prompt(prompt), self.response(prompt, response) + self.ending)
         return self.checked(tokens, query)
 
-    def asked(self, query: str, shown: Sequence[Shown] = ()) -> tuple[int, ...]:
+    def asked(self, query: str, context: Sequence[ContextItem] = ()) -> tuple[int, ...]:
         """Return the tokens of the prompt of a query, with its demonstrations or other context."""
-        return self.prompt(self.rendered(query, shown))
+        return self.prompt(self.rendered(query, context))
 
-    def rendered(self, query: str, shown: Sequence[Shown] = ()) -> str:
+    def rendered(self, query: str, context: Sequence[ContextItem] = ()) -> str:
         """Return the text of a prompt: parts joined by blank lines, or a rendered conversation up to the response.
 
         In a conversation, special tokens in the contents of turns are escaped (`TextEncoder.hidden`), so that they stay
@@ -112,9 +112,9 @@ class PromptTokenizer:
             InputError: the chat template refuses these turns.
         """
         if self.answer_opening is None:
-            return prompt_text(query, shown)
+            return prompt_text(query, context)
         turns: list[Turn] = []
-        for part in shown:
+        for part in context:
             if isinstance(part, Instruction):
                 turns.append(Turn("system", part.text))
             else:
@@ -128,7 +128,7 @@ class PromptTokenizer:
         )
         return self.answer_opening.before_answer(asked)
 
-    def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[Shown]]) -> float:
+    def mean_prompt_tokens(self, rows: Sequence[Example], contexts: Sequence[Sequence[ContextItem]]) -> float:
         """Return the mean number of prompt tokens of rows with their contexts, which is the cost of a query."""
         return sum(len(self.asked(row.query, context)) for row, context in zip(rows, contexts, strict=True)) / len(rows)
 

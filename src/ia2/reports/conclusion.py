@@ -11,7 +11,7 @@ from ia2.experiments.schema import Experiment
 from ia2.experiments.single import ordered_records
 from ia2.experiments.store import Store
 from ia2.records import Record, load_records
-from ia2.reports.method_names import method_name, told_apart
+from ia2.reports.method_names import method_name, with_distinct_name
 from ia2.tasks.json_lines import json_lines
 
 
@@ -71,7 +71,7 @@ def conclusion_of_study(experiment: Experiment, folder: Path) -> str | None:
     records = ordered_records(experiment, load_records(folder, every[0].id))
     if any(not record.metrics.n or not record.rows(folder).is_file() for record in records):
         return None
-    return conclusion([told_apart(record, records) for record in records], folder)
+    return conclusion([with_distinct_name(record, records) for record in records], folder)
 
 
 def _percent(record: Record) -> str:

@@ -43,7 +43,7 @@ def method_name(record: Record) -> str:
     return METHOD_NAMES.get(name, name)
 
 
-def told_apart(record: Record, records: Sequence[Record]) -> Record:
+def with_distinct_name(record: Record, records: Sequence[Record]) -> Record:
     """Return the record with its label source in the method name, if other records share the method."""
     if sum(other.method == record.method for other in records) == 1:
         return record

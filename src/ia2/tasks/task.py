@@ -95,7 +95,7 @@ class Instruction:
     text: str
 
 
-Shown = Example | Instruction
+ContextItem = Example | Instruction
 """An item of a prompt's context, before the query."""
 
 
@@ -142,7 +142,7 @@ class Task:
         return "label" if self.labels else "text"
 
     @property
-    def as_asked_of_the_teacher(self) -> "Task":
+    def for_teacher(self) -> "Task":
         """A copy of the task with the teacher's maximum response length."""
         return replace(self, max_new_tokens=self.teacher_tokens or self.max_new_tokens)
 

@@ -12,7 +12,7 @@ from ia2.models.sites import LOGITS
 from ia2.progress import SILENT, Progress
 from ia2.prompting.fewshot import FewShotSet
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.training.objectives import MatchTokens, Wanted
+from ia2.training.objectives import MatchTokens, ObjectiveTargets
 
 
 def best_ordered(model: LanguageModel, few_shot_set: FewShotSet, count: int, progress: Progress = SILENT) -> FewShotSet:
@@ -45,11 +45,11 @@ def in_context_loss(model: LanguageModel, few_shot_set: FewShotSet, batch_size: 
     """
     tokenizer, demonstrations = PromptTokenizer.of(model, few_shot_set.task), few_shot_set.demonstrations()
     sequences = [tokenizer.sequence(row.query, row.response, demonstrations) for row in few_shot_set.dev]
-    reader = Reader(model.network).behind_common_tokens(sequences)
+    reader = Reader(model.network).with_common_prefix(sequences)
     return sum(reader.map_passes(_loss, sequences, [LOGITS], batch_size=batch_size)) / len(sequences)
 
 
 def _loss(read: Pass) -> float:
     """The sum of the losses of a pass's rows."""
-    wanted = Wanted(read.batch.responses(), {}, {LOGITS: read.batch.at().example}, len(read.indices))
-    return float(MatchTokens().loss(read.activations, wanted).sum())
+    targets = ObjectiveTargets(read.batch.responses(), {}, {LOGITS: read.batch.at().example}, len(read.indices))
+    return float(MatchTokens().loss(read.activations, targets).sum())

@@ -49,7 +49,7 @@ class Training:
             raise FieldError("clip", self.clip, "this must be more than 0.")
 
     @property
-    def most_epochs(self) -> int:
+    def max_epochs(self) -> int:
         """Maximum number of passes over the training rows, for either value of `until`."""
         return CONVERGED_EPOCHS if self.until == "converged" else self.epochs
 
@@ -122,9 +122,9 @@ class EarlyStopping:
         return math.ceil(self.rows / self.training.batch_size)
 
     @property
-    def most_steps(self) -> int:
+    def max_steps(self) -> int:
         """Number of steps without early stopping."""
-        return self.training.most_epochs * self.steps_per_epoch if self.exact_steps is None else self.exact_steps
+        return self.training.max_epochs * self.steps_per_epoch if self.exact_steps is None else self.exact_steps
 
     def next_batch(self) -> Sequence[int]:
         """Return the rows of the next step; each epoch visits all rows in a new order."""
@@ -144,7 +144,7 @@ class EarlyStopping:
     @property
     def dev_due(self) -> bool:
         """Whether to evaluate the dev loss now: every `dev_every` steps, after each epoch, and after the last step."""
-        ends = self.step % self.steps_per_epoch == 0 or self.step == self.most_steps
+        ends = self.step % self.steps_per_epoch == 0 or self.step == self.max_steps
         return self.step % self.training.dev_every == 0 or ends
 
     @property
@@ -180,7 +180,7 @@ class EarlyStopping:
 
     @property
     def _training_over(self) -> bool:
-        return self._out_of_patience or self.step >= self.most_steps
+        return self._out_of_patience or self.step >= self.max_steps
 
     @property
     def _out_of_patience(self) -> bool:

@@ -130,7 +130,7 @@ def train_stage(
         Each job's best adapter and its history; the adapter is the initial one if training diverged.
     """
     stage = RunningStage(network, jobs, effect, training, progress)
-    with progress.phase(f"train {name}", sum(job.stopping.most_steps for job in jobs)) as advance:
+    with progress.phase(f"train {name}", sum(job.stopping.max_steps for job in jobs)) as advance:
         while stage.active:
             with _shared_time(stage.active):
                 stage.evaluate_due()

@@ -178,16 +178,16 @@ def method_of(content: object, where: str) -> Method:
         return Method(described.name, described.description, tuple(stage.stage() for stage in described.stages))
     except ValidationError as error:
         raise InputError(
-            "\n".join(f"{where}: {problem(issue)}" for issue in error.errors(include_url=False))
+            "\n".join(f"{where}: {issue_sentence(issue)}" for issue in error.errors(include_url=False))
         ) from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def problem(issue: Mapping[str, Any]) -> str:
+def issue_sentence(issue: Mapping[str, Any]) -> str:
     """Return a pydantic validation error as a sentence with its location, rule and value."""
-    broken = broken_field(issue)
-    location = ".".join(map(str, broken_place(issue))) or "the whole file"
+    broken = field_error(issue)
+    location = ".".join(map(str, issue_location(issue))) or "the whole file"
     # a missing key's error holds the whole object that lacks it
     if broken.value is None or issue["type"] == "missing":
         return f"{location}: {broken.rule}"
@@ -195,7 +195,7 @@ def problem(issue: Mapping[str, Any]) -> str:
     return f"{location}: {broken.rule.removesuffix('.')} (given: {shown})."
 
 
-def broken_place(issue: Mapping[str, Any]) -> tuple[str | int, ...]:
+def issue_location(issue: Mapping[str, Any]) -> tuple[str | int, ...]:
     """Return the location of a pydantic validation error, including the field that a check of a whole object names."""
     location: tuple[str | int, ...] = issue["loc"]
     error = issue.get("ctx", {}).get("error")
@@ -204,9 +204,9 @@ def broken_place(issue: Mapping[str, Any]) -> tuple[str | int, ...]:
     return location
 
 
-def broken_field(issue: Mapping[str, Any]) -> FieldError:
+def field_error(issue: Mapping[str, Any]) -> FieldError:
     """Convert a pydantic validation error to an error of the innermost named field."""
-    names = [str(part) for part in broken_place(issue) if isinstance(part, str)]
+    names = [str(part) for part in issue_location(issue) if isinstance(part, str)]
     error = issue.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
         return FieldError(names[-1], error.value, error.rule)

@@ -22,7 +22,7 @@ AlignmentError = Literal["mse", "relative", "cosine"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ObjectiveTargets:
     """Targets at the positions of a batch of examples."""
 
     tokens: Int[Tensor, " n"]
@@ -50,12 +50,12 @@ class Objective(ABC):
         return frozenset()
 
     @abstractmethod
-    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+    def loss(self, student: Activations, targets: ObjectiveTargets) -> Float[Tensor, " examples"]:
         """Return the loss of each example.
 
         Args:
             student: the student's activations at each of its sites, positions first.
-            wanted: the targets.
+            targets: the targets.
 
         Raises:
             ValueError: a site is missing.
@@ -72,8 +72,8 @@ class Align(Objective):
         >>> import torch
         >>> teacher, student = torch.zeros(1, 2, 4), torch.ones(1, 2, 4)  # one position, two layers, four units
         >>> example = {ATTENTION_OUTPUT: torch.zeros(1, dtype=torch.long)}
-        >>> wanted = Wanted(torch.tensor([3]), {ATTENTION_OUTPUT: teacher}, example, examples=1)
-        >>> Align().loss({ATTENTION_OUTPUT: student}, wanted)
+        >>> targets = ObjectiveTargets(torch.tensor([3]), {ATTENTION_OUTPUT: teacher}, example, examples=1)
+        >>> Align().loss({ATTENTION_OUTPUT: student}, targets)
         tensor([2.])
     """
 
@@ -103,14 +103,14 @@ class Align(Objective):
         """The aligned site."""
         return frozenset({self.site})
 
-    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+    def loss(self, student: Activations, targets: ObjectiveTargets) -> Float[Tensor, " examples"]:
         """Return the loss of each example.
 
         Raises:
             InputError: the model lacks a selected layer.
             ValueError: the site is missing.
         """
-        ours, theirs = _at_site(student, self.site).float(), _at_site(wanted.activations, self.site).float()
+        ours, theirs = _at_site(student, self.site).float(), _at_site(targets.activations, self.site).float()
         chosen = self.layers.chosen(ours.shape[1], ours.device)
         if chosen is not None:
             ours, theirs = ours.index_select(1, chosen.layer), theirs.index_select(1, chosen.layer)
@@ -122,7 +122,7 @@ class Align(Objective):
                 error = error / theirs.square().mean(-1)
         if chosen is not None:
             error = error * chosen.weight
-        return mean_by_example(error.sum(1), wanted.example[self.site], wanted.examples)
+        return mean_by_example(error.sum(1), targets.example[self.site], targets.examples)
 
 
 @dataclass(frozen=True)
@@ -149,16 +149,16 @@ class MatchTokens(Objective):
         """Next-token logits."""
         return frozenset({LOGITS})
 
-    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+    def loss(self, student: Activations, targets: ObjectiveTargets) -> Float[Tensor, " examples"]:
         """Return the loss of each example. Raises ValueError if logits are missing."""
         logits = _at_site(student, LOGITS).float()
-        entropy = cross_entropy(logits, wanted.tokens, reduction="none")
+        entropy = cross_entropy(logits, targets.tokens, reduction="none")
         if self.smoothing:
             scores = logits.log_softmax(-1)
             masked = scores.isneginf()
             uniform_term = -scores.masked_fill(masked, 0.0).sum(-1) / (~masked).sum(-1)
             entropy = (1 - self.smoothing) * entropy + self.smoothing * uniform_term
-        return mean_by_example(entropy, wanted.example[LOGITS], wanted.examples)
+        return mean_by_example(entropy, targets.example[LOGITS], targets.examples)
 
 
 @dataclass(frozen=True)
@@ -189,15 +189,15 @@ class MatchDistribution(Objective):
         """Next-token logits."""
         return frozenset({LOGITS})
 
-    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+    def loss(self, student: Activations, targets: ObjectiveTargets) -> Float[Tensor, " examples"]:
         """Return the loss of each example. Raises ValueError if logits are missing."""
-        theirs = self.evened(_at_site(wanted.activations, LOGITS).float().log_softmax(-1))
+        theirs = self.evened(_at_site(targets.activations, LOGITS).float().log_softmax(-1))
         ours = _at_site(student, LOGITS).float().log_softmax(-1)
         # a token masked by the teacher's head has probability 0 and contributes nothing; 0 · ∞ would be NaN
         possible = theirs > -torch.inf
         ours, theirs = ours.where(possible, 0.0), theirs.where(possible, 0.0)
         divergence = (possible * theirs.exp() * (theirs - ours)).sum(-1)
-        return mean_by_example(divergence, wanted.example[LOGITS], wanted.examples)
+        return mean_by_example(divergence, targets.example[LOGITS], targets.examples)
 
     def evened(self, log_probability: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
         """Return the distributions with all but the `top` most probable tokens made equally likely."""
@@ -254,9 +254,9 @@ class AlignAndMatch(Objective):
         """The aligned site, and logits if distributions are matched."""
         return self.align.teacher_sites | self.match.teacher_sites
 
-    def loss(self, student: Activations, wanted: Wanted) -> Float[Tensor, " examples"]:
+    def loss(self, student: Activations, targets: ObjectiveTargets) -> Float[Tensor, " examples"]:
         """Return the loss of each example. Raises the errors of both losses."""
-        align, match = self.align.loss(student, wanted), self.match.loss(student, wanted)
+        align, match = self.align.loss(student, targets), self.match.loss(student, targets)
         return (1 - self.beta) * align + self.beta * match
 
 

@@ -21,7 +21,7 @@ from ia2.models.reader import Reader
 from ia2.models.sites import Activations, Site
 from ia2.models.transfer import on_device
 from ia2.randomness import derived_seed
-from ia2.training.objectives import Objective, Wanted
+from ia2.training.objectives import Objective, ObjectiveTargets
 from ia2.training.shares import WHOLE, PassSize, Share, in_passes
 from ia2.training.student import Part
 
@@ -40,7 +40,7 @@ class TrainingPass:
     """Dropout seed of each row; None for no dropout."""
     at: dict[Site, Positions]
     """Positions to read at each site of the student."""
-    wanted: dict[Objective, Wanted]
+    targets: dict[Objective, ObjectiveTargets]
     """Targets of each objective's rows. Example indices run over all rows of the pass."""
     chosen: dict[tuple[Objective, Site], Int[Tensor, " n"]]
     """For a site that several objectives read, the indices of an objective's own positions."""
@@ -79,8 +79,8 @@ class TrainingPass:
                     positions = _positions_of(batch, site, read, set(numbers[objective]))
                     chosen[objective, site] = on_device(positions, batch.input_ids.device)
                     example[objective][site] = at[site].example.index_select(0, chosen[objective, site])
-        wanted = {
-            objective: Wanted(
+        targets = {
+            objective: ObjectiveTargets(
                 batch.responses(numbers[objective]),
                 _targets(parts, objective, batch.input_ids.device),
                 example[objective],
@@ -88,7 +88,7 @@ class TrainingPass:
             )
             for objective in numbers
         }
-        return cls(shares, batch, adapter_of_row, noise, at, wanted, chosen)
+        return cls(shares, batch, adapter_of_row, noise, at, targets, chosen)
 
     def losses(self, reader: Reader) -> Float[Tensor, " rows"]:
         """Return the loss of each row, in order, from one forward pass.
@@ -99,7 +99,7 @@ class TrainingPass:
         read = reader.read(self.batch, self.at, self.adapter_of_row, self.noise)
         return sum(
             # rows of other objectives have no positions here, and so a loss of 0
-            (objective.loss(self._student(objective, read), wanted) for objective, wanted in self.wanted.items()),
+            (objective.loss(self._student(objective, read), targets) for objective, targets in self.targets.items()),
             start=torch.zeros((), device=self.batch.input_ids.device),
         )
 

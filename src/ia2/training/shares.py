@@ -22,10 +22,10 @@ class PassSize(NamedTuple):
             parts: number of parts.
             rows: number of rows of the largest part.
         """
-        most_parts, most_rows = min(self.parts or parts, parts), min(self.rows or rows, rows)
-        if most_parts > 1:
-            return self._replace(parts=-(-most_parts // 2))
-        return PassSize(1, -(-most_rows // 2)) if most_rows > 1 else None
+        max_parts, max_rows = min(self.parts or parts, parts), min(self.rows or rows, rows)
+        if max_parts > 1:
+            return self._replace(parts=-(-max_parts // 2))
+        return PassSize(1, -(-max_rows // 2)) if max_rows > 1 else None
 
 
 WHOLE = PassSize()
@@ -45,12 +45,12 @@ class Share:
 
 
 def in_passes(
-    parts: Sequence[Part], limit: PassSize, enough_tokens: int, most_tokens: int | None = None
+    parts: Sequence[Part], limit: PassSize, enough_tokens: int, max_tokens: int | None = None
 ) -> Iterator[list[Share]]:
     """Divide the parts into passes of limited size, separating long parts from short ones.
 
     A pass is as wide as its longest part. Once a pass has the `enough_tokens` that keep the device busy, longer parts
-    go to another pass instead of padding this one. If `most_tokens` is given, a pass exceeds it only if a single row of
+    go to another pass instead of padding this one. If `max_tokens` is given, a pass exceeds it only if a single row of
     each part does.
     """
     order = sorted(range(len(parts)), key=lambda number: parts[number].tokens)
@@ -62,14 +62,14 @@ def in_passes(
         ):
             length_groups.append([])
         length_groups[-1].append(number)
-    most_parts = limit.parts or max(1, len(parts))
-    groups = [numbers[at : at + most_parts] for numbers in length_groups for at in range(0, len(numbers), most_parts)]
+    max_parts = limit.parts or max(1, len(parts))
+    groups = [numbers[at : at + max_parts] for numbers in length_groups for at in range(0, len(numbers), max_parts)]
     for group in groups:
         most = max(len(parts[number].indices) for number in group)
         size = limit.rows or most
-        if limit.rows is None and most_tokens is not None:
+        if limit.rows is None and max_tokens is not None:
             longest = max(len(sequence.inputs) for number in group for sequence in parts[number].sequences)
-            size = max(1, most_tokens // (longest * len(group)))
+            size = max(1, max_tokens // (longest * len(group)))
         for start in range(0, most, size):
             limited = [(number, parts[number].limited(start, size)) for number in sorted(group)]
             yield [Share(number, part, len(parts[number].indices)) for number, part in limited if part.indices]

@@ -153,7 +153,7 @@ class _Asked:
         teacher_stop: TeacherStop,
     ) -> "_Asked":
         """Tokenise and check the prompts of a set."""
-        task = few_shot_set.task.as_asked_of_the_teacher
+        task = few_shot_set.task.for_teacher
         task = task if teacher_stop == "task" else replace(task, stop=None)
         tokenizer = PromptTokenizer.of(model, task)
         # unlabelled queries have no response; the teacher provides it
@@ -202,7 +202,7 @@ class _Asked:
         # positions to be recorded can't be in a cached prefix
         if not self.instructed or any(site.positions != "response" for site in self.sites):
             return reader
-        return reader.behind_common_tokens([TokenSequence(prompt, (0,)) for prompt in self.prompts])
+        return reader.with_common_prefix([TokenSequence(prompt, (0,)) for prompt in self.prompts])
 
     @property
     def _reader(self) -> Reader:

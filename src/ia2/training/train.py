@@ -237,7 +237,7 @@ class _Trainer:
                 rows.let_go()
 
 
-def comparable_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Method, trained: Trained) -> float:
+def selection_loss(model: LanguageModel, few_shot_set: FewShotSet, method: Method, trained: Trained) -> float:
     """Return the loss for model selection: the last stage's dev loss, or the dev token loss if that depends on β."""
     if method.beta is None or trained.diverged:
         return trained.dev_loss

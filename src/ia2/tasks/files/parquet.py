@@ -10,7 +10,7 @@ from ia2.errors import InputError
 from ia2.tasks.files.arrow import rows_of, written_bytes
 from ia2.tasks.files.header import distinct_columns
 from ia2.tasks.files.table import Row, Table
-from ia2.unpacking import check_rows, check_unpacked, most_unpacked
+from ia2.unpacking import check_rows, check_unpacked, max_unpacked
 
 CODE_TYPES = ("int8", "int16")
 """Integer types that pandas uses for category codes, and that are rarely used for labels."""
@@ -99,7 +99,7 @@ def _checked_texts(file: Any, size: int) -> tuple[list[str], int]:
     if values > (most := max(LEAST_VALUES, VALUES_PER_BYTE * size)):
         raise ValueError(f"it says that it has {values} values; {most} are the most in {shown_size(size)}")
     # no text is longer than its column's uncompressed size
-    rows = min(ROWS_AT_ONCE, most_unpacked(size) // widest) if widest else ROWS_AT_ONCE
+    rows = min(ROWS_AT_ONCE, max_unpacked(size) // widest) if widest else ROWS_AT_ONCE
     return [path for path, is_once in once.items() if is_once], max(1, rows)
 
 

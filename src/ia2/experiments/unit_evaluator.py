@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ia2.evaluation.evaluate import Asking, Evaluation, PerQuery, evaluate, evaluate_all
+from ia2.evaluation.evaluate import Evaluation, EvaluationSettings, PerQuery, evaluate, evaluate_all
 from ia2.experiments.candidates import Candidate
 from ia2.experiments.schema import Experiment
 from ia2.experiments.shared_work import SharedWork, evaluation_as_json, evaluation_from_json, form_of, key_of
@@ -14,10 +14,10 @@ from ia2.inference.label_scoring import AnyLabelScoring, TaughtScoring, adapter_
 from ia2.models.load import LanguageModel
 from ia2.progress import Progress
 from ia2.prompting.prompts import PromptTokenizer
-from ia2.tasks.task import Example, Shown, Task
+from ia2.tasks.task import ContextItem, Example, Task
 
 
-class Answered(NamedTuple):
+class TimedEvaluation(NamedTuple):
     """An evaluation and the seconds it took, even if another unit computed it."""
 
     evaluation: Evaluation
@@ -25,7 +25,7 @@ class Answered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class UnitAsking:
+class UnitEvaluator:
     """Evaluates a unit's model and adapters with the study's settings."""
 
     experiment: Experiment
@@ -34,14 +34,14 @@ class UnitAsking:
     progress: Progress
     work: SharedWork
 
-    def asking(self, phase: str, label_scoring: AnyLabelScoring | None = None) -> Asking:
+    def settings(self, phase: str, label_scoring: AnyLabelScoring | None = None) -> EvaluationSettings:
         """Return the study's evaluation settings.
 
         Args:
             phase: name of the phase in progress messages.
             label_scoring: how labels are scored; by default as the study says.
         """
-        return Asking(
+        return EvaluationSettings(
             label_scoring=label_scoring or self.experiment.label_scoring,
             confidence=self.experiment.confidence,
             correct=self.experiment.correct,
@@ -51,8 +51,12 @@ class UnitAsking:
         )
 
     def of_model(
-        self, task: Task, examples: Sequence[Example], phase: str, contexts: Sequence[Sequence[Shown]] | None = None
-    ) -> Answered:
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        phase: str,
+        contexts: Sequence[Sequence[ContextItem]] | None = None,
+    ) -> TimedEvaluation:
         """Evaluate the model without an adapter.
 
         Args:
@@ -62,20 +66,20 @@ class UnitAsking:
             contexts: demonstrations or instruction before each query; none by default.
         """
         per_query = PerQuery([()] * len(examples) if contexts is None else contexts)
-        asking = self.asking(phase)
-        key = self._key("model", task, examples, per_query, asking)
+        settings = self.settings(phase)
+        key = self._key("model", task, examples, per_query, settings)
         if (cached := self._cached(key)) is not None:
             return cached
         begun = time.perf_counter()
-        evaluation = evaluate(self.model, examples, task, demonstrations=per_query, asking=asking)
-        answered = Answered(evaluation, time.perf_counter() - begun)
+        evaluation = evaluate(self.model, examples, task, demonstrations=per_query, settings=settings)
+        answered = TimedEvaluation(evaluation, time.perf_counter() - begun)
         # an in-memory cache lives for one run, in which no other unit has this set's demonstrations
         reusable = self.work.lasts or not any(isinstance(part, Example) for context in per_query for part in context)
         return self._store(key, answered) if reusable else answered
 
     def of_adapters(
         self, candidates: Sequence[Candidate], task: Task, examples: Sequence[Example], phase: str
-    ) -> list[Answered]:
+    ) -> list[TimedEvaluation]:
         """Evaluate each adapter. Adapters with the same label scoring share forward passes and split the time evenly.
 
         Args:
@@ -86,7 +90,7 @@ class UnitAsking:
         """
         scorings = [self.label_scoring(candidate, task) for candidate in candidates]
         keys = [
-            self._key(candidate.key, task, examples, (), self.asking("", scoring))
+            self._key(candidate.key, task, examples, (), self.settings("", scoring))
             for candidate, scoring in zip(candidates, scorings, strict=True)
         ]
         answers = {index: cached for index, key in enumerate(keys) if (cached := self._cached(key)) is not None}
@@ -97,10 +101,10 @@ class UnitAsking:
             phase_name = phase.format(f"{len(uncached)} adapter{'s' * (len(uncached) > 1)}")
             adapters = [candidates[index].trained.adapter for index in uncached]
             begun = time.perf_counter()
-            evaluations = evaluate_all(self.model, examples, task, adapters, self.asking(phase_name, scoring))
+            evaluations = evaluate_all(self.model, examples, task, adapters, self.settings(phase_name, scoring))
             seconds = (time.perf_counter() - begun) / len(uncached)
             for index, evaluation in zip(uncached, evaluations, strict=True):
-                answer = Answered(evaluation, seconds)
+                answer = TimedEvaluation(evaluation, seconds)
                 # an in-memory cache lives for one run, in which no other unit has these adapters
                 answers[index] = self._store(keys[index], answer) if self.work.lasts else answer
         return [answers[index] for index in range(len(candidates))]
@@ -110,21 +114,23 @@ class UnitAsking:
         evaluated: str,
         task: Task,
         examples: Sequence[Example],
-        contexts: Sequence[Sequence[Shown]],
-        asking: Asking,
+        contexts: Sequence[Sequence[ContextItem]],
+        settings: EvaluationSettings,
     ) -> str:
         """Return the cache key: model or adapter, task, rows, their contexts and the scoring settings."""
-        scoring = (asking.label_scoring, asking.confidence, asking.correct, asking.weights)
+        scoring = (settings.label_scoring, settings.confidence, settings.correct, settings.weights)
         model = self.model.fingerprint
         return key_of(
             "answers", evaluated, model, form_of(task), tuple(examples), [tuple(part) for part in contexts], scoring
         )
 
-    def _cached(self, key: str) -> Answered | None:
+    def _cached(self, key: str) -> TimedEvaluation | None:
         cached = self.work.result(key)
-        return None if cached is None else Answered(evaluation_from_json(cached["evaluation"]), cached["seconds"])
+        return (
+            None if cached is None else TimedEvaluation(evaluation_from_json(cached["evaluation"]), cached["seconds"])
+        )
 
-    def _store(self, key: str, answered: Answered) -> Answered:
+    def _store(self, key: str, answered: TimedEvaluation) -> TimedEvaluation:
         content = {"evaluation": evaluation_as_json(answered.evaluation), "seconds": answered.seconds}
         self.work.keep_result(key, content)
         return answered
@@ -136,7 +142,7 @@ class UnitAsking:
         method, tokenizer = candidate.planned.method, PromptTokenizer.of(self.model, task)
         return adapter_scoring_of(task, tokenizer, self.experiment.label_scoring, fits_tokens=method.fits_tokens)
 
-    def contexts(self, queries: int) -> Sequence[Sequence[Shown]]:
+    def contexts(self, queries: int) -> Sequence[Sequence[ContextItem]]:
         """Return the context of each of `queries` queries: the set's demonstrations, reshuffled or resampled ones."""
         few_shot_set = self.rows.few_shot_set
         if self.experiment.demonstrations == "shared":
