@@ -42,6 +42,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ministral3": {
         "rope_parameters": _SAME_BASE | {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16384}
     },
+    "gpt_oss": {"rope_parameters": _SAME_BASE},
+    "lfm2": {"block_auto_adjust_ff_dim": False},
+    "qwen3_vl": {"text_config": {"rope_parameters": _SAME_BASE | {"mrope_section": [2, 1, 1]}}},
+    "qwen3_5_moe_text": {"linear_num_value_heads": 8},
+    "qwen3_5": {"text_config": {"linear_num_value_heads": 8}},
+    "qwen3_5_text": {"linear_num_value_heads": 8},
     "qwen3_moe": {"norm_topk_prob": True},
 }
 """What llama.cpp assumes of a kind, or has no key for."""
@@ -77,19 +83,15 @@ def write_base(network: PreTrainedModel, path: Path, architecture: str, *, permu
     writer.add_eos_token_id(0)
     known = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(known, config.num_hidden_layers)
+    tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
     for key, tensor in network.state_dict().items():
         name = key.replace("model.language_model.", "model.")
-        if "vision" in name or "projector" in name or (name == "lm_head.weight" and config.tie_word_embeddings):
+        if re.search("vis(ion|ual)|projector", name) or (name == "lm_head.weight" and tied):
             continue
-        if permuted and (projection := re.search(r"\.([qk])_proj\.", name)):
-            heads = config.num_attention_heads if projection[1] == "q" else config.num_key_value_heads
-            tensor = tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(tensor.shape)
-        # these store how much a norm's weight differs from 1
-        if config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron") and name.endswith("norm.weight"):
-            tensor = tensor + 1
-        for written, part in _experts(name, tensor) or [(names.get_name(name, (".weight", ".bias")), tensor)]:
-            assert written is not None, f"llama.cpp's {architecture} has no tensor {name}"
-            writer.add_tensor(written, part.contiguous().numpy())
+        for written, part in _parts(name, tensor, config, permuted=permuted):
+            known_name = names.get_name(written, (".weight", ".bias")) or written
+            assert known_name.startswith(("blk.", "token_embd", "output")), f"llama.cpp has no tensor {written}"
+            writer.add_tensor(known_name, part.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -114,9 +116,14 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_vocab_size(config.vocab_size)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    kinds = getattr(config, "layer_types", None) or []
+    has_convolutions = "conv" in kinds
+    writer.add_head_count_kv(
+        [config.num_key_value_heads * (kind != "conv") for kind in kinds]
+        if has_convolutions
+        else config.num_key_value_heads
+    )
     writer.add_key_length(head_size)
     writer.add_value_length(head_size)
     writer.add_rope_dimension_count(int(head_size * rope.get("partial_rotary_factor", 1.0)))
@@ -124,6 +131,7 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_layer_norm_rms_eps(epsilon)
     writer.add_layer_norm_eps(epsilon)
     for field, add in {
+        "intermediate_size": writer.add_feed_forward_length,
         "sliding_window": writer.add_sliding_window,
         "attn_logit_softcapping": writer.add_attn_logit_softcapping,
         "final_logit_softcapping": writer.add_final_logit_softcapping,
@@ -132,6 +140,11 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
         "residual_multiplier": writer.add_residual_scale,
         "logits_scaling": writer.add_logit_scale,
         "logit_scale": writer.add_logit_scale,
+        "linear_conv_kernel_dim": writer.add_ssm_conv_kernel,
+        "linear_key_head_dim": writer.add_ssm_state_size,
+        "linear_num_key_heads": writer.add_ssm_group_count,
+        "linear_num_value_heads": writer.add_ssm_time_step_rank,
+        "conv_L_cache": writer.add_shortconv_l_cache,
         "num_experts": writer.add_expert_count,
         "num_local_experts": writer.add_expert_count,
         "num_experts_per_tok": writer.add_expert_used_count,
@@ -140,17 +153,72 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
     }.items():
         if (value := getattr(config, field, None)) is not None:
             add(value)
+    if config.model_type == "gpt_oss":
+        writer.add_expert_feed_forward_length(config.intermediate_size)
+    if config.model_type.startswith("qwen3_5"):
+        writer.add_ssm_inner_size(config.linear_num_value_heads * config.linear_value_head_dim)
+        writer.add_full_attention_interval(4)
+        writer.add_rope_dimension_sections([1, 0, 0, 0])
+    if config.model_type == "qwen3_vl_text":
+        writer.add_rope_dimension_sections([2, 1, 1, 0])
     if config.model_type == "stablelm":
         writer.add_parallel_residual(config.use_parallel_residual)
 
 
-def _experts(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """The tensors of a mixture's experts, whose gate and projection up transformers joins; none for other tensors."""
-    experts = re.search(r"layers\.(\d+)\..*experts\.(gate_up|down)_proj$", name)
-    if experts is None:
-        return []
-    stem = f"blk.{experts[1]}.ffn"
-    if experts[2] == "down":
-        return [(f"{stem}_down_exps.weight", tensor)]
-    gate, up = tensor.chunk(2, dim=1)
-    return [(f"{stem}_gate_exps.weight", gate), (f"{stem}_up_exps.weight", up)]
+def _parts(name: str, tensor: Tensor, config: Any, *, permuted: bool) -> list[tuple[str, Tensor]]:
+    """What llama.cpp's converter makes of a tensor: names, of transformers' or llama.cpp's own, and values."""
+    layer = (re.search(r"layers\.(\d+)\.", name) or [None, None])[1]
+    module = name.rpartition(f"layers.{layer}.")[2]
+    if permuted and (projection := re.search(r"\.([qk])_proj\.", name)):
+        heads = config.num_attention_heads if projection[1] == "q" else config.num_key_value_heads
+        return [(name, tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(tensor.shape))]
+    # these store how much a norm's weight differs from 1
+    centred = ("gemma", "gemma2", "gemma3_text", "nemotron", "qwen3_5_text", "qwen3_5_moe_text")
+    if config.model_type in centred and name.endswith("norm.weight") and "linear_attn" not in name:
+        return [(name, tensor + 1)]
+    if module.startswith("mlp.experts."):
+        return _experts(f"blk.{layer}.ffn", module, tensor, config)
+    if module == "self_attn.sinks":
+        return [(f"blk.{layer}.attn_sinks.weight", tensor)]
+    if module == "conv.conv.weight":
+        return [(name, tensor.squeeze(1))]
+    if module.startswith("linear_attn."):
+        return [_of_linear_attention(f"blk.{layer}", name, module.removeprefix("linear_attn."), tensor, config)]
+    return [(name, tensor)]
+
+
+def _experts(stem: str, module: str, tensor: Tensor, config: Any) -> list[tuple[str, Tensor]]:
+    """The tensors of a mixture's experts, whose gate and projection up transformers joins."""
+    suffix = "bias" if module.endswith("_bias") else "weight"
+    turned = config.model_type == "gpt_oss" and suffix == "weight"
+    tensor = tensor.transpose(1, 2) if turned else tensor
+    if "down_proj" in module:
+        return [(f"{stem}_down_exps.{suffix}", tensor)]
+    # GPT-OSS takes them in turn
+    gate, up = (tensor[:, 0::2], tensor[:, 1::2]) if config.model_type == "gpt_oss" else tensor.chunk(2, dim=1)
+    return [(f"{stem}_gate_exps.{suffix}", gate), (f"{stem}_up_exps.{suffix}", up)]
+
+
+def _of_linear_attention(stem: str, name: str, module: str, tensor: Tensor, config: Any) -> tuple[str, Tensor]:
+    """A tensor of a gated delta network; value heads of one key head are written apart from each other."""
+    keys, size = config.linear_num_key_heads, config.linear_value_head_dim
+    each = config.linear_num_value_heads // keys
+
+    def tiled(rows: Tensor, size: int) -> Tensor:
+        return rows.unflatten(0, (keys, each, size)).transpose(0, 1).flatten(0, 2)
+
+    before = 2 * keys * config.linear_key_head_dim
+    if module == "A_log":
+        return name, -tiled(tensor, 1).exp()
+    if module == "dt_bias":
+        return f"{stem}.ssm_dt.bias", tiled(tensor, 1)
+    if module.startswith(("in_proj_a.", "in_proj_b.")):
+        return name, tiled(tensor, 1)
+    if module.startswith("in_proj_z."):
+        return name, tiled(tensor, size)
+    if module.startswith("out_proj."):
+        return name, tiled(tensor.T, size).T
+    if module.startswith(("in_proj_qkv.", "conv1d.")):
+        tensor = tensor.squeeze(1)
+        return name, torch.cat([tensor[:before], tiled(tensor[before:], size)])
+    return name, tensor

@@ -30,6 +30,9 @@ class GGUFFamily:
     """llama.cpp's name of the architecture."""
     permuted: bool = False
     """Whether the rows of W_Q and W_K are reordered: rotary embeddings rotate adjacent pairs instead of halves."""
+    tiled: bool = False
+    """Whether the value heads of gated delta networks are reordered: first the first one of each key head, then the
+    second of each, and so on."""
 
 
 FAMILIES = {
@@ -42,8 +45,10 @@ FAMILIES = {
     "gemma3_text": GGUFFamily("gemma3"),
     "glm": GGUFFamily("chatglm"),
     "glm4": GGUFFamily("glm4"),
+    "gpt_oss": GGUFFamily("gpt-oss"),
     "granite": GGUFFamily("granite", permuted=True),
     "hunyuan_v1_dense": GGUFFamily("hunyuan-dense"),
+    "lfm2": GGUFFamily("lfm2"),
     "llama": GGUFFamily("llama", permuted=True),
     "ministral3": GGUFFamily("mistral3", permuted=True),
     "mistral": GGUFFamily("llama", permuted=True),
@@ -57,7 +62,10 @@ FAMILIES = {
     "qwen2": GGUFFamily("qwen2"),
     "qwen2_moe": GGUFFamily("qwen2moe"),
     "qwen3": GGUFFamily("qwen3"),
+    "qwen3_5_moe_text": GGUFFamily("qwen35moe", tiled=True),
+    "qwen3_5_text": GGUFFamily("qwen35", tiled=True),
     "qwen3_moe": GGUFFamily("qwen3moe"),
+    "qwen3_vl_text": GGUFFamily("qwen3vl"),
     "seed_oss": GGUFFamily("seed_oss"),
     "smollm3": GGUFFamily("smollm3", permuted=True),
     "stablelm": GGUFFamily("stablelm"),
@@ -157,6 +165,8 @@ def _tensors(adapter: Adapter, config: PretrainedConfig, family: GGUFFamily) -> 
         if factor == B and family.permuted and module.endswith(("q_proj", "k_proj")):
             query = module.endswith("q_proj")
             tensor = permuted(tensor, config.num_attention_heads if query else config.num_key_value_heads)
+        if family.tiled and ".linear_attn." in module:
+            tensor = _with_tiled_heads(tensor, factor, module.rpartition(".")[2], config)
         yield f"{module_name}.weight.lora_{'a' if factor == A else 'b'}", tensor
 
 
@@ -168,3 +178,31 @@ def permuted(rows: Float[Tensor, "outputs rank"], heads: int) -> Float[Tensor, "
         [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
     """
     return rows.reshape(heads, 2, -1, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
+
+
+def _with_tiled_heads(tensor: Tensor, factor: str, projection: str, config: PretrainedConfig) -> Tensor:
+    """Return a factor of a gated delta network's projection with the value heads in llama.cpp's order."""
+    keys, size = config.linear_num_key_heads, config.linear_value_head_dim
+    if projection == "out_proj":
+        return tiled(tensor.T, keys, size).T if factor == A else tensor
+    if factor == A:
+        return tensor
+    if projection == "in_proj_qkv":
+        before = 2 * keys * config.linear_key_head_dim
+        return torch.cat([tensor[:before], tiled(tensor[before:], keys, size)])
+    return tiled(tensor, keys, size if projection == "in_proj_z" else 1)
+
+
+def tiled(rows: Float[Tensor, "values n"], keys: int, size: int) -> Float[Tensor, "values n"]:
+    """Return the rows of value heads in llama.cpp's order.
+
+    Args:
+        rows: `size` rows for each value head; those of one key head are adjacent.
+        keys: number of key heads.
+        size: rows of a value head.
+
+    Example:
+        >>> tiled(torch.arange(4).float()[:, None], keys=2, size=1).flatten().tolist()
+        [0.0, 2.0, 1.0, 3.0]
+    """
+    return rows.reshape(keys, -1, size, rows.shape[-1]).transpose(0, 1).reshape(rows.shape)
