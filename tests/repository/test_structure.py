@@ -42,6 +42,9 @@ NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common"
 FORBIDDEN_VARIABLES = {"own", "found", "kept", "one", "place", "given"}
 """Names of variables, parameters and functions that don't say what they hold."""
 
+READS_THE_CLOCK = {"cli/cache.py"}
+"""Modules for which the time of day matters. All others measure durations, which a clock that is set doesn't change."""
+
 MARKED = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".cff", ".jinja", ".css", ".js", ".ipynb"}
 """Endings of the files that a merge may have left unfinished."""
 
@@ -147,6 +150,12 @@ def test_variables_parameters_and_functions_say_what_they_hold():
         for name in FORBIDDEN_VARIABLES.intersection(defined_names(ast.parse(text)))
     ]
     check_list(silent, VARIABLES_THAT_SAY_NOTHING, "names that don't say what they hold")
+
+
+def test_nothing_but_the_age_of_the_caches_files_depends_on_the_time_of_day():
+    clock = re.compile(r"\b(?:time\.time(?:_ns)?|datetime\.(?:now|today|utcnow)|date\.today|localtime|gmtime)\b")
+    reading = [str(path) for path, text in modules().items() if clock.search(text)]
+    check_list(reading, READS_THE_CLOCK, "modules that read the clock")
 
 
 def test_names_are_collected_wherever_they_are_defined():
