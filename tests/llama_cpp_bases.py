@@ -35,6 +35,7 @@ print(json.dumps([answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
 """
 _SAME_BASE = {"rope_type": "default", "rope_theta": 10000.0}
 _GEMMA_3 = {"rope_parameters": {"sliding_attention": _SAME_BASE, "full_attention": _SAME_BASE}}
+_GEMMA_4 = {"final_logit_softcapping": 30.0}
 CHANGES: dict[str, dict[str, Any]] = {
     "gemma3": {"text_config": _GEMMA_3},
     "gemma3_text": _GEMMA_3,
@@ -42,6 +43,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ministral3": {
         "rope_parameters": _SAME_BASE | {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16384}
     },
+    "gemma4": {"text_config": _GEMMA_4},
+    "gemma4_text": _GEMMA_4,
     "gpt_oss": {"rope_parameters": _SAME_BASE},
     "lfm2": {"block_auto_adjust_ff_dim": False},
     "qwen3_vl": {"text_config": {"rope_parameters": _SAME_BASE | {"mrope_section": [2, 1, 1]}}},
@@ -90,7 +93,7 @@ def write_base(network: PreTrainedModel, path: Path, architecture: str, *, permu
             continue
         for written, part in _parts(name, tensor, config, permuted=permuted):
             known_name = names.get_name(written, (".weight", ".bias")) or written
-            assert known_name.startswith(("blk.", "token_embd", "output")), f"llama.cpp has no tensor {written}"
+            assert not known_name.startswith("model."), f"llama.cpp has no tensor {written}"
             writer.add_tensor(known_name, part.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -122,7 +125,11 @@ def _likeliest(
 def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
     rope = config.rope_parameters
     rope = rope if "rope_theta" in rope else rope["full_attention"]
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    is_gemma_4 = config.model_type == "gemma4_text"
+    if is_gemma_4:
+        *_, head_size = (layer.head_dim for layer in config.per_layer_config)
+    else:
+        head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     epsilons = ("rms_norm_eps", "norm_epsilon", "norm_eps", "layer_norm_eps")
     epsilon = next((value for name in epsilons if (value := getattr(config, name, None))), 1e-5)
     writer.add_context_length(config.max_position_embeddings)
@@ -139,7 +146,8 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
     )
     writer.add_key_length(head_size)
     writer.add_value_length(head_size)
-    writer.add_rope_dimension_count(int(head_size * rope.get("partial_rotary_factor", 1.0)))
+    # where rotary frequencies are proportional, the tensor rope_freqs says which rows are rotated
+    writer.add_rope_dimension_count(int(head_size * (1.0 if is_gemma_4 else rope.get("partial_rotary_factor", 1.0))))
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_layer_norm_rms_eps(epsilon)
     writer.add_layer_norm_eps(epsilon)
@@ -166,6 +174,18 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
     }.items():
         if (value := getattr(config, field, None)) is not None:
             add(value)
+    if is_gemma_4:
+        size = config.per_layer_config[0].head_dim
+        writer.add_key_length_swa(size)
+        writer.add_value_length_swa(size)
+        writer.add_rope_dimension_count_swa(size)
+        writer.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
+        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in kinds])
+        writer.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+        writer.add_shared_kv_layers(config.num_kv_shared_layers)
+        rotated = int(head_size * rope["partial_rotary_factor"] / 2)
+        factors = torch.cat([torch.ones(rotated), torch.full((head_size // 2 - rotated,), 1e30)])
+        writer.add_tensor("rope_freqs.weight", factors.numpy())
     if config.model_type == "gpt_oss":
         writer.add_expert_feed_forward_length(config.intermediate_size)
     if config.model_type.startswith("qwen3_5"):
@@ -191,6 +211,8 @@ def _parts(name: str, tensor: Tensor, config: Any, *, permuted: bool) -> list[tu
         return [(name, tensor + 1)]
     if module.startswith("mlp.experts."):
         return _experts(f"blk.{layer}.ffn", module, tensor, config)
+    if module == "layer_scalar":
+        return [(f"blk.{layer}.layer_output_scale.weight", tensor)]
     if module == "self_attn.sinks":
         return [(f"blk.{layer}.attn_sinks.weight", tensor)]
     if module == "conv.conv.weight":

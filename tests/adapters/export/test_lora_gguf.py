@@ -174,9 +174,9 @@ def test_what_llama_cpp_cannot_hold_is_refused(tiny_llama, kind, said, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["gpt_neox", "falcon_h1", "gemma4_text"])
+@pytest.mark.parametrize("kind", ["gpt_neox", "falcon_h1", "jamba"])
 def test_families_that_llama_cpp_has_otherwise_are_refused(kind, tmp_path):
-    # queries, keys and values in one module, attention beside a state, and heads of several sizes
+    # queries, keys and values in one module, attention beside a state, and states of another kind
     network = shrunken_network(kind)
     with pytest.raises(InputError, match=f"of the kind {kind} it isn't known here .* Export merged weights"):
         export_lora_gguf(moved(network, LoRA()), network.config, tmp_path / "lora.gguf", name="toy")
@@ -210,8 +210,14 @@ def test_adapters_of_a_text_decoder_in_a_multimodal_model_name_its_modules_alone
     }
 
 
-WRAPPERS = {"gemma3": "gemma3_text", "mistral3": "mistral", "qwen3_5": "qwen3_5_text", "qwen3_vl": "qwen3_vl_text"}
-IN_16_BITS = {"gemma", "gemma2", "gemma3_text", "gemma3", "starcoder2", "phi"}
+WRAPPERS = {
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "mistral3": "mistral",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_vl": "qwen3_vl_text",
+}
+IN_16_BITS = {"gemma", "gemma2", "gemma3_text", "gemma3", "gemma4_text", "gemma4", "starcoder2", "phi"}
 """Kinds with GELU, which llama.cpp looks up in a table of 16-bit numbers."""
 
 

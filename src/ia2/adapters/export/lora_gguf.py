@@ -43,6 +43,7 @@ FAMILIES = {
     "gemma": GGUFFamily("gemma"),
     "gemma2": GGUFFamily("gemma2"),
     "gemma3_text": GGUFFamily("gemma3"),
+    "gemma4_text": GGUFFamily("gemma4"),
     "glm": GGUFFamily("chatglm"),
     "glm4": GGUFFamily("glm4"),
     "gpt_oss": GGUFFamily("gpt-oss"),
