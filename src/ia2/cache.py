@@ -171,6 +171,24 @@ def _full_disk_named(path: Path, partial: Path) -> Iterator[None]:
         ) from error
 
 
+def full_disk_error(error: BaseException | None) -> FullDiskError | None:
+    """Return the error to report if a full disk is among an error and its causes, else None.
+
+    For what is written without `written_whole`, such as the file of a lock.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, FullDiskError):
+            return error
+        if _is_full_disk(error):
+            file = error.filename if isinstance(error, OSError) else None
+            subject = "A disk" if file is None else f"{Path(str(file)).absolute().parent}: the disk of this folder"
+            return FullDiskError(f"{subject} is full ({error}). Make room, and run the same command again.")
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _is_full_disk(error: BaseException) -> bool:
     numbers = (errno.ENOSPC, errno.EDQUOT)
     return (isinstance(error, OSError) and error.errno in numbers) or any(text in str(error) for text in _NO_SPACE)

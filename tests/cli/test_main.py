@@ -73,6 +73,22 @@ def test_a_full_disk_has_status_one_and_is_said_in_one_sentence(capsys, tmp_path
     assert "bug in ia2" not in err
 
 
+@pytest.mark.parametrize("taken_for", [None, InputError("this folder can't be made")], ids=["itself", "an input"])
+def test_a_disk_that_is_full_for_anything_else_is_said_too(capsys, tmp_path, monkeypatch, file, taken_for):
+    def fails(*_arguments, **_keywords):
+        full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out" / "locks" / "unit"))
+        if taken_for is None:
+            raise full
+        raise taken_for from full
+
+    monkeypatch.setattr(loading, "load_model", fails)
+    status, _, err = adapt(capsys, tmp_path, "smollm2-135m", file)
+    assert status == 1
+    assert err.splitlines()[-1].startswith(f"{tmp_path / 'out' / 'locks'}: the disk of this folder is full (")
+    assert "Make room" in err
+    assert "bug in ia2" not in err
+
+
 def test_nothing_half_written_is_left_behind(capsys, tmp_path, model, file, monkeypatch):
     def stopped(*_arguments, **_keywords):
         raise KeyboardInterrupt

@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_is_named_and_what_follows_ends_as_a_calm_run(inputs
             if run.returncode:
                 full += 1
                 assert run.returncode == 1, run.stderr
-                assert "disk of this folder is full" in run.stderr.splitlines()[-1]
+                assert "disk of this folder is full" in run.stderr.splitlines()[-1], run.stderr
                 assert not (folder / "out" / "adapter").exists()
             subprocess.run(["mount", "-o", f"remount,size={4 * needed}", str(folder)], check=True)
             again = adapted(inputs, folder / "out")

@@ -14,11 +14,12 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from ia2.adapters.registry import all_sizes
+from ia2.cache import full_disk_error
 from ia2.cli.flags import option_of, with_flags
 from ia2.cli.memory_limit import check_memory_limit
 from ia2.cli.parser import COMMANDS, LISTS, build_parser
 from ia2.cli.threads import wait_passively_if_busy
-from ia2.errors import FullDiskError, InputError
+from ia2.errors import InputError
 
 RUNNERS = {
     "demo": ("commands", "run_demo"),
@@ -95,7 +96,8 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
             return _failed(name, error, debug=debug)
         return 128 + signal.SIGPIPE
     except InputError as error:
-        if (lack := _lack_of_memory(error)) is not None:  # which a reader took for a fault of its file
+        # which a reader or a check took for a fault of its file or folder
+        if (lack := _lack_of_memory(error) or full_disk_error(error)) is not None:
             return _failed(name, lack, debug=debug)
         if debug:
             traceback.print_exc()
@@ -104,11 +106,6 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print(STOPPED.get(name, "Stopped; nothing was written."), file=sys.stderr)
         return 130
-    except FullDiskError as error:
-        if debug:
-            traceback.print_exc()
-        print(error, file=sys.stderr)
-        return 1
     except Exception as error:
         return _failed(name, error, debug=debug)
 
@@ -117,6 +114,9 @@ def _failed(name: str, error: Exception, *, debug: bool) -> int:
     """Report a failure that isn't due to the user's input. Returns the exit status."""
     if debug:
         traceback.print_exception(error)
+    if (full := full_disk_error(error)) is not None:
+        print(full, file=sys.stderr)
+        return 1
     reason = (str(error).splitlines() or [""])[0]
     if (lack := _lack_of_memory(error)) is not None:
         reason = (str(lack).splitlines() or [""])[0]
