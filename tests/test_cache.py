@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 from pathlib import Path
 
 import pyarrow
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from ia2.cache import (
     cache_folder,
     folder_written_whole,
+    full_disk_named,
     shown_size,
     size_of,
     written_whole,
@@ -208,3 +210,15 @@ def test_without_a_home_a_folder_for_the_cache_is_asked_for(monkeypatch):
     monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(InputError, match="no home folder for the cache. Set IA2_CACHE_DIR"):
         cache_folder()
+
+
+def test_a_library_that_writes_into_a_folder_of_its_own_finds_the_full_disk_named(tmp_path):
+    # tokenizers' own error has neither a number nor a file
+    full, folder = Exception("No space left on device (os error 28)"), tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text("abc")
+    message = (
+        rf"^{re.escape(str(tmp_path))}: the disk of this folder is full \(.*\)\. adapter needs more than the 3 bytes"
+    )
+    with pytest.raises(FullDiskError, match=message), full_disk_named(folder):
+        raise full

@@ -48,7 +48,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     check_writable(path)
     partial = _partial(path.parent, path.name)
     try:
-        with _full_disk_named(path, partial):
+        with full_disk_named(path, partial):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             partial.replace(path)
@@ -123,14 +123,14 @@ def folder_written_whole(path: Path, *, replace: bool = False) -> Iterator[Path]
     fill = path.is_dir() and not replace
     partial = _partial(path if fill else path.parent, path.name)
     try:
-        with _full_disk_named(path, partial):
+        with full_disk_named(path, partial):
             partial.mkdir(parents=True)
     except FullDiskError:
         raise
     except OSError as error:  # a read-only disk, or a path such as /proc
         raise InputError(f"{path}: this folder can't be made ({error.strerror}). Name another place.") from error
     try:
-        with _full_disk_named(path, partial):
+        with full_disk_named(path, partial):
             yield partial
             if fill:
                 _move_up(partial, path)
@@ -149,11 +149,15 @@ def _partial(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _full_disk_named(path: Path, partial: Path) -> Iterator[None]:
+def full_disk_named(path: Path, partial: Path | None = None) -> Iterator[None]:
     """Report a full disk with the folder and the size needed, whatever library was writing.
 
+    Args:
+        path: what is written, and is removed if that fails.
+        partial: holds what was written; by default `path`.
+
     Raises:
-        FullDiskError: the disk was full while writing `path`; `partial` holds what was written.
+        FullDiskError: the disk was full.
     """
     try:
         yield
@@ -163,7 +167,7 @@ def _full_disk_named(path: Path, partial: Path) -> Iterator[None]:
         if not _is_full_disk(error):
             raise
         folder = next(above for above in path.absolute().parents if above.exists())
-        written, free = size_of(partial), shutil.disk_usage(folder).free
+        written, free = size_of(partial or path), shutil.disk_usage(folder).free
         raise FullDiskError(
             f"{folder}: the disk of this folder is full ({shown_size(free)} free). {path.name} needs more than the "
             f"{shown_size(written)} that could be written, which have been removed. Make room, and run the same "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ia2.adapters.card import Asked, write_card
 from ia2.adapters.provenance import Provenance
+from ia2.cache import full_disk_named
 from ia2.errors import InputError
 from ia2.evaluation.evaluate import Evaluation
 from ia2.experiments.baseline_names import IN_CONTEXT
@@ -164,7 +165,8 @@ class _Computation:
             Provenance.by(self.rows.few_shot_set, self.model, scoring).save(folder)
             if self.experiment.measure == "chosen":
                 # only if few adapters are kept: thousands of tokenizers would fill the disk
-                self.model.tokenizer.save_pretrained(folder)
+                with full_disk_named(folder):
+                    self.model.tokenizer.save_pretrained(folder)
         forgetting_metrics, forgetting_seconds = self.forgetting.of(candidates)
         records: dict[str, list[Record]] = defaultdict(list)
         for task in self.rows.measured:
