@@ -16,7 +16,7 @@ from ia2.models.fetched_weights import fetch_again_in_backward
 from ia2.models.gguf import check_no_weight_missing, first_line
 from ia2.models.names import check_shards
 from ia2.models.placement import DTYPES, Placement
-from ia2.models.quantised import quantisation_for, quantisation_in
+from ia2.models.quantised import keep_differentiable, quantisation_for, quantisation_in
 
 MOST_LAYERS = 10_000
 """Maximum number of layers; the deepest networks in use have a few hundred."""
@@ -121,6 +121,7 @@ def _from_pretrained(
             raise FieldError("attention", attention, rule) from error
         raise InputError(f"{name}: its weights can't be loaded ({first_line(error)}).") from error
     check_no_weight_missing(loading_info, name)
+    keep_differentiable(network)
     return network
 
 

@@ -83,6 +83,17 @@ def quantisation_for(
     )
 
 
+def keep_differentiable(network: PreTrainedModel) -> None:
+    """Keep 4-bit weights in the format whose products have gradients.
+
+    On CPUs with bfloat16 instructions bitsandbytes repacks them at the first pass without gradients, for a kernel that
+    has no backward pass.
+    """
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def quantisation_notes(network: PreTrainedModel, name: str, asked: str | None) -> tuple[str, ...]:
     """Return a one-sentence note on quantised weights; empty for plain ones."""
     quantisation = quantisation_of(network)
