@@ -20,7 +20,13 @@ from ia2.errors import FieldError, InputError
 from ia2.evaluation.evaluate import evaluate
 from ia2.models import quantised
 from ia2.models.load import load_model
-from ia2.models.quantised import check_plain_weights, quantisation_for, quantisation_in, quantisation_of
+from ia2.models.quantised import (
+    check_plain_weights,
+    keep_differentiable,
+    quantisation_for,
+    quantisation_in,
+    quantisation_of,
+)
 from ia2.models.row_forms import PACKED, row_form_of
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import Training
@@ -123,6 +129,16 @@ def test_four_bits_are_those_of_qlora(folder):
     state = network.model.layers[0].self_attn.q_proj.weight.quant_state
     assert (state.quant_type, state.nested, state.blocksize) == ("nf4", True, 64)
     assert network.model.layers[0].self_attn.q_proj.compute_dtype == torch.float32
+
+
+def test_weights_are_never_repacked_for_products_without_gradients():
+    # as bitsandbytes marks its modules on a CPU with bfloat16 instructions
+    network = tiny_network("llama")
+    projection = network.model.layers[0].self_attn.q_proj
+    projection.support_avx512bf16_for_cpu = True
+    keep_differentiable(network)
+    assert projection.support_avx512bf16_for_cpu is False
+    assert not hasattr(network.model.layers[1].self_attn.q_proj, "support_avx512bf16_for_cpu")
 
 
 @needs_bitsandbytes
