@@ -96,9 +96,9 @@ def _guarded(name: str, settings: dict[str, Any], *, debug: bool) -> int:
             return _failed(name, error, debug=debug)
         return 128 + signal.SIGPIPE
     except InputError as error:
-        # which a reader or a check took for a fault of its file or folder
-        if (lack := _lack_of_memory(error) or full_disk_error(error)) is not None:
-            return _failed(name, lack, debug=debug)
+        # lack of memory or a full disk, which a reader or a check took for a fault of its file or folder
+        if _lack_of_memory(error) is not None or full_disk_error(error) is not None:
+            return _failed(name, error, debug=debug)
         if debug:
             traceback.print_exc()
         print(with_flags(error, settings), file=sys.stderr)
