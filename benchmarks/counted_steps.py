@@ -24,7 +24,8 @@ from ia2.models.sites import ATTENTION_OUTPUT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.task import Task
 from ia2.training.early_stopping import EarlyStopping, Training
-from ia2.training.loop import Job, RunningStage
+from ia2.training.job import Job
+from ia2.training.loop import RunningStage
 from ia2.training.methods import ALIGN, FINE_TUNE, Stage
 from ia2.training.student import StageRows
 from ia2.training.targets import Targets

@@ -35,7 +35,8 @@ from ia2.prompting.fewshot import FewShotSet
 from ia2.tasks.load import load_task
 from ia2.tasks.task import Task
 from ia2.training.early_stopping import EarlyStopping, Training
-from ia2.training.loop import Job, RunningStage
+from ia2.training.job import Job
+from ia2.training.loop import RunningStage
 from ia2.training.methods import FINE_TUNE, IA2, SFT, Method
 from ia2.training.plans import Plan, Trained
 from ia2.training.student import StageRows

@@ -39,7 +39,7 @@ def checkpoints(tiny_model, tmp_path):
 def no_training(monkeypatch):
     """Training is refused from here on; a test must see that it is what train_all calls."""
 
-    def refused(*_arguments):
+    def refused(*_arguments, **_keywords):
         raise AssertionError("a bank was trained")
 
     return lambda: monkeypatch.setattr("ia2.training.train.train_stage", refused)

@@ -20,8 +20,9 @@ from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT
 from ia2.prompting.fewshot import FewShotSet
 from ia2.training.early_stopping import EarlyStopping, Training
+from ia2.training.job import Job
 from ia2.training.layer_weights import Layers
-from ia2.training.loop import Job, RunningStage, bank_size, clip, train_stage, trained_reader
+from ia2.training.loop import RunningStage, bank_size, clip, train_stage, trained_reader
 from ia2.training.methods import ALIGN, FINE_TUNE, Stage
 from ia2.training.objectives import Align, AlignAndMatch, MatchDistribution
 from ia2.training.passes import TrainingPass, step_bytes

@@ -65,9 +65,9 @@ class Bank(Attachment):
         self._modules = {
             path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
         }
-        self._sections = self._laid_out()
+        self.sections = self._joined()
         """Names in the order of the values; tensors whose names are together can be read as one."""
-        names = [name for section in self._sections for name in section]
+        names = [name for section in self.sections for name in section]
         flat = [torch.cat([tensors[name].reshape(-1) for name in names]) for tensors in trained]
         self.values: Float[Tensor, "adapters values"] = torch.stack(flat).to(network.device, torch.float32)
         """Each adapter's tensors, concatenated; the optimiser's parameters."""
@@ -158,7 +158,7 @@ class Bank(Attachment):
         with self.attached(adapter_of_row, dropout=dropout):
             yield batch.behind(self.virtual_tokens), cache
 
-    def _laid_out(self) -> tuple[tuple[str, ...], ...]:
+    def _joined(self) -> tuple[tuple[str, ...], ...]:
         """Return the tensors' names; those of LoRA's A that multiply the same inputs are together."""
         if not isinstance(self.effect, LowRank):
             return tuple((name,) for name in self.shapes)
@@ -172,7 +172,7 @@ class Bank(Attachment):
 
     @property
     def _apart(self) -> tuple[tuple[str, ...], ...]:
-        return tuple((name,) for section in self._sections for name in section)
+        return tuple((name,) for section in self.sections for name in section)
 
     def _split(
         self, values: Float[Tensor, "groups values"], sections: Sequence[tuple[str, ...]]
@@ -197,7 +197,7 @@ class Bank(Attachment):
     ) -> dict[str, Callable[..., Tensor]]:
         """Return the hook of each module; modules that read the same inputs share the product with A."""
         b, reductions = dict[str, Tensor](), dict[str, tuple[JointReduction, int]]()
-        for names, tensor in self._split(values, self._sections).items():
+        for names, tensor in self._split(values, self.sections).items():
             paths = [self._places[name][0] for name in names]
             if self._places[names[0]][1] == B:
                 b[paths[0]] = tensor

@@ -1,4 +1,4 @@
-"""Checkpoints of trained banks, from which a run that was stopped or killed resumes; deleted when the run is done."""
+"""Checkpoints of banks, trained or in training, from which a killed run resumes; deleted when the run is done."""
 
 import hashlib
 import json
@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ia2.cache import cache_folder, written_whole
-from ia2.errors import InputError
 from ia2.models.load import ModelIdentity
 from ia2.records import versions
 from ia2.training.early_stopping import StageHistory
-from ia2.training.loop import Job, Outcome
+from ia2.training.job import Job, Outcome
+from ia2.training.stage_checkpoint import StageCheckpoint, read_checkpoint, unreadable
 from ia2.training.targets import TargetRows
 
 HISTORIES = TypeAdapter(list[StageHistory])
@@ -27,7 +26,7 @@ HISTORIES = TypeAdapter(list[StageHistory])
 class Checkpoints:
     """One checkpoint file per bank, named by a digest of everything that its adapters depend on, including each other.
 
-    A bank is only loaded as a whole, so that a resumed run gives the same bytes as an uninterrupted one.
+    A bank is only loaded with all its adapters, so that a resumed run gives the same bytes as an uninterrupted one.
 
     Example:
         >>> checkpoints = Checkpoints(Path("stages"), model.identity)
@@ -65,12 +64,11 @@ class Checkpoints:
         file = self._file(bank)
         if not file.exists():
             return None
+        tensors, metadata = read_checkpoint(file)
         try:
-            with safe_open(file, framework="pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-                histories = HISTORIES.validate_python(json.loads(stored.metadata()["histories"]))
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: this checkpoint can't be read ({error}). Delete it.") from error
+            histories = HISTORIES.validate_python(json.loads(metadata["histories"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise unreadable(file, error) from error
         outcomes = []
         for number, (job, history) in enumerate(zip(bank, histories, strict=True)):
             trained = {name: tensors.get(f"{number} {name}", start) for name, start in job.start.weights.items()}
@@ -89,6 +87,11 @@ class Checkpoints:
         histories = json.dumps([asdict(history) for _, history in outcomes])
         with written_whole(self._file(bank)) as partial:
             save_file(changed, partial, metadata={"histories": histories})
+        self.unfinished(bank).delete()
+
+    def unfinished(self, bank: Sequence[Job]) -> StageCheckpoint:
+        """Return the checkpoint of a bank in training."""
+        return StageCheckpoint(self._file(bank).with_suffix(".unfinished.safetensors"))
 
     def clear(self) -> None:
         """Delete all checkpoints once the run is done."""

@@ -96,6 +96,18 @@ class StageHistory:
         return math.inf if self.stopped_by == "diverged" else dict(self.dev_losses)[self.kept_step]
 
 
+@dataclass(frozen=True)
+class StoppingState:
+    """What changes of `EarlyStopping` while an adapter is trained."""
+
+    step: int
+    train_losses: tuple[float, ...]
+    dev_losses: tuple[tuple[int, float], ...]
+    best_step: int | None
+    stale: int
+    seconds: float
+
+
 @dataclass
 class EarlyStopping:
     """Early-stopping state of one adapter in a stage, updated after each step and each dev evaluation."""
@@ -125,6 +137,17 @@ class EarlyStopping:
     def max_steps(self) -> int:
         """Number of steps without early stopping."""
         return self.training.max_epochs * self.steps_per_epoch if self.exact_steps is None else self.exact_steps
+
+    @property
+    def state(self) -> StoppingState:
+        """Return a copy of what has changed since training began."""
+        losses = tuple(self.train_losses), tuple(self.dev_losses)
+        return StoppingState(self.step, *losses, self.best_step, self.stale, self.seconds)
+
+    def at(self, state: StoppingState) -> "EarlyStopping":
+        """Return early stopping of the same adapter in this state."""
+        losses = {"train_losses": list(state.train_losses), "dev_losses": list(state.dev_losses)}
+        return replace(self, **{**vars(state), **losses})
 
     def next_batch(self) -> Sequence[int]:
         """Return the rows of the next step; each epoch visits all rows in a new order."""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,43 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ia2.adapters.adapter import Adapter
 from ia2.adapters.bank import Bank
 from ia2.adapters.kind import Effect
 from ia2.models.pass_limits import attempt, no_room
 from ia2.models.reader import Reader
 from ia2.models.recomputation import recomputed_feed_forward
 from ia2.progress import SILENT, Progress
-from ia2.randomness import derived_seed
 from ia2.training.adam import Adam
-from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
+from ia2.training.early_stopping import Training
+from ia2.training.job import Job, Outcome
 from ia2.training.methods import Stage
 from ia2.training.passes import TrainingPass, bank_of, busy_tokens, dev_passes, gradient_step, mean_losses, step_bytes
 from ia2.training.shares import PassSize
-from ia2.training.student import Part, StageRows
-
-Outcome = tuple[Adapter, StageHistory]
-"""The adapter at the end of a stage, and the stage's history."""
-
-
-@dataclass
-class Job:
-    """One adapter in a training stage."""
-
-    rows: StageRows
-    start: Adapter
-    stopping: EarlyStopping
-    learning_rate: float
-    """Learning rate of this adapter's Adam."""
-    stages_before: int
-    """Number of stages that it has completed."""
-    best_values: Tensor | None = None
-    """Its values at the best dev evaluation so far."""
-
-    @property
-    def noise(self) -> int:
-        """Return the seed of the next step's dropout, which is the same for all methods and learning rates of a set."""
-        return derived_seed(self.stopping.seed, f"dropout of stage {self.stages_before}, step {self.stopping.step}")
+from ia2.training.stage_checkpoint import StageCheckpoint, StageState
+from ia2.training.student import Part
 
 
 class BankSize(NamedTuple):
@@ -114,7 +90,13 @@ def trained_reader(network: PreTrainedModel, jobs: Sequence[Job], effect: Effect
 
 
 def train_stage(
-    network: PreTrainedModel, jobs: Sequence[Job], effect: Effect, training: Training, name: str, progress: Progress
+    network: PreTrainedModel,
+    jobs: Sequence[Job],
+    effect: Effect,
+    training: Training,
+    name: str,
+    progress: Progress,
+    checkpoint: StageCheckpoint | None = None,
 ) -> list[Outcome]:
     """Train a stage of every job until its own early stopping; finished adapters are removed from the bank.
 
@@ -125,16 +107,23 @@ def train_stage(
         training: rows per pass and gradient clipping; all other settings are each job's own.
         name: the stage's name in progress messages.
         progress: where completed steps are shown.
+        checkpoint: stores the stage every few minutes; training continues from what an earlier process stored there.
 
     Returns:
         Each job's best adapter and its history; the adapter is the initial one if training diverged.
     """
     stage = RunningStage(network, jobs, effect, training, progress)
+    if checkpoint is not None and (state := checkpoint.load(stage.bank.sections)) is not None:
+        stage.resume(state)
+        progress.say(f"{name}: continued after step {state.steps}, which an earlier, interrupted run had reached.")
     with progress.phase(f"train {name}", sum(job.stopping.max_steps for job in jobs)) as advance:
+        advance(sum(job.stopping.step for job in jobs))
         while stage.active:
             with _shared_time(stage.active):
                 stage.evaluate_due()
             stage.drop_finished()
+            if checkpoint is not None and checkpoint.due and stage.active and not stage.unread:
+                checkpoint.save(stage.state(), progress)
             if stage.active:
                 with _shared_time(stage.active):
                     stage.step()
@@ -168,6 +157,7 @@ class RunningStage:
         self.reader = trained_reader(network, jobs, effect)
         self.bank = bank_of(self.reader)
         self.optimiser = Adam(self.bank.values.detach(), [job.learning_rate for job in jobs])
+        self.jobs = list(jobs)
         self.numbers, self.active = list(range(len(jobs))), list(jobs)
         """The unfinished jobs and their indices, in the order of the bank."""
         self.outcomes: dict[int, Outcome] = {}
@@ -175,6 +165,30 @@ class RunningStage:
         """Losses of the steps since the last dev evaluation, on the device until the next one reads them back."""
         self.laid_out: dict[tuple[int, ...], list[TrainingPass]] = {}
         """Batches of dev evaluations, by the bank indices that they evaluate; valid until the bank changes."""
+
+    def state(self) -> StageState:
+        """Return what the stage's continuation depends on, just after a dev evaluation, when all losses are read."""
+        assert not self.unread, "no loss is lost"
+        best = {number: job.best_values for number, job in enumerate(self.jobs) if job.best_values is not None}
+        moments = self.optimiser.mean, self.optimiser.square
+        stopping = [job.stopping.state for job in self.jobs]
+        return StageState(stopping, self.numbers, self.bank.values.detach(), *moments, best, self.bank.sections)
+
+    def resume(self, state: StageState) -> None:
+        """Continue from a state that another process reached with the same jobs."""
+        for number, (job, stopping) in enumerate(zip(self.jobs, state.stopping, strict=True)):
+            job.stopping = job.stopping.at(stopping)
+            job.best_values = state.best[number].to(self.bank.values) if number in state.best else None
+        self.drop_finished()
+        assert self.numbers == list(state.numbers), "the same adapters are unfinished"
+        self.optimiser.steps = state.steps
+        with torch.no_grad():
+            for current, reached in (
+                (self.bank.values, state.values),
+                (self.optimiser.mean, state.mean),
+                (self.optimiser.square, state.square),
+            ):
+                current.copy_(reached)
 
     def evaluate_due(self) -> None:
         """Compute the dev losses due at this step, and keep the values of adapters that are the best so far."""
@@ -230,7 +244,7 @@ class RunningStage:
             return
         for number, job in zip(self.numbers, self.active, strict=True):
             if job.stopping.finished:
-                self.outcomes[number] = _outcome(job, self.bank)
+                self.outcomes[number] = job.outcome(self.bank)
         self.numbers = [self.numbers[index] for index in staying]
         self.active = [self.active[index] for index in staying]
         self.bank.keep(staying)
@@ -258,10 +272,3 @@ class RunningStage:
 def clip(gradient: Float[Tensor, "adapters values"], most: float) -> None:
     """Scale each adapter's gradient in place to a norm of at most `most`; smaller gradients are unchanged."""
     gradient.mul_((most / gradient.norm(dim=1, keepdim=True)).clamp(max=1.0))
-
-
-def _outcome(job: Job, bank: Bank) -> Outcome:
-    history = job.stopping.history(job.rows.stage.objective.name)
-    if job.stopping.kept_step is None or job.best_values is None:  # diverged
-        return job.start, history
-    return replace(job.start, weights={**job.start.weights, **bank.named(job.best_values)}), history

@@ -19,7 +19,8 @@ from ia2.prompting.fewshot import FewShotSet
 from ia2.training.checkpoints import Checkpoints
 from ia2.training.closed_form import solved
 from ia2.training.early_stopping import EarlyStopping, StageHistory, Training
-from ia2.training.loop import Job, Outcome, bank_size, train_stage
+from ia2.training.job import Job, Outcome
+from ia2.training.loop import bank_size, train_stage
 from ia2.training.methods import FINE_TUNE, Method, Stage
 from ia2.training.passes import dev_passes, mean_losses
 from ia2.training.plans import Done, Plan, Trained
@@ -79,7 +80,7 @@ def train_all(
         adapter: kind and size of the adapters.
         training: batch size, number of epochs and early stopping.
         done: stages that are already trained. They are not trained again, and newly trained stages are added.
-        checkpoints: stores each trained bank on disk, and loads it if an earlier process trained it.
+        checkpoints: stores each bank on disk, trained or in training; what an earlier process stored is continued.
         memory: bytes that training may use beyond the model; by default 90 % of the free memory. If all adapters
             together need more, they are trained in several banks, one after another, with a message.
         progress: receives progress over steps.
@@ -190,12 +191,14 @@ class _Trainer:
 
     def trained_together(self, bank: Sequence[Job], name: str) -> Sequence[Outcome]:
         """Train one bank, or load the checkpoint of an earlier process."""
-        if self.checkpoints is not None and (outcomes := self.checkpoints.load(bank)) is not None:
-            self.progress.say(f"{name}: trained by an earlier, interrupted run and read from its checkpoint.")
+        network, effect, training, progress = self.model.network, self.effect, self.training, self.progress
+        if self.checkpoints is None:
+            return train_stage(network, bank, effect, training, name, progress)
+        if (outcomes := self.checkpoints.load(bank)) is not None:
+            progress.say(f"{name}: trained by an earlier, interrupted run and read from its checkpoint.")
             return outcomes
-        outcomes = train_stage(self.model.network, bank, self.effect, self.training, name, self.progress)
-        if self.checkpoints is not None:
-            self.checkpoints.save(bank, outcomes)
+        outcomes = train_stage(network, bank, effect, training, name, progress, self.checkpoints.unfinished(bank))
+        self.checkpoints.save(bank, outcomes)
         return outcomes
 
     def solved(self, node: StageNode[Plan], start: Trained) -> Outcome:
