@@ -30,7 +30,7 @@ test-slow: .venv/installed-extras
 # hours; IA2_FUZZ_EXAMPLES says how many inputs each parser is given
 fuzz: export IA2_FUZZ_EXAMPLES ?= 100000
 fuzz: install
-	$(BIN)/python -m pytest -m slow tests/fuzz $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 tests/fuzz $(ARGS)
 
 # an hour; IA2_KILLS says how often each command is killed
 kill: export IA2_KILLS ?= 100

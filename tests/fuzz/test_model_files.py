@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_language_model
-from fuzz_inputs import SCALARS, TEXT, fuzzed, nested
+from fuzz_inputs import SCALARS, TEXT, fuzzed, nested, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,17 +45,14 @@ DATA = FILES[WEIGHTS_FILE][8 + HEADER_LENGTH :]
 
 def run(files):
     """Load an adapter of these files and ask the model with it, which gives an answer or a sentence."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        try:
-            with adapted(MODEL, [Adapter.load(folder)]):
-                NETWORK(torch.tensor([[1, 2]]))
-        except InputError as error:
-            sentence = str(error)
-        else:
-            sentence = ""
-        assert "\n" not in sentence
+    try:
+        with adapted(MODEL, [Adapter.load(written(files))]):
+            NETWORK(torch.tensor([[1, 2]]))
+    except InputError as error:
+        sentence = str(error)
+    else:
+        sentence = ""
+    assert "\n" not in sentence
     assert not getattr(NETWORK, "peft_config", None)
 
 
@@ -132,10 +129,8 @@ PROVENANCE = {
     | changed(PROVENANCE, VALUES | st.lists(TEXT, max_size=3)).map(json.dumps).map(str.encode)
 )
 def test_provenance(content):
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / FILE).write_bytes(content)
-        with suppress(InputError):
-            Provenance.beside(Path(folder)).task()
+    with suppress(InputError):
+        Provenance.beside(written({FILE: content})).task()
 
 
 GGUF_NUMBERS = st.integers(0, 20) | st.sampled_from([2**16, 2**31, 2**32 - 1])
@@ -160,11 +155,8 @@ PAIR = st.tuples(st.integers(0, 4) | st.just(2**63), st.integers(0, 4) | st.just
 @fuzzed
 @given(content=gguf() | spliced(b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + bytes(60)) | st.binary(max_size=60))
 def test_the_header_of_a_gguf_file(content):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "m.gguf"
-        path.write_bytes(content)
-        with suppress(InputError):
-            check_gguf_header(path)
+    with suppress(InputError):
+        check_gguf_header(written({"m.gguf": content}) / "m.gguf")
 
 
 ANSWER = {"prediction": "0", "confidence": 0.75, "probabilities": {"0": 0.75, "1": 0.25}}
@@ -182,12 +174,10 @@ ANSWER = {"prediction": "0", "confidence": 0.75, "probabilities": {"0": 0.75, "1
     end=st.sampled_from([b"\n", b""]),
 )
 def test_a_journal_of_answers(lines, head, end):
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "answers.csv"
-        out.with_name(f".{out.name}.answers.jsonl").write_bytes(b"\n".join([head, *lines]) + end)
-        with suppress(InputError), journal_of(out) as journal:
-            journal.go_on("abc")
-            for answer in journal.answers:
-                assert isinstance(answer.prediction, str)
-                assert answer.confidence is None or 0 <= answer.confidence <= 1
-                assert all(0 <= share <= 1 for share in (answer.probabilities or {}).values())
+    folder = written({".answers.csv.answers.jsonl": b"\n".join([head, *lines]) + end})
+    with suppress(InputError), journal_of(folder / "answers.csv") as journal:
+        journal.go_on("abc")
+        for answer in journal.answers:
+            assert isinstance(answer.prediction, str)
+            assert answer.confidence is None or 0 <= answer.confidence <= 1
+            assert all(0 <= share <= 1 for share in (answer.probabilities or {}).values())

@@ -5,12 +5,10 @@
 
 import json
 import string
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from fuzz_inputs import SCALARS, TEXT, fuzzed, nested
+from fuzz_inputs import SCALARS, TEXT, fuzzed, nested, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,16 +34,13 @@ LINES = st.lists(
 
 def read(name, content):
     """Read a file of these bytes as rows, which gives rows or a sentence."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / name
-        file.write_bytes(content)
-        try:
-            load_file(file)
-        except InputError as error:
-            sentence = str(error)
-        else:
-            sentence = ""
-        assert "\n" not in sentence
+    try:
+        load_file(written({name: content}) / name)
+    except InputError as error:
+        sentence = str(error)
+    else:
+        sentence = ""
+    assert "\n" not in sentence
 
 
 @fuzzed
@@ -83,21 +78,15 @@ def test_answers(response):
         assert found is None or found.strip()
 
 
-def written(name, content, load):
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / name
-        file.write_bytes(content)
-        with suppress(InputError):
-            load(file)
-
-
 @fuzzed
 @given(content=st.binary(max_size=200) | VALUES.map(json.dumps).map(str.encode))
 def test_studies(content):
-    written("study.yaml", content, load_experiment)
+    with suppress(InputError):
+        load_experiment(written({"study.yaml": content}) / "study.yaml")
 
 
 @fuzzed
 @given(content=st.binary(max_size=200) | VALUES.map(json.dumps).map(str.encode))
 def test_records(content):
-    written("a.json", content, Record.read)
+    with suppress(InputError):
+        Record.read(written({"a.json": content}) / "a.json")

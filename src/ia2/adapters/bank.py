@@ -6,6 +6,7 @@ only a few batched matrix products, whatever the number of adapters.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -138,7 +139,8 @@ class Bank(Attachment):
         else:
             by_module = self._by_module(values)
             hooks = {
-                path: self._hook(by_module[path], groups, dropout, number) for number, path in enumerate(self._modules)
+                path: partial(self._changed, by_module[path], groups, dropout, number)
+                for number, path in enumerate(self._modules)
             }
         # runs before all other hooks, which then see the adapted output
         handles = [module.register_forward_hook(hooks[path], prepend=True) for path, module in self._modules.items()]
@@ -204,21 +206,24 @@ class Bank(Attachment):
             else:
                 reduction = effect.joint_reduction(tensor, len(paths))
                 reductions |= {path: (reduction, member) for member, path in enumerate(paths)}
-        return {path: self._joint_hook(*reductions[path], b[path], groups) for path in self._modules}
+        return {path: partial(self._jointly_changed, *reductions[path], b[path], groups) for path in self._modules}
 
-    def _joint_hook(
-        self, reduction: JointReduction, member: int, b: Tensor, groups: RowGroups
-    ) -> Callable[..., Tensor]:
-        dtype = self._dtype
-
-        def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            source, shape = arguments[0], output.shape
-            # a model's layers may be on several devices, and latent attention gives (rows, 1, width, n)
-            if not reduction.has_read(source):
-                reduction.read(source, groups.gathered(source.to(output.device, dtype)))
-            return reduction.added(member, module, groups.gathered(output), b.to(output.device)).view(shape)
-
-        return change
+    def _jointly_changed(
+        self,
+        reduction: JointReduction,
+        member: int,
+        b: Tensor,
+        groups: RowGroups,
+        module: nn.Module,
+        arguments: tuple[Any, ...],
+        output: Tensor,
+    ) -> Tensor:
+        """Return a module's output with its updates, as its hook, whose own arguments come last."""
+        source, shape = arguments[0], output.shape
+        # a model's layers may be on several devices, and latent attention gives (rows, 1, width, n)
+        if not reduction.has_read(source):
+            reduction.read(source, groups.gathered(source.to(output.device, self._dtype)))
+        return reduction.added(member, module, groups.gathered(output), b.to(output.device)).view(shape)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -226,28 +231,34 @@ class Bank(Attachment):
         half = self.effect.in_bfloat16 and self.network.dtype == torch.bfloat16
         return torch.bfloat16 if half else torch.float32
 
-    def _hook(self, of_module: Values, of_groups: RowGroups, dropout: Dropout | None, number: int) -> Any:
+    def _changed(
+        self,
+        of_module: Values,
+        of_groups: RowGroups,
+        dropout: Dropout | None,
+        number: int,
+        module: nn.Module,
+        arguments: tuple[Any, ...],
+        output: Tensor,
+    ) -> Tensor:
+        """Return a module's output with its adapters, as its hook, whose own arguments come last."""
         effect, dtype = self.effect, self._dtype
-
-        def change(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            # a model's layers may be on several devices
-            shape, inputs, groups = output.shape, arguments[0].to(output.device, dtype), of_groups.on(output.device)
-            values = {suffix: tensor.to(output.device) for suffix, tensor in of_module.items()}
-            if inputs.ndim > 3:  # latent attention gives (rows, 1, width, n)
-                inputs, output = inputs.flatten(1, -2), output.flatten(1, -2)
-            if dropout is not None:
-                inputs = dropout.applied(inputs, number)
-            width, inputs = inputs.shape[1], groups.gathered(inputs)
-            if isinstance(effect, AdditiveEffect):
-                if groups.rows is None:
-                    return effect.added(module, inputs, groups.gathered(output), values).view(shape)
-                added = output + groups.scattered(effect.delta(module, inputs, values), width).to(output.dtype)
-                return added.view(shape)
-            assert isinstance(effect, ModuleEffect), "virtual tokens change no module"
-            after = effect.update(module, inputs, groups.gathered(output.to(dtype)), values)
-            return groups.scattered(after, width).to(output.dtype).view(shape)
-
-        return change
+        # a model's layers may be on several devices
+        shape, inputs, groups = output.shape, arguments[0].to(output.device, dtype), of_groups.on(output.device)
+        values = {suffix: tensor.to(output.device) for suffix, tensor in of_module.items()}
+        if inputs.ndim > 3:  # latent attention gives (rows, 1, width, n)
+            inputs, output = inputs.flatten(1, -2), output.flatten(1, -2)
+        if dropout is not None:
+            inputs = dropout.applied(inputs, number)
+        width, inputs = inputs.shape[1], groups.gathered(inputs)
+        if isinstance(effect, AdditiveEffect):
+            if groups.rows is None:
+                return effect.added(module, inputs, groups.gathered(output), values).view(shape)
+            added = output + groups.scattered(effect.delta(module, inputs, values), width).to(output.dtype)
+            return added.view(shape)
+        assert isinstance(effect, ModuleEffect), "virtual tokens change no module"
+        after = effect.update(module, inputs, groups.gathered(output.to(dtype)), values)
+        return groups.scattered(after, width).to(output.dtype).view(shape)
 
 
 def _place(name: str, effect: Effect) -> tuple[str, str]:

@@ -6,6 +6,7 @@ Everything after the last attention block only feeds the language-model head, wh
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,18 +25,18 @@ from ia2.models.transfer import on_device
 @contextmanager
 def head_at(network: PreTrainedModel, at: Positions) -> Iterator[None]:
     """Restrict the language-model head to these positions inside the block; its output is then (1, n, vocabulary)."""
-
-    def select_positions(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (at.taken(arguments[0])[None], *arguments[1:])
-
     head = network.get_output_embeddings()
     if head is None:
         raise ValueError(f"{network.config.model_type}: this model has no language-model head")
-    handle = head.register_forward_pre_hook(select_positions)
+    handle = head.register_forward_pre_hook(partial(_select_positions, at))
     try:
         yield
     finally:
         handle.remove()
+
+
+def _select_positions(at: Positions, _head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (at.taken(arguments[0])[None], *arguments[1:])
 
 
 @contextmanager
@@ -53,37 +54,42 @@ def last_feed_forward_at(network: PreTrainedModel, at: Positions | None) -> Iter
     if block is None or any(part._forward_hooks or part._forward_pre_hooks for part in block.modules()):
         yield
         return
-    shape: list[int] = []
-
-    def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden: Tensor = arguments[0]
-        shape[:] = hidden.shape
-        # not every block accepts an empty input
-        narrowed = hidden[:1, 0] if at is None else at.taken(hidden)
-        return (narrowed[None], *arguments[1:])
-
-    def widen(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
-        # a mixture of experts may also return its router's choices, which the layer ignores
-        added: Tensor = output[0] if isinstance(output, tuple) else output
-        if at is None:
-            full = added.new_zeros(shape)
-        elif at.token is None:
-            full = added.view(shape)
-        else:
-            full = (
-                added.new_zeros(shape)
-                .view(-1, shape[-1])
-                .index_copy(0, at.token.to(added.device), added[0])
-                .view(shape)
-            )
-        return (full, *output[1:]) if isinstance(output, tuple) else full
-
-    handles = [block.register_forward_pre_hook(narrow), block.register_forward_hook(widen)]
+    narrowed = _NarrowedBlock(at)
+    handles = [block.register_forward_pre_hook(narrowed.narrow), block.register_forward_hook(narrowed.widen)]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _NarrowedBlock:
+    """The hooks around a block that computes some positions, or one token, and adds zero elsewhere."""
+
+    def __init__(self, at: Positions | None) -> None:
+        self.at = at
+        self._shape: torch.Size = torch.Size()
+
+    def narrow(self, _block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take the positions from the block's input."""
+        hidden: Tensor = arguments[0]
+        self._shape = hidden.shape
+        # not every block accepts an empty input
+        taken = hidden[:1, 0] if self.at is None else self.at.taken(hidden)
+        return (taken[None], *arguments[1:])
+
+    def widen(self, _block: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
+        """Put the block's output back at the positions."""
+        # a mixture of experts may also return its router's choices, which the layer ignores
+        added: Tensor = output[0] if isinstance(output, tuple) else output
+        if self.at is None:
+            full = added.new_zeros(self._shape)
+        elif self.at.token is None:
+            full = added.view(self._shape)
+        else:
+            flat = added.new_zeros(self._shape).view(-1, self._shape[-1])
+            full = flat.index_copy(0, self.at.token.to(added.device), added[0]).view(self._shape)
+        return (full, *output[1:]) if isinstance(output, tuple) else full
 
 
 def forward(network: PreTrainedModel, batch: Batch, cache: Cache | None = None, *, whole: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Assign sequences to rows of a batch and to forward passes, with little padding."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -46,13 +47,14 @@ def shared_rows(
     while tried[-1] < total:
         tried.append(min(tried[-1] * 9 // 8 + 1, total))
     filled = [_filled(lengths, groups, begun, width) for width in tried]
-
-    def cost(rows: list[tuple[int, list[int]]]) -> float:
-        width = max(begun[group] + sum(lengths[index] for index in row) for group, row in rows)
-        return len(rows) * width * (1 + width / DEAR_WIDTH)
-
-    best = min(filled, key=cost)
+    best = min(filled, key=partial(_cost, lengths, begun))
     return [row for _, row in best], [group for group, _ in best]
+
+
+def _cost(lengths: Sequence[int], begun: Mapping[int, int], rows: Sequence[tuple[int, list[int]]]) -> float:
+    """Return the relative time of a pass over rows, in which attention takes more of wide ones."""
+    width = max(begun[group] + sum(lengths[index] for index in row) for group, row in rows)
+    return len(rows) * width * (1 + width / DEAR_WIDTH)
 
 
 def _filled(

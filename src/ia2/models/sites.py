@@ -7,6 +7,7 @@ positions.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -173,16 +174,16 @@ def _modules(network: PreTrainedModel, site: Site) -> Iterable[nn.Module]:
 
 def _hooked(module: nn.Module, site: Site, layer: int, recorded: Recording) -> Callable[[], None]:
     """Register a hook, and return the function that removes it."""
-
-    def output_hook(_module: nn.Module, _arguments: Any, output: Any) -> Any:
-        # layers may also return attention weights, and mixtures of experts router outputs
-        if isinstance(output, tuple):
-            return (recorded.keep(site, layer, output[0]), *output[1:])
-        return recorded.keep(site, layer, output)
-
-    def input_hook(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (recorded.keep(site, layer, arguments[0]), *arguments[1:])
-
+    keep = partial(recorded.keep, site, layer)
     if site.name == "heads":
-        return module.register_forward_pre_hook(input_hook).remove
-    return module.register_forward_hook(output_hook).remove
+        return module.register_forward_pre_hook(partial(_keep_input, keep)).remove
+    return module.register_forward_hook(partial(_keep_output, keep)).remove
+
+
+def _keep_output(keep: Callable[[Tensor], Tensor], _module: nn.Module, _arguments: Any, output: Any) -> Any:
+    # layers may also return attention weights, and mixtures of experts router outputs
+    return (keep(output[0]), *output[1:]) if isinstance(output, tuple) else keep(output)
+
+
+def _keep_input(keep: Callable[[Tensor], Tensor], _module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (keep(arguments[0]), *arguments[1:])
