@@ -5,7 +5,7 @@ only a few batched matrix products, whatever the number of adapters.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,12 @@ from ia2.adapters.kind import PREFIX, AdditiveEffect, Effect, ModuleEffect, Valu
 from ia2.adapters.lora import A, B, LowRank
 from ia2.adapters.low_rank_products import JointReduction
 from ia2.adapters.row_groups import RowGroups, taken
-from ia2.errors import InputError
-from ia2.models.architectures import attention_blocks, siblings_of
+from ia2.models.architectures import siblings_of
 from ia2.models.attachment import AdapterOfRow, Attachment
 from ia2.models.layout import Batch
 from ia2.models.linear_modules import features
 from ia2.models.transfer import on_device
+from ia2.models.whole_rows import take_whole_rows
 
 
 class Bank(Attachment):
@@ -269,15 +269,13 @@ def _place(name: str, effect: Effect) -> tuple[str, str]:
     return name.removesuffix(suffix).removesuffix(".").removeprefix(PREFIX), suffix
 
 
-@torch.no_grad()
 def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> bool:
     """Return whether a bank can run adapters with these tensors: modules must be linear and take whole rows as input.
 
-    A bank assigns adapters by row. In some families, feed-forward blocks take tokens without their rows; experts take
-    only the tokens routed to them, and the head takes only response positions.
+    A bank assigns adapters by row.
 
     Args:
-        network: the frozen model; for modules outside attention, its decoder reads one token to test their inputs.
+        network: the frozen model.
         names: the tensors' names in PEFT's file.
         effect: the adapters' computation.
     """
@@ -289,20 +287,4 @@ def can_hold(network: PreTrainedModel, names: Iterable[str], effect: Effect) -> 
         return False
     if not all(features(module) for module in modules):
         return False
-    with suppress(InputError):  # raised if the family's attention isn't known
-        modules -= {module for block in attention_blocks(network) for module in block.modules()}
-    if not modules:
-        return True
-    given_rows: set[nn.Module] = set()
-
-    def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        if arguments[0].ndim == 3:
-            given_rows.add(module)
-
-    handles = [module.register_forward_pre_hook(note) for module in modules]
-    try:
-        network.base_model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=network.device), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return given_rows == modules
+    return take_whole_rows(network, modules)
