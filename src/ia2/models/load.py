@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ia2.cache import cache_folder
 from ia2.errors import InputError
+from ia2.models.context_length import context_length
 from ia2.models.gguf import dequantised, dequantised_folder, folder_checksum, quiet
 from ia2.models.gqa_attention import attend_in_groups
 from ia2.models.hub import cached_snapshot, fetch_snapshot
@@ -102,9 +103,8 @@ class LanguageModel:
     @property
     def context_length(self) -> int | None:
         """Maximum number of tokens of a text; None if the configuration doesn't say."""
-        config = self.network.config.get_text_config(decoder=True)
-        positions = getattr(config, "max_position_embeddings", None)
-        return positions - self.virtual_tokens if positions is not None else None
+        length = context_length(self.network.config)
+        return length - self.virtual_tokens if length is not None else None
 
 
 def load_model(

@@ -5,6 +5,7 @@ from transformers import PreTrainedModel
 from ia2.errors import InputError
 from ia2.models.architecture_table import ONLY_INPUTS_ADAPTED
 from ia2.models.architectures import Architecture, architecture_of
+from ia2.models.context_length import context_notes
 from ia2.models.row_forms import PACKED, row_form_of
 
 
@@ -16,7 +17,7 @@ def reading_notes(network: PreTrainedModel, name: str, attention: str | None = N
         name: the model's name in the notes.
         attention: the attention implementation the user asked for, if any.
     """
-    notes: list[str] = []
+    notes = [*context_notes(network.config, name)]
     form = row_form_of(network)
     if form is not PACKED:
         reason = "sharing a row would change its output"
