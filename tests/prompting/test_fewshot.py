@@ -82,6 +82,22 @@ def test_a_class_that_does_not_teach_is_said(toy_task):
     assert drawn.notes == ("toy: none of the 4 training rows has the label 'a', 'b', 'c', 'd', 'e' and 1 more.",)
 
 
+def test_dev_rows_of_one_label_are_said(toy_task):
+    drawn = FewShotSet.draw(replace(toy_task, as_written=True), 4)
+    assert {row.response for row in drawn.dev} == {"0", "1"}
+    assert drawn.notes == ()
+    favoured = (
+        " the label '1', so that early stopping and the choice of a learning rate favour adapters that always answer "
+        "with it."
+    )
+    ones = tuple(replace(row, response="1") for row in drawn.dev)
+    assert replace(drawn, dev=ones).notes == (f"toy: all 2 dev rows have{favoured}",)
+    assert replace(drawn, dev=ones[:1]).notes == (f"toy: the dev row has{favoured}",)
+    assert replace(drawn, dev=()).notes == ()
+    # with texts as responses, there are others to answer
+    assert replace(drawn, task=replace(toy_task, labels=()), dev=ones).notes == ()
+
+
 def test_each_training_row_learns_from_all_others_and_never_from_itself(toy_task):
     drawn = FewShotSet.draw(toy_task, 6)
     for row, context in zip(drawn.train, drawn.training_contexts(), strict=True):

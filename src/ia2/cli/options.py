@@ -15,7 +15,7 @@ from ia2.training.early_stopping import checked_count
 
 def _check_seed(seed: int) -> None:
     # what a set is imports what tasks are, which --help has no need of
-    from ia2.prompting.fewshot import checked_seed
+    from ia2.prompting.drawing import checked_seed
 
     checked_seed("seed", seed)
 

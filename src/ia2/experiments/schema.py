@@ -39,8 +39,7 @@ from ia2.experiments.schema_parts import (
     method_described,
 )
 from ia2.inference.label_scoring import Confidence, LabelScoringChoice
-from ia2.prompting.drawing import DrawingChoice
-from ia2.prompting.fewshot import checked_seed
+from ia2.prompting.drawing import DrawingChoice, checked_seed
 from ia2.tasks.benchmark import DEFAULTS, BenchmarkOptions
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.task import Task

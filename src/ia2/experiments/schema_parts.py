@@ -12,7 +12,7 @@ from ia2.adapters.kind import AdapterKind
 from ia2.adapters.registry import adapter_of
 from ia2.errors import FieldError, InputError
 from ia2.models.names import path_of
-from ia2.prompting.fewshot import checked_n
+from ia2.prompting.drawing import checked_n
 from ia2.tasks.benchmarks import BENCHMARKS
 from ia2.tasks.files import ResponseKind
 from ia2.tasks.files.encodings import checked_encoding

@@ -16,6 +16,30 @@ Sets = tuple[Indices, Indices]
 """Indices of training and of dev rows."""
 
 
+def checked_seed(field: str, value: int) -> int:
+    """Return a seed if it isn't negative.
+
+    Raises:
+        FieldError: the seed is negative.
+    """
+    if value < 0:
+        raise FieldError(field, value, "this must be 0 or more.")
+    return value
+
+
+def checked_n(value: int) -> int:
+    """Return the number of training rows if it is at least 2.
+
+    Raises:
+        FieldError: the number is less than 2.
+    """
+    if value < 2:
+        raise FieldError(
+            "n", value, "a training row's prompt holds the other rows as demonstrations, so at least 2 are needed."
+        )
+    return value
+
+
 def drawing_of(task: Task, choice: DrawingChoice) -> Drawing:
     """Return how to draw rows of a task.
 

@@ -9,6 +9,8 @@ from ia2.errors import FieldError, InputError
 from ia2.prompting.drawing import (
     Drawing,
     DrawingChoice,
+    checked_n,
+    checked_seed,
     drawing_of,
     drawn_at_random,
     drawn_by_class,
@@ -20,30 +22,6 @@ from ia2.tasks.task import ContextItem, Example, Instruction, Task
 
 MAX_LISTED_CLASSES = 5
 """Maximum number of classes without a training row that a note lists."""
-
-
-def checked_seed(field: str, value: int) -> int:
-    """Return a seed if it isn't negative.
-
-    Raises:
-        FieldError: the seed is negative.
-    """
-    if value < 0:
-        raise FieldError(field, value, "this must be 0 or more.")
-    return value
-
-
-def checked_n(value: int) -> int:
-    """Return the number of training rows if it is at least 2.
-
-    Raises:
-        FieldError: the number is less than 2.
-    """
-    if value < 2:
-        raise FieldError(
-            "n", value, "a training row's prompt holds the other rows as demonstrations, so at least 2 are needed."
-        )
-    return value
 
 
 @dataclass(frozen=True)
@@ -155,13 +133,20 @@ class FewShotSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Warnings, one sentence each: classes without a training row, and no rows left to evaluate."""
+        """Warnings, one sentence each: classes without a training row, dev rows of one class, none left to evaluate."""
         sentences: list[str] = []
         labels_in_train = {row.response for row in self.train}
         if missing := [label.strip() for label in self.task.labels if label not in labels_in_train]:
             more = f" and {len(missing) - MAX_LISTED_CLASSES} more" if len(missing) > MAX_LISTED_CLASSES else ""
             shown = f"{', '.join(map(repr, missing[:MAX_LISTED_CLASSES]))}{more}"
             sentences.append(f"{self.task.name}: none of the {self.n} training rows has the label {shown}.")
+        labels_in_dev = {row.response for row in self.dev}
+        if len(self.task.labels) > 1 and len(labels_in_dev) == 1:
+            rows = f"all {len(self.dev)} dev rows have" if len(self.dev) > 1 else "the dev row has"
+            sentences.append(
+                f"{self.task.name}: {rows} the label {labels_in_dev.pop().strip()!r}, so that early stopping and the "
+                "choice of a learning rate favour adapters that always answer with it."
+            )
         if not self.evaluation:
             sentences.append(
                 f"{self.task.name}: {self.n} training rows and {len(self.dev)} dev rows leave none to evaluate, so "
