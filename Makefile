@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow fuzz kill test-gpu lint docs paper bench bench-scaling bench-gpu architectures
+.PHONY: install demo test test-slow fuzz kill test-gpu lint audit docs paper bench bench-scaling bench-gpu architectures
 
 # one environment for everything; made again when what it is made from has changed
 install: .venv/installed
@@ -50,6 +50,15 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# known vulnerabilities of the pinned dependencies that a newer version fixes; asks the OSV database
+audit: .venv/audit/installed
+	.venv/audit/bin/python .ci/audit.py
+
+.venv/audit/installed: .venv/installed
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	touch $@
 
 # the site, in site/; NO_MKDOCS_2_WARNING keeps Material from advertising its successor
 docs: .venv/installed-docs
