@@ -1,6 +1,7 @@
 """Entry point of the command line. Nothing slow is imported before a command runs."""
 
 import codecs
+import logging
 import os
 import select
 import signal
@@ -206,6 +207,8 @@ def _run(name: str, settings: dict[str, Any]) -> int:
     check_inputs(name, settings)
     if name in COMPUTING and (sentence := wait_passively_if_busy()) is not None:
         print(sentence, file=sys.stderr)
+    # peft imports bitsandbytes where it is installed, which on some CPUs advises installing kernels that nothing here needs
+    logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
     # imports torch and transformers
     run_command = getattr(import_module(f"ia2.cli.{RUNNERS[name][0]}"), RUNNERS[name][1])
     return int(run_command(options) or 0)
