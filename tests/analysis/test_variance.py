@@ -64,7 +64,7 @@ def test_of_values_that_do_not_vary_there_are_no_shares():
     ("values", "what"),
     [
         ({(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0}, "3 values of 4 combinations of levels can't be split"),
-        ({(0, 0): 1.0, (1, 0): 2.0}, "of fewer than two factors with several levels"),
+        ({(0, 0): 1.0, (1, 0): 2.0}, "a variance split needs at least two factors with several levels"),
     ],
 )
 def test_what_can_not_be_split_is_refused(values, what):

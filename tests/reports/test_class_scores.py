@@ -19,10 +19,10 @@ def test_scores_are_means_over_sets_with_their_deviation():
     records = [scored("sft"), scored("sft", 1, SCORES | {"macro_f1": 0.6, "nll": 0.9}), scored("zero-shot")]
     (table,) = class_scores(cells(records))
     assert table.title == "small: class scores and probabilities"
-    assert table.headings == ["adapter", "N", "method", "macro-F1 %", "balanced %", "NLL", "Brier"]
+    assert table.headings == ["adapter", "N", "method", "sets", "macro-F1 %", "balanced %", "NLL", "Brier"]
     assert table.texts == [
-        ["lora", "4", "zero-shot", "50.0", "60.0", "0.700", "0.400"],
-        ["lora", "4", "SFT", "55.0 (7.1)", "60.0 (0.0)", "0.800 (0.141)", "0.400 (0.000)"],
+        ["lora", "4", "zero-shot", "1", "50.0", "60.0", "0.700", "0.400"],
+        ["lora", "4", "SFT", "2", "55.0 (7.1)", "60.0 (0.0)", "0.800 (0.141)", "0.400 (0.000)"],
     ]
 
 

@@ -60,7 +60,7 @@ def variance_split(values: Mapping[tuple[int, ...], float], factors: Sequence[st
         raise ValueError(f"{len(values)} values of {count} combinations of levels can't be split")
     varying = [position for position, size in enumerate(sizes) if size > 1]
     if len(varying) < 2:
-        raise ValueError("of fewer than two factors with several levels none can be told from the rest")
+        raise ValueError("a variance split needs at least two factors with several levels each")
     table = np.empty(sizes)
     for key, value in values.items():
         table[tuple(of_factor.index(level) for of_factor, level in zip(levels, key, strict=True))] = value

@@ -200,8 +200,8 @@ def _check_rows(settings: Mapping[str, Any]) -> None:
     if not all(file.is_file() and file.suffix.lower() in READERS for file in files):
         return
     if sum(file.stat().st_size for file in files) <= MOST_BYTES:
-        told = {name: settings[name] for name in ("text", "label", "response_kind", "encoding")}
-        load_file(path, evaluation_path=evaluation, **told)
+        options = {name: settings[name] for name in ("text", "label", "response_kind", "encoding")}
+        load_file(path, evaluation_path=evaluation, **options)
 
 
 def _no_file(path: Path) -> str:

@@ -207,7 +207,7 @@ def _run(name: str, settings: dict[str, Any]) -> int:
     check_inputs(name, settings)
     if name in COMPUTING and (sentence := wait_passively_if_busy()) is not None:
         print(sentence, file=sys.stderr)
-    # peft imports bitsandbytes where it is installed, which on some CPUs advises installing kernels that nothing here needs
+    # peft imports bitsandbytes if it is installed, which on some CPUs advises installing kernels that nothing needs
     logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
     # imports torch and transformers
     run_command = getattr(import_module(f"ia2.cli.{RUNNERS[name][0]}"), RUNNERS[name][1])

@@ -33,7 +33,7 @@ def study_of_adapt(options: Adapt, progress: Progress) -> Experiment:
 
     Args:
         options: the command's options.
-        progress: told about choices made for the user.
+        progress: receives messages about choices made for the user.
 
     Raises:
         InputError: an option is invalid, or rows can't be loaded or are too few.

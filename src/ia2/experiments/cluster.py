@@ -60,7 +60,7 @@ def run_on_cluster(
         data_dir: a folder of benchmark files, on every machine, instead of the hub.
         limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
         load: loads a model by name; by default with the study's settings and the defaults of the task's machine.
-        progress: told which units are done.
+        progress: receives messages about units that are done.
         tracking: shown the records of every finished unit.
         work: cache shared with other studies, in a folder that every machine sees; by default units share nothing.
 

@@ -12,7 +12,7 @@ def load_for(experiment: Experiment, name: str, *, progress: Progress = SILENT) 
     Args:
         experiment: the study.
         name: the model, as `load_model` takes it.
-        progress: told about slow steps and the choices made.
+        progress: receives messages about slow steps and choices made.
 
     Raises:
         InputError: as `load_model`.
@@ -35,7 +35,7 @@ def teacher_for(experiment: Experiment, model: LanguageModel, *, progress: Progr
     Args:
         experiment: the study.
         model: the student, without an adapter.
-        progress: told how the teacher was loaded, and that in-context learning is measured with the student.
+        progress: receives messages on how the teacher was loaded and who is measured in context.
 
     Raises:
         InputError: the student was built in Python and can't be loaded again; or as `load_model`.

@@ -58,7 +58,7 @@ def run(
         data_dir: a folder of benchmark files instead of the hub.
         limit: maximum evaluation rows per task; a smaller maximum in the study takes precedence.
         load: loads a model by name; by default with the study's settings and the defaults of this machine.
-        progress: told which units are done.
+        progress: receives messages about units that are done.
         tracking: shown the records of every finished unit.
         work: cache shared with other studies, read and extended; by default only this run's units share one.
         single: whether the study is a single unit: its error then ends the run and leaves none of its files, and unit

@@ -36,7 +36,7 @@ def compute_single(
         folder: output folder; absent, empty, or with a part of the same study.
         data_dir: a folder of benchmark files instead of the hub.
         load: loads the model by name; by default with the study's settings.
-        progress: told about the choices made and the phases.
+        progress: receives the phases, and messages about choices made.
         tracking: shown the records.
 
     Returns:

@@ -56,9 +56,9 @@ def rendered(
         >>> rendered("{{ messages[0].content * 2 }}", [{"role": "user", "content": "ab"}], {}, seconds=5)
         'abab'
     """
-    told = {"template": template, "turns": list(turns), "variables": dict(variables), "seconds": seconds}
+    request = {"template": template, "turns": list(turns), "variables": dict(variables), "seconds": seconds}
     with _LOCK:
-        return _renderer().ask(told)
+        return _renderer().ask(request)
 
 
 class _Renderer:
@@ -94,16 +94,16 @@ class _Renderer:
         """Return whether the process can be used; a fork of the process that started it can't."""
         return self.owner == os.getpid() and self.process.poll() is None
 
-    def ask(self, told: Mapping[str, Any]) -> str:
+    def ask(self, request: Mapping[str, Any]) -> str:
         """Return the text of a conversation. Raises as `rendered`."""
         try:
-            self.pipe.send_bytes(json.dumps(told).encode())
+            self.pipe.send_bytes(json.dumps(request).encode())
             answer = json.loads(self.pipe.recv_bytes())
         except (EOFError, ConnectionError) as error:
             self.end()
             late = self.process.returncode == -signal.SIGALRM
             raise UnboundedTemplateError(
-                f"doesn't end within {told['seconds']:g} seconds" if late else "breaks the process that renders it"
+                f"doesn't end within {request['seconds']:g} seconds" if late else "breaks the process that renders it"
             ) from error
         except BaseException:  # a late answer would be taken for the next one
             self.end()

@@ -1,6 +1,7 @@
 """Table of class and probability scores over sets, a row per method: macro-F1, balanced accuracy, NLL and Brier."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ia2.reports.aggregate import Result, by_model, mean, number_over_sets
 from ia2.reports.method_names import METHOD_NAMES
@@ -8,6 +9,7 @@ from ia2.reports.table import NOTHING, Column, Table, Value
 from ia2.reports.table import Cell as TableCell
 
 NAMED = (Column("adapter"), Column("labels"), Column("N", "d"), Column("source"), Column("eval"), Column("method"))
+SETS = Column("sets", "d")
 GROUPED = 5
 """Number of leading columns that describe the setting."""
 SCORES: Mapping[str, tuple[Column, float]] = {
@@ -46,19 +48,25 @@ def scores_tables(
         scores: the column of each metric, and the factor that its values are multiplied by.
         title: the part of the title after the model's name.
         caption: the table's caption.
-        needed: the metric that a method must have to be in the table.
+        needed: the metric that a set must have to be in the means.
     """
+    measured = [cell for cell in (_with_metric(cell, needed) for cell in cells) if cell.records]
     tables = []
-    for model, model_cells in by_model([cell for cell in cells if _values(cell, needed)]).items():
+    for model, model_cells in by_model(measured).items():
         table = Table(
             f"{model}: {title}",
             caption,
-            (*NAMED, *(column for column, _ in scores.values())),
+            (*NAMED, SETS, *(column for column, _ in scores.values())),
             tuple(_row(cell, scores) for cell in model_cells),
             grouped=GROUPED,
         )
         tables.append(table.without_empty_columns(("labels", "eval", "source")))
     return tables
+
+
+def _with_metric(cell: Result, metric: str) -> Result:
+    """Return the result over the sets that have this metric, so that all means of a row are over the same sets."""
+    return replace(cell, records=tuple(record for record in cell.records if record.metrics.get(metric) is not None))
 
 
 def _row(cell: Result, scores: Mapping[str, tuple[Column, float]]) -> tuple[TableCell, ...]:
@@ -67,6 +75,7 @@ def _row(cell: Result, scores: Mapping[str, tuple[Column, float]]) -> tuple[Tabl
     named: tuple[Value, ...] = (setting.adapter, setting.label_source, setting.n, setting.source, setting.eval, method)
     return (
         *(column.cell(value) for column, value in zip(NAMED, named, strict=True)),
+        SETS.cell(len(cell.records)),
         *(_score(cell, metric, column, scale) for metric, (column, scale) in scores.items()),
     )
 

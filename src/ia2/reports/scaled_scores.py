@@ -30,6 +30,7 @@ def scaled_scores(cells: Sequence[Result]) -> list[Table]:
         "calibration before and after temperature scaling",
         "Means (standard deviations with divisor n - 1) over sets; all scores are over the labels alone. Each method's "
         "temperature T minimises its NLL on the dev rows of each set and changes no answer; T > 1 lowers its "
-        "confidence. This ECE is that of the likeliest label, not of the likeliest token of the whole vocabulary.",
+        "confidence. This ECE is that of the likeliest label, not of the likeliest token of the whole vocabulary. A "
+        "set whose dev rows have a single label has no temperature, and is in none of these means.",
         "scaled_nll",
     )

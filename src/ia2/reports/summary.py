@@ -12,7 +12,7 @@ from ia2.reports.comparisons import COMPARED, Comparison, compared
 from ia2.reports.method_names import METHOD_NAMES, method_order
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-FULLY_TOLD = 2
+FULLY_COMPARED = 2
 """Maximum number of settings (adapter, labels, N) described one by one; with more, outcomes are counted."""
 
 
@@ -39,16 +39,16 @@ def summary(cells: Sequence[Result], select: Select) -> str | None:
     if not comparisons:
         return f"{_studied(measured)} No set was evaluated with both {first} and {second}, so they can't be compared."
     groups = list(dict.fromkeys(_group(row) for row in comparisons))
-    if len(groups) <= FULLY_TOLD:
-        told = [_told(comparisons, group, first, second, named=len(groups) > 1) for group in groups]
+    if len(groups) <= FULLY_COMPARED:
+        sentences = [_comparison_sentence(comparisons, group, first, second, named=len(groups) > 1) for group in groups]
     else:
-        told = [_counted(comparisons, measure, first, second) for measure in ("accuracy", "ece")]
+        sentences = [_counted(comparisons, measure, first, second) for measure in ("accuracy", "ece")]
     cautions = [
         *[f"These two methods were selected for being the most accurate, which favours {first}."] * (pair != COMPARED),
         *["Learning rates were selected by accuracy on the evaluation rows, which favours every trained method."]
         * (select != "dev" and any(cell.lr is not None for cell in measured)),
     ]
-    return " ".join(filter(None, (_studied(measured), *told, *cautions)))
+    return " ".join(filter(None, (_studied(measured), *sentences, *cautions)))
 
 
 def _compared_methods(cells: Sequence[Result]) -> tuple[str, str] | None:
@@ -100,7 +100,7 @@ def _group(row: Comparison) -> tuple[str, str, str, int]:
     return row.adapter, row.label_source, row.responses, row.n
 
 
-def _told(
+def _comparison_sentence(
     comparisons: Sequence[Comparison], group: tuple[str, str, str, int], first: str, second: str, named: bool
 ) -> str:
     """Return sentences on the difference in accuracy and ECE for one adapter, label source and N."""
