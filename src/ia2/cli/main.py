@@ -49,7 +49,7 @@ STOPPED = {
     "run": "Stopped. Finished work is kept; run the same command again to continue.",
     "rescore": "Stopped. Run it again to finish.",
     "predict": "Stopped. Run the same command again to continue after the rows already answered.",
-    "adapt": "Stopped; nothing was written. Run the same command again to continue after the stages already trained.",
+    "adapt": "Stopped; nothing was written. Run the same command again to continue where training stopped.",
     "demo": "Stopped. Finished work is kept; run the same command again to continue.",
 }
 """Messages of commands that leave results when they are stopped."""
