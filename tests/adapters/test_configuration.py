@@ -36,6 +36,11 @@ def test_what_was_saved_is_read(folder):
     )
 
 
+def test_whole_numbers_stand_for_decimal_ones(folder, tiny_model):
+    adapter = Adapter.load(rewritten(folder, lora_dropout=0, lora_alpha=8))
+    assert bank_of(tiny_model.network, [adapter]).effect.dropout_rate == 0.0
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -49,6 +54,7 @@ def test_what_was_saved_is_read(folder):
         ({"target_modules": [7]}, r"target_modules is \{7\}"),
         ({"layers_to_transform": ["x"]}, r"layers_to_transform is \['x'\]"),
         ({"modules_to_save": "all-linear"}, "modules_to_save is 'all-linear'"),
+        ({"modules_to_save": ["lm_head", ""]}, r"modules_to_save is \['lm_head', ''\]"),
         ({"use_dora": "yes"}, "use_dora is 'yes'"),
         ({"peft_type": "NEW"}, "NEW"),
         ({"peft_type": None}, "it says no peft_type|None"),

@@ -26,6 +26,8 @@ LOADING = ("XLORA", "SHADOW")
 
 _Size = Annotated[int, Field(ge=1, le=2**31)]
 _Names = str | list[str] | set[str] | None
+_Name = Annotated[str, Field(min_length=1)]
+"""Of a module that is replaced: PEFT takes an empty one for every module, and puts the network into itself."""
 _VALUES: Mapping[str, Any] = {
     "r": Annotated[int, Field(ge=0, le=2**31)] | None,
     "lora_alpha": Annotated[float, Field(ge=-(2**31), le=2**31)] | None,
@@ -34,7 +36,7 @@ _VALUES: Mapping[str, Any] = {
     "projection_prng_key": Annotated[int, Field(ge=0, lt=2**63)],
     "target_modules": _Names,
     "exclude_modules": _Names,
-    "modules_to_save": list[str] | set[str] | None,
+    "modules_to_save": list[_Name] | set[_Name] | None,
     "feedforward_modules": _Names,
     "layers_pattern": _Names,
     "layers_to_transform": int | list[int] | None,

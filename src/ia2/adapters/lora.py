@@ -108,7 +108,7 @@ class LoRA(AdapterKind):
             return None
         rank = configuration.r
         scaling = configuration.lora_alpha / (math.sqrt(rank) if configuration.use_rslora else rank)
-        return Decomposed(scaling) if configuration.use_dora else LowRank(scaling, configuration.lora_dropout)
+        return Decomposed(scaling) if configuration.use_dora else LowRank(scaling, float(configuration.lora_dropout))
 
     @classmethod
     def unusual(cls, record: Mapping[str, Any]) -> list[str]:
