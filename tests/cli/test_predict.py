@@ -12,7 +12,7 @@ from command_line import adapt, run, write_csv
 from ia2.adapters.adapter import Adapter
 from ia2.adapters.configuration import FILE as CONFIGURATION_FILE
 from ia2.adapters.provenance import Provenance
-from ia2.inference.journal import journal_of
+from ia2.inference.journal import Journal, journal_of
 from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
 from ia2.tasks.files.registry import read_table
@@ -203,6 +203,22 @@ def test_what_another_run_has_written_while_its_lock_was_waited_for_is_not_writt
     assert "this already exists and is not overwritten" in err
     assert out.read_text() == "another run's"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_journal_of_a_run_that_was_killed_as_it_ended_is_named(capsys, monkeypatch, tmp_path, folder):
+    rows, out = write_csv(tmp_path / "more.csv", [("a warm film", "0")]), tmp_path / "answers.csv"
+    arguments = ("predict", "--adapter", folder, "--data", rows, "--out", out)
+    with monkeypatch.context() as patched:
+        # as if the process ended before this
+        patched.setattr(Journal, "delete", lambda _journal: None)
+        assert run(capsys, *arguments)[0] == 0
+    whole, (journal,) = out.read_text(), tmp_path.glob(".*")
+    status, _, err = run(capsys, *arguments)
+    assert status == 2
+    assert f"{journal.name} beside it holds the answers of a run that was killed; delete it too." in err
+    assert (out.read_text(), journal.exists()) == (whole, True)
+    journal.unlink()
+    assert "killed" not in run(capsys, *arguments)[2]
 
 
 def test_nothing_is_left_where_the_model_can_not_be_loaded(capsys, tmp_path, folder):

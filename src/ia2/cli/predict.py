@@ -19,7 +19,7 @@ from ia2.cli.loading_options import loading_of
 from ia2.cli.options import Predict
 from ia2.errors import FieldError, InputError
 from ia2.experiments.rows import file_digests
-from ia2.inference.journal import Journal, journal_of
+from ia2.inference.journal import Journal, journal_of, path_of_journal
 from ia2.inference.predict import Answer, predict
 from ia2.models.load import load_model
 from ia2.models.names import check_model_name
@@ -72,8 +72,13 @@ def run_predict(options: Predict) -> None:
 
 def _check_absent(out: Path) -> None:
     """Refuse to overwrite a file. Raises InputError."""
-    if out.exists():
-        raise InputError(f"{out}: this already exists and is not overwritten. Name another with --out.")
+    if not out.exists():
+        return
+    left = path_of_journal(out)
+    # a run that is killed when the output is written leaves its journal
+    has_answers = left.exists() and left.stat().st_size > 0
+    also = f" {left.name} beside it holds the answers of a run that was killed; delete it too." if has_answers else ""
+    raise InputError(f"{out}: this already exists and is not overwritten. Name another with --out.{also}")
 
 
 def _taught(folder: Path) -> Provenance:

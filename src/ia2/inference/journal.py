@@ -37,7 +37,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         """Path of the output."""
-        self.path = _path_of(out)
+        self.path = path_of_journal(out)
         self.answers: list[Answer] = []
         """The answers in the file, once `go_on` has read them."""
         self._head = ""
@@ -95,7 +95,7 @@ def journal_of(out: Path) -> Iterator[Journal]:
     Raises:
         InputError: another process holds the lock.
     """
-    with held(_path_of(out)) as is_ours:
+    with held(path_of_journal(out)) as is_ours:
         if not is_ours:
             raise InputError(f"{out}: another ia2 predict is writing this. Wait for it, or name another output.")
         journal = Journal(out)
@@ -105,5 +105,11 @@ def journal_of(out: Path) -> Iterator[Journal]:
             journal.delete_if_empty()
 
 
-def _path_of(out: Path) -> Path:
+def path_of_journal(out: Path) -> Path:
+    """Return the path of an output's journal.
+
+    Example:
+        >>> path_of_journal(Path("answers.csv")).name
+        '.answers.csv.answers.jsonl'
+    """
     return out.with_name(f".{out.name}.answers.jsonl")
