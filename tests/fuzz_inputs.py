@@ -32,6 +32,15 @@ def nested(scalars):
     return st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
 
 
+@st.composite
+def spliced(draw, content):
+    """Bytes of which some are others, or that are cut short."""
+    content = bytearray(content)
+    for at in draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[at : at + 1] = draw(st.binary(max_size=3))
+    return bytes(content[: draw(st.integers(0, len(content)) | st.just(len(content)))])
+
+
 @cache
 def _process_folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory()

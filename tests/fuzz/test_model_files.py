@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_language_model
-from fuzz_inputs import SCALARS, TEXT, fuzzed, nested, written
+from fuzz_inputs import SCALARS, TEXT, fuzzed, nested, spliced, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,15 +65,6 @@ def changed(draw, whole, values=VALUES):
     for name in draw(st.lists(st.sampled_from(sorted(whole)), max_size=1)):
         value.pop(name, None)
     return value | draw(st.dictionaries(TEXT, values, max_size=1))
-
-
-@st.composite
-def spliced(draw, content):
-    """Bytes of which some are others, or that are cut short."""
-    content = bytearray(content)
-    for at in draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
-        content[at : at + 1] = draw(st.binary(max_size=3))
-    return bytes(content[: draw(st.integers(0, len(content)) | st.just(len(content)))])
 
 
 def weights_file(header, data=DATA, length=None):

@@ -5,10 +5,14 @@
 
 import json
 import string
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 
+import openpyxl
+import pyarrow.parquet
 import pytest
-from fuzz_inputs import SCALARS, TEXT, fuzzed, nested, written
+from fuzz_inputs import SCALARS, TEXT, fuzzed, nested, spliced, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +72,30 @@ def test_rows_as_json(rows):
 def test_bytes_as_binary_tables(name, content):
     read(name, content)
     read(name, {"a.parquet": b"PAR1", "a.xlsx": b"PK\x03\x04", "a.arrow": b"ARROW1"}[name] + content + b"PAR1")
+
+
+def tables():
+    """A small table in each binary format, by the name of its file."""
+    table = pyarrow.table({"text": [f"a film {number}" for number in range(6)], "label": ["good", "bad"] * 3})
+    with tempfile.TemporaryDirectory() as folder:
+        parquet, arrow, excel = (Path(folder) / f"a.{ending}" for ending in ("parquet", "arrow", "xlsx"))
+        pyarrow.parquet.write_table(table, parquet, compression="none")
+        with pyarrow.ipc.new_file(arrow, table.schema) as writer:
+            writer.write_table(table)
+        book = openpyxl.Workbook()
+        for row in [table.column_names, *zip(*table.to_pydict().values(), strict=True)]:
+            book.active.append(row)
+        book.save(excel)
+        return {path.name: path.read_bytes() for path in (parquet, arrow, excel)}
+
+
+TABLES = tables()
+
+
+@fuzzed
+@given(data=st.data(), name=st.sampled_from(sorted(TABLES)))
+def test_damaged_binary_tables(data, name):
+    read(name, data.draw(spliced(TABLES[name])))
 
 
 @fuzzed

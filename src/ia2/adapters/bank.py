@@ -66,7 +66,7 @@ class Bank(Attachment):
         self._modules = {
             path: network.get_submodule(path) for path in dict.fromkeys(p for p, _ in self._places.values())
         }
-        self.sections = self._joined()
+        self.sections = self._joined_sections()
         """Names in the order of the values; tensors whose names are together can be read as one."""
         names = [name for section in self.sections for name in section]
         flat = [torch.cat([tensors[name].reshape(-1) for name in names]) for tensors in trained]
@@ -160,7 +160,7 @@ class Bank(Attachment):
         with self.attached(adapter_of_row, dropout=dropout):
             yield batch.behind(self.virtual_tokens), cache
 
-    def _joined(self) -> tuple[tuple[str, ...], ...]:
+    def _joined_sections(self) -> tuple[tuple[str, ...], ...]:
         """Return the tensors' names; those of LoRA's A that multiply the same inputs are together."""
         if not isinstance(self.effect, LowRank):
             return tuple((name,) for name in self.shapes)

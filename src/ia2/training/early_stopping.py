@@ -98,7 +98,7 @@ class StageHistory:
 
 @dataclass(frozen=True)
 class StoppingState:
-    """What changes of `EarlyStopping` while an adapter is trained."""
+    """The fields of `EarlyStopping` that change while an adapter is trained, as a checkpoint stores them."""
 
     step: int
     train_losses: tuple[float, ...]
